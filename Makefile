@@ -1,0 +1,37 @@
+# `make example`, `make test`: each does its own set-up, once, in a virtual environment of its own.
+VENV ?= .venv
+PYTHON ?= python3
+LOGDIR ?= runs
+BIN := $(VENV)/bin
+
+.PHONY: example tensorboard test test-all lint bench clean
+
+example: $(VENV)/.examples
+	$(BIN)/python examples/segmentation.py --logdir $(LOGDIR) $(ARGS)
+
+tensorboard: $(VENV)/.examples
+	$(BIN)/tensorboard --logdir $(LOGDIR) --samples_per_plugin images=1000
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+test-all: $(VENV)/.dev
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.bench
+	for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+$(VENV)/.examples $(VENV)/.dev $(VENV)/.bench: $(VENV)/.%: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[$*]'
+	touch $@
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+clean:
+	rm -rf $(VENV) $(LOGDIR)

@@ -1,0 +1,42 @@
+"""Learning rates, schedules, losses, metrics and pictures for vision models with Lightning.
+
+Names are imported when first used, so that ``import lightning_hparams`` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .callbacks.metric_monitor import MetricMonitor as MetricMonitor
+    from .callbacks.param_scheduler import OneCycle as OneCycle
+    from .callbacks.prediction_monitor import PredictionMonitor as PredictionMonitor
+    from .data.folders import MaskFolderData as MaskFolderData
+    from .data.samples import BrainTissueData as BrainTissueData
+    from .data.samples import SyntheticShapesData as SyntheticShapesData
+    from .tasks.segmentation import SegmentationTask as SegmentationTask
+
+__version__ = "0.1.0.dev0"
+
+_HOME = {
+    "BrainTissueData": "data.samples",
+    "MaskFolderData": "data.folders",
+    "MetricMonitor": "callbacks.metric_monitor",
+    "OneCycle": "callbacks.param_scheduler",
+    "PredictionMonitor": "callbacks.prediction_monitor",
+    "SegmentationTask": "tasks.segmentation",
+    "SyntheticShapesData": "data.samples",
+}
+
+__all__ = ["__version__", *_HOME]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""LightningDataModules that check their files before training."""

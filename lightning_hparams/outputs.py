@@ -1,0 +1,66 @@
+"""What a task hands to the callbacks: the contract between them.
+
+Tasks and callbacks never import each other. A monitor that finds these keys in what
+``training_step`` or ``validation_step`` returned needs no second forward pass; any
+LightningModule that returns them is served like the package's own.
+
+Shapes: N images, C classes, I image channels, H x W pixels.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypedDict
+
+from torch import Tensor
+
+__all__ = [
+    "SegmentationBatch",
+    "SegmentationKind",
+    "SegmentationOutput",
+    "SegmentationPrediction",
+    "TrainingOutput",
+]
+
+SegmentationKind = Literal["multiclass", "binary", "multilabel"]
+
+
+class SegmentationBatch(TypedDict, total=False):
+    """A batch of images and masks, as the package's data modules give it.
+
+    ``image`` is uint8 in 0..255 or floating point in 0..1; the task normalises it.
+    """
+
+    image: Tensor  # (N, I, H, W)
+    mask: Tensor  # (N, H, W) class indices, or (N, C, H, W) of 0 and 1 for multilabel
+    index: Tensor  # (N,) position in the dataset
+    path: list[str]  # file of each image, for messages and predictions
+    size: Tensor  # (N, 2) height and width of each image before it was resized
+
+
+class TrainingOutput(TypedDict):
+    """What ``training_step`` returns."""
+
+    loss: Tensor  # scalar, with its graph
+    terms: dict[str, Tensor]  # each part of the loss by name, scalar, unweighted, detached
+
+
+class SegmentationOutput(TypedDict):
+    """What ``validation_step`` and ``test_step`` return; every tensor is detached."""
+
+    kind: SegmentationKind
+    loss: Tensor  # scalar
+    terms: dict[str, Tensor]
+    images: Tensor  # (N, I, H, W) as they came, before normalisation
+    logits: Tensor  # (N, C, H, W); C = 1 if binary
+    preds: Tensor  # (N, H, W) class indices, or (N, C, H, W) of 0 and 1 for multilabel
+    targets: Tensor  # shaped like preds
+    indices: Tensor | None  # (N,) position in the dataset, where the batch tells
+
+
+class SegmentationPrediction(TypedDict):
+    """What ``predict_step`` returns: one entry an image, each at its own original size."""
+
+    probs: list[Tensor]  # float32 (C, H, W) in 0..1; C = 1 if binary
+    masks: list[Tensor]  # uint8 (H, W) class indices, or (C, H, W) of 0 and 1 for multilabel
+    paths: list[str]
+    indices: Tensor | None

@@ -1,0 +1,1 @@
+"""Where monitors write: one small interface over Lightning's loggers."""
