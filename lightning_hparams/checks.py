@@ -5,10 +5,12 @@ from __future__ import annotations
 import difflib
 import importlib
 import math
+import tempfile
 from collections.abc import Iterable
+from pathlib import Path
 from types import ModuleType
 
-__all__ = ["in_range", "nearest", "one_of", "require"]
+__all__ = ["in_range", "nearest", "one_of", "require", "writable_folder"]
 
 _LISTED = 30  # a longer list of names is not read by anyone: the nearest ones are
 
@@ -34,7 +36,7 @@ def nearest(value: str, names: Iterable[str], *, count: int = 3) -> str:
     """The end of an error sentence that offers the names most like ``value``, or nothing.
 
     >>> nearest("unett", ["unet", "linknet", "fpn"])
-    "; did you mean 'unet'?"
+    "; did you mean 'unet' or 'linknet'?"
     """
     by_lower = {known.lower(): known for known in names}
     close = difflib.get_close_matches(str(value).lower(), by_lower, n=count, cutoff=0.5)
@@ -88,3 +90,23 @@ def require(module: str, *, extra: str) -> ModuleType:
             f"run: pip install 'lightning-hparams[{extra}]'",
             name=error.name,
         ) from error
+
+
+def writable_folder(name: str, folder: str | Path) -> Path:
+    """Make a folder, if need be, and check that a file can be written into it.
+
+    Raises:
+        PermissionError: If it cannot, with the reason.
+    """
+    path = Path(folder)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        # Asking the file system beats reading permission bits, which root and network mounts bend.
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise PermissionError(
+            f"{name} {str(path)!r} cannot be written to ({reason}); choose another folder"
+        ) from error
+    return path

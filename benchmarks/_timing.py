@@ -1,0 +1,45 @@
+"""Time several ways to do one thing in turn, so that a drifting machine is fair to all."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+
+import torch
+
+
+def interleaved_ms(
+    sides: Mapping[str, Callable[[], object]], rounds: int, warmup: int = 1
+) -> dict[str, float]:
+    """Median time of each side in ms, over ``rounds`` rounds in which each runs once."""
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    for turn in range(warmup + rounds):
+        for name, run in sides.items():
+            start = time.perf_counter()
+            run()
+            if turn >= warmup:
+                times[name].append((time.perf_counter() - start) * 1e3)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def about(*packages: str) -> str:
+    """The machine's threads and the versions of what is measured."""
+    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", *packages))
+    return f"{torch.get_num_threads()} threads, Python {platform.python_version()}, {versions}"
+
+
+def print_ratios(medians: Mapping[str, float], reference: str) -> None:
+    """A table of medians, each with how many times as fast as the reference it is."""
+    for name, median in medians.items():
+        ratio = medians[reference] / median
+        print(f"  {name:<52} {median:9.2f} ms   {ratio:7.1f} x")
+
+
+def verdict(what: str, value: float, limit: float, *, at_most: bool) -> None:
+    """A target beside what was measured."""
+    met = value <= limit if at_most else value >= limit
+    bound = "at most" if at_most else "at least"
+    print(f"  {what}: {value:.2f}, target {bound} {limit:g}: {'met' if met else 'MISSED'}")

@@ -1,0 +1,84 @@
+"""Segment brain tissue (or your own folder of images and masks) and look at it in TensorBoard."""
+
+import argparse
+from pathlib import Path
+
+import lightning
+from lightning.pytorch.loggers import TensorBoardLogger
+from rich.console import Console
+from rich.table import Table
+
+from lightning_hparams import (
+    BrainTissueData,
+    MaskFolderData,
+    MetricMonitor,
+    OneCycle,
+    PredictionMonitor,
+    SegmentationTask,
+    SyntheticShapesData,
+)
+from lightning_hparams.checks import writable_folder
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--data", choices=["brain", "synthetic", "folder"], default="brain")
+    parser.add_argument("--images", help="folder of images, for --data folder")
+    parser.add_argument("--masks", help="folder of masks of the same names")
+    parser.add_argument("--classes", nargs="+", help="class names, for --data folder")
+    parser.add_argument("--size", type=int, default=128, help="side of an image in pixels")
+    parser.add_argument("--epochs", type=int, default=14)
+    parser.add_argument("--encoder", default="tu-mobilenetv3_small_100")
+    parser.add_argument("--lr", type=float, default=2e-3, help="peak of the one-cycle schedule")
+    parser.add_argument("--logdir", default="runs")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args()
+
+
+def make_data(args: argparse.Namespace) -> lightning.LightningDataModule:
+    if args.data == "brain":
+        return BrainTissueData(size=args.size)
+    if args.data == "synthetic":
+        return SyntheticShapesData(size=args.size)
+    if not (args.images and args.masks and args.classes):
+        raise SystemExit("--data folder needs --images, --masks and --classes")
+    return MaskFolderData(args.images, args.masks, class_names=args.classes, size=args.size)
+
+
+def main() -> None:
+    args = parse()
+    writable_folder("--logdir", args.logdir)
+    lightning.seed_everything(args.seed, verbose=False)
+    data = make_data(args)
+    task = SegmentationTask(
+        encoder=args.encoder,
+        in_channels=data.in_channels,
+        num_classes=data.num_classes,
+        class_names=data.class_names,
+        loss={"ce": 1.0, "dice": 1.0},
+        lr=args.lr,
+    )
+    pictures = PredictionMonitor()
+    trainer = lightning.Trainer(
+        max_epochs=args.epochs,
+        callbacks=[OneCycle(), MetricMonitor(), pictures],
+        logger=TensorBoardLogger(args.logdir, name=args.data, default_hp_metric=False),
+        log_every_n_steps=5,
+    )
+    trainer.fit(task, data)
+
+    table = Table("class", "IoU", title="Validation after the last epoch")
+    for name in task.class_names:
+        table.add_row(name, f"{trainer.callback_metrics[f'class/iou/{name}/val']:.3f}")
+    table.add_row("mean", f"{trainer.callback_metrics['metric/miou/val']:.3f}", style="bold")
+    console = Console()
+    console.print(table)
+    sheet = pictures.save_sheet(Path(trainer.log_dir) / "predictions.png")
+    console.print(f"Predictions as a picture: {sheet}")
+    console.print(f"TensorBoard: tensorboard --logdir {args.logdir}  (or: make tensorboard)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""Optimizers by name, and parameter groups that callbacks can tell apart by name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from .checks import in_range, nearest, one_of
+
+__all__ = ["OPTIMIZERS", "check_optimizer", "make_optimizer", "named_groups"]
+
+_REFUSED = {
+    "LBFGS": "it evaluates the loss several times a step on the same full batch",
+    "Muon": "it takes matrices only, and convolutions and biases are none",
+    "SparseAdam": "it takes sparse gradients only",
+}
+
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
+    name: kind
+    for name, kind in vars(torch.optim).items()
+    if inspect.isclass(kind) and issubclass(kind, Optimizer) and kind is not Optimizer
+}
+
+
+def check_optimizer(
+    name: str, lr: float, weight_decay: float | None, args: Mapping[str, Any]
+) -> None:
+    """Check an optimizer's name and arguments before there are parameters to give it.
+
+    Args:
+        name: A class of ``torch.optim``: SGD, Adam, AdamW, RMSprop, Rprop, NAdam, ...
+        lr: Learning rate, above 0.
+        weight_decay: At least 0; None for the class's own default.
+        args: Further arguments of the class, by its own names.
+
+    Raises:
+        ValueError: For an unknown name (with the nearest), an optimizer that does not fit
+            mini-batches, or a value out of range.
+        TypeError: For an argument that the class does not take, with the nearest names.
+    """
+    one_of("optimizer", name, OPTIMIZERS)
+    if name in _REFUSED:
+        raise ValueError(f"`optimizer` cannot be {name!r} here: {_REFUSED[name]}; AdamW is usual")
+    in_range("lr", lr, above=0.0)
+    taken = set(args) & {"lr", "params", "weight_decay"}
+    if taken:
+        raise TypeError(f"`optimizer_args` repeats {sorted(taken)}; the task has arguments for it")
+    if weight_decay is not None:
+        in_range("weight_decay", weight_decay, 0.0)
+        args = {**args, "weight_decay": weight_decay}
+    known = [key for key in inspect.signature(OPTIMIZERS[name]).parameters if key != "params"]
+    for key in args:
+        if key not in known:
+            hint = nearest(key, known) or f"; it takes {known}"
+            raise TypeError(f"torch.optim.{name} takes no argument {key!r}{hint}")
+
+
+def make_optimizer(
+    name: str,
+    groups: list[dict[str, Any]],
+    *,
+    lr: float,
+    weight_decay: float | None = None,
+    args: Mapping[str, Any] | None = None,
+) -> Optimizer:
+    """Build an optimizer by name, after :func:`check_optimizer`."""
+    args = dict(args or {})
+    check_optimizer(name, lr, weight_decay, args)
+    if weight_decay is not None:
+        args["weight_decay"] = weight_decay
+    if "weight_decay" not in inspect.signature(OPTIMIZERS[name]).parameters:
+        for group in groups:
+            group.pop("weight_decay", None)
+    return OPTIMIZERS[name](groups, lr=lr, **args)
+
+
+def named_groups(
+    parts: Mapping[str, tuple[Iterable[nn.Parameter], float]], *, no_decay_norm_bias: bool = True
+) -> list[dict[str, Any]]:
+    """Parameter groups by part of the model, each with its ``name`` and learning rate.
+
+    Args:
+        parts: Name of a part -> its parameters and its learning rate.
+        no_decay_norm_bias: Put one-dimensional parameters (biases, the scales of normalisation
+            layers) into a group ``<part>/no_decay`` without weight decay: shrinking them
+            regularises nothing (Goyal et al., arXiv:1706.02677, section 5.3, for the scales).
+
+    Returns:
+        Groups in the order of the parts; empty ones are left out.
+
+    >>> layer = nn.Linear(2, 2)
+    >>> [(g["name"], len(g["params"])) for g in named_groups({"head": (layer.parameters(), 0.1)})]
+    [('head', 1), ('head/no_decay', 1)]
+    """
+    groups: list[dict[str, Any]] = []
+    for name, (parameters, lr) in parts.items():
+        decayed: list[nn.Parameter] = []
+        plain: list[nn.Parameter] = []
+        for parameter in parameters:
+            (plain if no_decay_norm_bias and parameter.ndim <= 1 else decayed).append(parameter)
+        if decayed:
+            groups.append({"name": name, "params": decayed, "lr": lr})
+        if plain:
+            group_name = f"{name}/no_decay"
+            groups.append({"name": group_name, "params": plain, "lr": lr, "weight_decay": 0.0})
+    return groups

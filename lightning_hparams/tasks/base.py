@@ -1,0 +1,121 @@
+"""What the tasks have in common: normalisation, optimizer, named parameter groups."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ..checks import in_range
+from ..optim import check_optimizer, make_optimizer, named_groups
+
+__all__ = ["VisionTask"]
+
+_WILD = 20.0  # a normalised image beyond this was not in 0..1: photographs stay below 3
+
+
+class VisionTask(LightningModule):
+    """A model with its optimizer and the normalisation of its input.
+
+    Args:
+        model: Takes normalised images; a part called ``encoder`` gets groups of its own.
+        mean: Mean of each image channel, in units of 0..1.
+        std: Standard deviation of each image channel, in units of 0..1, above 0.
+        optimizer: Name of a class of ``torch.optim``.
+        optimizer_args: Its further arguments (``momentum``, ``betas``, ...).
+        lr: Learning rate, above 0.
+        weight_decay: At least 0; None for the optimizer's default.
+        encoder_lr_mult: The encoder's learning rate as a multiple of ``lr``, above 0.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        mean: list[float],
+        std: list[float],
+        optimizer: str = "AdamW",
+        optimizer_args: Mapping[str, Any] | None = None,
+        lr: float = 1e-3,
+        weight_decay: float | None = None,
+        encoder_lr_mult: float = 1.0,
+    ) -> None:
+        super().__init__()
+        check_optimizer(optimizer, lr, weight_decay, optimizer_args or {})
+        in_range("encoder_lr_mult", encoder_lr_mult, above=0.0)
+        for value in std:
+            in_range("std", value, above=0.0, remedy="give it in units of 0..1")
+        self.model = model
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
+        self._optimizer = optimizer
+        self._optimizer_args = dict(optimizer_args or {})
+        self._weight_decay = weight_decay
+        self._encoder_lr_mult = encoder_lr_mult
+        self.lr = lr  # a plain attribute, where Lightning's tuner and a range test look for it
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Images ``(N, I, H, W)``, uint8 in 0..255 or floating point in 0..1, normalised.
+
+        Raises:
+            ValueError: For another number of channels than the task's.
+            TypeError: For an integer type other than uint8.
+        """
+        channels = self.mean.shape[0]
+        if images.ndim != 4 or images.shape[1] != channels:
+            raise ValueError(
+                f"images must be (N, {channels}, H, W), got {tuple(images.shape)}; "
+                f"pass in_channels= to the task if the images are right"
+            )
+        if images.dtype == torch.uint8:
+            images = images.to(self.mean.dtype) / 255
+        elif not images.is_floating_point():
+            raise TypeError(f"images must be uint8 or floating point in 0..1, got {images.dtype}")
+        return (images.to(self.mean.dtype) - self.mean) / self.std
+
+    def warn_if_wild(self, images: Tensor) -> None:
+        """Warn if floating point images are scaled to 0..255, say, instead of 0..1."""
+        if images.is_floating_point():
+            largest = float(self.normalise(images).abs().amax())
+            if largest > _WILD:
+                rank_zero_warn(
+                    f"normalised images reach {largest:.0f}: floating point images must lie in "
+                    "0..1; divide by 255, or give them as uint8"
+                )
+
+    def configure_optimizers(self) -> Optimizer:
+        """One optimizer with named groups: encoder and decoder, with and without weight decay."""
+        in_encoder: dict[int, nn.Parameter] = {}
+        encoder = getattr(self.model, "encoder", None)
+        if isinstance(encoder, nn.Module):
+            in_encoder = {id(parameter): parameter for parameter in encoder.parameters()}
+        others = [p for p in self.model.parameters() if id(p) not in in_encoder]
+        parts = {
+            "encoder": (in_encoder.values(), self.lr * self._encoder_lr_mult),
+            "decoder": (others, self.lr),
+        }
+        return make_optimizer(
+            self._optimizer,
+            named_groups(parts),
+            lr=self.lr,
+            weight_decay=self._weight_decay,
+            args=self._optimizer_args,
+        )
+
+    def on_train_start(self) -> None:
+        """Warn about an optimizer that mini-batches defeat."""
+        batches = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches
+        if self._optimizer == "Rprop" and batches > 1:
+            rank_zero_warn(
+                "Rprop compares the signs of successive gradients, which differ between "
+                f"mini-batches (Riedmiller & Braun 1993); an epoch has {batches:.0f} of them here: "
+                "use RMSprop, or one batch an epoch"
+            )

@@ -1,0 +1,328 @@
+"""Semantic segmentation with any architecture and encoder of segmentation-models-pytorch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchmetrics import MeanMetric
+
+from ..checks import in_range, one_of
+from ..losses import WeightedLoss
+from ..metrics import ConfusionCounts, segmentation_scores
+from ..outputs import (
+    SegmentationBatch,
+    SegmentationKind,
+    SegmentationOutput,
+    SegmentationPrediction,
+    TrainingOutput,
+)
+from .base import VisionTask
+from .encoders import build_model, input_statistics
+
+__all__ = ["SegmentationTask"]
+
+_KINDS = ("multiclass", "binary", "multilabel")
+_STRIDE = 32  # the deepest feature map of the encoders is this much smaller than the image
+_IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+
+Batch: TypeAlias = "SegmentationBatch | tuple[Tensor, Tensor] | list[Tensor]"
+
+
+class SegmentationTask(VisionTask):
+    """Train, validate, test and predict masks.
+
+    A batch is a dict of :class:`~lightning_hparams.outputs.SegmentationBatch`, or a pair
+    ``(image, mask)``. Images may have any size: they are padded to the model's stride, and the
+    logits cropped back. The arguments are plain values, so they stand in a YAML file, in the
+    checkpoint and in the HParams tab as they are.
+
+    Args:
+        arch: Architecture: unet, unetplusplus, manet, linknet, fpn, pspnet, deeplabv3,
+            deeplabv3plus, pan, upernet, segformer or dpt.
+        encoder: An encoder of segmentation-models-pytorch, or ``tu-`` and a timm model.
+        weights: Of the encoder: None for random values, ``"imagenet"``, or a file with weights
+            of the encoder or of the whole model.
+        arch_args: Further arguments of the architecture, by its own names.
+        task: ``"multiclass"`` (one class a pixel), ``"binary"`` (foreground or not) or
+            ``"multilabel"`` (each class there or not).
+        in_channels: Channels of an image.
+        num_classes: Classes, the background included; 2 for binary. 2..256.
+        class_names: A name for each; ``class 0``, ``class 1``, ... if None.
+        loss: Names of losses and their weights; see :data:`lightning_hparams.losses.LOSSES`.
+        loss_args: Further arguments of a loss, by its name.
+        class_weights: Weight of each class in the losses.
+        ignore_index: Mask value of pixels that count neither in the loss nor in the metrics. It
+            may be one of the classes, which then has no score.
+        threshold: Probability from which a label is there (binary and multilabel), in 0..1.
+        mean: Mean of each channel in units of 0..1; None for what the weights expect, else
+            ImageNet's for three channels, 0.5 for others.
+        std: Standard deviation likewise; 0.25 for others.
+        optimizer: A class of ``torch.optim``: SGD, Adam, AdamW, RMSprop, Rprop, NAdam, ...
+        optimizer_args: Its further arguments.
+        lr: Learning rate, above 0.
+        weight_decay: At least 0; None for the optimizer's default. Biases and the scales of
+            normalisation layers are left out.
+        encoder_lr_mult: The encoder's learning rate as a multiple of ``lr``.
+
+    Logged by Lightning, with stage ``train``, ``val`` or ``test``: ``loss/{stage}``,
+    ``metric/{miou,mdice,pixel_accuracy,mean_accuracy}/{stage}``. Kept for
+    :class:`~lightning_hparams.MetricMonitor` and for other callbacks, but not written to the
+    loggers without it: ``class/{iou,dice}/{class name}/{stage}`` and ``loss/{stage}/{term}``.
+
+    Raises:
+        ValueError: For an unknown name (with the nearest) or a value out of its range.
+        TypeError: For an argument that the architecture, optimizer or loss does not take.
+    """
+
+    def __init__(
+        self,
+        arch: str = "unet",
+        encoder: str = "tu-mobilenetv3_small_100",
+        weights: str | None = None,
+        *,
+        arch_args: dict[str, Any] | None = None,
+        task: SegmentationKind = "multiclass",
+        in_channels: int = 3,
+        num_classes: int = 2,
+        class_names: list[str] | None = None,
+        loss: str | dict[str, float] | None = None,
+        loss_args: dict[str, dict[str, Any]] | None = None,
+        class_weights: list[float] | None = None,
+        ignore_index: int | None = None,
+        threshold: float = 0.5,
+        mean: list[float] | None = None,
+        std: list[float] | None = None,
+        optimizer: str = "AdamW",
+        optimizer_args: dict[str, Any] | None = None,
+        lr: float = 1e-3,
+        weight_decay: float | None = None,
+        encoder_lr_mult: float = 1.0,
+    ) -> None:
+        one_of("task", task, _KINDS)
+        in_range("num_classes", num_classes, 1 if task == "multilabel" else 2, 256)
+        if task == "binary" and num_classes != 2:
+            raise ValueError(f"`num_classes` must be 2 for a binary task, got {num_classes}")
+        in_range("in_channels", in_channels, 1)
+        in_range("threshold", threshold, 0, 1)
+        names = _class_names(class_names, num_classes, task)
+        model = build_model(
+            arch,
+            encoder,
+            weights,
+            in_channels=in_channels,
+            out_channels=1 if task == "binary" else num_classes,
+            args=arch_args or {},
+        )
+        expected = input_statistics(encoder, weights) if in_channels == 3 else None
+        default = _IMAGENET if in_channels == 3 else ([0.5] * in_channels, [0.25] * in_channels)
+        mean = mean or (expected or default)[0]
+        std = std or (expected or default)[1]
+        if not len(mean) == len(std) == in_channels:
+            raise ValueError(
+                f"`mean` and `std` need {in_channels} values (in_channels), "
+                f"got {len(mean)} and {len(std)}"
+            )
+        super().__init__(
+            model,
+            mean=mean,
+            std=std,
+            optimizer=optimizer,
+            optimizer_args=optimizer_args,
+            lr=lr,
+            weight_decay=weight_decay,
+            encoder_lr_mult=encoder_lr_mult,
+        )
+        self.save_hyperparameters()
+        self.task, self.num_classes, self.class_names = task, num_classes, names
+        self.ignore_index, self.threshold = ignore_index, threshold
+        self.loss = WeightedLoss(
+            loss or {"ce": 1.0, "dice": 1.0},
+            task=task,
+            ignore_index=ignore_index,
+            class_weights=class_weights,
+            loss_args=loss_args,
+            validate_target=False,  # on_before_batch_transfer has done it, without a device sync
+        )
+        for stage in ("val", "test"):
+            counts = ConfusionCounts(num_classes, task=task, ignore_index=ignore_index)
+            setattr(self, f"{stage}_counts", counts)
+            means = {name: MeanMetric() for name in ("total", *self.loss.weights)}
+            setattr(self, f"{stage}_losses", torch.nn.ModuleDict(means))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits ``(N, C, H, W)`` of images ``(N, I, H, W)`` of any size; C = 1 if binary."""
+        height, width = images.shape[-2:]
+        # The image's own border, not black: the padding must not look like an object.
+        padding = (0, -width % _STRIDE, 0, -height % _STRIDE)
+        padded = F.pad(self.normalise(images), padding, mode="replicate")
+        logits: Tensor = self.model(padded)
+        return logits[..., :height, :width]
+
+    def predicted(self, probs: Tensor) -> Tensor:
+        """Masks as uint8 of probabilities ``(N, C, H, W)``, as in ``SegmentationOutput.preds``."""
+        if self.task == "multiclass":
+            # On a CPU max is 5 to 10 times as fast as argmax over a dimension that is not last.
+            return probs.max(1).indices.to(torch.uint8)
+        masks = (probs >= self.threshold).to(torch.uint8)
+        return masks[:, 0] if self.task == "binary" else masks
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Float32 probabilities ``(N, C, H, W)`` of logits."""
+        return logits.float().softmax(1) if self.task == "multiclass" else logits.float().sigmoid()
+
+    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Check the mask's values while they are still on the host."""
+        mask = _mask(batch)
+        if mask is not None:
+            self._check_mask(mask, batch)
+        return batch
+
+    def training_step(self, batch: Batch, batch_idx: int) -> TrainingOutput:
+        """Loss of one batch."""
+        images, target = _image(batch), _required_mask(batch)
+        if batch_idx == 0 and self.current_epoch == 0:
+            self.warn_if_wild(images)
+        terms = self.loss.terms(self(images), target)
+        loss = self.loss.total(terms)
+        self.log("loss/train", loss.detach(), prog_bar=True, batch_size=len(images))
+        return {"loss": loss, "terms": {name: term.detach() for name, term in terms.items()}}
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> SegmentationOutput:
+        """Loss, predictions and all else that a monitor draws, of one batch."""
+        return self._evaluate(batch, "val")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> SegmentationOutput:
+        """As :meth:`validation_step`."""
+        return self._evaluate(batch, "test")
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the scores of the whole validation set."""
+        self._log_scores("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the scores of the whole test set."""
+        self._log_scores("test")
+
+    def predict_step(self, batch: Batch | Tensor, batch_idx: int) -> SegmentationPrediction:
+        """Probabilities and masks of each image, at the size it had before it was resized."""
+        images = batch if isinstance(batch, Tensor) else _image(batch)
+        about = batch if isinstance(batch, dict) else SegmentationBatch()
+        probs = self.probabilities(self(images))
+        sizes = about.get("size")
+        wanted = [tuple(probs.shape[-2:])] * len(probs) if sizes is None else sizes.tolist()
+        fitted = [
+            F.interpolate(one[None], size=tuple(size), mode="bilinear", antialias=True)
+            if tuple(size) != tuple(one.shape[-2:])
+            else one[None]
+            for one, size in zip(probs, wanted, strict=True)
+        ]
+        return {
+            "probs": [one[0] for one in fitted],
+            "masks": [self.predicted(one)[0] for one in fitted],
+            "paths": list(about.get("path", [""] * len(images))),
+            "indices": about.get("index"),
+        }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep a checkpoint from fetching pretrained weights that it replaces anyway."""
+        if "hyper_parameters" in checkpoint:
+            kept = {**checkpoint["hyper_parameters"], "weights": None}
+            checkpoint["hyper_parameters"] = kept
+
+    def _evaluate(self, batch: Batch, stage: str) -> SegmentationOutput:
+        images, target = _image(batch), _required_mask(batch)
+        logits = self(images)
+        terms = self.loss.terms(logits, target)
+        loss = self.loss.total(terms)
+        preds = self.predicted(logits if self.task == "multiclass" else self.probabilities(logits))
+        target = target.view_as(preds)  # a binary mask may come as (N, 1, H, W)
+        getattr(self, f"{stage}_counts").update(preds, target)
+        means = getattr(self, f"{stage}_losses")
+        for name, value in {"total": loss, **terms}.items():
+            means[name].update(value, weight=len(images))
+        return {
+            "kind": self.task,
+            "loss": loss,
+            "terms": terms,
+            "images": images,
+            "logits": logits,
+            "preds": preds,
+            "targets": target,
+            "indices": batch.get("index") if isinstance(batch, dict) else None,
+        }
+
+    def _log_scores(self, stage: str) -> None:
+        counts: ConfusionCounts = getattr(self, f"{stage}_counts")
+        whole, by_class = segmentation_scores(
+            counts.compute(), self.class_names, ignore_index=self.ignore_index
+        )
+        counts.reset()
+        for name, mean in getattr(self, f"{stage}_losses").items():
+            total = name == "total"
+            tag = f"loss/{stage}" if total else f"loss/{stage}/{name}"
+            self.log(tag, mean.compute(), logger=total, prog_bar=total, sync_dist=True)
+            mean.reset()
+        for name, value in whole.items():
+            self.log(f"metric/{name}/{stage}", value, prog_bar=name == "miou", sync_dist=True)
+        for name, scores in by_class.items():
+            tags = {f"class/{name}/{label}/{stage}": score for label, score in scores.items()}
+            self.log_dict(tags, logger=False, sync_dist=True)
+
+    def _check_mask(self, mask: Tensor, batch: Batch) -> None:
+        """Raise if a value is neither a class nor ignored: the loss would be silently wrong."""
+        if mask.is_floating_point():
+            raise TypeError(
+                f"masks must hold whole numbers, got {mask.dtype}; convert them with .long()"
+            )
+        classes = self.num_classes if self.task == "multiclass" else 2
+        wrong = (mask < 0) | (mask >= classes)
+        if self.ignore_index is not None:
+            wrong &= mask != self.ignore_index
+        if not wrong.any():
+            return
+        sample = int(wrong.flatten(1).any(1).nonzero()[0])
+        value = int(mask[sample][wrong[sample]][0])
+        share = float((mask[sample] == value).float().mean())
+        paths = batch.get("path", []) if isinstance(batch, dict) else []
+        where = paths[sample] if paths else f"mask {sample} of the batch"
+        raise ValueError(
+            f"{where} has mask value {value} ({share:.1%} of pixels) but the classes are "
+            f"0..{classes - 1}; pass ignore_index={value}, or map values to classes on reading"
+        )
+
+
+def _class_names(names: list[str] | None, num_classes: int, task: str) -> list[str]:
+    if names is None:
+        if task == "binary":
+            return ["background", "foreground"]
+        return [f"class {index}" for index in range(num_classes)]
+    if len(names) != num_classes or len(set(names)) != num_classes:
+        raise ValueError(
+            f"`class_names` needs {num_classes} different names (num_classes), got {names}"
+        )
+    return list(names)
+
+
+def _image(batch: Batch) -> Tensor:
+    return batch["image"] if isinstance(batch, dict) else batch[0]
+
+
+def _mask(batch: Batch | Tensor) -> Tensor | None:
+    if isinstance(batch, Mapping):
+        mask: Tensor | None = batch.get("mask")
+        return mask
+    return batch[1] if isinstance(batch, (tuple, list)) and len(batch) > 1 else None
+
+
+def _required_mask(batch: Batch) -> Tensor:
+    mask = _mask(batch)
+    if mask is None:
+        raise ValueError(
+            "a batch must be a dict with 'image' and 'mask' or a pair (image, mask), got "
+            f"{sorted(batch) if isinstance(batch, dict) else type(batch).__name__}"
+        )
+    return mask

@@ -1,0 +1,116 @@
+import csv
+import io
+import math
+
+import numpy as np
+import pytest
+from lightning import Trainer
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from lightning_hparams.render import encode
+from lightning_hparams.sinks import FilesSink, TensorBoardSink, open_sinks
+
+PICTURE = np.arange(12 * 20 * 3, dtype=np.uint8).reshape(12, 20, 3)
+
+
+def read_events(folder):
+    events = EventAccumulator(str(folder), size_guidance={"images": 0, "scalars": 0})
+    events.Reload()
+    return events
+
+
+def test_tensorboard_reads_back_what_was_written(tmp_path):
+    logger = TensorBoardLogger(tmp_path)
+    sink = TensorBoardSink(logger)
+    sink.scalars({"loss/train": 0.5, "lr/head": 1e-3}, 7)
+    sink.scalars({"loss/train": 0.25, "class/iou/a/val": math.nan}, 8)
+    sink.image("val_pred/0", encode(PICTURE), 8)
+    sink.flush()
+    events = read_events(logger.log_dir)
+    assert [(e.step, e.value) for e in events.Scalars("loss/train")] == [(7, 0.5), (8, 0.25)]
+    assert math.isnan(events.Scalars("class/iou/a/val")[0].value)
+    (image,) = events.Images("val_pred/0")
+    assert (image.step, image.width, image.height) == (8, 20, 12)
+    assert Image.open(io.BytesIO(image.encoded_image_string)).size == (20, 12)
+
+
+def test_tensorboard_is_written_to_after_the_logger_was_finalized(tmp_path):
+    logger = TensorBoardLogger(tmp_path)
+    sink = TensorBoardSink(logger)
+    sink.scalars({"a": 1.0}, 0)
+    logger.finalize("success")
+    sink.scalars({"a": 2.0}, 1)
+    sink.flush()
+    assert [e.value for e in read_events(logger.log_dir).Scalars("a")] == [1.0, 2.0]
+
+
+def test_files_hold_a_table_that_a_later_run_goes_on_with(tmp_path):
+    FilesSink(tmp_path).scalars({"loss/train": 0.5, "lr": 1e-3}, 1)
+    FilesSink(tmp_path).scalars({"new": math.nan}, 2)
+    with (tmp_path / "scalars.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["step"], row["tag"]) for row in rows] == [
+        ("1", "loss/train"),
+        ("1", "lr"),
+        ("2", "new"),
+    ]
+    assert math.isnan(float(rows[2]["value"]))
+
+
+def test_files_hold_a_picture_for_each_tag_and_step(tmp_path):
+    sink = FilesSink(tmp_path)
+    sink.image("val_pred/00_idx00003", encode(PICTURE), 5)
+    sink.image("../odd: name/é", encode(PICTURE), 5)
+    paths = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*.png"))
+    assert paths == [
+        "images/__/odd_ name/é/step_00000005.png",
+        "images/val_pred/00_idx00003/step_00000005.png",
+    ]
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(PermissionError, match="choose another folder"):
+        FilesSink(tmp_path / "file" / "logs")
+
+
+class OtherLogger(CSVLogger.__mro__[1]):
+    """Lightning's interface and nothing more."""
+
+    def __init__(self):
+        super().__init__()
+        self.metrics = []
+
+    name, version = "other", 0
+
+    def log_metrics(self, metrics, step=None):
+        self.metrics.append((dict(metrics), step))
+
+    def log_hyperparams(self, params, *args, **kwargs):
+        pass
+
+
+def test_each_logger_gets_a_sink_and_an_unknown_one_a_warning(tmp_path):
+    other = OtherLogger()
+    trainer = Trainer(
+        logger=[TensorBoardLogger(tmp_path), CSVLogger(tmp_path / "csv"), other],
+        accelerator="cpu",
+        enable_checkpointing=False,
+    )
+    with pytest.warns(UserWarning, match="numbers but no pictures to OtherLogger; add a"):
+        sinks = open_sinks(trainer, "MetricMonitor")
+    for sink in sinks:
+        sink.scalars({"a": 1.0}, 3)
+        sink.image("b", encode(PICTURE), 3)
+        sink.flush()
+    assert other.metrics == [({"a": 1.0}, 3)]
+    assert read_events(trainer.loggers[0].log_dir).Scalars("a")[0].value == 1
+    assert (tmp_path / "csv").rglob("scalars.csv")
+
+
+@pytest.mark.parametrize("options", [{"logger": False}, {"fast_dev_run": True}])
+def test_nothing_is_opened_without_a_logger_or_in_a_rehearsal(options):
+    trainer = Trainer(accelerator="cpu", enable_checkpointing=False, **options)
+    assert open_sinks(trainer, "MetricMonitor") == []

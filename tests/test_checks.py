@@ -1,0 +1,49 @@
+import math
+
+import pytest
+
+from lightning_hparams.checks import in_range, one_of, require, writable_folder
+
+
+def test_an_unknown_name_is_answered_with_the_nearest():
+    with pytest.raises(ValueError, match="got 'AdmW'; did you mean 'AdamW'"):
+        one_of("optimizer", "AdmW", ["SGD", "AdamW"])
+
+
+def test_a_long_list_of_names_is_not_printed():
+    names = [f"encoder{i}" for i in range(500)]
+    with pytest.raises(ValueError, match="one of 500 known names") as caught:
+        one_of("encoder", "encodr7", names)
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, math.nan, math.inf])
+def test_a_value_out_of_range_is_refused(value):
+    with pytest.raises(ValueError, match="`0 <= share <= 1` must hold, got share="):
+        in_range("share", value, 0, 1)
+
+
+def test_an_open_bound_excludes_its_value():
+    in_range("lr", 1e-9, above=0.0)
+    with pytest.raises(ValueError, match=r"`0.0 < lr` must hold, got lr=0.0"):
+        in_range("lr", 0.0, above=0.0)
+
+
+def test_a_missing_package_is_told_with_the_line_that_installs_it():
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'lightning-hparams\[plot\]'"):
+        require("no_such_package_at_all", extra="plot")
+
+
+def test_a_package_that_is_there_is_imported():
+    assert require("math", extra="plot") is math
+
+
+def test_a_folder_below_a_file_cannot_be_written_to(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(PermissionError, match=r"logs .*file/runs.* choose another folder"):
+        writable_folder("logs", tmp_path / "file" / "runs")
+
+
+def test_a_new_folder_is_made_and_left_empty(tmp_path):
+    path = writable_folder("logs", tmp_path / "a" / "b")
+    assert list(path.iterdir()) == []
