@@ -2,8 +2,8 @@
 
 The usual way: torchvision's draw_segmentation_masks, make_grid, SummaryWriter.add_image. Ours:
 overlay by table look-up, JPEG bytes. Both sides find the classes by ``max``, which is faster than
-the usual ``argmax``, and both are flushed: the time ends when the file is written. The same sheet is
-drawn by both; the last row is what PredictionMonitor writes, 16 pictures of four panels with titles
+the usual ``argmax``, and both are flushed: the time ends when the file is written. Both draw the
+same sheet; the last row is what PredictionMonitor writes, 16 pictures of four panels with titles
 and legend.
 """
 

@@ -28,6 +28,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from .checks import in_range, nearest, one_of
 
@@ -253,26 +254,59 @@ def _sums(
 
 
 def _multiclass_sums(given: _Given) -> _Sums:
-    images, classes, _ = given.logits.shape
-    probs = given.logits.softmax(1)
-    if given.valid is not None:
-        probs = probs * given.valid[:, None]
     counted = _counted(given)
-    if _wants_one_hot(probs):
+    if _wants_one_hot(given.logits):
         hot = _one_hot(given)
+        probs = given.logits.softmax(1)
+        if given.valid is not None:
+            probs = probs * given.valid[:, None]
         return _Sums((probs * hot).sum(-1), probs.sum(-1), hot.sum(-1), counted)
-    # A sum over the pixels of each class without a one-hot target, which would take as much memory
-    # as the logits. In float64: index_add adds one by one, and float32 loses digits over 2**20.
-    offsets = classes * torch.arange(images, device=probs.device)[:, None]
-    buckets = given.target + offsets
+    images, classes, _ = given.logits.shape
+    buckets = given.target + classes * torch.arange(images, device=given.target.device)[:, None]
     if given.valid is not None:
-        buckets = torch.where(given.valid, buckets, images * classes)
-    picked = probs.gather(1, given.target[:, None])[:, 0].double().flatten()
-    empty = picked.new_zeros(images * classes + 1)
-    hits = empty.index_add(0, buckets.flatten(), picked)[:-1].view(images, classes)
+        buckets = torch.where(given.valid, buckets, images * classes)  # one more, for the ignored
     true = torch.bincount(buckets.flatten(), minlength=images * classes + 1)[:-1]
-    true = true.view(images, classes).to(probs.dtype)
-    return _Sums(hits.to(probs.dtype), probs.sum(-1), true, counted)
+    hits, predicted = _SoftmaxSums.apply(given.logits, given.target, buckets, given.valid)
+    return _Sums(hits, predicted, true.view(images, classes).to(hits.dtype), counted)
+
+
+class _SoftmaxSums(torch.autograd.Function):
+    """Sums of the probabilities of each class, over the pixels of that class and over all.
+
+    With a gradient of its own, since autograd's would hold three arrays of the size of the logits
+    at once; this one makes the probabilities again and turns them into the gradient in place.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, target: Tensor, buckets: Tensor, valid: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(logits, target, valid)
+        images, classes, _ = logits.shape
+        probs = logits.softmax(1)
+        if valid is not None:
+            probs *= valid[:, None]
+        # In float64: index_add adds one by one, and float32 loses digits over some 2**20 pixels.
+        picked = probs.gather(1, target[:, None]).double().flatten()
+        empty = picked.new_zeros(images * classes + 1)
+        hits = empty.index_add_(0, buckets.flatten(), picked)[:-1]
+        return hits.view(images, classes).to(logits.dtype), probs.sum(-1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, by_hits: Tensor, by_predicted: Tensor) -> tuple[Tensor | None, ...]:
+        logits, target, valid = ctx.saved_tensors
+        probs = logits.softmax(1)
+        # The slope by p is by_predicted, and by_hits more at the true class. Through the softmax,
+        # p_c (slope_c - sum_k p_k slope_k).
+        extra = probs.gather(1, target[:, None])[:, 0] * by_hits.gather(1, target)
+        mean = torch.einsum("nc,ncp->np", by_predicted, probs) + extra
+        for image, slope, of_image in zip(probs, by_predicted, mean, strict=True):
+            image *= slope[:, None] - of_image
+        probs.scatter_add_(1, target[:, None], extra[:, None])
+        if valid is not None:
+            probs *= valid[:, None]
+        return probs, None, None, None
 
 
 def _label_sums(given: _Given) -> _Sums:
