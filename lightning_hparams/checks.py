@@ -83,12 +83,13 @@ def require(module: str, *, extra: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if error.name != module.partition(".")[0]:
+        package = module.partition(".")[0]
+        if (error.name or "").partition(".")[0] != package:
             raise  # the package is there; one that it needs is not
         raise ModuleNotFoundError(
-            f"`{error.name}` is needed here and not installed; "
+            f"`{package}` is needed here and not installed; "
             f"run: pip install 'lightning-hparams[{extra}]'",
-            name=error.name,
+            name=package,
         ) from error
 
 

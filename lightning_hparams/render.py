@@ -42,10 +42,10 @@ Color: TypeAlias = tuple[int, int, int]
 
 # Okabe & Ito's eight colours without black (Color Universal Design, 2008), then Paul Tol's muted
 # and light schemes where they differ from those (SRON/EPS/TN/09-002, 2021): told apart with any
-# common colour blindness.
+# common colour blindness. Blue and orange come second and third, since the first is often nothing.
 _BASE: list[Color] = [
-    (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178),
-    (213, 94, 0), (204, 121, 167), (51, 34, 136), (153, 153, 51), (136, 204, 238),
+    (0, 158, 115), (86, 180, 233), (230, 159, 0), (204, 121, 167), (240, 228, 66),
+    (0, 114, 178), (213, 94, 0), (51, 34, 136), (153, 153, 51), (136, 204, 238),
     (136, 34, 85), (170, 68, 153), (17, 119, 51), (238, 136, 102), (187, 204, 51),
     (68, 187, 153), (153, 221, 255), (255, 170, 187), (221, 204, 119), (119, 170, 221),
 ]  # fmt: skip
@@ -80,7 +80,7 @@ def palette(num_classes: int) -> Picture:
     """A colour for each class, ``(C, 3)``; the same class has the same one in every run.
 
     >>> palette(2).tolist()
-    [[230, 159, 0], [86, 180, 233]]
+    [[0, 158, 115], [86, 180, 233]]
     """
     in_range("num_classes", num_classes, 1)
     colors = list(_BASE[:num_classes])

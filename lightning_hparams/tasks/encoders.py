@@ -69,7 +69,7 @@ def build_model(
                 classes=out_channels,
                 **args,
             )
-        except (RuntimeError, NotImplementedError, AttributeError) as error:
+        except (RuntimeError, ValueError, NotImplementedError, AttributeError) as error:
             raise ValueError(
                 f"encoder {encoder!r} does not work with arch {arch!r} ({error}); "
                 "'tu-mobilenetv3_small_100' and 'resnet18' work with most"
@@ -131,8 +131,10 @@ def _read_state(path: Path) -> dict[str, Tensor]:
 
         return load_file(path)
     loaded = torch.load(path, map_location="cpu", weights_only=True)
-    state = loaded.get("state_dict", loaded)
-    return {key.removeprefix("model."): value for key, value in state.items()}
+    if "state_dict" not in loaded:
+        return dict(loaded)
+    # A checkpoint of a task, whose model is its attribute.
+    return {key.removeprefix("model."): value for key, value in loaded["state_dict"].items()}
 
 
 def _fitting(module: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import torch
@@ -145,7 +144,7 @@ class SegmentationTask(VisionTask):
             ignore_index=ignore_index,
             class_weights=class_weights,
             loss_args=loss_args,
-            validate_target=False,  # on_before_batch_transfer has done it, without a device sync
+            validate_target=False,  # _check_mask does it, and names the file
         )
         for stage in ("val", "test"):
             counts = ConfusionCounts(num_classes, task=task, ignore_index=ignore_index)
@@ -174,16 +173,9 @@ class SegmentationTask(VisionTask):
         """Float32 probabilities ``(N, C, H, W)`` of logits."""
         return logits.float().softmax(1) if self.task == "multiclass" else logits.float().sigmoid()
 
-    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Check the mask's values while they are still on the host."""
-        mask = _mask(batch)
-        if mask is not None:
-            self._check_mask(mask, batch)
-        return batch
-
     def training_step(self, batch: Batch, batch_idx: int) -> TrainingOutput:
         """Loss of one batch."""
-        images, target = _image(batch), _required_mask(batch)
+        images, target = self._checked(batch)
         if batch_idx == 0 and self.current_epoch == 0:
             self.warn_if_wild(images)
         terms = self.loss.terms(self(images), target)
@@ -198,6 +190,14 @@ class SegmentationTask(VisionTask):
     def test_step(self, batch: Batch, batch_idx: int) -> SegmentationOutput:
         """As :meth:`validation_step`."""
         return self._evaluate(batch, "test")
+
+    def on_validation_epoch_start(self) -> None:
+        """Count from zero."""
+        self._reset("val")
+
+    def on_test_epoch_start(self) -> None:
+        """Count from zero."""
+        self._reset("test")
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores of the whole validation set."""
@@ -234,7 +234,7 @@ class SegmentationTask(VisionTask):
             checkpoint["hyper_parameters"] = kept
 
     def _evaluate(self, batch: Batch, stage: str) -> SegmentationOutput:
-        images, target = _image(batch), _required_mask(batch)
+        images, target = self._checked(batch)
         logits = self(images)
         terms = self.loss.terms(logits, target)
         loss = self.loss.total(terms)
@@ -255,22 +255,41 @@ class SegmentationTask(VisionTask):
             "indices": batch.get("index") if isinstance(batch, dict) else None,
         }
 
+    def _reset(self, stage: str) -> None:
+        # At the start, not at the end: Trainer.validate runs in inference mode, and states made
+        # there cannot be added to in a later fit.
+        getattr(self, f"{stage}_counts").reset()
+        for mean in getattr(self, f"{stage}_losses").values():
+            mean.reset()
+
     def _log_scores(self, stage: str) -> None:
         counts: ConfusionCounts = getattr(self, f"{stage}_counts")
         whole, by_class = segmentation_scores(
             counts.compute(), self.class_names, ignore_index=self.ignore_index
         )
-        counts.reset()
         for name, mean in getattr(self, f"{stage}_losses").items():
             total = name == "total"
             tag = f"loss/{stage}" if total else f"loss/{stage}/{name}"
-            self.log(tag, mean.compute(), logger=total, prog_bar=total, sync_dist=True)
-            mean.reset()
+            to_loggers = None if total else False  # None: if there is one
+            self.log(tag, mean.compute(), logger=to_loggers, prog_bar=total, sync_dist=True)
         for name, value in whole.items():
             self.log(f"metric/{name}/{stage}", value, prog_bar=name == "miou", sync_dist=True)
         for name, scores in by_class.items():
             tags = {f"class/{name}/{label}/{stage}": score for label, score in scores.items()}
             self.log_dict(tags, logger=False, sync_dist=True)
+
+    def _checked(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Image and mask of a batch."""
+        mask = _mask(batch)
+        if mask is None:
+            got = sorted(batch) if isinstance(batch, dict) else type(batch).__name__
+            raise ValueError(
+                f"a batch must be a dict with 'image' and 'mask' or a pair (image, mask), got {got}"
+            )
+        # Looking at values waits for a GPU, and what the first epoch shows, the others repeat.
+        if mask.device.type == "cpu" or self.current_epoch == 0:
+            self._check_mask(mask, batch)
+        return _image(batch), mask
 
     def _check_mask(self, mask: Tensor, batch: Batch) -> None:
         """Raise if a value is neither a class nor ignored: the loss would be silently wrong."""
@@ -311,18 +330,7 @@ def _image(batch: Batch) -> Tensor:
     return batch["image"] if isinstance(batch, dict) else batch[0]
 
 
-def _mask(batch: Batch | Tensor) -> Tensor | None:
-    if isinstance(batch, Mapping):
-        mask: Tensor | None = batch.get("mask")
-        return mask
+def _mask(batch: Batch) -> Tensor | None:
+    if isinstance(batch, dict):
+        return batch.get("mask")
     return batch[1] if isinstance(batch, (tuple, list)) and len(batch) > 1 else None
-
-
-def _required_mask(batch: Batch) -> Tensor:
-    mask = _mask(batch)
-    if mask is None:
-        raise ValueError(
-            "a batch must be a dict with 'image' and 'mask' or a pair (image, mask), got "
-            f"{sorted(batch) if isinstance(batch, dict) else type(batch).__name__}"
-        )
-    return mask

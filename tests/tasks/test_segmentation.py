@@ -1,0 +1,417 @@
+"""SegmentationTask trains every kind of mask, at any size, and says what does not fit."""
+
+import json
+import math
+import threading
+
+import pytest
+import torch
+from lightning import Trainer
+from torch import nn
+from torch.utils.data import DataLoader
+
+from lightning_hparams import SegmentationTask, SyntheticShapesData
+from lightning_hparams.outputs import SegmentationOutput, SegmentationPrediction, TrainingOutput
+from lightning_hparams.tasks import encoders
+
+# A decoder so narrow that a step takes a few milliseconds.
+SMALL = {"arch_args": {"decoder_channels": [16, 8, 8, 8, 8]}}
+
+
+def quiet_trainer(**options):
+    options = {"max_epochs": 1, "logger": False, "enable_checkpointing": False, **options}
+    return Trainer(
+        accelerator="cpu", enable_progress_bar=False, enable_model_summary=False, **options
+    )
+
+
+def shapes(task="multiclass", **options):
+    options = {"num_train": 16, "num_val": 6, "size": 32, "batch_size": 4, **options}
+    return SyntheticShapesData(task=task, **options)
+
+
+def matching(data, **options):
+    return SegmentationTask(
+        task=getattr(data, "task", "multiclass"),
+        num_classes=data.num_classes,
+        class_names=data.class_names,
+        **{**SMALL, **options},
+    )
+
+
+@pytest.fixture(scope="module")
+def task():
+    torch.manual_seed(0)
+    return SegmentationTask(num_classes=3, **SMALL).eval()
+
+
+# -- training -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["multiclass", "binary", "multilabel"])
+def test_every_kind_of_mask_is_trained_validated_and_tested(kind):
+    data = shapes(kind, num_train=32)
+    task = matching(data, lr=3e-3)
+    trainer = quiet_trainer(max_epochs=3)
+    before = trainer.validate(task, data, verbose=False)[0]["loss/val"]
+    trainer.fit(task, data)
+    metrics = dict(trainer.callback_metrics)
+    assert metrics["loss/val"] < before
+    for name in ("miou", "mdice", "pixel_accuracy", "mean_accuracy"):
+        assert 0 <= metrics[f"metric/{name}/val"] <= 1
+    for label in data.class_names:
+        assert f"class/iou/{label}/val" in metrics
+    assert metrics["loss/val"] == pytest.approx(
+        float(metrics["loss/val/ce"] + metrics["loss/val/dice"]), rel=1e-5
+    )
+    assert "metric/miou/test" in trainer.test(task, data, verbose=False)[0]
+
+
+def test_scores_are_those_of_the_whole_set_not_of_batches():
+    data = shapes(num_val=7, batch_size=3)
+    task = matching(data)
+    trainer = quiet_trainer()
+    trainer.validate(task, data, verbose=False)
+    task.eval()
+    with torch.no_grad():
+        batches = list(data.val_dataloader())
+        preds = torch.cat([task(b["image"]).argmax(1) for b in batches])
+        losses = [float(task.loss(task(b["image"]), b["mask"])) for b in batches]
+    target = torch.cat([b["mask"] for b in batches])
+    for index, label in enumerate(data.class_names):
+        ours, theirs = preds == index, target == index
+        union = (ours | theirs).sum()
+        expected = float((ours & theirs).sum() / union) if union else math.nan
+        score = float(trainer.callback_metrics[f"class/iou/{label}/val"])
+        assert score == pytest.approx(expected, nan_ok=True)
+    mean = sum(loss * n for loss, n in zip(losses, (3, 3, 1), strict=True)) / 7
+    assert float(trainer.callback_metrics["loss/val"]) == pytest.approx(mean, rel=1e-5)
+
+
+def test_a_class_that_does_not_occur_is_nan_and_has_its_key():
+    data = shapes()
+    data.class_names, data.num_classes = [*data.class_names, "star"], 5
+    task = matching(data)
+    nn.init.constant_(task.model.segmentation_head[0].bias[-1:], -50)  # never predicted
+    trainer = quiet_trainer()
+    trainer.validate(task, data, verbose=False)
+    assert trainer.callback_metrics["class/iou/star/val"].isnan()
+    assert trainer.callback_metrics["metric/miou/val"].isfinite()
+
+
+def test_pairs_of_image_and_mask_are_a_batch_too():
+    pairs = [(torch.rand(3, 32, 32), torch.randint(0, 3, (32, 32))) for _ in range(4)]
+    loader = DataLoader(pairs, batch_size=2)
+    quiet_trainer().fit(SegmentationTask(num_classes=3, **SMALL), loader, loader)
+
+
+def test_binary_masks_may_have_a_channel():
+    pairs = [(torch.rand(3, 32, 32), torch.randint(0, 2, (1, 32, 32))) for _ in range(4)]
+    loader = DataLoader(pairs, batch_size=2)
+    quiet_trainer().fit(SegmentationTask(task="binary", **SMALL), loader, loader)
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "RMSprop", "Rprop", "NAdam", "Adagrad"])
+@pytest.mark.filterwarnings("ignore:Rprop compares the signs")
+def test_any_optimizer_trains_by_name(name):
+    data = shapes()
+    task = matching(data, optimizer=name, lr=1e-3)
+    before = [p.detach().clone() for p in task.parameters()]
+    quiet_trainer(limit_train_batches=1).fit(task, data)
+    assert any(not torch.equal(a, b) for a, b in zip(before, task.parameters(), strict=True))
+
+
+def test_rprop_on_mini_batches_is_warned_of():
+    data = shapes()
+    with pytest.warns(UserWarning, match="an epoch has 4 of them here: use RMSprop"):
+        quiet_trainer(limit_val_batches=0).fit(matching(data, optimizer="Rprop"), data)
+
+
+def test_the_encoder_has_groups_and_a_rate_of_its_own():
+    task = SegmentationTask(lr=1e-2, encoder_lr_mult=0.1, weight_decay=0.05, **SMALL)
+    groups = {
+        g["name"]: (g["lr"], g["weight_decay"]) for g in task.configure_optimizers().param_groups
+    }
+    assert groups == {
+        "encoder": (pytest.approx(1e-3), 0.05),
+        "encoder/no_decay": (pytest.approx(1e-3), 0.0),
+        "decoder": (1e-2, 0.05),
+        "decoder/no_decay": (1e-2, 0.0),
+    }
+    counted = sum(p.numel() for g in task.configure_optimizers().param_groups for p in g["params"])
+    assert counted == sum(p.numel() for p in task.parameters())
+
+
+# -- any input ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (33, 70), (5, 90), (1, 1)])
+def test_images_of_any_size_are_taken(task, height, width):
+    with torch.no_grad():
+        assert task(torch.rand(2, 3, height, width)).shape == (2, 3, height, width)
+
+
+def test_padding_does_not_change_what_needs_none(task):
+    images = torch.rand(2, 3, 64, 32)
+    with torch.no_grad():
+        assert torch.equal(task(images), task.model(task.normalise(images)))
+
+
+def test_uint8_and_float_images_mean_the_same(task):
+    images = torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8)
+    with torch.no_grad():
+        torch.testing.assert_close(task(images), task(images / 255))
+
+
+def test_normalisation_is_inside():
+    task = SegmentationTask(mean=[0.5, 0.5, 0.5], std=[0.25, 0.5, 1.0], **SMALL)
+    values = task.normalise(torch.ones(1, 3, 1, 1)).flatten()
+    assert values.tolist() == [2.0, 1.0, 0.5]
+
+
+def test_images_that_are_not_in_0_to_1_are_warned_of():
+    pairs = [(255 * torch.rand(3, 32, 32), torch.zeros(32, 32).long()) for _ in range(2)]
+    loader = DataLoader(pairs, batch_size=2)
+    with pytest.warns(UserWarning, match="must lie in 0..1; divide by 255"):
+        quiet_trainer().fit(SegmentationTask(**SMALL), loader, loader)
+
+
+def test_five_channels_are_taken():
+    task = SegmentationTask(in_channels=5, **SMALL)
+    assert task(torch.rand(2, 5, 32, 32)).shape == (2, 2, 32, 32)
+
+
+@pytest.mark.parametrize("arch", ["unetplusplus", "fpn", "linknet", "manet", "pspnet", "segformer"])
+def test_other_architectures_are_built_by_name(arch):
+    task = SegmentationTask(arch, "tu-mobilenetv3_small_100", num_classes=4).eval()
+    with torch.no_grad():
+        assert task(torch.rand(1, 3, 40, 40)).shape == (1, 4, 40, 40)
+
+
+@pytest.mark.parametrize(
+    "encoder", ["resnet18", "mobilenet_v2", "tu-resnet10t", "tu-convnext_atto"]
+)
+def test_other_encoders_are_built_by_name(encoder):
+    task = SegmentationTask("fpn", encoder).eval()
+    with torch.no_grad():
+        assert task(torch.rand(1, 3, 32, 32)).shape == (1, 2, 32, 32)
+
+
+# -- what steps return ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["multiclass", "binary", "multilabel"])
+def test_steps_return_what_outputs_says(kind):
+    data = shapes(kind)
+    data.setup("fit")
+    task = matching(data)
+    batch = next(iter(data.val_dataloader()))
+    task.log = lambda *args, **kwargs: None
+    task._trainer = None
+    training = task.training_step(batch, 1)
+    assert set(training) == set(TrainingOutput.__annotations__)
+    with torch.no_grad():
+        output = task.validation_step(batch, 0)
+    assert set(output) == set(SegmentationOutput.__annotations__)
+    assert output["kind"] == kind
+    assert output["preds"].shape == output["targets"].shape == batch["mask"].shape
+    assert output["preds"].dtype == torch.uint8
+    assert output["indices"].tolist() == [0, 1, 2, 3]
+    assert output["images"] is batch["image"]
+    prediction = task.predict_step(batch, 0)
+    assert set(prediction) == set(SegmentationPrediction.__annotations__)
+
+
+def test_predictions_have_the_size_the_image_had(task):
+    batch = {
+        "image": torch.rand(2, 3, 32, 32),
+        "size": torch.tensor([[50, 40], [32, 32]]),
+        "path": ["a.png", "b.png"],
+    }
+    with torch.no_grad():
+        prediction = task.predict_step(batch, 0)
+    assert [tuple(p.shape) for p in prediction["probs"]] == [(3, 50, 40), (3, 32, 32)]
+    assert [tuple(m.shape) for m in prediction["masks"]] == [(50, 40), (32, 32)]
+    assert prediction["masks"][0].dtype == torch.uint8
+    torch.testing.assert_close(prediction["probs"][0].sum(0), torch.ones(50, 40))
+    assert torch.equal(prediction["masks"][0], prediction["probs"][0].argmax(0).to(torch.uint8))
+    assert prediction["paths"] == ["a.png", "b.png"]
+
+
+def test_the_trainer_predicts(task):
+    data = shapes()
+    data.setup("fit")
+    predictions = quiet_trainer().predict(task, data.val_dataloader())
+    assert sum(len(p["masks"]) for p in predictions) == 6
+
+
+def test_the_threshold_decides_a_label():
+    probs = torch.tensor([[[[0.2, 0.6]]]])
+    assert SegmentationTask(task="binary", **SMALL).predicted(probs).tolist() == [[[0, 1]]]
+    low = SegmentationTask(task="binary", threshold=0.1, **SMALL)
+    assert low.predicted(probs).tolist() == [[[1, 1]]]
+
+
+# -- checkpoints and weights ----------------------------------------------------------------------
+
+
+def test_a_checkpoint_loads_without_fetching_weights(tmp_path):
+    data = shapes()
+    task = matching(data, ignore_index=255, class_weights=[1.0, 2.0, 1.0, 1.0])
+    task.hparams["weights"] = "imagenet"  # as if it had been trained from there
+    trainer = quiet_trainer(limit_train_batches=1)
+    trainer.fit(task, data)
+    trainer.save_checkpoint(tmp_path / "task.ckpt")
+    loaded = SegmentationTask.load_from_checkpoint(tmp_path / "task.ckpt").eval()
+    assert loaded.hparams["weights"] is None
+    assert task.hparams["weights"] == "imagenet"
+    images = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(loaded(images), task.eval()(images))
+    assert loaded.class_names == data.class_names
+
+
+def test_arguments_are_plain_values():
+    task = SegmentationTask(
+        num_classes=2, class_names=["a", "b"], loss={"ce": 1.0}, optimizer_args={"eps": 1e-8}
+    )
+    again = json.loads(json.dumps(dict(task.hparams)))
+    assert SegmentationTask(**again).class_names == ["a", "b"]
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors", ".ckpt"])
+@pytest.mark.parametrize("part", ["model", "encoder"])
+def test_weights_of_a_file_are_loaded(tmp_path, suffix, part):
+    source = SegmentationTask(num_classes=3, **SMALL)
+    state = (source.model if part == "model" else source.model.encoder).state_dict()
+    path = tmp_path / f"weights{suffix}"
+    if suffix == ".safetensors":
+        from safetensors.torch import save_file
+
+        save_file(state, path)
+    elif suffix == ".ckpt":
+        torch.save({"state_dict": {f"model.{k}": v for k, v in state.items()}}, path)
+    else:
+        torch.save(state, path)
+    task = SegmentationTask(num_classes=3, weights=str(path), **SMALL)
+    same = [
+        torch.equal(a, b)
+        for a, b in zip(
+            source.model.encoder.parameters(), task.model.encoder.parameters(), strict=True
+        )
+    ]
+    assert all(same)
+
+
+def test_weights_of_another_architecture_are_refused(tmp_path):
+    torch.save(
+        SegmentationTask(encoder="resnet18", arch="fpn").model.state_dict(), tmp_path / "w.pt"
+    )
+    with pytest.raises(ValueError, match=r"w.pt: \d+ of \d+ tensors .* missing, .*check arch/enc"):
+        SegmentationTask(weights=str(tmp_path / "w.pt"), **SMALL)
+
+
+def test_a_missing_file_of_weights_is_named():
+    with pytest.raises(FileNotFoundError, match=r"weights file no/such.pt does not exist"):
+        SegmentationTask(weights="no/such.pt")
+
+
+@pytest.mark.parametrize("encoder", ["resnet18", "tu-mobilenetv3_small_100"])
+@pytest.mark.parametrize("network", ["refuses", "hangs", "is forbidden"])
+def test_pretrained_weights_without_a_network_fail_at_once(monkeypatch, tmp_path, encoder, network):
+    # If anything waited for this connection, or tried a download, the test would never end.
+    def connect(address, timeout):
+        if network == "hangs":
+            threading.Event().wait(600)
+        raise OSError("no network")
+
+    monkeypatch.setattr(encoders.socket, "create_connection", connect)
+    monkeypatch.setattr(encoders.huggingface_hub, "try_to_load_from_cache", lambda *a, **k: None)
+    monkeypatch.setattr(
+        encoders.huggingface_hub.constants, "HF_HUB_OFFLINE", network == "is forbidden"
+    )
+    with pytest.raises(ConnectionError, match=r"weights='imagenet' .* pass weights=None to train"):
+        SegmentationTask(encoder=encoder, weights="imagenet")
+
+
+# -- what does not fit ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"arch": "unett"}, ValueError, "did you mean 'unet'"),
+        ({"encoder": "resnet19"}, ValueError, "did you mean 'resnet1"),
+        ({"encoder": "tu-mobilenetv3_smal_100"}, ValueError, "'tu-mobilenetv3_small_100'"),
+        ({"encoder": "resnet18", "weights": "imagnet"}, ValueError, "did you mean 'imagenet'"),
+        ({"arch_args": {"decoder_chanels": []}}, TypeError, "did you mean 'decoder_channels'"),
+        ({"loss": "dise"}, ValueError, "did you mean 'dice'"),
+        ({"loss_args": {"ce": {"smooth": 1}}}, TypeError, "loss 'ce' takes no argument 'smooth'"),
+        ({"optimizer": "AdamX"}, ValueError, "did you mean 'Adam"),
+        ({"optimizer_args": {"momentun": 1}, "optimizer": "SGD"}, TypeError, "'momentum'"),
+        ({"lr": -1.0}, ValueError, "`0.0 < lr` must hold"),
+        ({"task": "binry"}, ValueError, "did you mean 'binary'"),
+        ({"task": "binary", "num_classes": 3}, ValueError, "must be 2 for a binary task, got 3"),
+        ({"num_classes": 1}, ValueError, "`2 <= num_classes <= 256` must hold"),
+        ({"class_names": ["a"]}, ValueError, "`class_names` needs 2 different names"),
+        ({"mean": [0.5]}, ValueError, r"`mean` and `std` need 3 values \(in_channels\), got 1"),
+        ({"std": [0.0, 1.0, 1.0]}, ValueError, "`0.0 < std` must hold"),
+        ({"threshold": 2}, ValueError, "`0 <= threshold <= 1` must hold"),
+        ({"encoder_lr_mult": 0}, ValueError, "`0.0 < encoder_lr_mult` must hold"),
+    ],
+)
+def test_bad_arguments_are_refused_when_the_task_is_made(options, error, message):
+    with pytest.raises(error, match=message):
+        SegmentationTask(**options)
+
+
+@pytest.mark.parametrize(
+    ("image", "mask", "error", "message"),
+    [
+        (
+            (3, 32, 32),
+            torch.full((32, 32), 7),
+            ValueError,
+            r"mask value 7 \(100.0% of pixels\) but",
+        ),
+        ((3, 32, 32), torch.zeros(32, 32), TypeError, "masks must hold whole numbers"),
+        ((3, 32, 32), torch.zeros(16, 32).long(), ValueError, r"got logits \(.*\) and target \("),
+        (
+            (1, 32, 32),
+            torch.zeros(32, 32).long(),
+            ValueError,
+            r"must be \(N, 3, H, W\), got \(2, 1",
+        ),
+    ],
+)
+def test_bad_batches_stop_before_the_first_optimizer_step(image, mask, error, message):
+    loader = DataLoader([(torch.rand(image), mask)] * 2, batch_size=2)
+    task = SegmentationTask(**SMALL)
+    trainer = quiet_trainer(num_sanity_val_steps=0)
+    with pytest.raises(error, match=message):
+        trainer.fit(task, loader, loader)
+    assert trainer.global_step == 0
+
+
+def test_a_bad_mask_is_named_by_its_file():
+    batch = {
+        "image": torch.rand(2, 3, 32, 32),
+        "mask": torch.stack([torch.zeros(32, 32), torch.full((32, 32), 9)]).long(),
+        "path": ["good.png", "bad.png"],
+    }
+    with pytest.raises(ValueError, match=r"bad.png has mask value 9 .* pass ignore_index=9"):
+        SegmentationTask(**SMALL).validation_step(batch, 0)
+
+
+def test_int16_images_are_refused_with_the_remedy(task):
+    with pytest.raises(
+        TypeError, match=r"must be uint8 or floating point in 0..1, got torch.int16"
+    ):
+        task(torch.zeros(1, 3, 32, 32, dtype=torch.int16))
+
+
+def test_an_encoder_that_does_not_fit_the_architecture_is_told():
+    with pytest.raises(
+        ValueError, match=r"encoder 'mit_b0' does not work with arch 'unetplusplus'"
+    ):
+        SegmentationTask("unetplusplus", "mit_b0")
