@@ -19,22 +19,19 @@ from lightning_hparams import (
 )
 from lightning_hparams.checks import writable_folder
 
-
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    parser.add_argument("--data", choices=["brain", "synthetic", "folder"], default="brain")
-    parser.add_argument("--images", help="folder of images, for --data folder")
-    parser.add_argument("--masks", help="folder of masks of the same names")
-    parser.add_argument("--classes", nargs="+", help="class names, for --data folder")
-    parser.add_argument("--size", type=int, default=128, help="side of an image in pixels")
-    parser.add_argument("--epochs", type=int, default=14)
-    parser.add_argument("--encoder", default="tu-mobilenetv3_small_100")
-    parser.add_argument("--lr", type=float, default=2e-3, help="peak of the one-cycle schedule")
-    parser.add_argument("--logdir", default="runs")
-    parser.add_argument("--seed", type=int, default=0)
-    return parser.parse_args()
+parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+)
+parser.add_argument("--data", choices=["brain", "synthetic", "folder"], default="brain")
+parser.add_argument("--images", help="folder of images, for --data folder")
+parser.add_argument("--masks", help="folder of masks of the same names")
+parser.add_argument("--classes", nargs="+", help="class names, for --data folder")
+parser.add_argument("--size", type=int, default=128, help="side of an image in pixels")
+parser.add_argument("--epochs", type=int, default=14)
+parser.add_argument("--encoder", default="tu-mobilenetv3_small_100")
+parser.add_argument("--lr", type=float, default=2e-3, help="peak of the one-cycle schedule")
+parser.add_argument("--logdir", default="runs")
+parser.add_argument("--seed", type=int, default=0)
 
 
 def make_data(args: argparse.Namespace) -> lightning.LightningDataModule:
@@ -43,12 +40,12 @@ def make_data(args: argparse.Namespace) -> lightning.LightningDataModule:
     if args.data == "synthetic":
         return SyntheticShapesData(size=args.size)
     if not (args.images and args.masks and args.classes):
-        raise SystemExit("--data folder needs --images, --masks and --classes")
+        parser.error("--data folder needs --images, --masks and --classes")
     return MaskFolderData(args.images, args.masks, class_names=args.classes, size=args.size)
 
 
-def main() -> None:
-    args = parse()
+if __name__ == "__main__":
+    args = parser.parse_args()
     writable_folder("--logdir", args.logdir)
     lightning.seed_everything(args.seed, verbose=False)
     data = make_data(args)
@@ -69,16 +66,11 @@ def main() -> None:
     )
     trainer.fit(task, data)
 
-    table = Table("class", "IoU", title="Validation after the last epoch")
-    for name in task.class_names:
-        table.add_row(name, f"{trainer.callback_metrics[f'class/iou/{name}/val']:.3f}")
-    table.add_row("mean", f"{trainer.callback_metrics['metric/miou/val']:.3f}", style="bold")
+    table = Table("class", "IoU", title="Scores on the validation images", min_width=40)
+    for name in [*(f"class/iou/{name}" for name in task.class_names), "metric/miou"]:
+        table.add_row(name.split("/")[-1], f"{trainer.callback_metrics[f'{name}/val']:.3f}")
+    sheet = pictures.save_sheet(Path(trainer.log_dir) / "predictions.png")
     console = Console()
     console.print(table)
-    sheet = pictures.save_sheet(Path(trainer.log_dir) / "predictions.png")
-    console.print(f"Predictions as a picture: {sheet}")
-    console.print(f"TensorBoard: tensorboard --logdir {args.logdir}  (or: make tensorboard)")
-
-
-if __name__ == "__main__":
-    main()
+    console.print(f"Predictions as a picture:  {sheet}")
+    console.print(f"Curves and pictures:       tensorboard --logdir {args.logdir}")

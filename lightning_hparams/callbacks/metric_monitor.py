@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
@@ -104,7 +105,7 @@ class MetricMonitor(Callback):
 
     def _is_due(self, trainer: Trainer, step: int) -> bool:
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # set on construction
-        return step == 1 or step % every == 0
+        return step == 1 or (step > 0 and step % every == 0)
 
 
 def _belongs(tag: str, stage: str) -> bool:
@@ -116,16 +117,14 @@ def _belongs(tag: str, stage: str) -> bool:
 
 def _losses(outputs: Tensor | Mapping[str, Any] | None, accumulated: int) -> dict[str, float]:
     """Loss and terms of a training step, whatever form it returned them in."""
-    if outputs is None:
-        return {}
-    if isinstance(outputs, Tensor):
-        return {"loss/train": float(outputs)}
+    if not isinstance(outputs, Mapping):
+        return {}  # Lightning makes a dict of all that has a loss
     values = {}
     if isinstance(outputs.get("loss"), Tensor):
         # Lightning hands over the loss as it went into backward: divided.
-        values["loss/train"] = float(outputs["loss"]) * accumulated
+        values["loss/train"] = outputs["loss"].item() * accumulated
     for name, term in (outputs.get("terms") or {}).items():
-        values[f"loss/train/{name}"] = float(term)
+        values[f"loss/train/{name}"] = torch.as_tensor(term).item()
     return values
 
 

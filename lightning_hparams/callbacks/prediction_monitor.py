@@ -118,8 +118,10 @@ class PredictionMonitor(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Keep the chosen samples of a batch."""
-        if dataloader_idx == 0 and not trainer.sanity_checking:
-            self._keep(trainer, self._checked(outputs, batch, "validation_step"))
+        if dataloader_idx == 0:
+            checked = self._checked(outputs, batch, "validation_step")
+            if not trainer.sanity_checking:
+                self._keep(trainer, checked)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw, if it is due."""
@@ -196,11 +198,14 @@ class PredictionMonitor(Callback):
     def _begin(self, trainer: Trainer, loaders: Any, num_batches: Sequence[int | float]) -> None:
         self._seen = 0
         self._samples = {}
-        if self._indices or trainer.sanity_checking:
+        if self._indices:
             return
         loader = loaders[0] if isinstance(loaders, (list, tuple)) else loaders
-        size = _reachable(loader, num_batches[0], trainer.world_size)
-        self._indices = self._chosen(size)
+        batches = float("inf") if trainer.sanity_checking else num_batches[0]
+        chosen = self._chosen(_reachable(loader, batches, trainer.world_size))
+        if trainer.sanity_checking:
+            return  # it was to find out whether they can be chosen
+        self._indices = chosen
         if not _keeps_order(loader):
             rank_zero_warn(
                 f"{type(self).__name__} cannot show the same samples each time: the validation "

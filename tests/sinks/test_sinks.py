@@ -7,18 +7,12 @@ import pytest
 from lightning import Trainer
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from PIL import Image
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_hparams.render import encode
-from lightning_hparams.sinks import FilesSink, TensorBoardSink, open_sinks
+from lightning_hparams.sinks import FilesSink, TensorBoardSink, open_sinks, tensorboard
+from tests.runs import read_events
 
 PICTURE = np.arange(12 * 20 * 3, dtype=np.uint8).reshape(12, 20, 3)
-
-
-def read_events(folder):
-    events = EventAccumulator(str(folder), size_guidance={"images": 0, "scalars": 0})
-    events.Reload()
-    return events
 
 
 def test_tensorboard_reads_back_what_was_written(tmp_path):
@@ -44,6 +38,26 @@ def test_tensorboard_is_written_to_after_the_logger_was_finalized(tmp_path):
     sink.scalars({"a": 2.0}, 1)
     sink.flush()
     assert [e.value for e in read_events(logger.log_dir).Scalars("a")] == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("appended", [True, False])
+def test_pictures_and_numbers_share_a_file_in_either_way_of_writing(
+    tmp_path, monkeypatch, appended
+):
+    if not appended:  # as with TensorFlow installed, whose files cannot be appended to
+        monkeypatch.setattr(tensorboard, "_local_file", lambda writer: None)
+    logger = TensorBoardLogger(tmp_path)
+    sink = TensorBoardSink(logger)
+    for step in range(30):
+        sink.scalars({"a": float(step)}, step)
+        sink.image("b", encode(PICTURE), step)
+        logger.log_metrics({"c": float(step)}, step)
+    sink.flush()
+    events = read_events(logger.log_dir)
+    assert [e.step for e in events.Scalars("a")] == list(range(30))
+    assert [e.step for e in events.Scalars("c")] == list(range(30))
+    assert [e.step for e in events.Images("b")] == list(range(30))
+    assert len(list((tmp_path / "lightning_logs" / "version_0").glob("events*"))) == 1
 
 
 def test_files_hold_a_table_that_a_later_run_goes_on_with(tmp_path):

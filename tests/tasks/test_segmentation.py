@@ -6,37 +6,13 @@ import threading
 
 import pytest
 import torch
-from lightning import Trainer
 from torch import nn
 from torch.utils.data import DataLoader
 
-from lightning_hparams import SegmentationTask, SyntheticShapesData
+from lightning_hparams import SegmentationTask
 from lightning_hparams.outputs import SegmentationOutput, SegmentationPrediction, TrainingOutput
 from lightning_hparams.tasks import encoders
-
-# A decoder so narrow that a step takes a few milliseconds.
-SMALL = {"arch_args": {"decoder_channels": [16, 8, 8, 8, 8]}}
-
-
-def quiet_trainer(**options):
-    options = {"max_epochs": 1, "logger": False, "enable_checkpointing": False, **options}
-    return Trainer(
-        accelerator="cpu", enable_progress_bar=False, enable_model_summary=False, **options
-    )
-
-
-def shapes(task="multiclass", **options):
-    options = {"num_train": 16, "num_val": 6, "size": 32, "batch_size": 4, **options}
-    return SyntheticShapesData(task=task, **options)
-
-
-def matching(data, **options):
-    return SegmentationTask(
-        task=getattr(data, "task", "multiclass"),
-        num_classes=data.num_classes,
-        class_names=data.class_names,
-        **{**SMALL, **options},
-    )
+from tests.runs import SMALL, matching, quiet_trainer, shapes
 
 
 @pytest.fixture(scope="module")

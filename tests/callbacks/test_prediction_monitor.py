@@ -1,0 +1,248 @@
+"""PredictionMonitor draws the same samples of the validation set, when TensorBoard keeps them."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from lightning import LightningModule
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from lightning_hparams import PredictionMonitor
+from lightning_hparams.callbacks.prediction_monitor import pictures_due
+from tests.runs import matching, quiet_trainer, read_events, shapes
+
+
+def run(monitor, data=None, module=None, logger=None, **options):
+    data = data or shapes(num_val=20)
+    logger = logger or TensorBoardLogger(".", default_hp_metric=False)
+    trainer = quiet_trainer(logger=logger, callbacks=[monitor], **options)
+    trainer.fit(module or matching(data), data, ckpt_path=None)
+    return trainer
+
+
+def images(logger):
+    events = read_events(logger.log_dir)
+    return {tag: events.Images(tag) for tag in events.Tags()["images"]}
+
+
+def test_each_sample_has_a_tag_of_its_own_and_a_picture_at_each_drawing():
+    trainer = run(PredictionMonitor(num_samples=3), max_epochs=4)
+    found = images(trainer.logger)
+    assert sorted(found) == ["val_pred/00_idx00003", "val_pred/01_idx00010", "val_pred/02_idx00016"]
+    for pictures in found.values():
+        assert [p.step for p in pictures] == [4, 8, 12, 16]  # epochs 0, 1, 2 and the last
+        assert Image.open(io.BytesIO(pictures[0].encoded_image_string)).format == "JPEG"
+
+
+def test_pictures_come_at_0_1_2_4_8_and_last():
+    trainer = run(PredictionMonitor(num_samples=1), max_epochs=7, limit_train_batches=1)
+    (pictures,) = images(trainer.logger).values()
+    assert [p.step for p in pictures] == [1, 2, 3, 5, 7]
+
+
+def test_the_last_is_drawn_whichever_way_training_ends():
+    trainer = run(PredictionMonitor(1), max_epochs=-1, max_steps=6, limit_train_batches=1)
+    (pictures,) = images(trainer.logger).values()
+    assert [p.step for p in pictures] == [1, 2, 3, 5, 6]
+
+
+@pytest.mark.parametrize("total", [1, 2, 10, 100, 256, 257, 1000, 10_000])
+def test_a_run_of_any_length_fits_tensorboards_ten(total):
+    due = [n for n in range(total) if pictures_due(n, total)]
+    assert due[0] == 0
+    assert len({*due, total - 1}) <= 10
+    assert len({*due, total - 1}) >= min(total, 6)
+
+
+def test_every_validation_is_drawn_if_asked():
+    trainer = run(PredictionMonitor(1, schedule="every"), max_epochs=4, limit_train_batches=1)
+    (pictures,) = images(trainer.logger).values()
+    assert [p.step for p in pictures] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("select", "expected"),
+    [("first", [0, 1, 2]), ([7, 2, 19], [7, 2, 19]), ("spread", [3, 10, 16])],
+)
+def test_samples_are_selected_by_their_index(select, expected):
+    monitor = PredictionMonitor(3, select)
+    trainer = run(monitor)
+    assert sorted(images(trainer.logger)) == [
+        f"val_pred/{place:02d}_idx{index:05d}" for place, index in enumerate(expected)
+    ]
+
+
+def test_the_picture_shows_the_sample_it_names():
+    data = shapes(num_val=20)
+    monitor = PredictionMonitor(1, [13])
+    run(monitor, data)
+    image = data.val_set[13]["image"].permute(1, 2, 0).numpy()
+    panel = monitor.pictures[0][20 : 20 + 256, :256]
+    enlarged = np.asarray(Image.fromarray(image).resize((256, 256), Image.Resampling.BILINEAR))
+    assert np.abs(panel.astype(int) - enlarged).mean() < 3
+
+
+def test_fewer_samples_than_asked_are_all_shown():
+    assert len(images(run(PredictionMonitor(50), shapes(num_val=5)).logger)) == 5
+
+
+def test_only_reachable_samples_are_chosen():
+    trainer = run(PredictionMonitor(2), limit_val_batches=2)  # 8 of 20
+    assert sorted(images(trainer.logger)) == ["val_pred/00_idx00002", "val_pred/01_idx00006"]
+
+
+@pytest.mark.parametrize("kind", ["binary", "multilabel"])
+def test_other_kinds_of_masks_are_drawn(kind):
+    assert len(images(run(PredictionMonitor(2), shapes(kind)).logger)) == 2
+
+
+def test_a_resumed_run_shows_the_same_samples_and_goes_on_with_the_schedule(tmp_path):
+    logger = TensorBoardLogger(tmp_path, version=0, default_hp_metric=False)
+    data = shapes(num_val=20)
+    first = run(PredictionMonitor(2), data, logger=logger, max_epochs=3, limit_train_batches=1)
+    first.save_checkpoint(tmp_path / "stop.ckpt")
+    trainer = quiet_trainer(
+        logger=logger, callbacks=[PredictionMonitor(5)], max_epochs=6, limit_train_batches=1
+    )
+    trainer.fit(matching(data), data, ckpt_path=tmp_path / "stop.ckpt")
+    found = images(logger)
+    assert sorted(found) == ["val_pred/00_idx00005", "val_pred/01_idx00015"]
+    assert [p.step for p in found["val_pred/00_idx00005"]] == [1, 2, 3, 5, 6]
+
+
+def test_test_pictures_have_tags_of_their_own():
+    data = shapes()
+    logger = TensorBoardLogger(".", default_hp_metric=False)
+    trainer = quiet_trainer(logger=logger, callbacks=[PredictionMonitor(2)])
+    trainer.test(matching(data), data, verbose=False)
+    assert sorted(images(logger)) == ["test_pred/00_idx00001", "test_pred/01_idx00004"]
+
+
+def test_files_hold_the_pictures_too(tmp_path):
+    run(PredictionMonitor(2), logger=CSVLogger(tmp_path))
+    assert len(list(tmp_path.rglob("images/val_pred/*/step_00000004.jpg"))) == 2
+
+
+def test_the_sheet_is_a_picture_of_all_samples(tmp_path):
+    monitor = PredictionMonitor(3)
+    with pytest.raises(RuntimeError, match="no picture has been drawn yet"):
+        monitor.save_sheet(tmp_path / "sheet.png")
+    run(monitor)
+    with Image.open(monitor.save_sheet(tmp_path / "new" / "sheet.png")) as sheet:
+        assert sheet.height == sum(len(picture) for picture in monitor.pictures)
+
+
+def test_without_a_logger_it_is_idle():
+    data = shapes()
+    monitor = PredictionMonitor(2)
+    quiet_trainer(callbacks=[monitor]).fit(matching(data), data)
+    assert monitor.pictures == []
+
+
+def test_a_rehearsal_draws_one_picture_and_writes_nothing(tmp_path):
+    data = shapes()
+    monitor = PredictionMonitor(2)
+    quiet_trainer(fast_dev_run=True, callbacks=[monitor]).fit(matching(data), data)
+    assert len(monitor.pictures) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+class Foreign(LightningModule):
+    def __init__(self, returned):
+        super().__init__()
+        self.layer = torch.nn.Conv2d(3, 2, 1)
+        self.returned = returned
+
+    def training_step(self, batch, batch_idx):
+        return self.layer(batch[0]).square().mean()
+
+    def validation_step(self, batch, batch_idx):
+        return self.returned(self, batch)
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def pairs(shuffle=False):
+    samples = [(torch.rand(3, 16, 16), torch.randint(0, 2, (16, 16))) for _ in range(6)]
+    return DataLoader(samples, batch_size=2, shuffle=shuffle)
+
+
+def fit_foreign(module, monitor, loader=None):
+    logger = TensorBoardLogger(".", default_hp_metric=False)
+    loader = loader or pairs()
+    quiet_trainer(logger=logger, callbacks=[monitor]).fit(module, pairs(), loader)
+    return images(logger)
+
+
+def adapter(outputs, batch):
+    return {
+        "kind": "multiclass",
+        "images": batch[0],
+        "preds": outputs.argmax(1),
+        "targets": batch[1],
+    }
+
+
+def test_a_module_of_somebody_else_is_drawn_through_an_adapter():
+    module = Foreign(lambda self, batch: self.layer(batch[0]))
+    found = fit_foreign(module, PredictionMonitor(2, adapter=adapter))
+    assert sorted(found) == ["val_pred/00_idx00001", "val_pred/01_idx00004"]
+
+
+def test_a_module_that_returns_the_outputs_needs_no_adapter():
+    module = Foreign(lambda self, batch: adapter(self.layer(batch[0]), batch))
+    assert len(fit_foreign(module, PredictionMonitor(2))) == 2
+
+
+@pytest.mark.parametrize(
+    ("returned", "got"),
+    [(lambda self, batch: None, "NoneType"), (lambda self, batch: {"a": 1}, r"\['a'\]")],
+)
+def test_a_module_that_returns_something_else_is_told_before_training(returned, got):
+    module = Foreign(returned)
+    before = module.layer.weight.detach().clone()
+    with pytest.raises(TypeError, match=rf"validation_step must return a dict with .*, got {got}"):
+        fit_foreign(module, PredictionMonitor())
+    assert torch.equal(module.layer.weight, before)
+
+
+@pytest.mark.filterwarnings("ignore:Your `val_dataloader`'s sampler has shuffling")
+def test_a_loader_that_shuffles_is_warned_of():
+    module = Foreign(lambda self, batch: adapter(self.layer(batch[0]), batch))
+    with pytest.warns(UserWarning, match="loader shuffles, and its batches carry no 'index'"):
+        fit_foreign(module, PredictionMonitor(2), pairs(shuffle=True))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_samples": 0}, "`1 <= num_samples` must hold"),
+        ({"select": "worst"}, r"`select` must be one of \['spread', 'first'\]"),
+        ({"schedule": "always"}, r"`schedule` must be one of \['log', 'every'\]"),
+    ],
+)
+def test_bad_arguments_are_refused_at_once(options, message):
+    with pytest.raises(ValueError, match=message):
+        PredictionMonitor(**options)
+
+
+@pytest.mark.parametrize("select", [[50], [-1]])
+def test_an_index_outside_the_set_is_told_before_training(select):
+    data = shapes(num_val=20)
+    module = matching(data)
+    before = [p.detach().clone() for p in module.parameters()]
+    with pytest.raises(
+        ValueError, match=r"indices outside the validation set: .* shows 20 samples"
+    ):
+        run(PredictionMonitor(select=select), data, module)
+    assert all(torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
+
+
+def test_too_few_class_names_are_told():
+    data = shapes()
+    with pytest.raises(ValueError, match=r"class_names has 1 entries, but a prediction"):
+        run(PredictionMonitor(class_names=["a"]), data)

@@ -1,0 +1,37 @@
+"""Small runs for tests: a task, data and a Trainer that take well under a second."""
+
+from lightning import Trainer
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from lightning_hparams import SegmentationTask, SyntheticShapesData
+
+
+def quiet_trainer(**options):
+    options = {"max_epochs": 1, "logger": False, "enable_checkpointing": False, **options}
+    return Trainer(
+        accelerator="cpu", enable_progress_bar=False, enable_model_summary=False, **options
+    )
+
+
+def shapes(task="multiclass", **options):
+    options = {"num_train": 16, "num_val": 6, "size": 32, "batch_size": 4, **options}
+    return SyntheticShapesData(task=task, **options)
+
+
+# A decoder so narrow that a step takes a few milliseconds.
+SMALL = {"arch_args": {"decoder_channels": [16, 8, 8, 8, 8]}}
+
+
+def matching(data, **options):
+    return SegmentationTask(
+        task=getattr(data, "task", "multiclass"),
+        num_classes=data.num_classes,
+        class_names=data.class_names,
+        **{**SMALL, **options},
+    )
+
+
+def read_events(folder):
+    events = EventAccumulator(str(folder), size_guidance={"images": 0, "scalars": 0})
+    events.Reload()
+    return events
