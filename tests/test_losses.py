@@ -16,6 +16,7 @@ from lightning_hparams.losses import (
     cross_entropy_loss,
     dice_loss,
     focal_loss,
+    focal_tversky_loss,
     generalized_dice_loss,
     jaccard_loss,
     lovasz_loss,
@@ -24,6 +25,7 @@ from lightning_hparams.losses import (
 )
 
 OVERLAP = ["dice", "jaccard", "tversky", "focal_tversky", "generalized_dice"]
+BY_CLASS = [*OVERLAP, "lovasz"]
 TASKS = ["multiclass", "binary", "multilabel"]
 
 
@@ -45,8 +47,9 @@ def reference(
     n, c = probs.shape[:2]
     probs, hot, valid = (x.reshape(n, c, -1) for x in (probs, hot, valid))
     weights = [1.0] * c if weights is None else weights
+    flat = logits.reshape(n, c, -1)
     if name in ("ce", "focal", "mse"):
-        return pixelwise(name, logits.reshape(n, c, -1), hot, valid, task, weights)
+        return pixelwise(name, flat, hot, valid, task, weights)
     groups = [slice(None)] if reduction == "batch" else [slice(i, i + 1) for i in range(n)]
     total, parts = 0.0, []
     if name == "generalized_dice":
@@ -56,7 +59,12 @@ def reference(
     else:
         for g, k in itertools.product(groups, range(c)):
             p, t, v = probs[g, k], hot[g, k], valid[g, k]
-            part = overlap(name, (p * v).sum(), (t * v).sum(), (p * t * v).sum(), v.sum(), absent)
+            if name == "lovasz":
+                errors = (t - p).abs() if task == "multiclass" else 1 - flat[g, k] * (2 * t - 1)
+                part = lovasz(errors[v == 1], t[v == 1], absent)
+            else:
+                sums = (p * v).sum(), (t * v).sum(), (p * t * v).sum(), v.sum()
+                part = overlap(name, *sums, absent)
             if part is not None:
                 parts.append((weights[k], part))
     for weight, part in parts:
@@ -73,6 +81,16 @@ def overlap(name, p, t, hits, pixels, absent):
     alpha, beta = {"dice": (0.5, 0.5), "jaccard": (1, 1)}.get(name, (0.3, 0.7))
     index = hits / (hits + alpha * (p - hits) + beta * (t - hits))
     return (1 - index) ** 0.75 if name == "focal_tversky" else 1 - index
+
+
+def lovasz(errors, t, absent):
+    """The published algorithm of Berman et al."""
+    if len(t) == 0 or (t.sum() == 0 and absent == "skip"):
+        return None
+    order = errors.argsort(descending=True)
+    t = t[order]
+    jaccard = 1 - (t.sum() - t.cumsum(0)) / (t.sum() + (1 - t).cumsum(0))
+    return errors[order].relu() @ jaccard.diff(prepend=torch.zeros(1, dtype=torch.float64))
 
 
 def generalized(p, t, v, absent, class_weights):
@@ -147,9 +165,10 @@ def random_case(seed, task, classes, ignore_index, size=6, images=3, scale=3.0):
 # -- exact on random cases ----------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=200)
 @given(
     seed=st.integers(0, 10**6),
+    scale=st.sampled_from([0.1, 1.0, 3.0, 10.0]),
     task=st.sampled_from(TASKS),
     classes=st.integers(2, 6),
     ignore_index=st.sampled_from([None, 255, -1, -100, 0]),
@@ -158,15 +177,15 @@ def random_case(seed, task, classes, ignore_index, size=6, images=3, scale=3.0):
     weighted=st.booleans(),
     deterministic=st.booleans(),
 )
-@pytest.mark.parametrize("name", [*OVERLAP, "ce", "focal", "mse"])
+@pytest.mark.parametrize("name", sorted(LOSSES))
 def test_loss_and_gradient_equal_a_float64_reference(
-    name, seed, task, classes, ignore_index, reduction, absent, weighted, deterministic
+    name, seed, scale, task, classes, ignore_index, reduction, absent, weighted, deterministic
 ):
-    logits, target = random_case(seed, task, classes, ignore_index)
+    logits, target = random_case(seed, task, classes, ignore_index, scale=scale)
     weights = None
     if weighted and task != "binary":
         weights = [0.5 + k for k in range(logits.shape[1])]
-    options = {"reduction": reduction, "absent": absent} if name in OVERLAP else {}
+    options = {"reduction": reduction, "absent": absent} if name in BY_CLASS else {}
 
     def ours(x):
         return LOSSES[name](
@@ -182,7 +201,9 @@ def test_loss_and_gradient_equal_a_float64_reference(
     finally:
         torch.use_deterministic_algorithms(False)
     expected = both(theirs, logits.double())
-    assert_same(ours32, expected)
+    # Lovasz has a kink where two errors are equal, as some probabilities are in float32 alone.
+    kinks = name == "lovasz" and task == "multiclass"
+    assert_same(ours32, expected, gradient_tolerance=1e-3 if kinks else 1e-5)
     assert_same(ours64, expected, 1e-12, 1e-10)
     assert ours32[0].dtype == torch.float32
     assert ours64[0].dtype == torch.float64
@@ -260,18 +281,45 @@ def test_lovasz_equals_its_definition(seed, task, reduction, ignore_index):
         if any(true):
             values.append(brute_force_lovasz(errors, true))
     expected = sum(values) / len(values) if values else 0.0
-    ours = lovasz_loss(logits, target, task=task, reduction=reduction, ignore_index=ignore_index)
+    options = {"reduction": reduction, "ignore_index": ignore_index, "absent": "skip"}
+    ours = lovasz_loss(logits, target, task=task, **options)
     assert float(ours) == pytest.approx(expected, abs=2e-6)
 
 
+@pytest.mark.parametrize("reduction", ["batch", "image"])
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("name", sorted(LOSSES))
-def test_gradients_are_those_of_the_loss(name, task):
+def test_gradients_are_those_of_the_loss(name, task, reduction):
     logits, target = random_case(3, task, 3, 255, size=3, images=2, scale=1.0)
+    options = {"reduction": reduction} if name in BY_CLASS else {}
     assert torch.autograd.gradcheck(
-        lambda x: LOSSES[name](x, target, task=task, ignore_index=255),
+        lambda x: LOSSES[name](x, target, task=task, ignore_index=255, **options),
         logits.double().requires_grad_(),
     )
+
+
+@pytest.mark.parametrize("ignore_index", [None, 255])
+def test_a_second_backward_pass_gives_the_same_gradient(ignore_index):
+    logits, target = random_case(3, "multiclass", 3, ignore_index)
+    logits.requires_grad_()
+    loss = dice_loss(logits, target, ignore_index=ignore_index)
+    (first,) = torch.autograd.grad(loss, logits, retain_graph=True)
+    kept = first.clone()
+    (second,) = torch.autograd.grad(loss, logits)
+    assert torch.equal(first, kept)
+    assert torch.equal(second, kept)
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_deterministic_algorithms_give_the_same_loss_and_gradient(name):
+    logits, target = random_case(3, "multiclass", 7, 255, size=100)
+    usual = both(lambda x: LOSSES[name](x, target, ignore_index=255), logits)
+    torch.use_deterministic_algorithms(True)
+    try:
+        deterministic = both(lambda x: LOSSES[name](x, target, ignore_index=255), logits)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert_same(deterministic, usual)
 
 
 @pytest.mark.parametrize("name", sorted(LOSSES))
@@ -299,7 +347,7 @@ def test_images_of_any_number_of_dimensions_are_taken(name):
 # -- exact where float32 or autocast is not enough for peers --------------------------------------
 
 
-@pytest.mark.parametrize("name", OVERLAP)
+@pytest.mark.parametrize("name", sorted(LOSSES))
 @pytest.mark.parametrize(("side", "share"), [(1024, 1e-3), (2048, 1e-4)])
 def test_a_large_sparse_mask_is_exact_in_float32(name, side, share):
     logits = torch.randn(2, 1, side, side) - 2
@@ -309,7 +357,33 @@ def test_a_large_sparse_mask_is_exact_in_float32(name, side, share):
     assert_same(ours, expected)
 
 
-@pytest.mark.parametrize("name", OVERLAP)
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_a_large_sparse_class_is_exact_in_float32(deterministic):
+    logits = torch.randn(1, 3, 2048, 2048)
+    target = (torch.rand(1, 2048, 2048) < 1e-4).long()
+    torch.use_deterministic_algorithms(deterministic)
+    try:
+        ours = both(lambda x: dice_loss(x, target), logits)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert_same(ours, both(lambda x: reference("dice", x, target, "multiclass"), logits.double()))
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("margin", [10.0, 20.0, 60.0])
+@pytest.mark.parametrize("name", BY_CLASS)
+def test_predictions_that_are_almost_right_keep_their_digits(name, margin, task):
+    """Where a probability rounds to 1, what is left of 1 - p is all that there is to learn."""
+    logits, target = random_case(0, task, 3, None, scale=0.1)
+    hot = F.one_hot(target, 3).movedim(-1, 1) if task == "multiclass" else target
+    logits = logits + margin * (hot - 0.5)
+    ours = both(lambda x: LOSSES[name](x, target, task=task), logits)
+    theirs = both(lambda x: LOSSES[name](x, target, task=task), logits.double())
+    torch.testing.assert_close(ours[0].double(), theirs[0], rtol=1e-5, atol=0.0)
+    assert_same(ours, theirs)
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
 def test_many_pixels_of_many_classes_are_exact_in_float32(name):
     logits = torch.randn(4, 5, 256, 256)
     target = torch.randint(0, 5, (4, 256, 256))
@@ -321,7 +395,7 @@ def test_many_pixels_of_many_classes_are_exact_in_float32(name):
 @pytest.mark.parametrize(
     ("task", "shape"), [("multiclass", (4, 5, 256, 256)), ("binary", (8, 1, 512, 512))]
 )
-@pytest.mark.parametrize("name", sorted(set(LOSSES) - {"lovasz"}))
+@pytest.mark.parametrize("name", sorted(LOSSES))
 def test_half_precision_logits_and_autocast_are_exact(name, task, shape, dtype):
     logits = torch.randn(shape).to(dtype)
     target = torch.randint(0, shape[1] if task == "multiclass" else 2, (shape[0], *shape[2:]))
@@ -362,8 +436,7 @@ def test_lovasz_takes_every_precision(dtype):
 def test_a_batch_with_every_pixel_ignored_costs_nothing(name, absent, task):
     logits, target = random_case(0, task, 3, None)
     target[:] = 255
-    has_absent = name in [*OVERLAP, "lovasz"]
-    options = {"absent": absent} if has_absent else {}
+    options = {"absent": absent} if name in BY_CLASS else {}
     loss, gradient = both(
         lambda x: LOSSES[name](x, target, task=task, ignore_index=255, **options), logits
     )
@@ -372,20 +445,51 @@ def test_a_batch_with_every_pixel_ignored_costs_nothing(name, absent, task):
     assert (gradient == 0).all()
 
 
-@pytest.mark.parametrize("name", ["dice", "jaccard", "tversky", "generalized_dice", "lovasz"])
-def test_false_positives_on_an_empty_target_are_penalised_where_asked(name):
-    target = torch.zeros(2, 8, 8).long()
-    wrong = torch.full((2, 1, 8, 8), 9.0)
-    loss, gradient = both(
-        lambda x: LOSSES[name](x, target, task="binary", absent="penalise"), wrong
-    )
-    right = LOSSES[name](-wrong, target, task="binary", absent="penalise")
+@pytest.mark.parametrize("reduction", ["batch", "image"])
+@pytest.mark.parametrize("task", ["binary", "multilabel"])
+@pytest.mark.parametrize("name", BY_CLASS)
+def test_false_positives_on_an_empty_target_cost_unless_skipped(name, task, reduction):
+    wrong = torch.full((2, 1 if task == "binary" else 3, 8, 8), 9.0)
+    target = torch.zeros(wrong.shape).long()
+    options = {"task": task, "reduction": reduction}
+    loss, gradient = both(lambda x: LOSSES[name](x, target, **options), wrong)
     assert loss >= 0.99
     assert (gradient > 0).any()  # the logits go down
-    assert right < 1e-3
+    assert LOSSES[name](-wrong, target, **options) < 1e-3
+    skipped, flat = both(lambda x: LOSSES[name](x, target, absent="skip", **options), wrong)
+    assert skipped == 0
+    assert (flat == 0).all()
 
 
-@pytest.mark.parametrize("name", ["dice", "jaccard", "tversky"])
+@pytest.mark.parametrize("name", BY_CLASS)
+def test_an_absent_class_of_several_costs_where_asked(name):
+    target = torch.zeros(2, 8, 8).long()
+    logits = torch.zeros(2, 3, 8, 8)
+    logits[:, 2, :4] = 20.0
+    skipped = LOSSES[name](logits, target)
+    penalised = LOSSES[name](logits, target, absent="penalise")
+    assert 0 < skipped < 1
+    assert penalised != pytest.approx(float(skipped), abs=1e-3)
+
+
+@pytest.mark.parametrize("name", BY_CLASS)
+def test_an_image_with_every_pixel_ignored_does_not_dilute_the_mean(name):
+    logits, target = random_case(0, "binary", 2, None)
+    target[0] = 255
+    options = {"task": "binary", "ignore_index": 255, "reduction": "image"}
+    with_it = LOSSES[name](logits, target, **options)
+    torch.testing.assert_close(with_it, LOSSES[name](logits[1:], target[1:], **options))
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+@pytest.mark.parametrize("task", TASKS)
+def test_a_batch_of_no_image_costs_nothing(name, task):
+    logits = torch.zeros(0, 1 if task == "binary" else 3, 4, 4)
+    target = torch.zeros((0, 4, 4) if task == "multiclass" else logits.shape).long()
+    assert LOSSES[name](logits, target, task=task) == 0
+
+
+@pytest.mark.parametrize("name", BY_CLASS)
 def test_absent_classes_do_not_dilute_the_mean(name):
     target = torch.zeros(2, 8, 8).long()
     logits = torch.zeros(2, 4, 8, 8)
@@ -393,7 +497,7 @@ def test_absent_classes_do_not_dilute_the_mean(name):
     assert float(LOSSES[name](logits, target)) == pytest.approx(1.0, abs=1e-6)
 
 
-def test_all_255_target_without_ignore_index_is_an_error_with_value_and_remedy():
+def test_a_value_outside_the_classes_is_an_error_with_its_share_and_the_remedy():
     target = torch.zeros(1, 10, 10).long()
     target[0, 0, :3] = 255
     with pytest.raises(
@@ -425,11 +529,27 @@ def test_shapes_that_do_not_fit_are_refused(name, task, logits, target):
         LOSSES[name](torch.zeros(logits), torch.zeros(target).long(), task=task)
 
 
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64])
+@pytest.mark.parametrize(
+    "dtype",
+    [torch.uint8, torch.uint16, torch.uint32, torch.int8, torch.int16, torch.int32, torch.int64],
+)
+@pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("name", sorted(LOSSES))
-def test_masks_of_every_integer_type_are_taken(name, dtype):
-    logits, target = random_case(1, "multiclass", 3, None)
-    torch.testing.assert_close(LOSSES[name](logits, target.to(dtype)), LOSSES[name](logits, target))
+def test_masks_of_every_integer_type_are_taken(name, task, dtype):
+    logits, target = random_case(1, task, 3, 7)
+    loss, expected = (
+        LOSSES[name](logits, mask, task=task, ignore_index=7) for mask in (target.to(dtype), target)
+    )
+    torch.testing.assert_close(loss, expected)
+
+
+def test_numbers_that_do_not_fit_the_type_of_a_mask_do_not_wrap():
+    mask = torch.tensor([[[0, 255]]], dtype=torch.uint8)
+    with pytest.raises(ValueError, match="value 255"):
+        dice_loss(torch.zeros(1, 2, 1, 2), mask, ignore_index=-1)
+    with pytest.raises(ValueError, match="value 255"):
+        dice_loss(torch.zeros(1, 1, 1, 2), mask, ignore_index=-1, task="binary")
+    assert dice_loss(torch.zeros(1, 300, 1, 2), mask) > 0
 
 
 @pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.float32])
@@ -448,8 +568,10 @@ def test_one_channel_for_multiclass_points_to_binary():
 
 
 def test_soft_targets_are_refused():
-    with pytest.raises(ValueError, match=r"value 0.5 .* classes are 0..1"):
+    with pytest.raises(ValueError, match=r"value 0.5 .* classes are 0..1; threshold"):
         dice_loss(torch.zeros(1, 1, 1, 2), torch.tensor([[[0.5, 1]]]), task="binary")
+    with pytest.raises(ValueError, match=r"value nan \(50.00% of pixels\)"):
+        dice_loss(torch.zeros(1, 1, 1, 2), torch.tensor([[[math.nan, 1]]]), task="binary")
     with pytest.raises(TypeError, match="must hold class indices, got torch"):
         dice_loss(torch.zeros(1, 2, 1, 2), torch.zeros(1, 1, 2))
 
@@ -461,11 +583,37 @@ def test_soft_targets_are_refused():
         ({"reduction": "mean"}, r"`reduction` must be one of \['batch', 'image'\]"),
         ({"absent": "penalize"}, "did you mean 'penalise'"),
         ({"class_weights": [1.0, 2.0]}, "`class_weights` needs 3 values, got 2"),
+        ({"class_weights": [1.0, 2.0, -3.0]}, "finite and at least 0"),
+        ({"class_weights": [1.0, 2.0, math.nan]}, "finite and at least 0"),
     ],
 )
 def test_unknown_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         dice_loss(torch.zeros(1, 3, 2, 2), torch.zeros(1, 2, 2).long(), **options)
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_class_weights_count_by_their_ratio_however_small(name, task):
+    logits, target = random_case(2, task, 3, 255)
+    weights = torch.tensor([1.0, 2.0] if task == "binary" else [1.0, 2.0, 3.0])
+    options = {"task": task, "ignore_index": 255}
+    small = LOSSES[name](logits, target, class_weights=1e-20 * weights, **options)
+    torch.testing.assert_close(
+        small, LOSSES[name](logits, target, class_weights=weights, **options)
+    )
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+@pytest.mark.parametrize("task", TASKS)
+def test_a_right_prediction_costs_nothing(name, task):
+    logits, target = random_case(2, task, 3, None)
+    hot = F.one_hot(target, 3).movedim(-1, 1) if task == "multiclass" else target
+    loss, gradient = both(
+        lambda x: LOSSES[name](x, target, task=task), 200 * (hot - 0.5).expand_as(logits)
+    )
+    assert loss < 1e-6
+    assert gradient.isfinite().all()
 
 
 def test_tversky_is_dice_and_jaccard_at_their_weights():
@@ -475,6 +623,14 @@ def test_tversky_is_dice_and_jaccard_at_their_weights():
     )
     torch.testing.assert_close(
         tversky_loss(logits, target, alpha=1.0, beta=1.0), jaccard_loss(logits, target)
+    )
+
+
+def test_focal_tversky_is_tversky_to_a_power():
+    logits, target = random_case(2, "binary", 2, None)
+    expected = tversky_loss(logits, target, task="binary") ** 0.5
+    torch.testing.assert_close(
+        focal_tversky_loss(logits, target, gamma=0.5, task="binary"), expected
     )
 
 
@@ -498,6 +654,16 @@ def test_binary_class_weights_are_those_of_background_and_foreground():
     )
     ours = cross_entropy_loss(logits, target, task="binary", class_weights=[0.5, 3.0])
     torch.testing.assert_close(ours, expected)
+
+
+@pytest.mark.parametrize("task", ["binary", "multilabel"])
+def test_cross_entropy_is_torchs_with_logits(task):
+    logits, target = random_case(2, task, 3, None)
+    soft = 0.8 * target + 0.1
+    torch.testing.assert_close(
+        cross_entropy_loss(logits, target, task=task, label_smoothing=0.2),
+        F.binary_cross_entropy_with_logits(logits, soft),
+    )
 
 
 def test_focal_alpha_is_the_papers():
@@ -553,13 +719,20 @@ def test_class_weights_follow_the_device_and_stay_out_of_the_checkpoint():
 
 
 def test_the_values_of_a_target_are_checked_once(monkeypatch):
+    checking = WeightedLoss({"ce": 1.0, "dice": 1.0, "focal": 1.0})
+    trusting = WeightedLoss("ce", validate_target=False)
     calls = []
     monkeypatch.setattr(module, "_check_values", lambda *args: calls.append(args))
     logits, target = random_case(4, "multiclass", 3, None)
-    WeightedLoss({"ce": 1.0, "dice": 1.0, "focal": 1.0})(logits, target)
+    checking(logits, target)
     assert len(calls) == 1
-    WeightedLoss("ce", validate_target=False)(logits, target)
+    trusting(logits, target)
     assert len(calls) == 1
+
+
+def test_a_weighted_loss_says_what_it_is_made_of():
+    loss = WeightedLoss({"ce": 1.0, "dice": 0.5}, ignore_index=255)
+    assert repr(loss) == "WeightedLoss(1 ce + 0.5 dice, task='multiclass', ignore_index=255)"
 
 
 @pytest.mark.parametrize(
@@ -567,12 +740,18 @@ def test_the_values_of_a_target_are_checked_once(monkeypatch):
     [
         ({"dise": 1.0}, {}, ValueError, "did you mean 'dice'"),
         ({}, {}, ValueError, "`loss` needs a name at least"),
-        ({"ce": 0.0}, {}, ValueError, r"`0.0 < loss\['ce'\]` must hold"),
-        ({"ce": math.nan}, {}, ValueError, "must hold"),
+        ({"ce": 0.0}, {}, ValueError, r"`0 < loss\['ce'\] < inf` must hold, got 0.0; leave out"),
+        ({"ce": math.nan}, {}, ValueError, "must hold, got nan"),
+        ({"ce": math.inf}, {}, ValueError, "must hold, got inf"),
         ("ce", {"loss_args": {"dice": {}}}, ValueError, r"`loss_args` must be one of \['ce'\]"),
         ("dice", {"loss_args": {"dice": {"absend": "x"}}}, TypeError, "did you mean 'absent'"),
         ("dice", {"loss_args": {"dice": {"task": "binary"}}}, TypeError, "repeats 'task'"),
+        ("dice", {"loss_args": {"dice": {"absent": "non"}}}, ValueError, "`absent` must be one of"),
+        ("focal", {"loss_args": {"focal": {"gamma": -1}}}, ValueError, "got gamma=-1"),
+        ("focal", {"loss_args": {"focal": {"gamma": math.nan}}}, ValueError, "must be finite"),
         ("ce", {"class_weights": [1.0, -1.0]}, ValueError, "finite and at least 0"),
+        ("ce", {"class_weights": torch.tensor([1.0, math.inf])}, ValueError, "finite and at leas"),
+        ("ce", {"class_weights": [1.0] * 3, "task": "binary"}, ValueError, "needs 2 values, got 3"),
         ("ce", {"task": "binery"}, ValueError, "did you mean 'binary'"),
     ],
 )
