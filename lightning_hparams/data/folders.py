@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from lightning.pytorch.utilities import rank_zero_info
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from torchvision.transforms import InterpolationMode, v2
 
 from ..checks import in_range, one_of
-from .base import Augmentation, SegmentationData, augmented
-from .masks import MaskReader, image_size, read_image
+from .augment import Augmentation, CropFlipJitter, augmented, resized
+from .loaders import SegmentationData
+from .masks import ImageHeader, MaskReader, read_header, read_image
+from .pairs import check_matched, check_splits, files_by_stem, random_split, read_split
 
 __all__ = ["FileDataset", "MaskFolderData"]
-
-_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
-_LISTED = 5
 
 Pair = tuple[Path, Path]
 
@@ -28,33 +26,37 @@ Pair = tuple[Path, Path]
 class MaskFolderData(SegmentationData):
     """Images and masks of the same names in two folders, checked before training.
 
-    ``setup`` reads the header of every file and the values of the first ``check_masks`` masks; what
-    is wrong is named with file, value and remedy. Later masks are checked as they are read.
+    ``setup`` reads the header of every file, and ``check_files`` images and masks whole; what is
+    wrong is named with file, value and remedy. The other files are checked as they are read.
 
     Args:
-        images: Folder of images: PNG, JPEG, TIFF, WebP, BMP; grey, RGB, or 16 bits.
+        images: Folder of images: PNG, JPEG, TIFF, WebP, BMP; grey, RGB, or grey of 16 bits.
         masks: Folder of masks of the same stems: class indices (also as a palette image), 0 and
             255 for a binary task, or colours with ``palette``.
         class_names: Names of the classes, background included; or give ``num_classes``.
-        num_classes: Number of classes; 2 for a binary task.
+        num_classes: Number of classes, 2..256; 2 for a binary task.
         task: ``"multiclass"``, or ``"binary"`` for masks of 0 and 1, or 0 and 255.
         class_values: Class index of each value in the mask files, where they differ.
-        palette: Colour ``[red, green, blue]`` of each class, for masks in colour.
-        mask_suffix: What the stem of a mask has after that of its image, such as ``"_mask"``.
+        palette: Colour ``[red, green, blue]`` of each class, for masks in colour; where there is
+            an ``ignore_index``, its colour may follow as the last.
+        mask_suffix: What the stem of a mask has after that of its image, such as ``"_mask"``; with
+            it, both may lie in one folder.
         ignore_index: Mask value of pixels that do not count.
         val_fraction: Share of the images that is validation, above 0 and below 1.
-        train_split: Text file with a stem a line, instead of a fraction; needs ``val_split``.
+        train_split: Text file with a stem a line, instead of a fraction; needs ``val_split``. Then
+            files that stand in no split need no partner.
         val_split: Likewise.
-        test_split: Likewise; taken out of a split by fraction first.
-        predict_images: Folder of images without masks.
+        test_split: Likewise; with a fraction, taken out before it. Without it, the test set is the
+            validation set.
+        predict_images: Folder of images to predict, without masks; None for all of ``images``.
         size: Height and width ``[H, W]`` to resize to, or one number for both; None to leave them.
             Masks are not interpolated. The task predicts at the files' own size all the same.
         in_channels: 3 for RGB, 1 for grey.
-        augment: Mirror, crop (where ``size`` is given) and change the brightness of training
-            images; or a transform of torchvision's v2 of your own.
+        augment: Crop (where ``size`` is given), mirror, and change the brightness of training
+            images; or a transform of torchvision's v2 of your own, before they are resized.
         batch_size: Images in a batch; 1 where ``size`` is None and the images differ in theirs.
         num_workers: Processes that read and augment.
-        check_masks: How many masks to read in ``setup``, at least 1.
+        check_files: How many images and masks ``setup`` reads whole, evenly spread; 0 for none.
         seed: Of the split by fraction, which depends on nothing else but the names.
 
     Raises:
@@ -64,8 +66,8 @@ class MaskFolderData(SegmentationData):
 
     def __init__(
         self,
-        images: str,
-        masks: str,
+        images: str | Path,
+        masks: str | Path,
         *,
         class_names: list[str] | None = None,
         num_classes: int | None = None,
@@ -75,35 +77,45 @@ class MaskFolderData(SegmentationData):
         mask_suffix: str = "",
         ignore_index: int | None = None,
         val_fraction: float = 0.2,
-        train_split: str | None = None,
-        val_split: str | None = None,
-        test_split: str | None = None,
-        predict_images: str | None = None,
+        train_split: str | Path | None = None,
+        val_split: str | Path | None = None,
+        test_split: str | Path | None = None,
+        predict_images: str | Path | None = None,
         size: int | list[int] | None = None,
         in_channels: int = 3,
         augment: bool | Augmentation = True,
         batch_size: int = 8,
         num_workers: int = 2,
-        check_masks: int = 1000,
+        check_files: int = 500,
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size, num_workers)
         one_of("task", task, ("multiclass", "binary"))
-        in_range("check_masks", check_masks, 1)
+        in_range("check_files", check_files, 0)
         if not 0 < val_fraction < 1:
             raise ValueError(f"`0 < val_fraction < 1` must hold, got {val_fraction}; 0.2 is usual")
         if in_channels not in (1, 3):
             raise ValueError(f"`in_channels` must be 1 or 3, got {in_channels}")
         if (train_split is None) != (val_split is None):
             raise ValueError("`train_split` and `val_split` go together; give both or neither")
-        self.save_hyperparameters(ignore=["augment"])
+        # Plain text, so that a checkpoint can be read without trust in its classes.
+        images, masks = os.fspath(images), os.fspath(masks)
+        train_split, val_split = _text(train_split), _text(val_split)
+        test_split, predict_images = _text(test_split), _text(predict_images)
+        if class_values is not None:  # JSON knows no numbers as keys
+            class_values = {int(value): index for value, index in class_values.items()}
+        # Not to the loggers: Lightning refuses a name that the task has too with another value.
+        self.save_hyperparameters(
+            ignore=[] if isinstance(augment, bool) else ["augment"], logger=False
+        )
         self.class_names = _names(class_names, num_classes, task)
         self.num_classes = len(self.class_names)
-        _check_mapping(class_values, palette, self.num_classes, ignore_index)
+        _check_class_values(class_values, self.num_classes, ignore_index)
+        _check_palette(palette, class_values, self.num_classes, ignore_index)
         self.task, self.ignore_index, self.in_channels = task, ignore_index, in_channels
         self.images, self.masks, self.mask_suffix = Path(images), Path(masks), mask_suffix
-        self.val_fraction, self.seed, self.check_masks = val_fraction, seed, check_masks
-        self.splits = (train_split, val_split, test_split)
+        self.val_fraction, self.seed, self.check_files = val_fraction, seed, check_files
+        self.split_files = {"train": train_split, "validation": val_split, "test": test_split}
         self.predict_images = None if predict_images is None else Path(predict_images)
         self.size = _height_width(size)
         self.augment = augment
@@ -118,91 +130,85 @@ class MaskFolderData(SegmentationData):
     def setup(self, stage: str) -> None:
         """Find the files, check them, and split them."""
         if stage == "predict":
-            paths = self._predict_paths()
-            self.predict_set = FileDataset(
-                [(path, None) for path in paths], self.reader, self.in_channels, self.size
-            )
-            return
-        if self.train_set is not None:
-            return
-        pairs = _pairs(self.images, self.masks, self.mask_suffix)
-        train, val, test = self._split(pairs)
-        self._check(pairs)
-        self.train_set = self._files(train, self._augmentation())
-        self.val_set = self._files(val)
-        self.test_set = self._files(test or val)
-        rank_zero_info(
-            f"{self.images}: {len(train)} images to train on, {len(val)} to validate"
-            + (f", {len(test)} to test" if test else "")
-        )
+            self._setup_predict()
+        elif self.train_set is None:
+            self._setup_fit()
 
     def predict_dataloader(self) -> DataLoader[dict[str, Any]]:
         """In order; one by one where the images keep their sizes."""
-        if self.predict_set is None:
-            self.setup("predict")
-        assert self.predict_set is not None
-        return self._loader(self.predict_set, 1 if self.size is None else self.batch_size)
+        dataset = super().predict_dataloader().dataset
+        return self._loader(dataset, 1 if self.size is None else self.batch_size)
 
-    def _files(self, pairs: list[Pair], augmentation: Augmentation | None = None) -> FileDataset:
-        return FileDataset(pairs, self.reader, self.in_channels, self.size, augmentation)
+    def _setup_fit(self) -> None:
+        splits = self._splits()
+        self._check([pair for pairs in splits.values() for pair in pairs])
+        self.train_set = self._dataset(splits["train"], self._augmentation())
+        self.val_set = self._dataset(splits["validation"])
+        self.test_set = self._dataset(splits.get("test", splits["validation"]))
+        counts = ", ".join(f"{len(pairs)} for {name}" for name, pairs in splits.items())
+        rank_zero_info(f"{self.images}: images {counts}")
 
-    def _predict_paths(self) -> list[Path]:
+    def _setup_predict(self) -> None:
         if self.predict_images is None:
-            pairs = _pairs(self.images, self.masks, self.mask_suffix)
-            return [image for image, _ in pairs.values()]
-        return list(_by_stem(self.predict_images, "predict_images").values())
+            images = self._image_files()
+        else:
+            images = files_by_stem(self.predict_images, "predict_images")
+        paths = list(images.values())
+        with ThreadPoolExecutor() as pool:
+            headers = dict(zip(paths, pool.map(read_header, paths), strict=True))
+        if self.size is not None:
+            _check_depth(headers)
+        self.predict_set = self._dataset([(path, None) for path in paths])
 
-    def _split(self, pairs: dict[str, Pair]) -> tuple[list[Pair], list[Pair], list[Pair]]:
-        train, val, test = (_read_split(path, pairs) for path in self.splits)
-        if train is None or val is None:
-            rest = [stem for stem in pairs if stem not in set(test or [])]
-            order = torch.randperm(len(rest), generator=torch.Generator().manual_seed(self.seed))
-            count = round(len(rest) * self.val_fraction)
-            shuffled = [rest[index] for index in order.tolist()]
-            train, val = sorted(shuffled[count:]), sorted(shuffled[:count])
-        for name, stems in (("train", train), ("validation", val)):
-            if not stems:
-                raise ValueError(
-                    f"{self.images}: no image is left for {name} of {len(pairs)}; "
-                    "change val_fraction or the split files"
-                )
-        _check_overlap({"train": train, "validation": val, "test": test or []})
-        return (
-            [pairs[stem] for stem in train],
-            [pairs[stem] for stem in val],
-            [pairs[stem] for stem in test or []],
-        )
+    def _dataset(
+        self,
+        files: Sequence[tuple[Path, Path | None]],
+        augmentation: Augmentation | None = None,
+    ) -> FileDataset:
+        return FileDataset(files, self.reader, self.in_channels, self.size, augmentation)
 
-    def _check(self, pairs: dict[str, Pair]) -> None:
-        sizes: dict[tuple[int, int], Path] = {}
-        for image, mask in pairs.values():
-            size, other = image_size(image), image_size(mask)
-            if size != other:
-                raise ValueError(
-                    f"{mask} is {other[0]} x {other[1]} pixels (H x W), but {image} is "
-                    f"{size[0]} x {size[1]}; a mask must have the size of its image"
-                )
-            sizes.setdefault(size, image)
-        if len(sizes) > 1 and self.size is None and self.batch_size > 1:
-            (one, first), (two, second) = list(sizes.items())[:2]
-            raise ValueError(
-                f"{first} is {one[0]} x {one[1]} pixels (H x W) and {second} {two[0]} x {two[1]}: "
-                "a batch needs one size; pass size=, or batch_size=1"
-            )
-        for _, mask in list(pairs.values())[: self.check_masks]:
-            self.reader(mask)
+    def _image_files(self) -> dict[str, Path]:
+        together = self.images.resolve() == self.masks.resolve()
+        return files_by_stem(self.images, "images", but=self.mask_suffix if together else "")
+
+    def _splits(self) -> dict[str, list[Pair]]:
+        images = self._image_files()
+        masks = files_by_stem(self.masks, "masks", ending=self.mask_suffix)
+        splits = {
+            name: read_split(file, images, masks)
+            for name, file in self.split_files.items()
+            if file is not None
+        }
+        if "train" not in splits:
+            check_matched(images, masks)
+            rest = set(images) - set(splits.get("test", []))
+            train, val = random_split(rest, self.val_fraction, self.seed)
+            splits = {"train": train, "validation": val, **splits}
+        check_splits(splits)
+        return {
+            name: [(images[stem], masks[stem]) for stem in stems] for name, stems in splits.items()
+        }
+
+    def _check(self, pairs: list[Pair]) -> None:
+        # Threads, since Pillow decodes outside of the interpreter's lock.
+        with ThreadPoolExecutor() as pool:
+            found = pool.map(_common_header, pairs)
+            headers = {image: header for (image, _), header in zip(pairs, found, strict=True)}
+            _check_depth(headers)
+            if self.size is None and self.batch_size > 1:
+                _check_one_size(headers)
+            for _ in pool.map(self._read, _spread(pairs, self.check_files)):
+                pass
+
+    def _read(self, pair: Pair) -> None:
+        image, mask = pair
+        read_image(image, self.in_channels)
+        self.reader(mask)
 
     def _augmentation(self) -> Augmentation | None:
         if not isinstance(self.augment, bool):
             return self.augment
-        if not self.augment:
-            return None
-        # Nothing here makes pixels out of nothing, whose class nobody would know.
-        steps: list[Any] = [v2.RandomHorizontalFlip(), v2.ColorJitter(0.2, 0.2)]
-        if self.size is not None:
-            steps.append(v2.RandomResizedCrop(self.size, scale=(0.5, 1.0), antialias=True))
-        composed: Augmentation = v2.Compose(steps)
-        return composed
+        return CropFlipJitter(self.size) if self.augment else None
 
 
 class FileDataset(Dataset[dict[str, Any]]):
@@ -213,7 +219,7 @@ class FileDataset(Dataset[dict[str, Any]]):
         reader: Reads the masks.
         channels: 1 or 3.
         size: Height and width to resize to; None to leave them.
-        augmentation: Of image and mask together, after resizing.
+        augmentation: Of image and mask together, before they are resized.
     """
 
     def __init__(
@@ -234,23 +240,17 @@ class FileDataset(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         image_path, mask_path = self.files[index]
         image = read_image(image_path, self.channels)
-        sample: dict[str, Any] = {
-            "index": index,
-            "path": str(image_path),
-            "size": torch.tensor(image.shape[-2:]),
-        }
-        image = self._resized(image, InterpolationMode.BILINEAR)
+        about = {"index": index, "path": str(image_path), "size": torch.tensor(image.shape[-2:])}
         if mask_path is None:
-            return {"image": image, **sample}
-        mask = self._resized(self.reader(mask_path)[None], InterpolationMode.NEAREST_EXACT)[0]
-        image, mask = augmented(image, mask, self.augmentation)
-        return {"image": image, "mask": mask, **sample}
+            return {"image": image if self.size is None else resized(image, self.size), **about}
+        image, mask = augmented(image, self.reader(mask_path), self.augmentation)
+        if self.size is not None:
+            image, mask = resized(image, self.size), resized(mask, self.size, mask=True)
+        return {"image": image, "mask": mask, **about}
 
-    def _resized(self, image: Tensor, how: InterpolationMode) -> Tensor:
-        if self.size is None:
-            return image
-        resized: Tensor = v2.functional.resize(image, list(self.size), how, antialias=True)
-        return resized
+
+def _text(path: str | Path | None) -> str | None:
+    return None if path is None else os.fspath(path)
 
 
 def _names(class_names: list[str] | None, num_classes: int | None, task: str) -> list[str]:
@@ -265,14 +265,14 @@ def _names(class_names: list[str] | None, num_classes: int | None, task: str) ->
         raise ValueError(f"`num_classes` is {num_classes}, but class_names has {len(class_names)}")
     if task == "binary" and len(class_names) != 2:
         raise ValueError(f"a binary task has 2 classes, got class_names={class_names}")
+    if len(set(class_names)) < len(class_names):
+        raise ValueError(f"`class_names` must differ from each other, got {class_names}")
+    in_range("num_classes", len(class_names), 2, 256, remedy="count the background too")
     return list(class_names)
 
 
-def _check_mapping(
-    class_values: dict[int, int] | None,
-    palette: list[list[int]] | None,
-    num_classes: int,
-    ignore_index: int | None,
+def _check_class_values(
+    class_values: dict[int, int] | None, num_classes: int, ignore_index: int | None
 ) -> None:
     for value, index in (class_values or {}).items():
         if not 0 <= index < num_classes and index != ignore_index:
@@ -280,84 +280,74 @@ def _check_mapping(
                 f"`class_values` maps {value} to {index}, but the classes are "
                 f"0..{num_classes - 1}; use ignore_index for pixels that do not count"
             )
-    if palette is not None and len({tuple(color) for color in palette}) != num_classes:
+
+
+def _check_palette(
+    palette: list[list[int]] | None,
+    class_values: dict[int, int] | None,
+    num_classes: int,
+    ignore_index: int | None,
+) -> None:
+    if palette is None:
+        return
+    if class_values is not None:
+        raise ValueError("`palette` and `class_values` exclude each other; give one of them")
+    for color in palette:
+        if len(color) != 3 or not all(0 <= part <= 255 for part in color):
+            raise ValueError(f"`palette` needs [red, green, blue] of 0..255, got {color}")
+    counts = {num_classes, num_classes + (ignore_index is not None)}
+    if len(palette) not in counts or len({tuple(color) for color in palette}) < len(palette):
         raise ValueError(
-            f"`palette` needs {num_classes} different colours (num_classes), got {palette}"
+            f"`palette` needs {num_classes} different colours (num_classes), and may have one more "
+            f"with an ignore_index; got {len(palette)}: {palette}"
         )
 
 
 def _height_width(size: int | list[int] | None) -> tuple[int, int] | None:
     if size is None:
         return None
-    height, width = (size, size) if isinstance(size, int) else size
-    in_range("size", min(height, width), 1)
-    return height, width
+    sides = [size, size] if isinstance(size, int) else size
+    if len(sides) != 2 or min(sides) < 1:
+        raise ValueError(f"`size` must be [height, width] of 1 or more, or one number, got {size}")
+    return sides[0], sides[1]
 
 
-def _by_stem(folder: Path, name: str) -> dict[str, Path]:
-    if not folder.is_dir():
-        raise FileNotFoundError(f"`{name}`: {folder} is no folder; check the path")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
-    if not paths:
-        raise ValueError(f"`{name}`: {folder} holds no image; known are {sorted(_SUFFIXES)}")
-    counts = Counter(path.stem for path in paths)
-    twice = [path.name for path in paths if counts[path.stem] > 1]
-    if twice:
+def _common_header(pair: Pair) -> ImageHeader:
+    image, mask = pair
+    header, size = read_header(image), read_header(mask).size
+    if size != header.size:
         raise ValueError(
-            f"`{name}`: {folder} has files of the same stem: {_first(twice)}; "
-            "which one is meant? remove the others"
+            f"{mask} is {_pixels(size)}, but {image} is {_pixels(header.size)}; "
+            "a mask must have the size of its image"
         )
-    return {path.stem: path for path in paths}
+    return header
 
 
-def _pairs(images: Path, masks: Path, mask_suffix: str) -> dict[str, Pair]:
-    """Image and mask by stem, in the order of the stems."""
-    by_image = _by_stem(images, "images")
-    by_mask = {
-        stem.removesuffix(mask_suffix): path for stem, path in _by_stem(masks, "masks").items()
-    }
-    alone = [path.name for stem, path in by_image.items() if stem not in by_mask]
-    spare = [path.name for stem, path in by_mask.items() if stem not in by_image]
-    if alone or spare:
-        parts = [f"images without a mask: {_first(alone)}"] if alone else []
-        parts += [f"masks without an image: {_first(spare)}"] if spare else []
+def _check_one_size(headers: Mapping[Path, ImageHeader]) -> None:
+    examples: dict[tuple[int, int], Path] = {}
+    for path, header in headers.items():
+        examples.setdefault(header.size, path)
+    if len(examples) > 1:
+        (one, first), (other, second), *_ = examples.items()
         raise ValueError(
-            f"{images} ({len(by_image)} images) and {masks} ({len(by_mask)} masks) do not match: "
-            f"{'; '.join(parts)}; rename or remove them, or see mask_suffix="
+            f"{first} is {_pixels(one)} and {second} is {_pixels(other)}: a batch needs one size; "
+            "pass size=, or batch_size=1"
         )
-    return {stem: (path, by_mask[stem]) for stem, path in by_image.items()}
 
 
-def _read_split(file: str | None, pairs: dict[str, Pair]) -> list[str] | None:
-    if file is None:
-        return None
-    path = Path(file)
-    if not path.is_file():
-        raise FileNotFoundError(f"split file {path} does not exist; check the path")
-    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    stems = [stem for stem in lines if stem]
-    unknown = [stem for stem in stems if stem not in pairs]
-    if unknown:
+def _check_depth(headers: Mapping[Path, ImageHeader]) -> None:
+    examples = {header.deep: path for path, header in headers.items()}
+    if len(examples) > 1:
         raise ValueError(
-            f"{path} names {_first(unknown)}, of which there is no image; "
-            "a line holds a file name without its ending"
+            f"{examples[True]} has more than 8 bits a channel and {examples[False]} has not: their "
+            "values do not go together; save all images in one way"
         )
-    return list(dict.fromkeys(stems))
 
 
-def _check_overlap(splits: dict[str, list[str]]) -> None:
-    names = list(splits)
-    for place, one in enumerate(names):
-        for other in names[place + 1 :]:
-            common = sorted(set(splits[one]) & set(splits[other]))
-            if common:
-                raise ValueError(
-                    f"{_first(common)} are in both the {one} and the {other} split; "
-                    "remove them from one"
-                )
+def _pixels(size: tuple[int, int]) -> str:
+    return f"{size[0]} x {size[1]} pixels (H x W)"
 
 
-def _first(names: list[str]) -> str:
-    """The first few of a list, and how many more there are."""
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(names[:_LISTED]) + more
+def _spread(pairs: list[Pair], count: int) -> list[Pair]:
+    """At most ``count`` of them, evenly spread."""
+    return pairs[:: -(-len(pairs) // count)] if count else []

@@ -5,23 +5,34 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 
-__all__ = ["MaskReader", "image_size", "read_image"]
+__all__ = ["ImageHeader", "MaskReader", "read_header", "read_image"]
 
-Pixels = npt.NDArray[np.int64]
+Pixels = npt.NDArray[np.integer[Any]]
 
-_RGB_BYTES = 65536, 256, 1  # a colour as one number
+_DEEP = {"I;16", "I;16B", "I;16L", "I", "F"}  # Pillow's modes of more than 8 bits a channel
+_VALUES = _DEEP | {"1", "L", "LA", "P", "PA"}  # modes of one value a pixel
+_JPEG = {".jpg", ".jpeg"}
 _SHOWN = 8  # more colours or values than this are not listed in an error
+_ORIENTATION = 0x0112  # the EXIF tag
 
 
-def image_size(path: Path) -> tuple[int, int]:
-    """Height and width as seen (EXIF orientation applied), from the file's header alone.
+class ImageHeader(NamedTuple):
+    """What a file says of its image before its pixels."""
+
+    size: tuple[int, int]  # height and width as seen, with the EXIF orientation applied
+    deep: bool  # more than 8 bits a channel: read as float32, not as uint8
+
+
+def read_header(path: Path) -> ImageHeader:
+    """Read the header of an image file alone.
 
     Raises:
         ValueError: If it is no image.
@@ -29,10 +40,12 @@ def image_size(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
             width, height = image.size
-            turned = image.getexif().get(0x0112, 1) >= 5  # orientations 5 to 8 lie on their side
-    except (UnidentifiedImageError, OSError) as error:
-        raise ValueError(f"{path} cannot be read as an image ({error}); replace it") from error
-    return (width, height) if turned else (height, width)
+            # Pillow decodes a whole PNG to look for EXIF data behind the pixels.
+            look = image.format != "PNG" or "exif" in image.info
+            turned = look and image.getexif().get(_ORIENTATION, 1) >= 5  # 5 to 8 lie on their side
+            return ImageHeader((width, height) if turned else (height, width), image.mode in _DEEP)
+    except Exception as error:  # a broken file can raise almost anything in a decoder
+        raise _unreadable(path, error) from error
 
 
 def read_image(path: Path, channels: int) -> Tensor:
@@ -43,14 +56,14 @@ def read_image(path: Path, channels: int) -> Tensor:
         channels: 1 for grey, 3 for RGB.
 
     Returns:
-        uint8; for files of 16 or 32 bits a pixel float32, 16-bit values divided by 65535 and
-        others as they are.
+        uint8; float32 for grey files of more than 8 bits: whole numbers are divided by 65535, and
+        fractions stay as they are.
 
     Raises:
         ValueError: If it cannot be read.
     """
     image = _opened(path)
-    if image.mode in {"I;16", "I;16B", "I;16L", "I", "F"}:
+    if image.mode in _DEEP:
         pixels = torch.from_numpy(np.asarray(image).astype(np.float32))
         if image.mode != "F":
             pixels = pixels / 65535
@@ -67,7 +80,8 @@ class MaskReader:
         num_classes: Classes, the background included.
         binary: Masks of two values, 0 and 1 or 0 and 255.
         class_values: Class index of each value in the files; None if they are the same.
-        palette: Colours of the classes ``(C, 3)`` for masks in RGB; None for masks of indices.
+        palette: Colour of each class ``(C, 3)`` for masks in RGB, and after them that of pixels
+            that do not count, if there are any; None for masks of indices.
         ignore_index: Class index, or value if ``class_values`` lacks it, of pixels that do not
             count.
     """
@@ -86,79 +100,68 @@ class MaskReader:
                 file, or one that cannot be read; with the file, the value and the remedy.
         """
         image = _opened(path)
-        if image.mode in {"RGB", "RGBA"}:
-            classes = self._from_colors(path, np.asarray(image.convert("RGB")).astype(np.int64))
-        elif self.palette is not None and image.mode != "P":
-            raise ValueError(
-                f"{path} is no colour image (mode {image.mode}), but palette= is given"
-            )
-        elif self.palette is not None:
-            classes = self._from_colors(path, np.asarray(image.convert("RGB")).astype(np.int64))
-        else:
-            # A file of mode P holds indices with colours to look at: it is the indices that count.
-            classes = self._from_values(path, _whole(path, np.asarray(image)))
-        fits = self.ignore_index is None or 0 <= self.ignore_index <= 255
-        return torch.from_numpy(classes).to(torch.uint8 if fits else torch.int64)
-
-    def _from_values(self, path: Path, values: Pixels) -> Pixels:
-        present, counts = np.unique(values, return_counts=True)
-        if path.suffix.lower() in {".jpg", ".jpeg"} and len(present) > 2 * self.num_classes:
-            raise ValueError(
-                f"{path} has {len(present)} different values for {self.num_classes} classes: JPEG "
-                "blurs them; save masks as PNG"
-            )
-        mapping = dict(self.class_values or {})
-        if self.binary and not mapping:
-            high = 255 if 255 in present and self.ignore_index != 255 else 1
-            mapping = {0: 0, high: 1}
-        known = mapping or {index: index for index in range(self.num_classes)}
-        if self.ignore_index is not None:
-            known = {self.ignore_index: self.ignore_index, **known}
-        for value, count in zip(present.tolist(), counts.tolist(), strict=True):
-            if value not in known:
-                raise ValueError(self._unknown_value(path, value, count / values.size, present))
-        if not mapping:
-            return values
-        classes = np.zeros_like(values)
-        for value in present.tolist():
-            classes[values == value] = known[value]
-        return classes
-
-    def _unknown_value(self, path: Path, value: int, share: float, present: Pixels) -> str:
-        text = f"{path} has value {value} ({share:.1%} of pixels), but "
-        if self.class_values:
-            return f"{text}class_values has only {sorted(self.class_values)}; add it there"
-        if self.binary:
-            return f"{text}a binary mask holds 0 and 1, or 0 and 255; see class_values="
-        text += f"num_classes={self.num_classes}; pass "
-        if set(present.tolist()) == {0, 255} and self.num_classes == 2:
-            return f"{text}task='binary', or class_values={{0: 0, 255: 1}}"
-        if len(present) > _SHOWN:
-            return f"{text}ignore_index={value}, or class_values={{value: class, ...}}"
-        example = {old: new for new, old in enumerate(present.tolist())}
-        return f"{text}ignore_index={value}, or class_values={example} with your classes"
-
-    def _from_colors(self, path: Path, colors: Pixels) -> Pixels:
-        codes = colors @ np.array(_RGB_BYTES)
-        present = np.unique(codes)
         if self.palette is None:
-            shown = [_color(code) for code in present[:_SHOWN].tolist()]
-            more = f" and {len(present) - _SHOWN} more" if len(present) > _SHOWN else ""
-            raise ValueError(
-                f"{path} is a colour image with colours {shown}{more}; pass palette= with the "
-                "colour of each class, or masks of class indices"
+            found = _values(path, image)
+            classes = self._classes_by_value(found)
+        else:
+            found = _colors(path, image)
+            classes = self._classes_by_color(self.palette)
+        # In the dtype of the pixels, which then need not be converted; others cannot occur.
+        limits = np.iinfo(found.dtype)
+        possible = [key for key in sorted(classes) if limits.min <= key <= limits.max]
+        known = np.array(possible, dtype=found.dtype)
+        places = np.searchsorted(known[1:], found, side="right")  # of the last one <= the value
+        strange = known[places] != found if possible else np.ones(found.shape, dtype=bool)
+        if strange.any():
+            raise ValueError(f"{path} {self._complaint(path, found, int(found[strange].min()))}")
+        fits = all(0 <= index <= 255 for index in classes.values())
+        table = np.array([classes[key] for key in possible], np.uint8 if fits else np.int64)
+        return torch.from_numpy(table[places])
+
+    def _classes_by_value(self, values: Pixels) -> dict[int, int]:
+        ignored = {} if self.ignore_index is None else {self.ignore_index: self.ignore_index}
+        if self.class_values:
+            return {**ignored, **self.class_values}
+        if self.binary:
+            high = 255 if self.ignore_index != 255 and (values == 255).any() else 1
+            return {**ignored, 0: 0, high: 1}
+        return {**ignored, **{index: index for index in range(self.num_classes)}}
+
+    def _classes_by_color(self, palette: Sequence[Sequence[int]]) -> dict[int, int]:
+        indices = [*range(self.num_classes)]
+        if self.ignore_index is not None:
+            indices.append(self.ignore_index)
+        return {_code(color): index for color, index in zip(palette, indices, strict=False)}
+
+    def _complaint(self, path: Path, found: Pixels, value: int) -> str:
+        present = np.unique(found).tolist()
+        if path.suffix.lower() in _JPEG and len(present) > 2 * self.num_classes:
+            return (
+                f"has {len(present)} different values for {self.num_classes} classes: JPEG blurs "
+                "them; save masks as PNG"
             )
-        palette = np.array(self.palette) @ np.array(_RGB_BYTES)
-        unknown = present[~np.isin(present, palette)]
-        if len(unknown):
-            share = float((codes == unknown[0]).mean())
-            raise ValueError(
-                f"{path} has colour {_color(int(unknown[0]))} ({share:.1%} of pixels), which is "
-                "not in the palette; add it, or save masks without smoothing (PNG)"
+        share = f"({(found == value).mean():.1%} of pixels)"
+        if self.palette is not None:
+            return (
+                f"has colour {_color(value)} {share}, which is not in the palette; add it, or "
+                "save masks without smoothing"
             )
-        order = np.argsort(palette)
-        classes: Pixels = order[np.searchsorted(palette[order], codes)]
-        return classes
+        if self.class_values:
+            return (
+                f"has value {value} {share}, but class_values has only "
+                f"{sorted(self.class_values)}; add it there"
+            )
+        if self.binary:
+            return (
+                f"has value {value} {share}, but a binary mask holds 0 and 1, or 0 and 255; pass "
+                f"ignore_index={value}, or {_mapping(present, 2)}"
+            )
+        text = f"has value {value} {share}, but num_classes={self.num_classes}; pass "
+        if self.num_classes == 2 and present == [0, 255]:
+            return f"{text}task='binary', or class_values={{0: 0, 255: 1}}"
+        if self.num_classes <= present[-1] < 2 * self.num_classes:
+            text += f"num_classes={present[-1] + 1}, "
+        return f"{text}ignore_index={value}, or {_mapping(present, self.num_classes)}"
 
 
 def _opened(path: Path) -> Image.Image:
@@ -166,18 +169,63 @@ def _opened(path: Path) -> Image.Image:
         with Image.open(path) as image:
             image.load()
             return ImageOps.exif_transpose(image)
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise ValueError(f"{path} cannot be read as an image ({error}); replace it") from error
+    except Exception as error:  # a broken file can raise almost anything in a decoder
+        raise _unreadable(path, error) from error
 
 
-def _whole(path: Path, values: npt.NDArray[np.generic]) -> Pixels:
-    if values.ndim == 3:  # grey with transparency
-        values = values[..., 0]
-    whole = values.astype(np.int64)
-    if not np.array_equal(whole, values):
-        raise ValueError(f"{path} holds fractions; save masks as whole numbers")
-    return whole
+def _unreadable(path: Path, error: Exception) -> ValueError:
+    return ValueError(f"{path} cannot be read as an image ({error}); replace or remove it")
+
+
+def _values(path: Path, image: Image.Image) -> Pixels:
+    """The one value of each pixel, also where a file repeats it in three channels."""
+    if image.mode in _VALUES:
+        # A file of mode P holds indices with colours to look at: it is the indices that count.
+        values = np.asarray(image)
+        if values.ndim == 3:  # with transparency
+            values = values[..., 0]
+        if values.dtype.kind == "u":
+            return values
+        whole: Pixels = values.astype(np.int32)
+        if not np.array_equal(whole, values):
+            raise ValueError(f"{path} holds fractions; save masks as whole numbers")
+        return whole
+    codes = _colors(path, image)
+    grey: Pixels = codes & 255
+    if np.array_equal(grey * _code((1, 1, 1)), codes):
+        return grey
+    present = np.unique(codes)
+    shown = [_color(code) for code in present[:_SHOWN].tolist()]
+    more = f" and {len(present) - _SHOWN} more" if len(present) > _SHOWN else ""
+    raise ValueError(
+        f"{path} is a colour image with colours {shown}{more}; pass palette= with the colour of "
+        "each class, or masks of class indices"
+    )
+
+
+def _colors(path: Path, image: Image.Image) -> Pixels:
+    """The colour of each pixel as one number."""
+    if image.mode in _VALUES - {"P"}:
+        raise ValueError(
+            f"{path} is no colour image (mode {image.mode}), but palette= is given; leave it out "
+            "for masks of class indices"
+        )
+    channels = np.asarray(image.convert("RGB")).astype(np.int32)
+    codes: Pixels = channels[..., 0] << 16 | channels[..., 1] << 8 | channels[..., 2]
+    return codes
+
+
+def _code(color: Sequence[int]) -> int:
+    red, green, blue = color
+    return red << 16 | green << 8 | blue
 
 
 def _color(code: int) -> tuple[int, int, int]:
-    return code // 65536, code // 256 % 256, code % 256
+    return code >> 16, code >> 8 & 255, code & 255
+
+
+def _mapping(present: list[int], num_classes: int) -> str:
+    if len(present) > num_classes:
+        return "class_values={value: class, ...}"
+    example = {value: index for index, value in enumerate(present)}
+    return f"class_values={example} with your classes"

@@ -14,13 +14,21 @@ from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
 from ..checks import in_range, one_of, require
-from .base import Augmentation, MaskDataset, SegmentationData, augmented
+from .augment import Augmentation
+from .loaders import MaskDataset, SegmentationData
 
-__all__ = ["BrainTissueData", "SyntheticShapesData", "brain_slices", "brain_split"]
+__all__ = [
+    "BrainTissueData",
+    "ShapesDataset",
+    "SyntheticShapesData",
+    "brain_slices",
+    "brain_split",
+]
 
 _FIRST, _LAST = 6, 151  # axial slices of the template with brain in them, 1 mm apart
-_SIDE = 192  # a square of so many mm around the middle holds the whole head of the template
+_SIDE = 192  # a square of so many mm around the middle holds the whole brain of the template
 _CENTRE = (98, 117)  # of the template, from the left and from the back
+_SHAPES = ("disc", "square", "triangle")
 
 
 class BrainTissueData(SegmentationData):
@@ -59,8 +67,9 @@ class BrainTissueData(SegmentationData):
         super().__init__(batch_size, num_workers)
         in_range("size", size, 32, _SIDE)
         in_range("gap", gap, 0, 10)
-        self.save_hyperparameters()
+        self.save_hyperparameters(logger=False)  # see MaskFolderData
         self.class_names = ["background", "grey matter", "white matter"]
+        self.mean, self.std = [0.24], [0.34]  # of the training slices
         self.size, self.gap, self.augment = size, gap, augment
 
     def setup(self, stage: str) -> None:
@@ -151,7 +160,7 @@ class SyntheticShapesData(SegmentationData):
         in_range("num_train", num_train, 1)
         in_range("num_val", num_val, 1)
         in_range("size", size, 16)
-        self.save_hyperparameters()
+        self.save_hyperparameters(logger=False)  # see MaskFolderData
         names = {
             "multiclass": ["background", *_SHAPES],
             "binary": ["background", "shape"],
@@ -165,29 +174,18 @@ class SyntheticShapesData(SegmentationData):
     def setup(self, stage: str) -> None:
         """Nothing is drawn before it is asked for."""
         drawn = partial(ShapesDataset, size=self.size, task=self.task, seed=self.seed)
-        self.train_set = drawn(self.num_train, 0, augmentation=v2.RandomHorizontalFlip())
+        self.train_set = drawn(self.num_train, 0)
         self.val_set = drawn(self.num_val, 1)
         self.test_set = self.predict_set = drawn(self.num_val, 2)
-
-
-_SHAPES = ("disc", "square", "triangle")
 
 
 class ShapesDataset(Dataset[dict[str, Any]]):
     """The images of :class:`SyntheticShapesData`; each ``part`` (train, ...) has its own."""
 
     def __init__(
-        self,
-        count: int,
-        part: int,
-        *,
-        size: int,
-        task: str,
-        seed: int,
-        augmentation: Augmentation | None = None,
+        self, count: int, part: int, *, size: int = 128, task: str = "multiclass", seed: int = 0
     ) -> None:
         self.count, self.part, self.size, self.task, self.seed = count, part, size, task, seed
-        self.augmentation = augmentation
 
     def __len__(self) -> int:
         return self.count
@@ -204,10 +202,13 @@ class ShapesDataset(Dataset[dict[str, Any]]):
             mask = torch.from_numpy(_flattened(layers))
             if self.task == "binary":
                 mask = (mask > 0).to(torch.uint8)
-        picture, mask = augmented(torch.from_numpy(image), mask, self.augmentation)
-        name = f"shapes {self.part}/{index}"
-        size = torch.tensor([self.size, self.size])
-        return {"image": picture, "mask": mask, "index": index, "path": name, "size": size}
+        return {
+            "image": torch.from_numpy(image),
+            "mask": mask,
+            "index": index,
+            "path": f"shapes {self.part}/{index}",
+            "size": torch.tensor([self.size, self.size]),
+        }
 
 
 def _draw(

@@ -72,6 +72,13 @@ def test_mirroring_keeps_image_and_mask_together(brain):
         assert torch.equal(ours["mask"], expected)
 
 
+@needs_nilearn
+def test_brain_statistics_are_those_of_the_training_slices(brain):
+    images = brain.train_set.images / 255
+    assert brain.mean == [pytest.approx(float(images.mean()), abs=0.01)]
+    assert brain.std == [pytest.approx(float(images.std()), abs=0.01)]
+
+
 def test_missing_nilearn_is_told_with_the_line_that_installs_it(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "nilearn", None)
     monkeypatch.setitem(__import__("sys").modules, "nilearn.datasets", None)
@@ -168,7 +175,7 @@ def test_bad_arguments_are_refused(options, message):
 
 
 def test_a_loader_asked_for_before_setup_says_so():
-    with pytest.raises(ValueError, match=r"no train data: call setup\(\)"):
+    with pytest.raises(RuntimeError, match=r"no train data yet; call setup\(\)"):
         SyntheticShapesData().train_dataloader()
 
 

@@ -1,28 +1,28 @@
-"""What the data modules have in common: loaders and joint augmentation."""
+"""What the data modules have in common: loaders, and images and masks in memory."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from torchvision import tv_tensors
 
 from ..checks import in_range
+from .augment import Augmentation, augmented
 
-__all__ = ["Augmentation", "MaskDataset", "SegmentationData", "augmented"]
-
-Augmentation: TypeAlias = Callable[[Any, Any], tuple[Any, Any]]  # a transform of torchvision's v2
+__all__ = ["MaskDataset", "SegmentationData"]
 
 
 class SegmentationData(LightningDataModule):
     """Loaders over datasets of images and masks, which a subclass makes in ``setup``.
 
     Batches are dicts of :class:`~lightning_hparams.outputs.SegmentationBatch`. ``in_channels``,
-    ``num_classes``, ``class_names`` and ``ignore_index`` say what a task needs to know.
+    ``num_classes``, ``class_names`` and ``ignore_index`` say what a task needs to know, and so do
+    ``mean`` and ``std`` of the images in units of 0..1 where they are known. ``index`` counts from
+    the start of each dataset.
 
     Args:
         batch_size: Images in a batch, at least 1. The last one of an epoch of training is dropped
@@ -34,6 +34,8 @@ class SegmentationData(LightningDataModule):
     num_classes: int
     class_names: list[str]
     ignore_index: int | None = None
+    mean: list[float] | None = None
+    std: list[float] | None = None
 
     def __init__(self, batch_size: int, num_workers: int) -> None:
         super().__init__()
@@ -62,7 +64,7 @@ class SegmentationData(LightningDataModule):
 
     def predict_dataloader(self) -> DataLoader[dict[str, Any]]:
         """In order."""
-        return self._loader(_required(self.predict_set, "prediction"), self.batch_size)
+        return self._loader(_required(self.predict_set, "predict"), self.batch_size)
 
     def _loader(
         self,
@@ -107,27 +109,13 @@ class MaskDataset(Dataset[dict[str, Any]]):
         return len(self.images)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
+        size = torch.tensor(self.images.shape[-2:])
         image, mask = augmented(self.images[index], self.masks[index], self.augmentation)
         name = self.names[index]
-        size = torch.tensor(image.shape[-2:])
         return {"image": image, "mask": mask, "index": index, "path": name, "size": size}
-
-
-def augmented(
-    image: Tensor, mask: Tensor, augmentation: Augmentation | None
-) -> tuple[Tensor, Tensor]:
-    """Apply one transform of torchvision's v2 to an image and its mask together.
-
-    Masks are never interpolated: the transforms know them by their type.
-    """
-    if augmentation is None:
-        return image, mask
-    pair = augmentation(tv_tensors.Image(image), tv_tensors.Mask(mask))
-    image, mask = (one.as_subclass(Tensor) for one in pair)
-    return image, mask
 
 
 def _required(dataset: Dataset[dict[str, Any]] | None, what: str) -> Dataset[dict[str, Any]]:
     if dataset is None:
-        raise ValueError(f"there is no {what} data: call setup(), or name it in the arguments")
+        raise RuntimeError(f"there is no {what} data yet; call setup() first, as a Trainer does")
     return dataset
