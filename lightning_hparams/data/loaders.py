@@ -74,9 +74,10 @@ class SegmentationData(LightningDataModule):
         shuffle: bool = False,
         drop_last: bool = False,
     ) -> DataLoader[dict[str, Any]]:
+        # By name: Lightning makes some loaders anew with a batch_size of its own.
         return DataLoader(
             dataset,
-            batch_size,
+            batch_size=batch_size,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),

@@ -15,6 +15,7 @@ from torchvision.transforms import v2
 from lightning_hparams import MaskFolderData, SegmentationTask
 from lightning_hparams.data.augment import CropFlipJitter, augmented, resized
 from lightning_hparams.data.masks import MaskReader, read_header, read_image
+from tests.runs import matching, quiet_trainer
 
 
 def save(path, array, **options):
@@ -190,6 +191,20 @@ def test_prediction_without_a_folder_of_its_own_takes_all_images(folder):
     batch = next(iter(data.predict_dataloader()))
     assert batch["path"] == [str(folder / "images" / f"{k}.png") for k in range(8)]
     assert "mask" not in batch
+
+
+@pytest.mark.parametrize("size", [None, 32])
+def test_a_trainer_uses_every_loader_and_the_checkpoint_keeps_the_arguments(folder, size):
+    data = make(folder, batch_size=2, size=size, class_values={0: 0, 1: 1, 2: 2})
+    task = matching(data)
+    trainer = quiet_trainer()
+    trainer.fit(task, data)
+    trainer.test(task, data, verbose=False)
+    masks = [mask for output in trainer.predict(task, data) for mask in output["masks"]]
+    assert [tuple(mask.shape) for mask in masks] == [(20, 30)] * 10
+    trainer.save_checkpoint(folder / "run.ckpt")
+    again = MaskFolderData.load_from_checkpoint(folder / "run.ckpt", weights_only=True)
+    assert again.reader == data.reader
 
 
 def test_prediction_names_files_that_do_not_go_together(folder):

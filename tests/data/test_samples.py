@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from lightning_hparams import BrainTissueData, SyntheticShapesData
 from lightning_hparams.data.samples import ShapesDataset, brain_slices, brain_split
+from tests.runs import matching, quiet_trainer
 
 needs_nilearn = pytest.mark.skipif(
     not pytest.importorskip("importlib.util").find_spec("nilearn"),
@@ -146,6 +147,16 @@ def test_the_last_incomplete_batch_is_dropped_unless_it_is_the_only_one():
     small = SyntheticShapesData(num_train=3, size=16, batch_size=4)
     small.setup("fit")
     assert [len(b["image"]) for b in small.train_dataloader()] == [3]
+
+
+def test_a_trainer_uses_every_loader():
+    data = SyntheticShapesData(num_train=4, num_val=2, size=32, batch_size=2, task="multilabel")
+    module = matching(data)
+    trainer = quiet_trainer()
+    trainer.fit(module, data)
+    trainer.test(module, data, verbose=False)
+    paths = [path for output in trainer.predict(module, data) for path in output["paths"]]
+    assert paths == ["shapes 2/0", "shapes 2/1"]
 
 
 def test_datasets_travel_to_other_processes():
