@@ -14,12 +14,17 @@ from tests.runs import read_events
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
-# A script that runs another one and fails at the first connection to anywhere.
+# A script that runs another one and fails at the first connection to another machine; worker
+# processes of a DataLoader talk over sockets of the file system.
 OFFLINE = """
 import runpy, socket, sys
+connect = socket.socket.connect
 def refuse(*args, **kwargs):
     raise AssertionError(f"the network was asked for: {args}")
-socket.create_connection = socket.socket.connect = socket.getaddrinfo = refuse
+def connect_locally(self, address):
+    return connect(self, address) if self.family == socket.AF_UNIX else refuse(address)
+socket.create_connection = socket.getaddrinfo = refuse
+socket.socket.connect = connect_locally
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
@@ -43,7 +48,8 @@ def test_the_example_trains_draws_and_says_where_to_look(tmp_path):
     assert re.search(r"disc\s+│ \d\.\d{3}", result.stdout)
     assert "tensorboard --logdir runs" in result.stdout
     (sheet,) = (tmp_path / "runs" / "synthetic").rglob("predictions.png")
-    assert Image.open(sheet).width > 1000
+    with Image.open(sheet) as picture:
+        assert picture.width > 1000
     events = read_events(sheet.parent)
     assert {"loss/train", "loss/val", "metric/miou/val", "class/iou/disc/val"} <= set(
         events.Tags()["scalars"]
