@@ -4,7 +4,7 @@ PYTHON ?= python3
 LOGDIR ?= runs
 BIN := $(VENV)/bin
 
-.PHONY: example tensorboard test test-slow lint bench clean
+.PHONY: example tensorboard test test-slow test-oldest lint bench clean
 
 example: $(VENV)/.examples
 	$(BIN)/python examples/segmentation.py --logdir $(LOGDIR) $(ARGS)
@@ -18,11 +18,21 @@ test: $(VENV)/.dev
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
+# The tests with the oldest version of each direct dependency that pyproject.toml admits.
+test-oldest:
+	$(PYTHON) -m venv $(VENV)-oldest
+	$(VENV)-oldest/bin/python -m pip install --quiet uv
+	$(VENV)-oldest/bin/uv pip install --quiet --python $(VENV)-oldest/bin/python \
+		--resolution lowest-direct --editable '.[dev]'
+	$(VENV)-oldest/bin/python -m pytest -m "not slow" $(ARGS)
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# A thread of OpenMP that waits by spinning holds a core that the one it waits for may need.
+bench: export OMP_WAIT_POLICY ?= PASSIVE
 bench: $(VENV)/.bench
 	for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
