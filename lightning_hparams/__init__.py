@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .data.folders import MaskFolderData as MaskFolderData
     from .data.samples import BrainTissueData as BrainTissueData
     from .data.samples import SyntheticShapesData as SyntheticShapesData
+    from .lr_curve import RangeTestResult as RangeTestResult
     from .tasks.segmentation import SegmentationTask as SegmentationTask
 
 __version__ = "0.1.0.dev0"
@@ -25,6 +26,7 @@ _HOME = {
     "MetricMonitor": "callbacks.metric_monitor",
     "OneCycle": "callbacks.param_scheduler",
     "PredictionMonitor": "callbacks.prediction_monitor",
+    "RangeTestResult": "lr_curve",
     "SegmentationTask": "tasks.segmentation",
     "SyntheticShapesData": "data.samples",
 }

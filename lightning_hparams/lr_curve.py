@@ -1,24 +1,37 @@
-"""LR range test (Smith, 1506.01186): loss against a rising learning rate -> a peak, a range, a status.
+"""LR range test (Smith, 1506.01186): sweeps -> a peak, a range, and a status that says how sure.
 
-Everything here is a function of numbers already measured. What is measured, and how it leaves no
-trace, belongs to the callback.
+One sweep by itself stands in ``lr_sweep``, whose names are here too.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import warnings
-from bisect import insort
-from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, TypeAlias, get_args
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
-import numpy.typing as npt
 
+from .chart import Chart
 from .checks import in_range, one_of
+from .lr_sweep import (
+    MIN_POINTS,
+    PARAMS,
+    RULES,
+    Curve,
+    Rule,
+    Stop,
+    Sweep,
+    check_range_test,
+    lr_values,
+    read,
+    rule_named,
+    smooth,
+)
+from .render import Picture
 
 __all__ = [
     "PARAMS",
@@ -32,189 +45,11 @@ __all__ = [
     "analyse",
     "check_range_test",
     "lr_values",
+    "probe",
     "smooth",
 ]
 
-Array: TypeAlias = npt.NDArray[np.float64]
 Status = Literal["ok", "no_descent", "no_divergence", "too_few_points", "non_finite"]
-PARAMS = ("lr", "weight_decay", "momentum", "batch_size")
-
-_MIN_POINTS = 10  # fewer points than this say nothing; also the least `num_steps`
-_HEAD = 0.1  # share of the sweep, from its start, that tells the loss before training
-_WIDTH = 0.03  # standard deviation of the smoothing kernel as a share of the sweep
-_BELOW_EDGE = 3.0  # the peak of a one-cycle stands this factor below the edge of divergence
-
-
-# -- the sweep -------------------------------------------------------------------------------------
-
-
-def lr_values(min_lr: float, max_lr: float, num_steps: int, mode: str = "exp") -> list[float]:
-    """The learning rate of each step of a sweep.
-
-    Args:
-        min_lr: The first value, above 0.
-        max_lr: The last value, above ``min_lr``.
-        num_steps: How many, at least 10.
-        mode: ``"exp"`` for equal ratios between neighbours, ``"linear"`` for equal differences.
-
-    Raises:
-        ValueError: If a value is out of its range.
-
-    >>> [f"{lr:g}" for lr in lr_values(1e-7, 100, 10)]
-    ['1e-07', '1e-06', '1e-05', '0.0001', '0.001', '0.01', '0.1', '1', '10', '100']
-    """
-    in_range("min_lr", min_lr, above=0.0, remedy="1e-7 is usual")
-    in_range("max_lr", max_lr, above=min_lr, remedy=f"it must exceed min_lr={min_lr!r}")
-    in_range("max_lr", max_lr, high=1e300)
-    in_range("num_steps", num_steps, _MIN_POINTS, remedy="100 is usual")
-    one_of("mode", mode, ("exp", "linear"))
-    if mode == "linear":
-        if max_lr / min_lr > 100:
-            warnings.warn(
-                f'mode="linear" from {min_lr:g} to {max_lr:g} spends 90 % of its steps in the '
-                'last decade; use mode="exp" or a range of at most two decades',
-                stacklevel=2,
-            )
-        values = np.linspace(min_lr, max_lr, num_steps)
-    else:
-        values = np.geomspace(min_lr, max_lr, num_steps)
-    values[0], values[-1] = min_lr, max_lr
-    return [float(value) for value in values]
-
-
-class Stop:
-    """Says, loss by loss, when a sweep has seen enough.
-
-    It has when a loss is not finite, or when the loss stands above where it began by three times
-    what it had fallen and by six times its noise. Only differences of losses count, so that a loss
-    may be negative; "four times the lowest loss", as others stop, ends those after two steps.
-
-    >>> stop = Stop()
-    >>> [stop.add(loss) for loss in [-5, -5, -5, -6, -6, -6, 9, 9, 9]].index(True)
-    7
-    """
-
-    def __init__(self) -> None:
-        self.start = math.nan  # loss before training
-        self.lowest = math.inf
-        self._head: list[float] = []
-        self._last: deque[float] = deque(maxlen=3)
-        self._jumps: list[float] = []  # sizes of the differences between neighbours, sorted
-
-    def add(self, loss: float) -> bool:
-        """Take the next loss; True if the sweep should end here."""
-        if not math.isfinite(loss):
-            return True
-        if self._last:
-            insort(self._jumps, abs(loss - self._last[-1]))
-        self._last.append(loss)
-        if len(self._head) < 3:
-            self._head.append(loss)
-            self.start = sum(self._head) / len(self._head)
-        level = sorted(self._last)[len(self._last) // 2]  # one odd batch is no divergence
-        self.lowest = min(self.lowest, level)
-        if len(self._last) < 3:
-            return False
-        noise = self._jumps[len(self._jumps) // 2]
-        return level > self.start + max(3 * (self.start - self.lowest), 6 * noise)
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """What one sweep measured: the loss before each step and the learning rate of that step.
-
-    Give every loss that was seen, the one that ended the sweep too, finite or not.
-    """
-
-    lrs: Sequence[float]
-    losses: Sequence[float]
-
-    def __post_init__(self) -> None:
-        if len(self.lrs) != len(self.losses):
-            raise ValueError(
-                f"a sweep needs one loss for each learning rate, got {len(self.losses)} losses "
-                f"for {len(self.lrs)} learning rates"
-            )
-
-
-# -- the curve -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Curve:
-    """The usable part of a sweep, as the rules see it; arrays are ``(N,)``."""
-
-    lrs: Array
-    losses: Array  # as measured, clipped above
-    smoothed: Array
-    start: float  # loss before training
-    noise: float  # standard deviation of a loss about the curve
-    low: int  # index of the lowest smoothed loss
-
-    @property
-    def drop(self) -> float:
-        """How far the smoothed loss fell."""
-        return self.start - float(self.smoothed[self.low])
-
-
-Rule: TypeAlias = Callable[[Curve], float]
-
-
-def smooth(values: npt.ArrayLike, width: float) -> Array:
-    """Local straight lines under a Gaussian: no lag, and no bias on constants and lines.
-
-    Args:
-        values: ``(N,)``, finite.
-        width: Standard deviation of the kernel in points, at least 0; 0 leaves values as they are.
-    """
-    series = np.asarray(values, dtype=np.float64)
-    if width <= 0 or len(series) < 3:
-        return series.copy()
-    index = np.arange(len(series), dtype=np.float64)
-    offset = index[None, :] - index[:, None]
-    weight = np.exp(-0.5 * (offset / width) ** 2)
-    s0, s1, s2 = (np.sum(weight * offset**power, axis=1) for power in range(3))
-    kernel = weight * (s2[:, None] - s1[:, None] * offset) / (s0 * s2 - s1**2)[:, None]
-    middle = float(np.median(series))  # kept out of the sums, where it would cost digits
-    smoothed: Array = kernel @ (series - middle) + middle
-    return smoothed
-
-
-def _edge(curve: Curve) -> float:
-    """A third of the last rate at which the loss is still as good as its lowest, noise apart."""
-    return float(curve.lrs[_edge_index(curve)]) / _BELOW_EDGE
-
-
-def _edge_index(curve: Curve) -> int:
-    limit = curve.smoothed[curve.low] + max(0.1 * curve.drop, 2 * curve.noise)
-    above = np.flatnonzero(curve.smoothed[curve.low :] > limit)
-    return int(curve.low + above[0] - 1) if len(above) else len(curve.lrs) - 1
-
-
-def _min(curve: Curve) -> float:
-    return float(curve.lrs[curve.low]) / _BELOW_EDGE
-
-
-def _steep(curve: Curve) -> float:
-    slope = np.gradient(curve.smoothed, np.log(curve.lrs))
-    return float(curve.lrs[np.argmin(slope)])
-
-
-def _valley(curve: Curve) -> float:
-    return _min(curve)
-
-
-def _slide(curve: Curve) -> float:
-    return _min(curve)
-
-
-RULES: dict[str, Rule] = {
-    "edge": _edge,
-    "min": _min,
-    "steep": _steep,
-    "valley": _valley,
-    "slide": _slide,
-}
 
 
 # -- the result ------------------------------------------------------------------------------------
@@ -222,47 +57,109 @@ RULES: dict[str, Rule] = {
 
 @dataclass(frozen=True)
 class RangeTestResult:
-    """What a range test found; ``suggestion`` is None unless the status allows one."""
+    """What a range test found. Rates are those of the parameter group with the largest one."""
 
     lrs: tuple[float, ...]
-    losses: tuple[float, ...]
-    smoothed: tuple[float, ...]
-    suggestion: float | None
-    base_lr: float | None
-    max_lr: float | None
-    diverged_at: float | None
+    losses: tuple[float, ...]  # before the step at each rate; with repeats, their mean
+    smoothed: tuple[float, ...]  # shorter than `losses` where the last ones said nothing
     status: Status
-    spread: float | None = None
-    steps_run: int = 0
-    seconds: float = 0.0
-    param: str = "lr"
-    rule: str = "edge"
-    per_repeat: tuple[float | None, ...] = field(default=())
+    suggestion: float | None  # peak of a schedule; None where the status allows none
+    base_lr: float | None  # low end of the range of a cyclic schedule
+    max_lr: float | None  # high end of it, the suggestion
+    edge: float | None  # the rate up to which the loss stayed low, whether or not it had fallen
+    diverged_at: float | None  # the rate that ended the sweep, None if none did
+    spread: float | None  # decades between the suggestions of the repeats, None without repeats
+    per_repeat: tuple[float | None, ...]  # suggestion of each sweep
+    steps_run: int
+    seconds: float
+    param: str
+    rule: str
+    probes: tuple[tuple[float, float], ...] = ()  # rate and loss of each short training
+
+    def __post_init__(self) -> None:
+        # One and the same NaN equals itself inside a tuple, so that a copy equals its original.
+        for name in ("lrs", "losses", "smoothed"):
+            values = getattr(self, name)
+            same = tuple(math.nan if value != value else value for value in values)
+            object.__setattr__(self, name, same)
 
     @property
     def applies(self) -> bool:
-        """Whether the suggestion may be used: status ``ok`` or ``no_divergence``."""
+        """Whether there is a suggestion to train with: status ``ok`` or ``no_divergence``."""
         return self.suggestion is not None
+
+    @property
+    def reason(self) -> str:
+        """The status in words."""
+        match self.status:
+            case "ok":
+                tried = f", checked by {len(self.probes)} short trainings" if self.probes else ""
+                return f"the loss fell and then rose{tried}"
+            case "no_divergence":
+                return f"the loss fell and had not risen at {self.lrs[-1]:.2g}; raise max_lr"
+            case "no_descent":
+                held = "" if self.edge is None else f", and held up to {self.edge:.2g}"
+                return f"the loss never fell by more than its noise{held}"
+            case "too_few_points":
+                return f"{len(self.losses)} points are too few; {MIN_POINTS} are needed"
+            case "non_finite":
+                return f"the loss was not finite at {self.lrs[-1]:.2g}, before it had fallen"
 
     def summary(self) -> str:
         """One line for people."""
-        return f"{self.param} range test: {self.status}, suggestion {self.suggestion}"
+        if self.suggestion is None:
+            found = "no suggestion"
+        else:
+            found = f"{self.suggestion:.2g} (range {self.base_lr:.2g} to {self.max_lr:.2g})"
+        spread = "" if self.spread is None else f", repeats within {self.spread:.2f} decades"
+        return f"LR range test: {found}{spread}; {self.status}: {self.reason}"
 
     def __str__(self) -> str:
         return self.summary()
 
+    def picture(self) -> Picture:
+        """The curve as a picture ``(H, W, 3)``, without matplotlib."""
+        return self._chart().picture()
+
+    def plot(self, to: str | Path | Any = None) -> Any:
+        """Draw raw and smoothed loss, the range shaded, the suggestion, the status in words.
+
+        Args:
+            to: A file name, whose folder is made; matplotlib axes; or None for new axes. A PNG
+                file needs no matplotlib.
+
+        Returns:
+            The path written, or the axes.
+
+        Raises:
+            ModuleNotFoundError: If matplotlib is needed and not installed.
+        """
+        return self._chart().plot(to)
+
+    def _chart(self) -> Chart:
+        base, peak = self.base_lr, self.max_lr
+        return Chart(
+            x=self.lrs,
+            y=self.losses,
+            line=self.smoothed,
+            marked=self.suggestion,
+            shaded=None if base is None or peak is None else (base, peak),
+            title=self.summary().partition("; ")[0],
+            caption=f"{self.status}: {self.reason}",
+        )
+
     def to_json(self) -> str:
-        """Strict JSON; :meth:`from_json` gives back an equal result."""
-        return json.dumps(asdict(self), allow_nan=False)
+        """Strict JSON, from which :meth:`from_json` makes an equal result."""
+        return to_json(self)
 
     @classmethod
     def from_json(cls, text: str) -> RangeTestResult:
-        """The result that :meth:`to_json` wrote."""
-        values: dict[str, Any] = json.loads(text)
-        for item in fields(cls):
-            if isinstance(values[item.name], list):
-                values[item.name] = tuple(values[item.name])
-        return cls(**values)
+        """The result that :meth:`to_json` wrote.
+
+        Raises:
+            ValueError: If it is no such text.
+        """
+        return from_json(cls, text)
 
 
 def analyse(
@@ -274,6 +171,9 @@ def analyse(
 ) -> RangeTestResult:
     """Make a result of one sweep, or of several over the same rates.
 
+    Each sweep gets its own suggestion; the result has their geometric mean, and how far they lie
+    apart.
+
     Args:
         sweeps: At least one.
         rule: A name in :data:`RULES`, or a function of a :class:`Curve` that returns a rate.
@@ -281,75 +181,179 @@ def analyse(
         seconds: How long the sweeps took, for the record.
 
     Raises:
-        ValueError: If there is no sweep or the rule is unknown.
+        ValueError: If there is no sweep, the rule is unknown, or what it returns is no rate.
     """
     if not sweeps:
         raise ValueError("`sweeps` must hold at least one sweep, got none")
-    chosen = _rule(rule)
-    sweep = sweeps[0]
-    losses = np.asarray(sweep.losses, dtype=np.float64)
-    finite = np.isfinite(losses)
-    count = int(np.argmin(finite)) if not finite.all() else len(losses)
-    width = _WIDTH * len(losses)
-    smoothed = smooth(losses[:count], width)
-    status: Status = "ok"
-    suggestion = None
-    if count < _MIN_POINTS:
-        status = "too_few_points"
-    else:
-        start = float(smoothed[: max(3, int(_HEAD * count))].mean())
-        noise = float(np.std(losses[:count] - smoothed))
-        curve = Curve(
-            np.asarray(sweep.lrs[:count], dtype=np.float64),
-            losses[:count],
-            smoothed,
-            start,
-            noise,
-            int(np.argmin(smoothed)),
-        )
-        suggestion = chosen(curve)
+    one_of("param", param, PARAMS)
+    suggest = rule_named(rule)
+    name = rule if isinstance(rule, str) else getattr(rule, "__name__", type(rule).__name__)
+    curves = [read(sweep) for sweep in sweeps]
+    statuses = [_status(sweep, curve) for sweep, curve in zip(sweeps, curves, strict=True)]
+    worst_first = sorted(statuses, key=get_args(Status).index, reverse=True)
+    status = Counter(worst_first).most_common(1)[0][0]
+    good = [
+        curve if each in ("ok", "no_divergence") else None
+        for curve, each in zip(curves, statuses, strict=True)
+    ]
+    per_repeat = tuple(None if curve is None else _checked(suggest, curve) for curve in good)
+    suggestion = _middle(per_repeat) if status in ("ok", "no_divergence") else None
+    started = _middle(None if curve is None else curve.fallen(0.1) for curve in good)
+    mean = _mean(sweeps)
+    shown = read(mean)
+    logs = np.log10([each for each in per_repeat if each is not None])
     return RangeTestResult(
-        lrs=tuple(map(float, sweep.lrs)),
-        losses=tuple(map(float, sweep.losses)),
-        smoothed=tuple(map(float, smoothed)),
-        suggestion=suggestion,
-        base_lr=None if suggestion is None else suggestion / 25,
-        max_lr=suggestion,
-        diverged_at=None,
+        lrs=tuple(mean.lrs),
+        losses=tuple(mean.losses),
+        smoothed=() if shown is None else tuple(shown.smoothed.tolist()),
         status=status,
-        steps_run=sum(len(each.losses) for each in sweeps),
+        suggestion=suggestion,
+        base_lr=_base(started, suggestion),
+        max_lr=suggestion,
+        edge=_middle(None if curve is None or not curve.left else curve.edge for curve in curves),
+        diverged_at=_middle(None if curve is None else curve.ended for curve in curves),
+        spread=float(np.ptp(logs)) if len(logs) > 1 else None,
+        per_repeat=per_repeat,
+        steps_run=sum(len(sweep.losses) for sweep in sweeps),
         seconds=seconds,
         param=param,
-        rule=rule if isinstance(rule, str) else getattr(rule, "__name__", "custom"),
+        rule=name,
     )
 
 
-def check_range_test(
-    min_lr: float,
-    max_lr: float,
-    num_steps: int,
-    mode: str = "exp",
+def probe(
+    result: RangeTestResult,
+    train: Callable[[float], float],
     *,
-    param: str = "lr",
-    rule: str | Rule = "edge",
-    repeats: int = 1,
-) -> None:
-    """Check the arguments of a range test before anything runs.
+    factor: float = 3.0,
+    limit: int = 6,
+) -> RangeTestResult:
+    """Check a suggestion by short trainings, and lower it for as long as that trains better.
+
+    A sweep is at each rate for one step, so it does not see that a rate kills the network after
+    fifty (unscaled targets), and in a network that is trained already it sees nothing fall. Two
+    short trainings tell, at the suggested rate and at a third of it. Only lower rates are tried:
+    a short training likes a higher rate than a long one does.
+
+    Args:
+        result: Of a range test. Without a suggestion, half of its edge is where this begins.
+        train: Trains a short one-cycle, of 50 steps or so, with the given peak and from the same
+            start as the sweep, and returns the loss at its end, over several batches.
+        factor: Between one rate and the next, above 1.
+        limit: Trainings at most, at least 2.
+
+    Returns:
+        The result with the rate that trained best. It is the result that was given if there is no
+        place to begin, or if what had not fallen in the sweep has not in the trainings either.
+    """
+    in_range("factor", factor, above=1.0, remedy="3 is usual")
+    in_range("limit", limit, 2, remedy="6 is usual")
+    curve = read(Sweep(result.lrs, result.losses))
+    first = result.suggestion
+    if first is None and result.edge is not None:
+        first = result.edge / 2
+    if first is None or curve is None:
+        return result
+    probes: list[tuple[float, float]] = []
+    for index in range(limit):
+        rate = first / factor**index
+        loss = train(rate)
+        probes.append((rate, loss if math.isfinite(loss) else math.inf))
+        if index and probes[-1][1] >= probes[-2][1] < math.inf:
+            break
+    best, lowest = min(probes, key=lambda pair: pair[1])
+    if not lowest < curve.start - (0.0 if result.applies else curve.noise / 2):
+        return replace(result, probes=tuple(probes))
+    return replace(
+        result,
+        status=result.status if result.applies else "ok",
+        suggestion=best,
+        base_lr=_base(result.base_lr or best / 10, best),
+        max_lr=best,
+        probes=tuple(probes),
+    )
+
+
+def _checked(rule: Rule, curve: Curve) -> float:
+    rate = float(rule(curve))
+    if not (math.isfinite(rate) and rate > 0):
+        raise ValueError(f"`rule` must return a learning rate above 0, got {rate}")
+    return rate
+
+
+def _status(sweep: Sweep, curve: Curve | None) -> Status:
+    finite = not sweep.losses or math.isfinite(sweep.losses[-1])
+    if curve is None:
+        return "too_few_points" if finite else "non_finite"
+    if not curve.fell:
+        return "no_descent" if finite else "non_finite"
+    return "ok" if curve.left else "no_divergence"
+
+
+def _middle(rates: Iterable[float | None]) -> float | None:
+    """Geometric mean of those that are there."""
+    there = [rate for rate in rates if rate is not None]
+    if len(there) < 2:
+        return there[0] if there else None
+    return math.exp(sum(map(math.log, there)) / len(there))
+
+
+def _base(started: float | None, peak: float | None) -> float | None:
+    """Where the loss began to fall, at least a factor 4 below the peak (Smith, 1506.01186)."""
+    if started is None or peak is None:
+        return None
+    return min(max(started, peak / 100), peak / 4)
+
+
+def _mean(sweeps: Sequence[Sweep]) -> Sweep:
+    """Mean loss at each rate over the sweeps that reached it."""
+    losses: dict[float, list[float]] = {}
+    for sweep in sweeps:
+        for lr, loss in zip(sweep.lrs, sweep.losses, strict=True):
+            losses.setdefault(float(lr), []).append(float(loss))
+    lrs = sorted(losses)
+    return Sweep(lrs, [sum(losses[lr]) / len(losses[lr]) for lr in lrs])
+
+
+# -- text ------------------------------------------------------------------------------------------
+
+_WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+_Result = TypeVar("_Result")
+
+
+def to_json(result: Any) -> str:
+    """Strict JSON of a dataclass; numbers that JSON has no word for are text there."""
+    return json.dumps(_plain(asdict(result)), allow_nan=False)
+
+
+def from_json(kind: type[_Result], text: str) -> _Result:
+    """The dataclass whose :func:`to_json` this is.
 
     Raises:
-        ValueError: If a value is out of its range or a name is unknown.
+        ValueError: If it is not.
     """
-    lr_values(min_lr, max_lr, num_steps, mode)
-    one_of("param", param, PARAMS)
-    _rule(rule)
-    in_range("repeats", repeats, 1, remedy="1 runs one sweep")
+    values = json.loads(text)
+    names = {item.name for item in fields(kind)}  # type: ignore[arg-type]
+    found = set(values) if isinstance(values, dict) else set()
+    if found != names:
+        raise ValueError(
+            f"this is not the JSON of a {kind.__name__}: "
+            f"missing {sorted(names - found)}, unknown {sorted(found - names)}"
+        )
+    return kind(**{name: _unplain(value) for name, value in values.items()})
 
 
-def _rule(rule: str | Rule) -> Rule:
-    if callable(rule):
-        return rule
-    one_of("rule", rule, RULES)
-    return RULES[rule]
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, tuple | list) else value
 
 
-_ = get_args
+def _unplain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _unplain(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return tuple(_unplain(each) for each in value)
+    return _WORDS.get(value, value) if isinstance(value, str) else value
