@@ -156,7 +156,7 @@ def test_cyclic_ones_end_at_the_foot_of_a_whole_number_of_cycles(total):
     values = along(triangular, total, base=0.25)
     assert values[0] == 0.25
     assert values[-1] == pytest.approx(0.25, abs=1e-9) or total == 2
-    assert 0.25 <= min(values)
+    assert min(values) >= 0.25
     assert max(values) <= 1.0
 
 

@@ -109,6 +109,7 @@ class ParamScheduler(Callback):
         self._timer: Timer | None = None
         self._started: list[int] = []  # steps behind when this fit began
         self._batches = 0
+        self._depths: list[int] = []  # steps within steps
         self._told: set[str] = set()
         self._hooks: list[Any] = []
 
@@ -154,6 +155,7 @@ class ParamScheduler(Callback):
         self._spans = [[] for _ in optimizers]
         self._started = list(self._steps)
         self._batches = 0
+        self._depths = [0 for _ in optimizers]
         self._hook(trainer)
         for index, optimizer in enumerate(optimizers):
             self._apply(index, optimizer)
@@ -163,8 +165,10 @@ class ParamScheduler(Callback):
     ) -> None:
         """Let groups that were added follow."""
         self._batches += 1
+        self._depths = [0 for _ in trainer.optimizers]
         for index, optimizer in enumerate(trainer.optimizers):
-            self._before_step(index, optimizer)
+            if len(optimizer.param_groups) != len(self._spans[index]):
+                self._apply(index, optimizer)
         _switch(trainer, "train")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -361,10 +365,14 @@ class ParamScheduler(Callback):
     # In training.
 
     def _before_step(self, index: int, optimizer: Optimizer, *_: Any) -> None:
+        self._depths[index] += 1
         if len(optimizer.param_groups) != len(self._spans[index]):
             self._apply(index, optimizer)
 
     def _after_step(self, trainer: Trainer, index: int, optimizer: Optimizer, *_: Any) -> None:
+        self._depths[index] -= 1
+        if self._depths[index] > 0:
+            return  # torch calls the hooks again for a step that calls that of its parent class
         # A fused optimizer is called even if the scaler found infinities, and skips by itself.
         found_inf = getattr(optimizer, "found_inf", None)
         if found_inf is not None and found_inf.item():
