@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from lightning import Callback, LightningModule, Trainer
@@ -102,7 +102,7 @@ class ParamScheduler(Callback):
         self._tested: list[float] | None = None  # the range test's bounds, if it set the rates
         self._counts: list[int] = []  # configured groups of each optimizer
         self._bounds: dict[str, RateBound] = {}
-        self._spans: list[list[dict[str, Span]]] = []  # optimizer, group, param
+        self._rows: list[_Rows] = []  # of each optimizer
         self._steps: list[int] = []
         self._totals: list[int] = []
         self._limits: list[int] = []  # totals if no time ends the run before
@@ -112,6 +112,7 @@ class ParamScheduler(Callback):
         self._depths: list[int] = []  # steps within steps
         self._told: set[str] = set()
         self._hooks: list[Any] = []
+        self._schedule_free: list[Any] = []
 
     @property
     def state_key(self) -> str:
@@ -126,6 +127,9 @@ class ParamScheduler(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note the configured values, before a checkpoint puts back those of its own step."""
         self._refuse_rivals(trainer, pl_module)
+        self._schedule_free = [
+            o for o in trainer.optimizers if hasattr(o, "train") and hasattr(o, "eval")
+        ]
         self._configured = [
             [self._keep_initial(group) for group in optimizer.param_groups]
             for optimizer in trainer.optimizers
@@ -152,13 +156,13 @@ class ParamScheduler(Callback):
         firsts = [o.param_groups[:n] for o, n in zip(optimizers, self._counts, strict=True)]
         rates = [initial_param(group, self.param) for groups in firsts for group in groups]
         self._bounds = self._bound(rates)
-        self._spans = [[] for _ in optimizers]
+        self._rows = [_Rows([], 0, {}) for _ in optimizers]
         self._started = list(self._steps)
         self._batches = 0
         self._depths = [0 for _ in optimizers]
         self._hook(trainer)
         for index, optimizer in enumerate(optimizers):
-            self._apply(index, optimizer)
+            self._follow(index, optimizer)
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
@@ -167,23 +171,22 @@ class ParamScheduler(Callback):
         self._batches += 1
         self._depths = [0 for _ in trainer.optimizers]
         for index, optimizer in enumerate(trainer.optimizers):
-            if len(optimizer.param_groups) != len(self._spans[index]):
-                self._apply(index, optimizer)
-        _switch(trainer, "train")
+            self._follow(index, optimizer)
+        self._switch("train")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """See whether each optimizer steps as often as planned."""
-        _switch(trainer, "eval")
+        self._switch("eval")
         if not pl_module.automatic_optimization and self.total_steps is None:
             self._check_frequency()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Validate the averaged weights of a schedule-free optimizer."""
-        _switch(trainer, "eval")
+        self._switch("eval")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave the averaged weights of a schedule-free optimizer."""
-        _switch(trainer, "eval")
+        self._switch("eval")
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let go of the optimizers."""
@@ -199,7 +202,7 @@ class ParamScheduler(Callback):
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Save the averaged weights of a schedule-free optimizer."""
-        if _switch(trainer, "eval"):
+        if self._switch("eval"):
             # The checkpoint shares the module's weights, but has a copy of the optimizer's mode.
             states = [trainer.strategy.optimizer_state(o) for o in trainer.optimizers]
             checkpoint["optimizer_states"] = states
@@ -366,8 +369,7 @@ class ParamScheduler(Callback):
 
     def _before_step(self, index: int, optimizer: Optimizer, *_: Any) -> None:
         self._depths[index] += 1
-        if len(optimizer.param_groups) != len(self._spans[index]):
-            self._apply(index, optimizer)
+        self._follow(index, optimizer)
 
     def _after_step(self, trainer: Trainer, index: int, optimizer: Optimizer, *_: Any) -> None:
         self._depths[index] -= 1
@@ -387,27 +389,34 @@ class ParamScheduler(Callback):
                 f"training goes on after the {self._totals[index]} steps of the schedule, whose "
                 "last value holds from here; pass total_steps=... for a longer one",
             )
-        self._apply(index, optimizer)
+        self._apply(index)
 
-    def _apply(self, index: int, optimizer: Optimizer) -> None:
+    def _follow(self, index: int, optimizer: Optimizer) -> None:
+        """See to groups that are new: added, or put there by loading a state."""
+        groups, rows = optimizer.param_groups, self._rows[index]
+        if groups is not rows.groups or len(groups) != rows.size:
+            self._rows[index] = self._laid_out(index, groups)
+            self._apply(index)
+
+    def _apply(self, index: int) -> None:
         """Set the values of the coming step."""
-        groups, spans = optimizer.param_groups, self._spans[index]
-        if len(groups) != len(spans):
-            self._follow(index, groups)
-        for param, shape in self._shapes.items():
-            height = shape(self._steps[index], self._totals[index])
-            for group, ends in zip(groups, spans, strict=True):
-                if param in ends:
-                    low, high = ends[param]
-                    set_param(group, param, low * (1 - height) + high * height)
+        step, total = self._steps[index], self._totals[index]
+        for param, rows in self._rows[index].by_param.items():
+            height = self._shapes[param](step, total)
+            depth = 1 - height
+            for group, low, high in rows:
+                set_param(group, param, low * depth + high * height)
 
-    def _follow(self, index: int, groups: Sequence[dict[str, Any]]) -> None:
-        """Find between which values the groups move that have just come."""
-        spans, before = self._spans[index], sum(self._counts[:index])
-        for number in range(len(spans), len(groups)):
-            self._keep_initial(groups[number])
+    def _laid_out(self, index: int, groups: list[dict[str, Any]]) -> _Rows:
+        """Between which values each group moves."""
+        before = sum(self._counts[:index])
+        by_param: dict[str, list[tuple[dict[str, Any], float, float]]] = {}
+        for number, group in enumerate(groups):
+            self._keep_initial(group)
             place = before + number if number < self._counts[index] else None
-            spans.append(self._group_spans(groups[number], place, self._bounds))
+            for param, span in self._group_spans(group, place, self._bounds).items():
+                by_param.setdefault(param, []).append((group, *span))
+        return _Rows(groups, len(groups), by_param)
 
     def _group_spans(
         self, group: Mapping[str, Any], place: int | None, bounds: Mapping[str, RateBound]
@@ -428,6 +437,12 @@ class ParamScheduler(Callback):
                     f"schedule counts on one a batch, {total} in all; pass total_steps=[...] with "
                     "the steps of each optimizer",
                 )
+
+    def _switch(self, mode: Literal["train", "eval"]) -> bool:
+        """Put schedule-free optimizers into a mode; whether there are any."""
+        for optimizer in self._schedule_free:
+            getattr(optimizer, mode)()
+        return bool(self._schedule_free)
 
     def _tell(self, what: str, message: str) -> None:
         if what not in self._told:
@@ -625,6 +640,14 @@ class Cyclic(ParamScheduler):
         return len(lists[0]) if lists else 0
 
 
+class _Rows(NamedTuple):
+    """The groups of an optimizer, and for each parameter those that have it, and their spans."""
+
+    groups: list[dict[str, Any]]
+    size: int
+    by_param: dict[str, list[tuple[dict[str, Any], float, float]]]
+
+
 def _range_tested(trainer: Trainer) -> list[float] | None:
     """The bounds of a range test that set the learning rate, from whichever callback has one."""
     for callback in trainer.callbacks:  # type: ignore[attr-defined]  # set on construction
@@ -634,13 +657,3 @@ def _range_tested(trainer: Trainer) -> list[float] | None:
         if getattr(callback, "apply", True) and getattr(callback, "param", "lr") == "lr":
             return [float(result.base_lr), float(result.max_lr)]
     return None
-
-
-def _switch(trainer: Trainer, mode: Literal["train", "eval"]) -> bool:
-    """Put schedule-free optimizers into a mode; whether there are any."""
-    found = False
-    for optimizer in trainer.optimizers:
-        if hasattr(optimizer, "train") and hasattr(optimizer, "eval"):
-            getattr(optimizer, mode)()
-            found = True
-    return found

@@ -635,6 +635,24 @@ def test_a_step_that_the_gradient_scaler_skips_does_not_count(fused, manual):
     assert all(torch.isfinite(weight).all() for weight in weights(run.module))
 
 
+def test_a_step_that_calls_that_of_its_parent_class_counts_once():
+    class Doubled(torch.optim.SGD):
+        def step(self, closure=None):
+            return super().step(closure)
+
+    fit(module=Line(torch.optim.SGD))  # from the first one on, torch hooks the class
+    assert first(fit(module=Line(Doubled)).rates) == pytest.approx(curve(16))
+
+
+def test_a_state_loaded_in_training_is_put_on_the_curve():
+    class Reload(Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            (optimizer,) = trainer.optimizers
+            optimizer.load_state_dict(optimizer.state_dict())
+
+    assert first(fit(also=[Reload()]).rates) == pytest.approx(curve(16))
+
+
 # Momentum
 
 
