@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -89,7 +90,7 @@ class ParamScheduler(Callback):
         for steps in [total_steps] if isinstance(total_steps, int) else total_steps or []:
             in_range("total_steps", steps, 1, remedy="count optimizer steps")
         shape = partial(as_schedule(schedule), **(schedule_args or {}))
-        if not isinstance(shape(0, 1000), (int, float)):
+        if not isinstance(shape(0, 1000), Real):
             raise TypeError(f"`schedule` must give a number, got {shape(0, 1000)!r} at (0, 1000)")
         self.param = param
         self.total_steps = total_steps
@@ -162,6 +163,7 @@ class ParamScheduler(Callback):
         self._depths = [0 for _ in optimizers]
         self._hook(trainer)
         for index, optimizer in enumerate(optimizers):
+            self._time(trainer, index)
             self._follow(index, optimizer)
 
     def on_train_batch_start(
@@ -379,17 +381,21 @@ class ParamScheduler(Callback):
         found_inf = getattr(optimizer, "found_inf", None)
         if found_inf is not None and found_inf.item():
             return
-        steps = self._steps[index] = self._steps[index] + 1
-        if self._timer is not None:
-            timed = timed_total(trainer, self._timer, steps)
-            self._totals[index] = min(self._limits[index], timed)
-        elif steps > self._totals[index]:
+        self._steps[index] += 1
+        self._time(trainer, index)
+        if self._steps[index] > self._totals[index]:
             self._tell(
                 "end",
                 f"training goes on after the {self._totals[index]} steps of the schedule, whose "
                 "last value holds from here; pass total_steps=... for a longer one",
             )
         self._apply(index)
+
+    def _time(self, trainer: Trainer, index: int) -> None:
+        """Estimate the length of a run that a time ends."""
+        if self._timer is not None and self._steps[index]:
+            timed = timed_total(trainer, self._timer, self._steps[index])
+            self._totals[index] = min(self._limits[index], timed)
 
     def _follow(self, index: int, optimizer: Optimizer) -> None:
         """See to groups that are new: added, or put there by loading a state."""
@@ -458,6 +464,8 @@ class ParamScheduler(Callback):
 
     def _release(self, trainer: Trainer) -> None:
         self._unhook()
+        self._rows = []  # else they would keep the parameters alive
+        self._schedule_free = []
         for optimizer in trainer.optimizers if self._momentum is not None else ():
             for group in optimizer.param_groups:
                 if "initial_momentum" in group:

@@ -314,6 +314,9 @@ class Clock(Timer):
     def time_elapsed(self, stage="train"):
         return 0.01 * self.steps + (0.49 if self.steps else 0)
 
+    def load_state_dict(self, state_dict):
+        self.steps = round(100 * (state_dict["time_elapsed"]["train"] - 0.49))
+
     def on_before_zero_grad(self, trainer, pl_module, optimizer):
         self.steps += 1
 
@@ -329,6 +332,16 @@ def test_under_max_time_the_schedule_ends_with_the_time(epochs):
         # Only the first steps, few as they are, give a rough estimate of the length.
         assert rate == pytest.approx(smooth, abs=0.003 if step > 10 else 0.03)
     assert rates[-1] < 1e-4
+
+
+@pytest.mark.filterwarnings(MID_EPOCH)
+def test_a_run_that_a_time_ends_goes_on_where_it_was(tmp_path):
+    def run(*also, **options):
+        clock = Clock(timedelta(seconds=2.0))
+        return fit(epochs=-1, also=[clock, *also], loader=batches(50), **options).rates
+
+    rates = run(SaveEach(tmp_path))
+    assert run(ckpt_path=tmp_path / "40.ckpt") == rates[40:]
 
 
 def test_a_time_that_is_not_reached_changes_nothing():
@@ -633,6 +646,20 @@ def test_a_step_that_the_gradient_scaler_skips_does_not_count(fused, manual):
     places = [0, 1, 2, 2, 2, 3, 4, 5]
     assert first(run.rates) == pytest.approx([expected[place] for place in places])
     assert all(torch.isfinite(weight).all() for weight in weights(run.module))
+
+
+@pytest.mark.filterwarnings(MID_EPOCH)
+def test_steps_that_the_scaler_skipped_are_remembered_by_a_resume(tmp_path):
+    def run(**options):
+        scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+        plugins = [MixedPrecision("16-mixed", "cpu", scaler)]
+        return fit(module=Overflows(torch.optim.SGD), plugins=plugins, **options)
+
+    whole = run(also=[SaveEach(tmp_path)])
+    for step in range(1, 16):
+        resumed = run(ckpt_path=tmp_path / f"{step}.ckpt")
+        assert resumed.rates == whole.rates[step:]
+        assert equal(weights(whole.module), weights(resumed.module))
 
 
 def test_a_step_that_calls_that_of_its_parent_class_counts_once():
