@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .callbacks.metric_monitor import MetricMonitor as MetricMonitor
+    from .callbacks.param_scheduler import Cyclic as Cyclic
     from .callbacks.param_scheduler import OneCycle as OneCycle
+    from .callbacks.param_scheduler import ParamScheduler as ParamScheduler
     from .callbacks.prediction_monitor import PredictionMonitor as PredictionMonitor
     from .data.folders import MaskFolderData as MaskFolderData
     from .data.samples import BrainTissueData as BrainTissueData
@@ -22,9 +24,11 @@ __version__ = "0.1.0.dev0"
 
 _HOME = {
     "BrainTissueData": "data.samples",
+    "Cyclic": "callbacks.param_scheduler",
     "MaskFolderData": "data.folders",
     "MetricMonitor": "callbacks.metric_monitor",
     "OneCycle": "callbacks.param_scheduler",
+    "ParamScheduler": "callbacks.param_scheduler",
     "PredictionMonitor": "callbacks.prediction_monitor",
     "RangeTestResult": "lr_curve",
     "SegmentationTask": "tasks.segmentation",

@@ -1,4 +1,4 @@
-"""Optimizers by name, and parameter groups that callbacks can tell apart by name."""
+"""Optimizers by name, parameter groups that callbacks can tell apart, and the values in them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,22 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from .checks import in_range, nearest, one_of
 
-__all__ = ["OPTIMIZERS", "check_optimizer", "make_optimizer", "named_groups"]
+__all__ = [
+    "OPTIMIZERS",
+    "check_optimizer",
+    "get_param",
+    "has_param",
+    "initial_param",
+    "keep_initial",
+    "make_optimizer",
+    "named_groups",
+    "set_param",
+]
 
 _REFUSED = {
     "LBFGS": "it evaluates the loss several times a step on the same full batch",
@@ -109,3 +119,62 @@ def named_groups(
             group_name = f"{name}/no_decay"
             groups.append({"name": group_name, "params": plain, "lr": lr, "weight_decay": 0.0})
     return groups
+
+
+def has_param(group: Mapping[str, Any], param: str) -> bool:
+    """Whether a parameter group has a number of this name; ``"momentum"`` may be its first beta.
+
+    >>> has_param({"lr": 0.1, "betas": (0.9, 0.999)}, "momentum")
+    True
+    """
+    if param == "momentum" and "betas" in group:
+        return True
+    value = group.get(param)
+    return isinstance(value, (int, float, Tensor)) and not isinstance(value, bool)
+
+
+def get_param(group: Mapping[str, Any], param: str) -> float:
+    """A number of a parameter group, such as lr or weight_decay.
+
+    Args:
+        group: One of an optimizer's ``param_groups``.
+        param: Its key; ``"momentum"`` is the first beta where there is no such key.
+
+    Raises:
+        ValueError: If the group has no number of this name, with the nearest names.
+
+    >>> get_param({"lr": 0.1, "betas": (0.9, 0.999)}, "momentum")
+    0.9
+    """
+    if not has_param(group, param):
+        names = [key for key in [*group, "momentum"] if has_param(group, key)]
+        one_of("param", param, dict.fromkeys(names))
+    if param == "momentum" and param not in group:
+        return float(group["betas"][0])
+    return float(group[param])
+
+
+def set_param(group: dict[str, Any], param: str, value: float) -> None:
+    """Set what :func:`get_param` gives; a tensor keeps its identity, for compiled optimizers."""
+    if param == "momentum" and param not in group:
+        group["betas"] = (value, *group["betas"][1:])
+    elif isinstance(group[param], Tensor):
+        group[param].fill_(value)
+    else:
+        group[param] = value
+
+
+def initial_param(group: Mapping[str, Any], param: str) -> float:
+    """What a group had before a schedule set it: kept beside it, as torch's schedulers keep it.
+
+    >>> initial_param({"lr": 0.02, "initial_lr": 0.1}, "lr")
+    0.1
+    """
+    initial = group.get(f"initial_{param}")
+    return get_param(group, param) if initial is None else float(initial)
+
+
+def keep_initial(group: dict[str, Any], param: str) -> float:
+    """Keep what a group has before a schedule sets it, so that checkpoints have it, too."""
+    group[f"initial_{param}"] = initial_param(group, param)
+    return float(group[f"initial_{param}"])

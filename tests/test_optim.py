@@ -2,7 +2,16 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_hparams.optim import OPTIMIZERS, make_optimizer, named_groups
+from lightning_hparams.optim import (
+    OPTIMIZERS,
+    get_param,
+    has_param,
+    initial_param,
+    keep_initial,
+    make_optimizer,
+    named_groups,
+    set_param,
+)
 
 USABLE = sorted(set(OPTIMIZERS) - {"LBFGS", "Muon", "SparseAdam"})
 
@@ -53,3 +62,36 @@ def test_arguments_reach_the_optimizer():
 def test_what_does_not_fit_is_refused(name, options, error, message):
     with pytest.raises(error, match=message):
         make_optimizer(name, groups(), **{"lr": 0.1, **options})
+
+
+@pytest.mark.parametrize("name", USABLE)
+def test_every_rate_and_momentum_can_be_read_and_set(name):
+    (group, _) = make_optimizer(name, groups(), lr=0.01).param_groups
+    for param in ("lr", "momentum", "weight_decay"):
+        if has_param(group, param):
+            set_param(group, param, 0.25)
+            assert get_param(group, param) == 0.25
+    assert has_param(group, "lr")
+    assert has_param(group, "momentum") == ("momentum" in group or "betas" in group)
+
+
+def test_a_value_that_is_a_tensor_keeps_its_identity():
+    rate = torch.tensor(0.5)
+    group = {"lr": rate}
+    set_param(group, "lr", 0.25)
+    assert group["lr"] is rate
+    assert get_param(group, "lr") == 0.25
+
+
+def test_a_value_that_no_group_has_is_refused_with_the_nearest():
+    (group, _) = make_optimizer("AdamW", groups(), lr=0.01).param_groups
+    for param in ("weight_decy", "params", "amsgrad"):  # a list and a bool are no numbers
+        with pytest.raises(ValueError, match=f"`param` must be one of .* got '{param}'"):
+            get_param(group, param)
+
+
+def test_what_a_group_had_first_stays_beside_it():
+    group = {"lr": 0.5, "betas": (0.9, 0.99)}
+    assert keep_initial(group, "momentum") == 0.9
+    set_param(group, "momentum", 0.8)
+    assert keep_initial(group, "momentum") == initial_param(group, "momentum") == 0.9

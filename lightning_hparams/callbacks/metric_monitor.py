@@ -1,4 +1,4 @@
-"""Losses, metrics, per-class scores and learning rates in every logger of the Trainer."""
+"""Losses, metrics, per-class scores, rates and momenta in every logger of the Trainer."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
+from ..optim import get_param, has_param
 from ..sinks import Sink, open_sinks
 
 __all__ = ["MetricMonitor"]
@@ -31,6 +32,7 @@ class MetricMonitor(Callback):
     | `metric/{name}/{val,test}` | score of the whole set, such as `miou` | 0..1 |
     | `class/{name}/{class}/{val,test}` | score of one class; NaN if it does not occur | 0..1 |
     | `lr/{group}` | learning rate of the step just taken, by group name | |
+    | `momentum/{group}` | its momentum, or first beta, where the optimizer has one | |
 
     With several optimizers, ``lr/{optimizer}/{group}`` counts the optimizers from 0. A group
     without a name is called by its number.
@@ -129,10 +131,10 @@ def _losses(outputs: Tensor | Mapping[str, Any] | None, accumulated: int) -> dic
 
 
 def _rates(trainer: Trainer, optimizer: Optimizer) -> dict[str, float]:
-    prefix = "lr"
-    if len(trainer.optimizers) > 1:
-        prefix = f"lr/{trainer.optimizers.index(optimizer)}"
+    number = f"{trainer.optimizers.index(optimizer)}/" if len(trainer.optimizers) > 1 else ""
     return {
-        f"{prefix}/{group.get('name', f'group {index}')}": float(group["lr"])
+        f"{param}/{number}{group.get('name', f'group {index}')}": get_param(group, param)
         for index, group in enumerate(optimizer.param_groups)
+        for param in ("lr", "momentum")
+        if has_param(group, param)
     }

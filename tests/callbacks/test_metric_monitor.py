@@ -152,6 +152,21 @@ def test_several_optimizers_are_told_apart():
     assert {tag for tag in values if tag.startswith("lr/")} == {"lr/0/group 0", "lr/1/group 0"}
 
 
+def test_momentum_is_written_where_the_optimizer_has_one():
+    data = shapes()
+    _, events = run(
+        matching(data, optimizer="SGD", optimizer_args={"momentum": 0.9}),
+        data,
+        callbacks=[MetricMonitor(), OneCycle()],
+    )
+    values = scalars(events)["momentum/decoder"]
+    assert values[0] == (1, pytest.approx(0.95))
+    assert min(value for _, value in values) == pytest.approx(0.85)
+    assert fit_foreign(Foreign())["momentum/group 0"][0] == (1, 0.0)
+    adam = scalars(run()[1])["momentum/decoder"]
+    assert [value for _, value in adam] == pytest.approx([0.9] * len(adam))
+
+
 def test_the_sanity_check_writes_nothing():
     _, events = run(max_epochs=0)
     assert scalars(events) == {}
