@@ -9,6 +9,8 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .callbacks.lr_range_test import LRRangeTest as LRRangeTest
+    from .callbacks.lr_range_test import lr_range_test as lr_range_test
     from .callbacks.metric_monitor import MetricMonitor as MetricMonitor
     from .callbacks.param_scheduler import Cyclic as Cyclic
     from .callbacks.param_scheduler import OneCycle as OneCycle
@@ -25,6 +27,7 @@ __version__ = "0.1.0.dev0"
 _HOME = {
     "BrainTissueData": "data.samples",
     "Cyclic": "callbacks.param_scheduler",
+    "LRRangeTest": "callbacks.lr_range_test",
     "MaskFolderData": "data.folders",
     "MetricMonitor": "callbacks.metric_monitor",
     "OneCycle": "callbacks.param_scheduler",
@@ -33,6 +36,7 @@ _HOME = {
     "RangeTestResult": "lr_curve",
     "SegmentationTask": "tasks.segmentation",
     "SyntheticShapesData": "data.samples",
+    "lr_range_test": "callbacks.lr_range_test",
 }
 
 __all__ = ["__version__", *_HOME]

@@ -11,7 +11,7 @@ import io
 import pickle
 import random
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -84,25 +84,29 @@ def _uncopyable(module: nn.Module, replace: Mapping[int, object]) -> str | None:
 
 
 @contextmanager
-def module_kept(module: nn.Module) -> Iterator[None]:
+def module_kept(module: nn.Module, shared: Sequence[object] = ()) -> Iterator[None]:
     """Put a module back as it was, in place, whatever happens: for one that cannot be copied.
 
     Parameters and buffers are copied to the CPU and back into the same tensors. Plain attributes
     are copied where that is possible; others (an open file, a lock) stay as they are left. Layers
     that were added go, gradients and modes come back.
+
+    Args:
+        module: What is kept.
+        shared: Objects that its attributes refer to and that are not copied.
     """
     parts = dict(module.named_modules())
     tensors = [*module.parameters(), *module.buffers()]
     values = [(tensor, tensor.detach().to("cpu", copy=True), tensor.grad) for tensor in tensors]
     wants_grad = [(parameter, parameter.requires_grad) for parameter in module.parameters()]
-    known = {id(tensor): tensor for tensor in (*tensors, *parts.values())}
+    known = {id(one): one for one in (*tensors, *parts.values(), *shared)}
     attributes = {name: _attributes(part, known) for name, part in parts.items()}
     try:
         yield
     finally:
         for name, part in parts.items():
-            vars(part).clear()
-            vars(part).update(attributes[name])
+            part.__dict__.clear()
+            part.__dict__.update(attributes[name])
         with torch.no_grad():
             for tensor, value, grad in values:
                 if tensor.device != value.device:
@@ -182,9 +186,9 @@ class _Unpickler(pickle.Unpickler):
         return self._shared[pid]
 
 
-def _rebuild(kind: type, state: dict[str, Any]) -> object:
+def _rebuild(kind: type[DataLoader[Any]], state: dict[str, Any]) -> DataLoader[Any]:
     loader = kind.__new__(kind)
-    vars(loader).update(state)  # DataLoader forbids setting most of its attributes
+    loader.__dict__.update(state)  # setting most of its attributes is forbidden
     return loader
 
 
