@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import platform
+import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
+from pathlib import Path
 
 import torch
 
@@ -23,6 +25,15 @@ def interleaved_ms(
             if turn >= warmup:
                 times[name].append((time.perf_counter() - start) * 1e3)
     return {name: statistics.median(values) for name, values in times.items()}
+
+
+def peak_mb() -> float:
+    """The most memory that this process has held so far, in MB."""
+    status = Path("/proc/self/status")
+    if status.exists():  # what getrusage tells on Linux includes the process that started this one
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        return int(lines["VmHWM"].split()[0]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2  # macOS counts bytes
 
 
 def about(*packages: str) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from collections.abc import Callable
 import segmentation_models_pytorch as smp
 import torch
 import torch.nn.functional as F
-from _timing import about, verdict
+from _timing import about, peak_mb, verdict
 
 from lightning_hparams.losses import cross_entropy_loss, dice_loss
 
@@ -66,12 +65,6 @@ def measure(name: str, steps: int) -> dict[str, float]:
         loss(logits, target).backward()
         times.append((time.perf_counter() - start) * 1e3)
     return {"ms": statistics.median(times[1:]), "before_mb": before, "peak_mb": peak_mb()}
-
-
-def peak_mb() -> float:
-    """The most memory that this process has held so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1024 if sys.platform == "linux" else 1024**2)  # macOS counts bytes
 
 
 def measure_in_own_process(name: str, steps: int) -> dict[str, float]:
