@@ -196,8 +196,8 @@ def scale_rates(trainer: Trainer, factor: float) -> None:
             if hasattr(scheduler, name):
                 setattr(scheduler, name, [rate * factor for rate in getattr(scheduler, name)])
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if hasattr(callback, "scale_rates"):
-            callback.scale_rates(factor)
+        if hasattr(callback, "follow_range_test"):
+            callback.follow_range_test(trainer)
 
 
 class _Recorder(Callback):

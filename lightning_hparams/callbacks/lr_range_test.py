@@ -92,7 +92,8 @@ class LRRangeTest(Callback):
             numbers of samples.
         val_batches: Batches behind each point for ``on="val"``, at least 1.
         at_epochs: Epochs at whose start the test runs; those after 0 go on from the weights and the
-            optimizer as they are by then, and change the rates in the optimizers and schedules.
+            optimizer as they are by then, and scale the rates in the optimizers and schedules: the
+            peak of the schedule becomes the suggestion, and its shape stays.
         callbacks: Callbacks that also run in the test, as copies: those that freeze layers, say.
         isolation: ``"copy"``; or ``"snapshot"`` for a module that cannot be copied or has no room
             beside itself: it is used in place and put back from a copy in main memory.

@@ -154,9 +154,7 @@ class ParamScheduler(Callback):
             self._tested = loaded["tested"]
             self._totals = self._after_resume(loaded["totals"])
         self._reconfigure(trainer)
-        firsts = [o.param_groups[:n] for o, n in zip(optimizers, self._counts, strict=True)]
-        rates = [initial_param(group, self.param) for groups in firsts for group in groups]
-        self._bounds = self._bound(rates)
+        self._bounds = self._bound(self._own_values(trainer))
         self._rows = [_Rows([], 0, {}) for _ in optimizers]
         self._started = list(self._steps)
         self._batches = 0
@@ -165,6 +163,16 @@ class ParamScheduler(Callback):
         for index, optimizer in enumerate(optimizers):
             self._time(trainer, index)
             self._follow(index, optimizer)
+
+    def follow_range_test(self, trainer: Trainer) -> None:
+        """Take over the rates that a range test in mid-training has given the groups."""
+        if self.param != "lr":
+            return
+        self._tested = _range_tested(trainer)
+        self._bounds = self._bound(self._own_values(trainer))
+        for index, optimizer in enumerate(trainer.optimizers):
+            self._rows[index] = self._laid_out(index, optimizer.param_groups)
+            self._apply(index)
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
@@ -353,6 +361,12 @@ class ParamScheduler(Callback):
                 for param, value in values.items():
                     if param != "lr" or self._tested is None or "initial_lr" not in group:
                         group[f"initial_{param}"] = value
+
+    def _own_values(self, trainer: Trainer) -> list[float]:
+        """Own values of all groups that were configured."""
+        firsts = zip(trainer.optimizers, self._counts, strict=True)
+        groups = [group for optimizer, count in firsts for group in optimizer.param_groups[:count]]
+        return [initial_param(group, self.param) for group in groups]
 
     def _hook(self, trainer: Trainer) -> None:
         self._unhook()

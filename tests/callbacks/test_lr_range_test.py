@@ -672,15 +672,27 @@ def test_batch_sizes_are_tried_on_the_data_module():
 # -- milestones, checkpoints, loggers --------------------------------------------------------------
 
 
-def test_it_runs_again_in_mid_training_and_the_rates_follow():
+@pytest.mark.parametrize("schedule", [step_lr, None, OneCycle, Cyclic])
+def test_it_runs_in_mid_training_and_the_rates_follow(schedule):
     seeded()
-    rates, test = Rates(), LRRangeTest(num_steps=100, at_epochs=[0, 2])
-    module = Net(scheduler=step_lr)
-    quiet_trainer(callbacks=[test, rates], max_epochs=3).fit(module, easy())
-    assert sorted(test.results) == [0, 2]
-    if test.results[2].applies:
-        assert rates.seen[16][1] == pytest.approx(test.results[2].suggestion)
-    assert rates.seen[0][1] == pytest.approx(test.results[0].suggestion)
+    rates, test = Rates(), LRRangeTest(at_epochs=[1])
+    own = [] if schedule in (step_lr, None) else [schedule(cycle_momentum=False)]
+    module = Net(lr=1e-5, scheduler=None if own else schedule)  # learns nothing before
+    quiet_trainer(callbacks=[test, *own, rates], max_epochs=3).fit(module, easy())
+    assert list(test.results) == [1]
+    assert test.result.applies
+    heads = [head for _, head in rates.seen]
+    assert all(head == pytest.approx(10 * body) for body, head in rates.seen)
+    assert max(heads[:8]) <= 1.001e-5
+    if not own:
+        decayed = 1 if schedule is None else 0.1  # the schedule keeps its shape
+        assert heads[8] == pytest.approx(decayed * test.result.suggestion)
+        return
+    bounds = {"max_lr": test.result.suggestion}
+    if schedule is Cyclic:
+        bounds["base_lr"] = test.result.base_lr
+    expected = schedule(**bounds, cycle_momentum=False).preview(24)["lr"]
+    assert heads[8:] == pytest.approx([float(np.max(rate)) for rate in expected[8:]])
 
 
 def test_mid_training_leaves_no_trace_either():
