@@ -7,11 +7,10 @@ from typing import Any, TypeAlias
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchmetrics import MeanMetric
 
 from ..checks import in_range, one_of
 from ..losses import WeightedLoss
-from ..metrics import ConfusionCounts, segmentation_scores
+from ..metrics import BatchMean, ConfusionCounts, segmentation_scores
 from ..outputs import (
     SegmentationBatch,
     SegmentationKind,
@@ -149,7 +148,7 @@ class SegmentationTask(VisionTask):
         for stage in ("val", "test"):
             counts = ConfusionCounts(num_classes, task=task, ignore_index=ignore_index)
             setattr(self, f"{stage}_counts", counts)
-            means = {name: MeanMetric() for name in ("total", *self.loss.weights)}
+            means = {name: BatchMean() for name in ("total", *self.loss.weights)}
             setattr(self, f"{stage}_losses", torch.nn.ModuleDict(means))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -243,7 +242,7 @@ class SegmentationTask(VisionTask):
         getattr(self, f"{stage}_counts").update(preds, target)
         means = getattr(self, f"{stage}_losses")
         for name, value in {"total": loss, **terms}.items():
-            means[name].update(value, weight=len(images))
+            means[name].update(value, len(images))
         return {
             "kind": self.task,
             "loss": loss,

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import EarlyStopping
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -62,6 +63,25 @@ def test_scores_are_those_of_the_whole_set_not_of_batches():
         assert score == pytest.approx(expected, nan_ok=True)
     mean = sum(loss * n for loss, n in zip(losses, (3, 3, 1), strict=True)) / 7
     assert float(trainer.callback_metrics["loss/val"]) == pytest.approx(mean, rel=1e-5)
+
+
+def test_a_validation_loss_that_is_nan_in_one_batch_stops_training():
+    data = shapes(num_val=8)
+    task = matching(data)
+    forward = task.forward
+
+    def diverging(images):
+        diverged = not task.training and bool(
+            (images == data.val_set[5]["image"]).all((1, 2, 3)).any()
+        )
+        return forward(images) * (math.nan if diverged else 1.0)
+
+    task.forward = diverging
+    stopping = EarlyStopping("loss/val", patience=99, check_finite=True, verbose=False)
+    trainer = quiet_trainer(max_epochs=3, callbacks=[stopping])
+    trainer.fit(task, data)
+    assert trainer.callback_metrics["loss/val"].isnan()
+    assert trainer.current_epoch == 1
 
 
 def test_a_class_that_does_not_occur_is_nan_and_has_its_key():
