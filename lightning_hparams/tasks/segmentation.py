@@ -19,7 +19,7 @@ from ..outputs import (
     TrainingOutput,
 )
 from .base import VisionTask
-from .encoders import build_model, input_statistics
+from .encoders import build_model, input_statistics, smallest_side
 
 __all__ = ["SegmentationTask"]
 
@@ -35,7 +35,8 @@ class SegmentationTask(VisionTask):
 
     A batch is a dict of :class:`~lightning_hparams.outputs.SegmentationBatch`, or a pair
     ``(image, mask)``. Images may have any size: they are padded to the model's stride, and the
-    logits cropped back. The arguments are plain values, so they stand in a YAML file, in the
+    logits cropped back; for some transformers of timm that takes an argument, see ``arch_args``.
+    The arguments are plain values, so they stand in a YAML file, in the
     checkpoint and in the HParams tab as they are.
 
     Args:
@@ -44,7 +45,9 @@ class SegmentationTask(VisionTask):
         encoder: An encoder of segmentation-models-pytorch, or ``tu-`` and a timm model.
         weights: Of the encoder: None for random values, ``"imagenet"``, or a file with weights
             of the encoder or of the whole model.
-        arch_args: Further arguments of the architecture, by its own names.
+        arch_args: Further arguments of the architecture, by its own names, and of timm's model.
+            Encoders that take images of one size alone (ViT, Swin, MaxViT) get another by
+            ``{"img_size": 128}``, and any by ``{"dynamic_img_size": True}`` where timm knows it.
         task: ``"multiclass"`` (one class a pixel), ``"binary"`` (foreground or not) or
             ``"multilabel"`` (each class there or not).
         in_channels: Channels of an image.
@@ -135,6 +138,7 @@ class SegmentationTask(VisionTask):
             encoder_lr_mult=encoder_lr_mult,
         )
         self.save_hyperparameters()
+        self._smallest_side = smallest_side(arch, model)
         self.task, self.num_classes, self.class_names = task, num_classes, names
         self.ignore_index, self.threshold = ignore_index, threshold
         self.loss = WeightedLoss(
@@ -154,10 +158,17 @@ class SegmentationTask(VisionTask):
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``(N, C, H, W)`` of images ``(N, I, H, W)`` of any size; C = 1 if binary."""
         height, width = images.shape[-2:]
+        right, below = (self._padded(side) - side for side in (width, height))
         # The image's own border, not black: the padding must not look like an object.
-        padding = (0, -width % _STRIDE, 0, -height % _STRIDE)
-        padded = F.pad(self.normalise(images), padding, mode="replicate")
-        logits: Tensor = self.model(padded)
+        padded = F.pad(self.normalise(images), (0, right, 0, below), mode="replicate")
+        try:
+            logits: Tensor = self.model(padded)
+        except AssertionError as error:  # of timm, for an encoder of one size alone
+            raise ValueError(
+                f"the encoder takes no images of {height} x {width} pixels ({error}); resize them, "
+                "or build it for their size by arch_args={'img_size': ...}, or for any by "
+                "{'dynamic_img_size': True} if timm's model takes it"
+            ) from error
         return logits[..., :height, :width]
 
     def predicted(self, probs: Tensor) -> Tensor:
@@ -231,6 +242,10 @@ class SegmentationTask(VisionTask):
         if "hyper_parameters" in checkpoint:
             kept = {**checkpoint["hyper_parameters"], "weights": None}
             checkpoint["hyper_parameters"] = kept
+
+    def _padded(self, side: int) -> int:
+        """What a height or width is padded to."""
+        return max(side + -side % _STRIDE, self._smallest_side)
 
     def _evaluate(self, batch: Batch, stage: str) -> SegmentationOutput:
         images, target = self._checked(batch)

@@ -5,6 +5,7 @@ import math
 import threading
 
 import pytest
+import segmentation_models_pytorch as smp
 import torch
 from lightning.pytorch.callbacks import EarlyStopping
 from torch import nn
@@ -177,11 +178,56 @@ def test_five_channels_are_taken():
     assert task(torch.rand(2, 5, 32, 32)).shape == (2, 2, 32, 32)
 
 
-@pytest.mark.parametrize("arch", ["unetplusplus", "fpn", "linknet", "manet", "pspnet", "segformer"])
-def test_other_architectures_are_built_by_name(arch):
-    task = SegmentationTask(arch, "tu-mobilenetv3_small_100", num_classes=4).eval()
+# DPT takes vision transformers alone; of these, any size by an argument of timm's.
+VIT = {
+    "encoder": "tu-vit_tiny_patch16_224",
+    "arch_args": {
+        "dynamic_img_size": True,
+        "decoder_intermediate_channels": [16, 16, 16, 16],
+        "decoder_fusion_channels": 16,
+    },
+}
+
+
+@pytest.mark.parametrize("arch", smp.MODEL_ARCHITECTURES_MAPPING)
+def test_every_architecture_trains_and_predicts_at_any_size(arch):
+    options = VIT if arch == "dpt" else {"encoder": "tu-mobilenetv3_small_050"}
+    task = SegmentationTask(arch, num_classes=4, **options)
+    for height, width in [(1, 1), (40, 70), (130, 64)]:
+        logits = task.train()(torch.rand(2, 3, height, width))
+        task.loss(logits, torch.randint(0, 4, (2, height, width))).backward()
+        with torch.no_grad():
+            assert task.eval()(torch.rand(1, 3, height, width)).shape == (1, 4, height, width)
+
+
+def test_the_forward_pass_is_one_graph_for_compilers():
+    task = SegmentationTask(**SMALL).eval()
+    compiled = torch.compile(task, backend="eager", fullgraph=True)
+    images = torch.rand(1, 3, 40, 40)
     with torch.no_grad():
-        assert task(torch.rand(1, 3, 40, 40)).shape == (1, 4, 40, 40)
+        torch.testing.assert_close(compiled(images), task(images))
+
+
+def test_arguments_reach_the_models_of_timm():
+    swin = {"encoder": "tu-swin_tiny_patch4_window7_224", "arch": "fpn"}
+    task = SegmentationTask(**swin, arch_args={"img_size": 64, "drop_path_rate": 0.0}).eval()
+    with torch.no_grad():
+        assert task(torch.rand(1, 3, 50, 60)).shape == (1, 2, 50, 60)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"arch": "dpt", "encoder": "tu-vit_tiny_patch16_224"},
+        {"arch": "fpn", "encoder": "tu-maxvit_nano_rw_256"},
+    ],
+)
+def test_an_encoder_of_one_size_says_so_before_the_first_optimizer_step(options):
+    task, data = SegmentationTask(num_classes=4, **options), shapes()
+    trainer = quiet_trainer(num_sanity_val_steps=0)
+    with pytest.raises(ValueError, match=r"no images of 32 x 32 pixels .*'dynamic_img_size': True"):
+        trainer.fit(task, data)
+    assert trainer.global_step == 0
 
 
 @pytest.mark.parametrize(
@@ -307,9 +353,28 @@ def test_weights_of_another_architecture_are_refused(tmp_path):
         SegmentationTask(weights=str(tmp_path / "w.pt"), **SMALL)
 
 
-def test_a_missing_file_of_weights_is_named():
-    with pytest.raises(FileNotFoundError, match=r"weights file no/such.pt does not exist"):
-        SegmentationTask(weights="no/such.pt")
+@pytest.mark.parametrize("path", ["no/such.pt", "such.pt", "no/such", "/tmp"])
+def test_a_missing_file_of_weights_is_named(path):
+    with pytest.raises(FileNotFoundError, match=f"weights file {path} does not exist"):
+        SegmentationTask(weights=path)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".ckpt", ".safetensors"])
+@pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04broken"])
+def test_a_file_that_is_no_file_of_weights_is_named(tmp_path, suffix, content):
+    path = tmp_path / f"weights{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"weights{suffix} cannot be read as weights .*; write"):
+        SegmentationTask(weights=str(path), **SMALL)
+
+
+@pytest.mark.parametrize("content", [torch.zeros(3), [torch.zeros(3)], {"state_dict": [1]}])
+def test_a_file_of_something_else_than_tensors_by_name_is_told(tmp_path, content):
+    torch.save(content, tmp_path / "weights.pt")
+    with pytest.raises(
+        ValueError, match=r"weights.pt holds a \w+, but weights are tensors by name"
+    ):
+        SegmentationTask(weights=str(tmp_path / "weights.pt"), **SMALL)
 
 
 @pytest.mark.parametrize("encoder", ["resnet18", "tu-mobilenetv3_small_100"])
@@ -341,6 +406,14 @@ def test_pretrained_weights_without_a_network_fail_at_once(monkeypatch, tmp_path
         ({"encoder": "tu-mobilenetv3_smal_100"}, ValueError, "'tu-mobilenetv3_small_100'"),
         ({"encoder": "resnet18", "weights": "imagnet"}, ValueError, "did you mean 'imagenet'"),
         ({"arch_args": {"decoder_chanels": []}}, TypeError, "did you mean 'decoder_channels'"),
+        ({"encoder": "resnet18", "arch_args": {"img_size": 64}}, TypeError, "takes no 'img_size'"),
+        ({"arch_args": {"img_sice": 64}}, TypeError, "takes no 'img_sice'; unet takes"),
+        ({"arch_args": {"encoder_depth": 9}}, ValueError, r"arch_args={'encoder_depth': 9} cannot"),
+        ({"arch_args": {"decoder_channels": 3}}, ValueError, r"arch_args={'decoder_channels': 3}"),
+        ({"arch_args": {"activation": "sigmoid"}}, ValueError, "the losses take logits"),
+        ({"arch_args": {"aux_params": {"classes": 2}}}, ValueError, "no loss for the second"),
+        ({"weights": "imagnet"}, ValueError, r"\['imagenet'\] or a file, got 'imagnet'"),
+        ({"weights": True}, TypeError, "`weights` must be None, a name or a file, got True"),
         ({"loss": "dise"}, ValueError, "did you mean 'dice'"),
         ({"loss_args": {"ce": {"smooth": 1}}}, TypeError, "loss 'ce' takes no argument 'smooth'"),
         ({"optimizer": "AdamX"}, ValueError, "did you mean 'Adam"),
@@ -406,8 +479,16 @@ def test_int16_images_are_refused_with_the_remedy(task):
         task(torch.zeros(1, 3, 32, 32, dtype=torch.int16))
 
 
-def test_an_encoder_that_does_not_fit_the_architecture_is_told():
-    with pytest.raises(
-        ValueError, match=r"encoder 'mit_b0' does not work with arch 'unetplusplus'"
-    ):
-        SegmentationTask("unetplusplus", "mit_b0")
+@pytest.mark.parametrize(
+    ("arch", "encoder", "message"),
+    [
+        ("unetplusplus", "mit_b0", "encoder 'mit_b0' does not work with arch 'unetplusplus'"),
+        ("unet", "tu-vit_tiny_patch16_224", "'tu-mobilenetv3_small_100' does"),
+        ("deeplabv3", "tu-swin_tiny_patch4_window7_224", "does not work with arch 'deeplabv3'"),
+        ("dpt", "resnet18", "'tu-vit_tiny_patch16_224' does"),
+        ("dpt", "tu-vit_small_patch14_dinov2", "has patches of 14 pixels"),
+    ],
+)
+def test_an_encoder_that_does_not_fit_the_architecture_is_told(arch, encoder, message):
+    with pytest.raises(ValueError, match=message):
+        SegmentationTask(arch, encoder)
