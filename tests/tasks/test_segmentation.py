@@ -173,6 +173,22 @@ def test_images_that_are_not_in_0_to_1_are_warned_of():
         quiet_trainer().fit(SegmentationTask(**SMALL), loader, loader)
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_an_image_that_is_not_finite_stops_before_the_first_optimizer_step(value):
+    images = [torch.rand(3, 32, 32) for _ in range(4)]
+    images[2][1, 5, 7] = value
+    mask = torch.zeros(32, 32).long()
+    samples = [{"image": x, "mask": mask, "path": f"{i}.tif"} for i, x in enumerate(images)]
+    for loader, name in [
+        (DataLoader(samples, batch_size=4), "2.tif"),
+        (DataLoader([(image, mask) for image in images], batch_size=4), "image 2 of the batch"),
+    ]:
+        trainer = quiet_trainer(num_sanity_val_steps=0)
+        with pytest.raises(ValueError, match=f"{name} holds NaN or infinity; remove or replace"):
+            trainer.fit(SegmentationTask(**SMALL), loader, loader)
+        assert trainer.global_step == 0
+
+
 def test_five_channels_are_taken():
     task = SegmentationTask(in_channels=5, **SMALL)
     assert task(torch.rand(2, 5, 32, 32)).shape == (2, 2, 32, 32)
@@ -353,7 +369,7 @@ def test_weights_of_another_architecture_are_refused(tmp_path):
         SegmentationTask(weights=str(tmp_path / "w.pt"), **SMALL)
 
 
-@pytest.mark.parametrize("path", ["no/such.pt", "such.pt", "no/such", "/tmp"])
+@pytest.mark.parametrize("path", ["no/such.pt", "such.pt", "no/such", "../.."])
 def test_a_missing_file_of_weights_is_named(path):
     with pytest.raises(FileNotFoundError, match=f"weights file {path} does not exist"):
         SegmentationTask(weights=path)
@@ -418,15 +434,30 @@ def test_pretrained_weights_without_a_network_fail_at_once(monkeypatch, tmp_path
         ({"loss_args": {"ce": {"smooth": 1}}}, TypeError, "loss 'ce' takes no argument 'smooth'"),
         ({"optimizer": "AdamX"}, ValueError, "did you mean 'Adam"),
         ({"optimizer_args": {"momentun": 1}, "optimizer": "SGD"}, TypeError, "'momentum'"),
-        ({"lr": -1.0}, ValueError, "`0.0 < lr` must hold"),
+        ({"lr": -1.0}, ValueError, "`0.0 < lr < inf` must hold"),
+        ({"lr": math.inf}, ValueError, "`0.0 < lr < inf` must hold, got lr=inf"),
+        ({"lr": "1e-3"}, TypeError, "`lr` must be a number, got '1e-3'"),
+        ({"weight_decay": math.inf}, ValueError, "`0.0 <= weight_decay < inf` must hold"),
+        ({"loss": {}}, ValueError, "`loss` needs a name at least"),
+        ({"loss": ["ce", "dice"]}, TypeError, "must be a name, or a dict of names and weights"),
+        ({"loss": {"ce": "1"}}, TypeError, r"`loss\['ce'\]` must be a number, its weight, got '1'"),
+        ({"class_weights": [1.0] * 3}, ValueError, r"needs 2 values \(num_classes\), got 3"),
+        ({"class_weights": [0.0, 0.0]}, ValueError, "`class_weights` must be .* one of them above"),
+        ({"task": "binary", "class_weights": [1.0]}, ValueError, "`class_weights` needs 2 values"),
+        ({"ignore_index": 0.5}, TypeError, "`ignore_index` must be a whole number, got 0.5"),
+        ({"num_classes": 2.5}, TypeError, "`num_classes` must be a whole number, got 2.5"),
+        ({"in_channels": "3"}, TypeError, "`in_channels` must be a whole number, got '3'"),
+        ({"class_names": "ab"}, TypeError, "`class_names` must be a list of names, got 'ab'"),
+        ({"mean": []}, ValueError, r"`mean` and `std` need 3 values \(in_channels\), got 0 and 3"),
+        ({"mean": [math.nan] * 3}, ValueError, "`-inf < mean < inf` must hold, got mean=nan"),
         ({"task": "binry"}, ValueError, "did you mean 'binary'"),
         ({"task": "binary", "num_classes": 3}, ValueError, "must be 2 for a binary task, got 3"),
         ({"num_classes": 1}, ValueError, "`2 <= num_classes <= 256` must hold"),
         ({"class_names": ["a"]}, ValueError, "`class_names` needs 2 different names"),
         ({"mean": [0.5]}, ValueError, r"`mean` and `std` need 3 values \(in_channels\), got 1"),
-        ({"std": [0.0, 1.0, 1.0]}, ValueError, "`0.0 < std` must hold"),
+        ({"std": [0.0, 1.0, 1.0]}, ValueError, "`0.0 < std < inf` must hold"),
         ({"threshold": 2}, ValueError, "`0 <= threshold <= 1` must hold"),
-        ({"encoder_lr_mult": 0}, ValueError, "`0.0 < encoder_lr_mult` must hold"),
+        ({"encoder_lr_mult": 0}, ValueError, "`0.0 < encoder_lr_mult < inf` must hold"),
     ],
 )
 def test_bad_arguments_are_refused_when_the_task_is_made(options, error, message):
