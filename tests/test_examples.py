@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lightning_hparams.render import ERROR_COLORS, palette
 from tests.runs import read_events
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -30,8 +31,20 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def run(folder, *arguments):
-    command = [sys.executable, "-c", OFFLINE, str(EXAMPLES / "segmentation.py"), *arguments]
+# A script that runs the example as on a machine with two GPUs, for which Lightning starts two
+# processes of its own accord.
+ON_TWO = f"""
+import lightning
+Trainer = lightning.Trainer
+def on_two(**options):
+    return Trainer(**options, accelerator="cpu", devices=2, strategy="ddp")
+lightning.Trainer = on_two
+exec(open({str(EXAMPLES / "segmentation.py")!r}).read())
+"""
+
+
+def run(folder, *arguments, python=sys.executable):
+    command = [python, "-c", OFFLINE, str(EXAMPLES / "segmentation.py"), *arguments]
     environment = {**os.environ, "COLUMNS": "200"}
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False
@@ -42,11 +55,20 @@ def test_the_example_is_short_enough_to_read_whole():
     assert len((EXAMPLES / "segmentation.py").read_text().splitlines()) < 80
 
 
+def test_the_picture_in_the_readme_has_the_colours_that_are_drawn():
+    path = EXAMPLES.parent / "docs" / "images" / "predictions.png"
+    assert path.stat().st_size < 250_000
+    with Image.open(path) as picture:
+        present = {color for _, color in picture.convert("RGB").getcolors(1 << 20)}
+    shown = {color for name, color in ERROR_COLORS.items() if name != "ignored"}
+    assert shown <= present
+    assert {tuple(color) for color in palette(3)[1:].tolist()} <= present  # of the legend
+
+
 def test_the_example_trains_draws_and_says_where_to_look(tmp_path):
     result = run(tmp_path, "--data", "synthetic", "--size", "32", "--epochs", "2")
     assert result.returncode == 0, result.stderr[-3000:]
     assert re.search(r"disc\s+│ \d\.\d{3}", result.stdout)
-    assert "tensorboard --logdir runs" in result.stdout
     (sheet,) = (tmp_path / "runs" / "synthetic").rglob("predictions.png")
     with Image.open(sheet) as picture:
         assert picture.width > 1000
@@ -55,6 +77,48 @@ def test_the_example_trains_draws_and_says_where_to_look(tmp_path):
         events.Tags()["scalars"]
     )
     assert len(events.Tags()["images"]) == 8
+
+
+def test_the_command_that_the_example_prints_runs_where_it_was_run(tmp_path):
+    """A newcomer's environment lies in .venv and is not activated."""
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    python = tmp_path / ".venv" / "bin" / "python"
+    arguments = ["--data", "synthetic", "--size", "32", "--epochs", "1", "--logdir", "my runs"]
+    result = run(tmp_path, *arguments, python=str(python))
+    assert result.returncode == 0, result.stderr[-3000:]
+    command = re.search(r"Curves and pictures: +(.*)", result.stdout)[1]
+    assert command == ".venv/bin/tensorboard --logdir 'my runs' --samples_per_plugin images=1000"
+    shown = subprocess.run(
+        f"{command} --inspect", shell=True, cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert "metric/miou/val" in shown.stdout
+
+
+@pytest.mark.slow
+def test_of_two_processes_one_says_how_it_went(tmp_path):
+    script = tmp_path / "on_two.py"
+    script.write_text(ON_TWO)
+    result = subprocess.run(
+        [sys.executable, script, "--data", "synthetic", "--size", "32", "--epochs", "1"],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(EXAMPLES.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "Traceback" not in result.stderr
+    assert result.stdout.count("Scores on the validation images") == 1
+    assert result.stdout.count("Curves and pictures") == 1
+    assert len(list(tmp_path.rglob("predictions.png"))) == 1
+
+
+@pytest.mark.parametrize("epochs", ["0", "-1"])
+def test_a_run_of_no_epoch_is_refused(tmp_path, epochs):
+    result = run(tmp_path, "--epochs", epochs)
+    assert result.returncode == 2
+    assert f"--epochs must be 1 or more, got {epochs}" in result.stderr
 
 
 def test_the_example_takes_a_folder_of_images_and_masks(tmp_path):

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, SequentialSampler
 from torch.utils.data.distributed import DistributedSampler
 
-from ..checks import in_range, one_of
+from ..checks import names_in, one_of, whole_number
 from ..outputs import SegmentationOutput
 from ..render import Picture, encode, segmentation_pictures, stack
 from ..sinks import Sink, is_rehearsal, open_sinks
@@ -48,6 +48,8 @@ class PredictionMonitor(Callback):
     | `val_pred/{place}_idx{index}` | a validation sample by its dataset index | picture |
     | `test_pred/{place}_idx{index}` | a test sample | picture |
 
+    Without a logger they are drawn once, at the end of training, for :meth:`save_sheet`.
+
     Nothing is computed again: the pictures show what ``validation_step`` returned, see
     :class:`~lightning_hparams.outputs.SegmentationOutput`. Only the first dataloader is shown.
 
@@ -59,7 +61,7 @@ class PredictionMonitor(Callback):
         ignore_index: Mask value that does not count; None to ask the module.
         background: Class that is not painted: an index, None for the class called background or
             unlabelled, or -1 for none.
-        rgb: The image channels to show as red, green and blue.
+        rgb: The three image channels to show as red, green and blue.
         adapter: For a module that returns something else: makes the output of ``(outputs, batch)``.
 
     Raises:
@@ -80,10 +82,18 @@ class PredictionMonitor(Callback):
         adapter: Adapter | None = None,
     ) -> None:
         super().__init__()
-        in_range("num_samples", num_samples, 1)
+        whole_number("num_samples", num_samples, 1)
         if isinstance(select, str):
             one_of("select", select, ("spread", "first"))
         one_of("schedule", schedule, ("log", "every"))
+        if class_names is not None:
+            names_in("class_names", class_names)
+        if background is not None:
+            whole_number("background", background, -1, remedy="-1 paints every class")
+        if len(rgb) != 3:
+            raise ValueError(f"`rgb` needs 3 channels, got {rgb}; name one thrice for grey")
+        for channel in rgb:
+            whole_number("rgb", channel, 0)
         self.num_samples = num_samples
         self.select = select
         self.schedule = schedule
@@ -97,6 +107,7 @@ class PredictionMonitor(Callback):
         self._indices: list[int] = []
         self._samples: dict[int, _Sample] = {}
         self._seen = 0
+        self._shuffled = False
         self._validations = 0
         self._pending = False
 
@@ -122,13 +133,16 @@ class PredictionMonitor(Callback):
             checked = self._checked(outputs, batch, "validation_step")
             if not trainer.sanity_checking:
                 self._keep(trainer, checked)
+            elif batch_idx == 0:
+                self._rehearse(pl_module, checked)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw, if it is due."""
         if trainer.sanity_checking:
             return
         fitting = trainer.state.fn == "fit"
-        self._pending = fitting and not self._is_due(trainer)
+        # Without a logger nobody sees them before the end, and save_sheet needs the last alone.
+        self._pending = fitting and not (trainer.loggers and self._is_due(trainer))
         self._validations += fitting
         if not self._pending:
             self._draw(trainer, pl_module, "val_pred")
@@ -206,11 +220,7 @@ class PredictionMonitor(Callback):
         if trainer.sanity_checking:
             return  # it was to find out whether they can be chosen
         self._indices = chosen
-        if not _keeps_order(loader):
-            rank_zero_warn(
-                f"{type(self).__name__} cannot show the same samples each time: the validation "
-                "loader shuffles, and its batches carry no 'index'; turn shuffling off"
-            )
+        self._shuffled = not _keeps_order(loader)
 
     def _chosen(self, size: int | None) -> list[int]:
         if not isinstance(self.select, str):
@@ -241,6 +251,12 @@ class PredictionMonitor(Callback):
     def _keep(self, trainer: Trainer, outputs: Mapping[str, Any]) -> None:
         count = len(outputs["images"])
         indices = outputs.get("indices")
+        if indices is None and self._shuffled:
+            self._shuffled = False  # once is enough
+            rank_zero_warn(
+                f"{type(self).__name__} cannot show the same samples each time: the validation "
+                "loader shuffles, and its batches carry no 'index'; turn shuffling off"
+            )
         if indices is None:
             # Without a dataset index: the position, as a distributed sampler deals them out.
             places = range(self._seen, self._seen + count)
@@ -251,15 +267,20 @@ class PredictionMonitor(Callback):
         wanted = set(self._indices)
         for place, index in enumerate(indices):
             if index in wanted and index not in self._samples:
-                self._samples[index] = {
-                    "image": outputs["images"][place].cpu(),
-                    "pred": outputs["preds"][place].cpu(),
-                    "target": outputs["targets"][place].cpu(),
-                }
+                self._samples[index] = _sample(outputs, place)
+
+    def _rehearse(self, module: LightningModule, outputs: Mapping[str, Any]) -> None:
+        """Draw a sample in memory, so that what cannot be drawn is told before training."""
+        sample = _sample(outputs, 0)
+        if outputs["kind"] != "multilabel" and "logits" in outputs:
+            # As if the last class had been predicted, which an untrained model may not do.
+            sample["pred"] = sample["pred"].clone()
+            sample["pred"][:1, :1] = max(outputs["logits"].shape[1], 2) - 1
+        self._picture(sample, module, "")
 
     def _draw(self, trainer: Trainer, pl_module: LightningModule, tag: str) -> None:
         samples = self._gathered(trainer)
-        if not trainer.is_global_zero or not (self._sinks or is_rehearsal(trainer)):
+        if not trainer.is_global_zero:
             return
         self.pictures = []
         for place, index in enumerate(self._indices):
@@ -267,9 +288,10 @@ class PredictionMonitor(Callback):
                 continue
             picture = self._picture(samples[index], pl_module, f"sample {index}")
             self.pictures.append(picture)
-            encoded = encode(picture)
-            for sink in self._sinks:
-                sink.image(f"{tag}/{place:02d}_idx{index:05d}", encoded, trainer.global_step)
+            if self._sinks:
+                encoded = encode(picture)
+                for sink in self._sinks:
+                    sink.image(f"{tag}/{place:02d}_idx{index:05d}", encoded, trainer.global_step)
             if is_rehearsal(trainer):
                 return  # one picture shows whether drawing works
         for sink in self._sinks:
@@ -290,7 +312,8 @@ class PredictionMonitor(Callback):
             names = [f"class {index}" for index in range(highest)]
         elif len(names) < highest:
             raise ValueError(
-                f"class_names has {len(names)} entries, but a prediction {highest - 1}"
+                f"class_names has {len(names)} entries, but a prediction class {highest - 1}; "
+                "name every class, in order"
             )
         ignore = self.ignore_index
         if ignore is None:
@@ -309,11 +332,20 @@ class PredictionMonitor(Callback):
 
     def _background(self, names: Sequence[str], pred: Tensor) -> int | None:
         if self.background is not None:
+            whole_number("background", self.background, -1, len(names) - 1)
             return None if self.background < 0 else self.background
         if pred.ndim == 3:
             return None
         nothing = ("background", "unlabelled", "unlabeled")
         return next((i for i, name in enumerate(names) if name.lower() in nothing), None)
+
+
+def _sample(outputs: Mapping[str, Any], place: int) -> _Sample:
+    return {
+        "image": outputs["images"][place].cpu(),
+        "pred": outputs["preds"][place].cpu(),
+        "target": outputs["targets"][place].cpu(),
+    }
 
 
 def pictures_due(validation: int, total: int) -> bool:
