@@ -219,21 +219,35 @@ def smooth(values: npt.ArrayLike, width: float) -> Array:
         width: Standard deviation of the Gaussian in points; below 0.3 nothing is smoothed.
     """
     series = np.asarray(values, dtype=np.float64)
-    middle = np.median(series)  # kept out of the sums, where a large loss would cost digits
-    smoothed: Array = _kernel(len(series), width) @ (series - middle) + middle
+    if not _smooths(len(series), width):
+        return series.copy()
+    reach = min(math.ceil(4 * width), len(series) - 1)
+    offset = np.arange(reach, -reach - 1, -1.0)
+    weight = np.exp(-0.5 * (offset / width) ** 2)
+
+    def moment(of: Array, power: int) -> Array:
+        around: Array = np.convolve(of, weight * offset**power)[reach : reach + len(series)]
+        return around
+
+    s0, s1, s2 = (moment(np.ones(len(series)), power) for power in range(3))
+    middle = float(np.median(series))  # kept out of the sums, where a large loss would cost digits
+    t0, t1 = (moment(series - middle, power) for power in range(2))
+    smoothed: Array = (s2 * t0 - s1 * t1) / (s0 * s2 - s1**2) + middle
     return smoothed
 
 
-def _kernel(count: int, width: float) -> Array:
-    """What each point weighs, ``(N, N)``: a row makes one smoothed point."""
-    if width < 0.3 or count < 3:
-        return np.eye(count)
-    index = np.arange(count, dtype=np.float64)
-    offset = (index[None, :] - index[:, None]) / width
-    weight = np.exp(-0.5 * offset**2)
-    s0, s1, s2 = (np.sum(weight * offset**power, axis=1)[:, None] for power in range(3))
-    kernel: Array = weight * (s2 - s1 * offset) / (s0 * s2 - s1**2)
-    return kernel
+def _smooths(count: int, width: float) -> bool:
+    return width >= 0.3 and count >= 3
+
+
+def _error(count: int, width: float, at: int) -> float:
+    """Standard deviation of one smoothed point among ``count`` independent ones of deviation 1."""
+    if not _smooths(count, width):
+        return 1.0
+    offset = np.arange(count) - at
+    weight = np.exp(-0.5 * (offset / width) ** 2)
+    s0, s1, s2 = (float(np.sum(weight * offset**power)) for power in range(3))
+    return float(np.linalg.norm(weight * (s2 - s1 * offset) / (s0 * s2 - s1**2)))
 
 
 def _edge(curve: Curve) -> float:
@@ -306,7 +320,7 @@ def read(sweep: Sweep) -> Curve | None:
         smoothed=smoothed,
         start=start,
         noise=noise,
-        error=noise * float(np.linalg.norm(_kernel(count, width)[low])),
+        error=noise * _error(count, width, low),
         low=low,
         ended=None if last is None else float(sweep.lrs[last]),
     )
