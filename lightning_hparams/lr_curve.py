@@ -282,11 +282,11 @@ def _checked(rule: Rule, curve: Curve) -> float:
 
 
 def _status(sweep: Sweep, curve: Curve | None) -> Status:
-    finite = not sweep.losses or math.isfinite(sweep.losses[-1])
     if curve is None:
+        finite = all(map(math.isfinite, sweep.losses))
         return "too_few_points" if finite else "non_finite"
     if not curve.fell:
-        return "no_descent" if finite else "non_finite"
+        return "no_descent" if curve.finite else "non_finite"
     return "ok" if curve.left else "no_divergence"
 
 

@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import lightning_hparams
@@ -66,11 +66,11 @@ def test_a_curve_is_called_what_it_is_and_only_a_fall_gets_a_suggestion(losses, 
     assert status in str(result)
 
 
-@settings(max_examples=200)
-@given(seed=st.integers(0, 10**6), kind=st.sampled_from([noise, trained]))
-def test_noise_gets_no_suggestion(seed, kind):
-    """One in a thousand may, see `lr_sweep`; the seeds that hypothesis draws are not those."""
-    assert ranged(kind(seed)).status == "no_descent"
+@pytest.mark.parametrize("kind", [noise, trained])
+def test_noise_gets_no_suggestion(kind):
+    """Some one in a thousand curves does, see `lr_sweep`."""
+    refused = sum(ranged(kind(seed)).status == "no_descent" for seed in range(1000))
+    assert refused >= 996
 
 
 def test_what_a_trained_network_bears_is_told():
