@@ -157,6 +157,8 @@ def test_most_repeats_decide_on_the_status_and_the_worse_one_of_two():
     good, flat = Sweep(LRS, curve()), Sweep(LRS, trained(0))
     assert analyse([good, flat, good]).status == "ok"
     assert analyse([good, flat, flat]).status == "no_descent"
+    endless = Sweep(LRS, curve(rise=9))
+    assert analyse([flat, endless, good]).status == "no_divergence"
     split = analyse([good, flat])
     assert (split.status, split.suggestion) == ("no_descent", None)
 
