@@ -1,7 +1,7 @@
 """What other libraries' range tests suggest, from the raw loss of each step.
 
 Written anew from their sources: Lightning 2.6.6 ``tuner/lr_finder.py``, fastai 2.8.12
-``callback/schedule.py``, pytorch-lr-finder 0.2.2 ``lr_finder.py``, ignite 0.5 ``lr_finder.py``.
+``callback/schedule.py``, pytorch-lr-finder (00abb90) and ignite (036765e) ``lr_finder.py``.
 Each has its own grid of rates, smoothing, stop, and points left out at both ends.
 """
 

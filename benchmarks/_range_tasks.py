@@ -7,7 +7,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -53,7 +53,7 @@ def train(task: Task, peak: float, steps: int, seed: int) -> float:
     return evaluate(task, model)
 
 
-def probe(task: Task, peak: float, steps: int, seed: int) -> float:
+def probe_loss(task: Task, peak: float, steps: int, seed: int) -> float:
     """Mean training loss over the last fifth of a short one-cycle: what a user can afford."""
     model, optimizer, batches = _start(task, seed)
     losses = []
@@ -379,6 +379,12 @@ def tuned(
         return net
 
     return build
+
+
+def trained(task: Task) -> Task:
+    """The same task, begun with a network that has nothing left to learn in it."""
+    peak = 0.1 if task.optimizer is _sgd else 0.01
+    return replace(task, model=tuned(task.model, task.name, peak, 1500))
 
 
 # -- the tasks -------------------------------------------------------------------------------------

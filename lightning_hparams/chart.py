@@ -20,9 +20,11 @@ __all__ = ["Chart"]
 _SIZE = (760, 440)  # width and height in pixels
 _FINE = 3  # drawn so many times as large and reduced, which smooths the lines
 _LEFT, _RIGHT, _TOP, _BOTTOM = 74, 22, 62, 72  # margins around the axes
-_PAPER, _INK, _GREY, _GRID = "#ffffff", "#1f2328", "#6b7280", "#e9ebee"
+_PAPER, _INK, _GREY, _GRID = "#ffffff", "#1f2328", "#6b7280", "#dde1e6"
 # Okabe & Ito's blue and vermilion: told apart with any common colour blindness.
-_LINE, _DOTS, _SHADE, _MARK = "#0072b2", "#9fb4c7", "#dcecf7", "#d55e00"
+_LINE, _DOTS, _SHADE, _MARK = "#0072b2", "#93aabf", "#d6e9f6", "#d55e00"
+
+_PLAIN = Image.Dither.NONE
 
 Place: TypeAlias = Callable[[float, float], tuple[float, float]]  # from values to pixels
 
@@ -50,9 +52,10 @@ class Chart:
         self._draw_ground(ImageDraw.Draw(canvas), place)
         self._draw_curves(canvas, place)
         self._draw_words(ImageDraw.Draw(canvas), place)
-        small = canvas.resize(_SIZE, Image.Resampling.LANCZOS)
         # No more colours than a palette holds: a PNG then, which is small and keeps lines sharp.
-        return np.asarray(small.quantize(200, dither=Image.Dither.NONE).convert("RGB"))
+        # These two ways to shrink and to pick colours are the fast ones, 7 of 70 ms.
+        few = canvas.reduce(_FINE).quantize(200, Image.Quantize.FASTOCTREE, dither=_PLAIN)
+        return np.asarray(few.convert("RGB"))
 
     def plot(self, to: str | Path | Any = None) -> Any:
         """Draw into a file, into matplotlib axes, or into new ones.
@@ -144,6 +147,8 @@ class Chart:
     def _draw_curves(self, canvas: Image.Image, place: Place) -> None:
         """Points, lines and mark, cut off at the axes."""
         left, right, low, high = self.limits
+        (west, north), (east, south) = place(left, high), place(right, low)
+        box = (round(west), round(north), round(east), round(south))
         layer = canvas.copy()
         pen = ImageDraw.Draw(layer)
         for x, y in zip(self.x, self.y, strict=True):
@@ -157,8 +162,6 @@ class Chart:
         _polyline(pen, place, self.x, self.line, _LINE, 2.4)
         if self.marked is not None and len(self.line):
             pen.circle(place(self.marked, self._height(self.marked)), 5 * _FINE, fill=_MARK)
-        (west, north), (east, south) = place(left, high), place(right, low)
-        box = (round(west), round(north), round(east), round(south))
         canvas.paste(layer.crop(box), box)
         axes = [place(left, high), place(left, low), place(right, low)]
         ImageDraw.Draw(canvas).line(axes, fill=_GREY, width=_FINE)

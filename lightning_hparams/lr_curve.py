@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -50,6 +50,7 @@ __all__ = [
 ]
 
 Status = Literal["ok", "no_descent", "no_divergence", "too_few_points", "non_finite"]
+_USABLE = ("ok", "no_divergence")
 
 
 # -- the result ------------------------------------------------------------------------------------
@@ -190,14 +191,12 @@ def analyse(
     name = rule if isinstance(rule, str) else getattr(rule, "__name__", type(rule).__name__)
     curves = [read(sweep) for sweep in sweeps]
     statuses = [_status(sweep, curve) for sweep, curve in zip(sweeps, curves, strict=True)]
-    worst_first = sorted(statuses, key=get_args(Status).index, reverse=True)
-    status = Counter(worst_first).most_common(1)[0][0]
+    status = _common(statuses)
     good = [
-        curve if each in ("ok", "no_divergence") else None
-        for curve, each in zip(curves, statuses, strict=True)
+        curve if each in _USABLE else None for curve, each in zip(curves, statuses, strict=True)
     ]
     per_repeat = tuple(None if curve is None else _checked(suggest, curve) for curve in good)
-    suggestion = _middle(per_repeat) if status in ("ok", "no_divergence") else None
+    suggestion = _middle(per_repeat) if status in _USABLE else None
     started = _middle(None if curve is None else curve.fallen(0.1) for curve in good)
     mean = _mean(sweeps)
     shown = read(mean)
@@ -282,12 +281,20 @@ def _checked(rule: Rule, curve: Curve) -> float:
 
 
 def _status(sweep: Sweep, curve: Curve | None) -> Status:
-    finite = not sweep.losses or math.isfinite(sweep.losses[-1])
     if curve is None:
+        finite = all(map(math.isfinite, sweep.losses))
         return "too_few_points" if finite else "non_finite"
     if not curve.fell:
-        return "no_descent" if finite else "non_finite"
+        return "no_descent" if curve.finite else "non_finite"
     return "ok" if curve.left else "no_divergence"
+
+
+def _common(statuses: Sequence[Status]) -> Status:
+    """The commonest, among those that allow a suggestion only if more than half do."""
+    usable = [status for status in statuses if status in _USABLE]
+    if 2 * len(usable) <= len(statuses):
+        usable = [status for status in statuses if status not in _USABLE]
+    return Counter(usable).most_common(1)[0][0]
 
 
 def _middle(rates: Iterable[float | None]) -> float | None:
