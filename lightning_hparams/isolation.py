@@ -7,7 +7,10 @@ generators of the process are shared, and those are put back. Neither needs a fi
 from __future__ import annotations
 
 import copy
+import copyreg
+import functools
 import io
+import operator
 import pickle
 import random
 import types
@@ -18,9 +21,10 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader
 
-__all__ = ["copy_data", "copy_module", "generators_kept", "module_kept", "random_state_kept"]
+__all__ = ["copy_data", "copy_module", "is_bound_to_itself", "module_kept", "random_state_kept"]
 
 T = TypeVar("T")
 
@@ -28,6 +32,7 @@ T = TypeVar("T")
 # or caches is smaller.
 _SHARED_BYTES = 1 << 20
 _SHARED_KINDS = (type, types.FunctionType, types.ModuleType)
+_STATEFUL = (nn.Module, dict, list, set)
 
 
 @contextmanager
@@ -48,6 +53,9 @@ def random_state_kept() -> Iterator[None]:
             torch.mps.set_rng_state(mps)
 
 
+# -- modules ---------------------------------------------------------------------------------------
+
+
 def copy_module(module: nn.Module, replace: Mapping[int, object] | None = None) -> Any:
     """A deep copy of a module: parameters, every buffer, hyperparameters and plain attributes.
 
@@ -58,10 +66,11 @@ def copy_module(module: nn.Module, replace: Mapping[int, object] | None = None) 
     Raises:
         TypeError: If an attribute cannot be copied, with its name.
     """
+    memo = {**(replace or {}), **_results(module)}
     try:
-        return copy.deepcopy(module, dict(replace or {}))
+        return copy.deepcopy(module, dict(memo))
     except Exception as error:
-        name = _uncopyable(module, replace or {})
+        name = _uncopyable(module, memo)
         if name is None:
             raise
         raise TypeError(
@@ -70,14 +79,73 @@ def copy_module(module: nn.Module, replace: Mapping[int, object] | None = None) 
         ) from error
 
 
-def _uncopyable(module: nn.Module, replace: Mapping[int, object]) -> str | None:
+def is_bound_to_itself(module: nn.Module) -> bool:
+    """Whether a function among its attributes or hooks reaches back into the module or its state.
+
+    Functions are not copied, so those of a copy would act on the original: a hook that fills a
+    list around it, a compiled method.
+    """
+    if getattr(module, "_compiler_ctx", None) is not None:  # torch.compile(module) in Lightning
+        return True
+    # One with a __setstate__ of its own binds the copy's functions anew, as torchmetrics does.
+    plain = (m for m in module.modules() if type(m).__setstate__ is nn.Module.__setstate__)
+    values = (value for part in plain for value in _flat(vars(part).values()))
+    return any(_reaches_state(value) for value in values)
+
+
+def _reaches_state(value: object) -> bool:
+    if isinstance(value, functools.partial):
+        return any(_reaches_state(each) for each in (value.func, *value.args))
+    if not isinstance(value, types.FunctionType):
+        return False
+    cells = [cell.cell_contents for cell in value.__closure__ or () if _is_filled(cell)]
+    if wrapped := getattr(value, "__wrapped__", None):
+        cells.append(wrapped)
+    return any(
+        isinstance(cell, _STATEFUL)
+        or isinstance(getattr(cell, "__self__", None), nn.Module)
+        or _reaches_state(cell)
+        for cell in cells
+        if cell is not value
+    )
+
+
+def _is_filled(cell: types.CellType) -> bool:
+    try:
+        _ = cell.cell_contents
+    except ValueError:  # a variable that has no value yet
+        return False
+    return True
+
+
+def _flat(values: Any) -> Iterator[Any]:
+    """Values, and those of dicts and lists among them."""
+    for value in values:
+        yield value
+        if isinstance(value, dict):
+            yield from value.values()
+        elif isinstance(value, (list, tuple)):
+            yield from value
+
+
+def _results(module: nn.Module) -> dict[int, Tensor]:
+    """Copies of tensors that were computed, which ``deepcopy`` refuses."""
+    values = (value for part in module.modules() for value in _flat(vars(part).values()))
+    return {
+        id(value): value.detach().clone()
+        for value in values
+        if isinstance(value, Tensor) and not value.is_leaf
+    }
+
+
+def _uncopyable(module: nn.Module, memo: Mapping[int, object]) -> str | None:
     """Dotted name of the first attribute that cannot be copied."""
     for prefix, part in module.named_modules():
         for name, value in vars(part).items():
             if name == "_modules":
                 continue
             try:
-                copy.deepcopy(value, dict(replace))
+                copy.deepcopy(value, dict(memo))
             except Exception:
                 return f"{prefix}.{name}".lstrip(".")
     return None
@@ -88,29 +156,39 @@ def module_kept(module: nn.Module, shared: Sequence[object] = ()) -> Iterator[No
     """Put a module back as it was, in place, whatever happens: for one that cannot be copied.
 
     Parameters and buffers are copied to the CPU and back into the same tensors. Plain attributes
-    are copied where that is possible; others (an open file, a lock) stay as they are left. Layers
-    that were added go, gradients and modes come back.
+    are copied where that is possible, and put back into the same objects; others (an open file, a
+    lock) stay as they are left. Layers that were added go, gradients and modes come back.
 
     Args:
         module: What is kept.
         shared: Objects that its attributes refer to and that are not copied.
+
+    Raises:
+        TypeError: If it has parameters without a shape as yet.
     """
-    parts = dict(module.named_modules())
     tensors = [*module.parameters(), *module.buffers()]
+    if any(is_lazy(tensor) for tensor in tensors):
+        raise TypeError(
+            f"{type(module).__name__} has lazy layers, which cannot be put back; pass a batch "
+            "through it before, or pass isolation='copy'"
+        )
     values = [(tensor, tensor.detach().to("cpu", copy=True), tensor.grad) for tensor in tensors]
     wants_grad = [(parameter, parameter.requires_grad) for parameter in module.parameters()]
-    known = {id(one): one for one in (*tensors, *parts.values(), *shared)}
-    attributes = {name: _attributes(part, known) for name, part in parts.items()}
+    parts = list(module.modules())
+    memo = {id(one): one for one in (*tensors, *parts, *shared)}
+    memo.update(_results(module))
+    attributes = [(part, dict(vars(part)), _copies(part, memo)) for part in parts]
     try:
         yield
     finally:
-        for name, part in parts.items():
+        for part, originals, copies in attributes:
             part.__dict__.clear()
-            part.__dict__.update(attributes[name])
+            for name, original in originals.items():
+                part.__dict__[name] = _put_back(original, copies[name])
         with torch.no_grad():
             for tensor, value, grad in values:
                 if tensor.device != value.device:
-                    tensor.data = value if tensor.dtype == value.dtype else value.to(tensor.dtype)
+                    tensor.data = value
                 else:
                     tensor.copy_(value)
                 tensor.grad = grad
@@ -118,36 +196,59 @@ def module_kept(module: nn.Module, shared: Sequence[object] = ()) -> Iterator[No
             parameter.requires_grad_(wanted)
 
 
-def _attributes(part: nn.Module, known: Mapping[int, object]) -> dict[str, Any]:
-    """A module's ``__dict__``, each value copied but for its tensors, submodules and the like."""
-    kept = {}
+def _copies(part: nn.Module, memo: dict[int, Any]) -> dict[str, Any]:
+    """A copy of each value of a module's ``__dict__``, with one memo, so that aliases stay."""
+    copies = {}
     for name, value in vars(part).items():
         try:
-            kept[name] = copy.deepcopy(value, dict(known))
+            copies[name] = copy.deepcopy(value, memo)
         except Exception:
-            kept[name] = value
-    return kept
+            copies[name] = value
+    return copies
 
 
-def copy_data(data: T, replace: Mapping[int, object] | None = None) -> T:
+def _put_back(original: Any, copied: Any) -> Any:
+    """The original object with the contents of its copy: others may refer to it."""
+    if original is copied:
+        return original
+    if isinstance(original, (dict, set)):
+        contents = copied.copy()
+        original.clear()
+        original.update(contents)
+        return original
+    if isinstance(original, list):
+        original[:] = copied
+        return original
+    return copied
+
+
+# -- data ------------------------------------------------------------------------------------------
+
+
+def copy_data(data: T, replace: Mapping[int, object] | None = None) -> tuple[T, list[str]]:
     """A copy of loaders, their datasets, samplers and generators, each in its present state.
 
     Classes, functions and arrays of a megabyte and more are shared: they are what is read, and not
-    what remembers how far it was read. Worker processes are not copied, the copy starts its own.
+    what remembers how far it was read. So is what cannot be copied, such as an open file. Worker
+    processes are not copied, the copy starts its own.
 
     Args:
         data: A loader, a data module, or any collection of them.
         replace: As for :func:`copy_module`.
 
+    Returns:
+        The copy, and the types of what could not be copied but for locks.
+
     Raises:
-        Exception: As ``pickle`` raises it for what cannot be copied, such as an open file.
+        TypeError: If it reads from a Python generator, which can be read only once.
     """
     shared: list[object] = []
     buffer = io.BytesIO()
-    _Pickler(buffer, shared, replace or {}).dump(data)
+    pickler = _Pickler(buffer, shared, replace or {})
+    pickler.dump(data)
     buffer.seek(0)
     result: T = _Unpickler(buffer, shared).load()
-    return result
+    return result, sorted(pickler.uncopied - {"lock", "RLock"})
 
 
 class _Pickler(pickle.Pickler):
@@ -159,8 +260,16 @@ class _Pickler(pickle.Pickler):
         super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
         self._shared = shared
         self._replace = replace
+        self.uncopied: set[str] = set()
 
     def persistent_id(self, obj: object) -> int | None:
+        if obj is self._shared:
+            return -1
+        if isinstance(obj, types.GeneratorType):
+            raise TypeError(
+                "the training data reads from a Python generator, which the range test would use "
+                "up; make the loader of a Dataset, or of an IterableDataset that starts anew"
+            )
         if id(obj) in self._replace:
             obj = self._replace[id(obj)]
         elif not _is_shared(obj):
@@ -169,10 +278,18 @@ class _Pickler(pickle.Pickler):
         return len(self._shared) - 1
 
     def reducer_override(self, obj: Any) -> Any:
-        if not isinstance(obj, DataLoader):
+        if isinstance(obj, DataLoader):
+            state = {**vars(obj), "_iterator": None}  # worker processes
+            return _rebuild, (type(obj), state)
+        if type(obj) in copyreg.dispatch_table:
             return NotImplemented
-        state = {**vars(obj), "_iterator": None}  # worker processes
-        return _rebuild, (type(obj), state)
+        try:
+            obj.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
+        except Exception:
+            self.uncopied.add(type(obj).__name__)
+            self._shared.append(obj)
+            return operator.getitem, (self._shared, len(self._shared) - 1)
+        return NotImplemented
 
 
 class _Unpickler(pickle.Unpickler):
@@ -183,7 +300,7 @@ class _Unpickler(pickle.Unpickler):
         self._shared = shared
 
     def persistent_load(self, pid: int) -> object:
-        return self._shared[pid]
+        return self._shared if pid < 0 else self._shared[pid]
 
 
 def _rebuild(kind: type[DataLoader[Any]], state: dict[str, Any]) -> DataLoader[Any]:
@@ -200,31 +317,3 @@ def _is_shared(obj: object) -> bool:
     if isinstance(obj, np.ndarray):
         return obj.nbytes >= _SHARED_BYTES and obj.dtype != object
     return isinstance(obj, (bytes, bytearray)) and len(obj) >= _SHARED_BYTES
-
-
-@contextmanager
-def generators_kept(data: object) -> Iterator[None]:
-    """Put the random generators of loaders back that could not be copied, whatever happens."""
-    states = [(generator, generator.get_state()) for generator in _generators(data)]
-    try:
-        yield
-    finally:
-        for generator, state in states:
-            generator.set_state(state)
-
-
-def _generators(data: object) -> Iterator[torch.Generator]:
-    if isinstance(data, (list, tuple)):
-        for part in data:
-            yield from _generators(part)
-    elif isinstance(data, Mapping):
-        yield from _generators(list(data.values()))
-    else:
-        owners = [data]
-        for name in ("sampler", "batch_sampler", "dataset"):
-            owners.append(getattr(data, name, None))
-        owners.append(getattr(owners[2], "sampler", None))
-        for owner in owners:
-            generator = getattr(owner, "generator", None)
-            if isinstance(generator, torch.Generator):
-                yield generator

@@ -2,7 +2,9 @@
 
 Everything is the user's own (module, optimizers, precision, accumulation, clipping, devices) but
 for the learning rate. The inner Trainer has no logger, no checkpoint and no validation, and none of
-the user's callbacks but those that are asked for.
+the user's callbacks but those that are asked for. It shows the module the epoch, the steps and the
+length of the user's run, and its data over and over; what a module does at the end of an epoch or
+of a run, it does not do here.
 """
 
 from __future__ import annotations
@@ -14,17 +16,20 @@ import logging
 import math
 import os
 import signal
+import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from lightning import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
+from lightning.pytorch.utilities import CombinedLoader
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 from torch.optim import Optimizer
@@ -33,6 +38,7 @@ from ..lr_curve import Stop, Sweep
 
 __all__ = [
     "Data",
+    "NoLogger",
     "Plan",
     "check_trainer",
     "data_of",
@@ -149,16 +155,14 @@ def run_sweep(
         ValueError: If there is nothing to train with.
         RuntimeError: If no batch gives a loss.
     """
-    # Callbacks of the module would stop, save or log; attributes of a copy harm nobody.
-    vars(module)["configure_callbacks"] = list
-    if data.datamodule is not None and launched:
-        for hook in ("prepare_data", "setup", "teardown"):  # the original has been set up
-            vars(data.datamodule)[hook] = _nothing
-    recorder = _Recorder(plan, data)
+    _mute(module, data.datamodule, launched)
+    recorder = _Recorder(plan, data, outer)
     with quiet(), _process_kept(launched):
         inner = _inner_trainer(outer, [recorder, *plan.callbacks], launched)
         try:
             inner.fit(module, train_dataloaders=data.train, datamodule=data.datamodule)
+        except _Done:
+            pass
         except SystemExit:
             # Lightning turns Ctrl-C into an exit; the Trainer around us must hear of it.
             if isinstance(recorder.exception, KeyboardInterrupt):
@@ -171,6 +175,40 @@ def run_sweep(
     return Sweep(recorder.lrs, recorder.losses)
 
 
+class _Done(BaseException):
+    """Leaves the inner Trainer at once, without the hooks of an end."""
+
+
+def _mute(module: LightningModule, datamodule: LightningDataModule | None, launched: bool) -> None:
+    """Replace hooks that belong to a whole run, or to the end of an epoch of one."""
+    # Callbacks of the module would stop, save or log; attributes of a copy harm nobody.
+    vars(module)["configure_callbacks"] = list
+    for hook in ("on_train_epoch_end", "lr_scheduler_step"):
+        vars(module)[hook] = _nothing
+    if datamodule is not None:
+        vars(datamodule)["on_exception"] = vars(datamodule)["teardown"] = _nothing
+    if datamodule is not None and launched:
+        vars(datamodule)["prepare_data"] = vars(datamodule)["setup"] = _nothing  # has been
+
+
+class NoLogger(DummyLogger):
+    """Takes everything, writes nothing, and has the folders of the logger in whose place it is."""
+
+    def __init__(self, original: Any) -> None:
+        super().__init__()
+        self._dirs = original.save_dir, original.log_dir
+
+    @property
+    def save_dir(self) -> Any:
+        """Of the original."""
+        return self._dirs[0]
+
+    @property
+    def log_dir(self) -> Any:
+        """Of the original."""
+        return self._dirs[1]
+
+
 def peak_rates(trainer: Trainer) -> list[list[float]]:
     """Configured learning rate of each optimizer's groups: the peak, where a scheduler has one."""
     peaks = [
@@ -178,11 +216,22 @@ def peak_rates(trainer: Trainer) -> list[list[float]]:
         for groups in (optimizer.param_groups for optimizer in trainer.optimizers)
     ]
     for config in trainer.lr_scheduler_configs:
-        highest = getattr(config.scheduler, "max_lrs", None)  # CyclicLR starts at its base
+        scheduler = config.scheduler
+        index = trainer.optimizers.index(scheduler.optimizer)
+        highest = getattr(scheduler, "max_lrs", None)  # CyclicLR starts at its base
         if highest is not None:
-            index = trainer.optimizers.index(config.scheduler.optimizer)
             peaks[index] = [float(rate) for rate in highest]
+        for place, function in enumerate(getattr(scheduler, "lr_lambdas", ())):
+            peaks[index][place] *= _highest(function, trainer, config.interval)
     return peaks
+
+
+def _highest(function: Callable[[int], float], trainer: Trainer, interval: str) -> float:
+    """The largest factor of a LambdaLR over the run, looked at in a thousand places at most."""
+    steps = trainer.estimated_stepping_batches if interval == "step" else trainer.max_epochs
+    if steps is None or not 0 < steps < math.inf:
+        return 1.0
+    return max(float(function(step)) for step in range(0, int(steps), max(1, int(steps) // 1000)))
 
 
 def scale_rates(trainer: Trainer, factor: float) -> None:
@@ -191,7 +240,7 @@ def scale_rates(trainer: Trainer, factor: float) -> None:
         for key in ("lr", "initial_lr", "max_lr", "min_lr"):
             if key in group:
                 group[key] *= factor
-    for scheduler in (config.scheduler for config in trainer.lr_scheduler_configs):
+    for scheduler in _nested(config.scheduler for config in trainer.lr_scheduler_configs):
         for name in ("base_lrs", "max_lrs", "_last_lr"):
             if hasattr(scheduler, name):
                 setattr(scheduler, name, [rate * factor for rate in getattr(scheduler, name)])
@@ -200,12 +249,20 @@ def scale_rates(trainer: Trainer, factor: float) -> None:
             callback.follow_range_test(trainer)
 
 
+def _nested(schedulers: Iterable[Any]) -> Iterator[Any]:
+    """Schedulers, and those that they are made of."""
+    for scheduler in schedulers:
+        yield scheduler
+        yield from _nested(getattr(scheduler, "_schedulers", ()))
+
+
 class _Recorder(Callback):
     """Sets the rate of each step and notes the loss before it."""
 
-    def __init__(self, plan: Plan, data: Data) -> None:
+    def __init__(self, plan: Plan, data: Data, outer: Trainer) -> None:
         self.plan = plan
         self.data = data
+        self._start = outer.current_epoch, outer.global_step
         self.lrs: list[float] = []
         self.losses: list[float] = []
         self.exception: BaseException | None = None
@@ -218,6 +275,7 @@ class _Recorder(Callback):
         self._tried = False
         self._stepped = False
         self._idle = 0
+        self._epoch_batches = 0
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take hold of the optimizers, and let the loop run on over any number of epochs."""
@@ -227,11 +285,8 @@ class _Recorder(Callback):
                 "configure_optimizers returned no optimizer, so there is no rate to test; "
                 "return one"
             )
-        # Until now the copy saw the length of the user's run, of which its schedulers are made.
-        trainer.fit_loop.max_epochs = -1
-        trainer.fit_loop.min_epochs = None
-        trainer.fit_loop.epoch_loop.max_steps = -1
-        trainer.fit_loop.epoch_loop.min_steps = None
+        assert isinstance(trainer, _InnerTrainer)
+        trainer.run_on(*self._start)
         peaks = peak_rates(trainer)
         self.plan.peak = max(itertools.chain.from_iterable(peaks))
         if not self.plan.peak > 0:
@@ -240,8 +295,9 @@ class _Recorder(Callback):
                 "configure one above 0, the range test scales it"
             )
         self._ratios = [[rate / self.plan.peak for rate in rates] for rates in peaks]
-        if pl_module.automatic_optimization:
-            trainer.strategy.lr_scheduler_configs = []
+        for config in trainer.lr_scheduler_configs:
+            config.frequency = sys.maxsize  # never
+            vars(config.scheduler)["step"] = _nothing  # where the module steps by itself
         for optimizer, state in zip(optimizers, self.plan.optimizer_states, strict=False):
             if len(state["param_groups"]) == len(optimizer.param_groups):  # else some came later
                 # It would share the tensors of the state with the one that it comes from.
@@ -265,6 +321,7 @@ class _Recorder(Callback):
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Set the rate before the step, for optimizers that read it early."""
+        self._epoch_batches += 1
         if not self._window:
             self._set_rates(trainer)
             if self._val:
@@ -297,6 +354,7 @@ class _Recorder(Callback):
         """Close the point, if this batch ended in a step."""
         loss = self._loss(outputs, trainer, pl_module)
         self._backward.clear()
+        self._tried |= self._stepped  # a bare torch optimizer tells only afterwards
         if loss is None:
             self._idle += 1
         else:
@@ -317,6 +375,17 @@ class _Recorder(Callback):
                 "training_step must return a loss, or call manual_backward and step"
             )
 
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin the same epoch anew."""
+        if not self._epoch_batches:
+            raise RuntimeError(
+                f"the training data ended after {len(self.losses)} of {len(self.plan.rates)} steps "
+                "of the range test and did not start anew; make it of a Dataset, or of an "
+                "IterableDataset whose __iter__ begins again"
+            )
+        self._epoch_batches = 0
+        trainer.fit_loop.epoch_progress.current.processed = self._start[0]  # type: ignore[attr-defined]
+
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
@@ -329,7 +398,7 @@ class _Recorder(Callback):
         self.losses.append(loss)
         self.plan.on_point()
         if self._stop.add(loss) or len(self.losses) == len(self.plan.rates):
-            trainer.should_stop = True
+            raise _Done
 
     def _loss(self, outputs: Any, trainer: Trainer, module: LightningModule) -> Tensor | None:
         """Loss of one batch, as one number on the device."""
@@ -366,6 +435,7 @@ class _Recorder(Callback):
         losses = []
         try:
             with torch.no_grad(), trainer.precision_plugin.val_step_context():
+                module.on_validation_epoch_start()
                 for index, batch in enumerate(self._val):
                     losses.append(_validation_loss(module, batch, index))
         finally:
@@ -376,9 +446,8 @@ class _Recorder(Callback):
 
 
 def _validation_loss(module: LightningModule, batch: Any, index: int) -> Tensor:
-    takes_loader = "dataloader_idx" in inspect.signature(module.validation_step).parameters
-    args = (batch, index, 0) if takes_loader else (batch, index)
-    output = module.validation_step(*args)
+    taken = len(inspect.signature(module.validation_step).parameters)
+    output = module.validation_step(*(batch, index, 0)[:taken])
     loss = output.get("loss") if isinstance(output, Mapping) else output
     if not isinstance(loss, Tensor):
         got = sorted(output) if isinstance(output, Mapping) else type(output).__name__
@@ -400,7 +469,7 @@ def _val_loader(data: Data, module: LightningModule) -> Any:
                 "(val_data= of lr_range_test), or use on='train'"
             )
         loader = owner.val_dataloader()
-    return loader[0] if isinstance(loader, (list, tuple)) else loader
+    return CombinedLoader(loader).flattened[0]
 
 
 def _mean_over_ranks(trainer: Trainer, loss: Tensor) -> float:
@@ -428,13 +497,13 @@ def _hold(optimizer: Optimizer, held: Mapping[str, float]) -> None:
 
 def _inner_trainer(outer: Trainer, callbacks: Sequence[Callback], launched: bool) -> Trainer:
     on_gpu = outer.strategy.root_device.type not in ("cpu", "mps")
-    return Trainer(
+    inner = _InnerTrainer(
         accelerator=outer.accelerator,
         devices=outer.device_ids if on_gpu else outer.num_devices,
         num_nodes=outer.num_nodes,
         strategy=_strategy(outer, launched),
         plugins=[copy.deepcopy(outer.precision_plugin)],
-        accumulate_grad_batches=outer.accumulate_grad_batches,
+        accumulate_grad_batches=_accumulated(outer),
         gradient_clip_val=outer.gradient_clip_val,
         gradient_clip_algorithm=outer.gradient_clip_algorithm,
         detect_anomaly=outer._detect_anomaly,
@@ -442,16 +511,57 @@ def _inner_trainer(outer: Trainer, callbacks: Sequence[Callback], launched: bool
         use_distributed_sampler=outer._accelerator_connector.use_distributed_sampler,
         reload_dataloaders_every_n_epochs=outer.reload_dataloaders_every_n_epochs,  # type: ignore[attr-defined]
         limit_train_batches=outer.limit_train_batches,
+        overfit_batches=outer.overfit_batches,  # type: ignore[attr-defined]
         max_epochs=outer.max_epochs,
         max_steps=outer.max_steps,
-        limit_val_batches=0,
+        default_root_dir=outer.default_root_dir,
         num_sanity_val_steps=0,
-        logger=[DummyLogger() for _ in outer.loggers] or False,
+        logger=[NoLogger(logger) for logger in outer.loggers] or False,
         callbacks=list(callbacks),
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
+    inner.limit_val_batches = 0  # overfit_batches would set it
+    return inner
+
+
+def _accumulated(outer: Trainer) -> int:
+    """Batches to a step in the present epoch."""
+    for callback in outer.callbacks:  # type: ignore[attr-defined]  # set on construction
+        if isinstance(callback, GradientAccumulationScheduler):
+            return callback.get_accumulate_grad_batches(outer.current_epoch)
+    return outer.accumulate_grad_batches
+
+
+class _InnerTrainer(Trainer):
+    """Shows the length of the user's run, and does not end with it."""
+
+    _planned: tuple[int, int | float] | None = None
+
+    def run_on(self, epoch: int, step: int) -> None:
+        """Start from an epoch and a step of the user's run, and take any number of steps."""
+        self._planned = self.max_steps, self.estimated_stepping_batches
+        self.fit_loop.epoch_progress.current.processed = epoch  # type: ignore[attr-defined]
+        self.fit_loop.epoch_loop.max_steps = -1
+        automatic = self.fit_loop.epoch_loop.automatic_optimization
+        automatic.optim_progress.optimizer.step.total.completed = step
+        self.fit_loop.epoch_loop.manual_optimization.optim_step_progress.total.completed = step
+
+    @property
+    def max_steps(self) -> int:
+        """Of the user's run."""
+        return self.fit_loop.max_steps if self._planned is None else self._planned[0]
+
+    @property
+    def estimated_stepping_batches(self) -> int | float:
+        """Of the user's run."""
+        if self._planned is None:
+            return super().estimated_stepping_batches
+        return self._planned[1]
+
+    def save_checkpoint(self, *_: Any, **__: Any) -> None:
+        """Save nothing."""
 
 
 def _strategy(outer: Trainer, launched: bool) -> Strategy | str:

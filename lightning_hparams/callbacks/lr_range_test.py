@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from numbers import Real
 from typing import Any, Literal, TypeAlias
 
 import torch
 from lightning import Callback, LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from tqdm.auto import tqdm
 
 from ..checks import in_range, one_of
-from ..isolation import copy_data, copy_module, generators_kept, module_kept, random_state_kept
+from ..isolation import (
+    copy_data,
+    copy_module,
+    is_bound_to_itself,
+    module_kept,
+    random_state_kept,
+)
 from ..lr_curve import RangeTestResult, Rule, Sweep, analyse, check_range_test, lr_values
+from ..optim import set_param
 from ..param_sweep import ParamTestResult, compare_values
 from ..render import encode
 from ..sinks import is_rehearsal, open_sinks
 from ._sweep import (
     Data,
+    NoLogger,
     Plan,
     check_trainer,
     data_of,
@@ -61,7 +70,11 @@ class LRRangeTest(Callback):
     random generators changes, also after an error or Ctrl-C.
 
     Under manual optimization the loss of a point is what was passed to ``manual_backward``, summed
-    over the optimizers; their rates rise together.
+    over the optimizers; their rates rise together. The module's hooks for the end of an epoch or of
+    a run do not run in the test. A module with functions that reach back into it (hooks around
+    ``self``, ``torch.compile(module)``) is used in place, and put back. Not put back are arrays of
+    more than a megabyte that a dataset changes in place, a global ``numpy.random.Generator`` of the
+    user's, and what the module's own code writes to disk.
 
     | tag | meaning | unit |
     |---|---|---|
@@ -137,16 +150,25 @@ class LRRangeTest(Callback):
         one_of("on_fail", on_fail, ("keep", "raise"))
         one_of("isolation", isolation, ("copy", "snapshot"))
         in_range("val_batches", val_batches, 1)
+        if not isinstance(at_epochs, Sequence):
+            raise TypeError(f"`at_epochs` must be a list of epochs, got {at_epochs!r}")
+        if not isinstance(callbacks, Sequence):
+            raise TypeError(f"`callbacks` must be a list of callbacks, got {callbacks!r}")
         for epoch in at_epochs:
             in_range("at_epochs", epoch, 0)
         if values is not None:
             _check_values(param, values)
+        if param == "batch_size" and any(at_epochs):
+            raise ValueError(
+                "param='batch_size' goes with at_epochs=[0] alone, since loaders are made once; "
+                f"got at_epochs={list(at_epochs)}"
+            )
         self.min_lr, self.max_lr, self.num_steps, self.mode = min_lr, max_lr, num_steps, mode
         self.param, self.on, self.rule, self.repeats = param, on, rule, repeats
         self.apply, self.attr, self.on_fail = apply, attr, on_fail
         self.values, self.val_batches = values, val_batches
         self.at_epochs = tuple(at_epochs)
-        self.callbacks = callbacks
+        self.callbacks = list(callbacks)
         self.isolation = isolation
         self.result: Result | None = None
         self.results: dict[int, Result] = {}
@@ -159,7 +181,8 @@ class LRRangeTest(Callback):
             return
         self._expected = None
         if resumes(trainer):
-            return  # the result comes from the checkpoint
+            rank_zero_info("LRRangeTest does not run again: the fit goes on from a checkpoint")
+            return
         self.results = {}
         if 0 in self.at_epochs and not self._skips(trainer):
             self._run(trainer, pl_module, data_of(trainer), epoch=0)
@@ -177,6 +200,13 @@ class LRRangeTest(Callback):
         """See whether the optimizers took the rate."""
         if self._expected is None:
             return
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]  # set on construction
+            if hasattr(callback, "follow_range_test") and getattr(callback, "max_lr", None):
+                rank_zero_warn(
+                    f"the range test suggests a peak of {self._expected:.3g}, but "
+                    f"{type(callback).__name__}(max_lr={callback.max_lr}) sets another; "
+                    "leave out max_lr to train at the suggestion"
+                )
         largest = max(max(rates) for rates in peak_rates(trainer))
         if abs(largest / self._expected - 1) > _TOLERANCE:
             names = " and ".join(f"`{name}`" for name in self._applied)
@@ -226,9 +256,10 @@ class LRRangeTest(Callback):
     ) -> Result:
         """Measure, show and apply."""
         check_trainer(trainer)
+        values = self._tried(module, data)
         names = self._attributes(module, data) if self.apply else []
         start = time.perf_counter()
-        sweeps, peak = self._swept(trainer, module, data, epoch, launched)
+        sweeps, peak = self._swept(trainer, module, data, values, epoch, launched)
         seconds = time.perf_counter() - start
         result: Result
         if self.param == "lr":
@@ -241,18 +272,23 @@ class LRRangeTest(Callback):
         if launched:
             self._show(trainer, result, epoch)
         if not result.applies:
-            self._fail(result)
-        elif self.apply and epoch:
-            self._rescale(trainer, result)
-        elif self.apply:
+            self._fail(result, launched)
+        elif self.apply and (not epoch or self.param != "lr"):
             self._write(module, data, names, result, peak)
+        if result.applies and self.apply and epoch:
+            self._change(trainer, result)
         return result
 
     def _swept(
-        self, trainer: Trainer, module: LightningModule, data: Data, epoch: int, launched: bool
+        self,
+        trainer: Trainer,
+        module: LightningModule,
+        data: Data,
+        values: Sequence[float],
+        epoch: int,
+        launched: bool,
     ) -> tuple[dict[float, list[Sweep]], float]:
         """The sweeps at each value of the parameter, and the largest rate that was configured."""
-        values = self._tried(module, data)
         sweeps: dict[float, list[Sweep]] = {value: [] for value in values}
         with _bar(trainer, len(values) * self.repeats * self.num_steps) as bar:
             plan = Plan(
@@ -263,11 +299,14 @@ class LRRangeTest(Callback):
             )
             for value in values:
                 # The same random states for each value, and so the same batches; repeats differ.
-                with random_state_kept(), _own_data(trainer, data) as own_data:
+                with random_state_kept():
+                    own_data = _own_data(trainer, data)
                     for _ in range(self.repeats):
                         with _own_module(trainer, module, self.isolation) as own_module:
                             self._hold(plan, own_module, own_data, value)
-                            plan.callbacks = [copy_data(callback) for callback in self.callbacks]
+                            plan.callbacks = [
+                                copy.deepcopy(callback) for callback in self.callbacks
+                            ]
                             sweep = run_sweep(own_module, own_data, trainer, plan, launched)
                         sweeps[value].append(sweep)
         return sweeps, plan.peak
@@ -311,17 +350,17 @@ class LRRangeTest(Callback):
                 f"{type(module).__name__} has no attribute {' or '.join(map(repr, wanted))} to "
                 f"write the suggestion to{_alike(module)}; name one by `attr`, or pass apply=False"
             )
-        if len(set(values.values())) > 1:
-            found = " and ".join(f"{name}={value!r}" for name, value in values.items())
+        found = " and ".join(f"{name}={value!r}" for name, value in values.items())
+        first = next(iter(values.values()))
+        if any(value != first for value in values.values()):
             raise ValueError(
                 f"{type(module).__name__} has {found}; "
                 "say by `attr` which of them the optimizers are made of"
             )
-        (value,) = set(values.values())
-        if self.param == "lr" and not (isinstance(value, (int, float)) and value > 0):
+        if self.param == "lr" and not (_is_number(first) and first > 0):
             raise ValueError(
                 f"`{next(iter(values))}` must be a number above 0 for the suggestion to scale, "
-                f"got {value!r}"
+                f"got {first!r}; name another attribute by `attr`, or pass apply=False"
             )
         return list(values)
 
@@ -337,7 +376,7 @@ class LRRangeTest(Callback):
             for holder in _holders(module, data.datamodule, name):
                 if isinstance(result, RangeTestResult):
                     # The attribute may be a multiple of the largest rate, by the module's choice.
-                    value = getattr(holder, name) * _suggestion(result) / peak
+                    value = float(getattr(holder, name)) * _suggestion(result) / peak
                 else:
                     value = _chosen(result)
                 setattr(holder, name, value)
@@ -345,16 +384,24 @@ class LRRangeTest(Callback):
         if isinstance(result, RangeTestResult):
             self._expected = _suggestion(result)
 
-    def _rescale(self, trainer: Trainer, result: Result) -> None:
-        """Change the rates of optimizers and schedules in mid-training."""
+    def _change(self, trainer: Trainer, result: Result) -> None:
+        """Change the value in optimizers and schedules in mid-training."""
+        if isinstance(result, ParamTestResult):
+            for group in (group for one in trainer.optimizers for group in one.param_groups):
+                set_param(group, result.param, _chosen(result))
+            return
         largest = max(max(rates) for rates in peak_rates(trainer))
         scale_rates(trainer, _suggestion(result) / largest)
 
-    def _fail(self, result: Result) -> None:
+    def _fail(self, result: Result, launched: bool) -> None:
         text = f"the range test suggests nothing ({result.status}): {result.reason}"
         if self.on_fail == "raise":
             raise RuntimeError(f"{text}; pass on_fail='keep' to train at the configured rate")
-        rank_zero_warn(f"{text}; training goes on at the configured rate")
+        rank_zero_warn(
+            f"{text}; "
+            + ("training goes on at" if launched else "keep to")
+            + " the configured rate"
+        )
 
     def _show(self, trainer: Trainer, result: Result, epoch: int) -> None:
         """Picture and numbers in every logger."""
@@ -424,7 +471,7 @@ def _of_rank_zero(result: Result) -> Result:
 
 def _replacements(trainer: Trainer) -> dict[int, object]:
     """What a copy has in the place of things that belong to the user's run."""
-    return {id(trainer): None, **{id(logger): DummyLogger() for logger in trainer.loggers}}
+    return {id(trainer): None, **{id(logger): NoLogger(logger) for logger in trainer.loggers}}
 
 
 @contextmanager
@@ -432,34 +479,24 @@ def _own_module(
     trainer: Trainer, module: LightningModule, isolation: str
 ) -> Iterator[LightningModule]:
     """A module that a sweep may change."""
-    if isolation == "copy":
+    # Functions of a copy would act on the original: such a module is used in place.
+    if isolation == "copy" and not is_bound_to_itself(module):
         yield copy_module(module, _replacements(trainer))
     else:
         with module_kept(module, shared=[trainer, *trainer.loggers]):
             yield module
 
 
-@contextmanager
-def _own_data(trainer: Trainer, data: Data) -> Iterator[Data]:
+def _own_data(trainer: Trainer, data: Data) -> Data:
     """Data that a sweep may read."""
-    try:
-        own = copy_data(data, _replacements(trainer))
-    except Exception as error:
+    own, uncopied = copy_data(data, _replacements(trainer))
+    if uncopied:
         rank_zero_warn(
-            f"the training data cannot be copied ({type(error).__name__}: {error}), so the range "
-            "test reads from the original: the random generators of its loaders are put back, but "
-            "not what else it remembers of having been read, such as the position in a file"
+            f"the range test reads from the same {' and '.join(uncopied)} as the training data, "
+            "which cannot be copied: a position in it moves on; open files anew in each worker, "
+            "or read at absolute positions"
         )
-        kept = {} if data.datamodule is None else dict(vars(data.datamodule))
-        try:
-            with generators_kept([data.train, data.val]):
-                yield data
-        finally:
-            if data.datamodule is not None:
-                vars(data.datamodule).clear()
-                vars(data.datamodule).update(kept)
-    else:
-        yield own
+    return own
 
 
 def _holders(
@@ -468,7 +505,20 @@ def _holders(
     """All objects that hold an attribute: module, data module and their hyperparameters."""
     owners = [module] if datamodule is None else [module, datamodule]
     holders = [holder for owner in owners for holder in (owner, owner.hparams)]
-    return [h for h in holders if (name in h if isinstance(h, Mapping) else hasattr(h, name))]
+    return [holder for holder in holders if _holds(holder, name)]
+
+
+def _holds(holder: Any, name: str) -> bool:
+    if isinstance(holder, Mapping):
+        return name in holder
+    made = getattr(type(holder), name, None)
+    is_read_only = isinstance(made, property) and made.fset is None  # made of something else
+    return hasattr(holder, name) and not is_read_only
+
+
+def _is_number(value: Any) -> bool:
+    is_scalar = isinstance(value, torch.Tensor) and value.ndim == 0
+    return is_scalar or (isinstance(value, Real) and not isinstance(value, bool))
 
 
 def _alike(module: LightningModule) -> str:

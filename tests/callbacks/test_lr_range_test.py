@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,7 @@ pytestmark = [
 ]
 
 STEPS = {"num_steps": 30, "min_lr": 1e-5}
+SMALL = {"min_lr": 1e-6, "max_lr": 1e-4, "num_steps": 50}  # never diverges
 
 
 class Blobs(Dataset):
@@ -332,6 +334,76 @@ def test_nothing_is_written_where_nobody_logs(tmp_path):
     assert list(Path.cwd().rglob("*")) == []
 
 
+class Hooked(Net):
+    """A hook that reaches back into the module: a copy's would fill the original's list."""
+
+    def __init__(self):
+        super().__init__()
+        self.features = []
+        self.head.register_forward_hook(lambda *given: self.features.append(given[2].sum().item()))
+
+
+class Compiled(Net):
+    def __init__(self):
+        super().__init__()
+        whole = self.loss
+        self.loss = lambda batch: whole(batch)
+
+
+@pytest.mark.parametrize("kind", [Hooked, Compiled])
+def test_a_module_whose_functions_reach_back_into_it_is_put_back(kind):
+    plain, _, without = fit(module=kind)
+    tested, _, after = fit([LRRangeTest(**STEPS, apply=False)], module=kind)
+    assert_same(without, after)
+    assert getattr(plain, "features", None) == getattr(tested, "features", None)
+
+
+class Curious(Net):
+    """Reads what modules read of their trainer, at any time and in any hook."""
+
+    def __init__(self):
+        super().__init__(scheduler=one_cycle)
+        self.noted, self.ends = Shared(), Shared()
+
+    def training_step(self, batch, batch_idx):
+        rate = self.lr_schedulers().get_last_lr()[0]
+        self.log("rate", rate)
+        steps = self.trainer.estimated_stepping_batches
+        self.noted.append((self.trainer.max_epochs, self.trainer.max_steps, steps))
+        self.computed = self.head(torch.zeros(1, 8))  # a result, which deepcopy refuses
+        return super().training_step(batch, batch_idx)
+
+    def on_train_epoch_end(self):
+        self.ends.append(self.trainer.callback_metrics["loss"])
+
+    def on_train_end(self):
+        self.ends.append("end")
+        self.trainer.save_checkpoint("end.ckpt")
+
+
+def test_the_module_sees_its_own_run_and_no_end_of_it():
+    test = LRRangeTest(**STEPS, at_epochs=[0, 1], apply=False)
+    module, *_ = fit([test], module=Curious, max_epochs=2)
+    assert set(module.noted) == {(2, -1, 16)}
+    assert len(module.ends) == 3
+    assert sorted(test.results) == [0, 1]
+
+
+def test_a_bare_optimizer_of_manual_optimization_is_seen_to_step():
+    class Bare(Net):
+        def __init__(self):
+            super().__init__()
+            self.automatic_optimization = False
+
+        def training_step(self, batch, batch_idx):
+            optimizer = self.optimizers(use_pl_optimizer=False)
+            optimizer.zero_grad()
+            self.manual_backward(self.loss(batch))
+            optimizer.step()
+
+    assert lr_range_test(Bare(), loader(), **SMALL).steps_run == 50
+
+
 # -- exactly its steps -----------------------------------------------------------------------------
 
 
@@ -356,9 +428,6 @@ class Shared(list):
 
     def __deepcopy__(self, memo):
         return self
-
-
-SMALL = {"min_lr": 1e-6, "max_lr": 1e-4, "num_steps": 50}  # never diverges
 
 
 @pytest.mark.parametrize(
@@ -849,13 +918,40 @@ def test_a_module_that_cannot_be_copied_is_told_and_may_be_used_in_place(tmp_pat
     assert module.steps == 0
 
 
-def test_data_that_cannot_be_copied_is_read_in_place_with_a_warning(tmp_path):
+def test_what_cannot_be_copied_of_the_data_is_read_in_place_with_a_warning(tmp_path):
     _, _, without = fit(data=loader(True))
     data = loader(True)
-    told = pytest.warns(UserWarning, match="the training data cannot be copied")
+    data.dataset.lock = threading.Lock()  # no word of it
+    told = pytest.warns(UserWarning, match="reads from the same TextIOWrapper as the training")
     with (tmp_path / "log").open("w") as data.dataset.file, told:
         _, _, after = fit([LRRangeTest(**STEPS, apply=False)], data=data)
-    assert without["generator"] == after["generator"]
+    assert_same(without, after)
+
+
+def test_data_that_can_be_read_once_only_is_told():
+    batches = (loader().dataset[index] for index in range(8))
+    refused(Net(), TypeError, "reads from a Python generator", data=DataLoader(Once(batches)))
+
+
+def test_data_that_does_not_start_anew_is_told():
+    class Spent(IterableDataset):
+        blobs, left = Blobs(), 24
+
+        def __iter__(self):
+            while self.left:
+                self.left -= 1
+                yield self.blobs[self.left]
+
+    data = DataLoader(Spent(), batch_size=8)
+    refused(Net(), RuntimeError, "ended after 3 of 30 steps .* did not start anew", data=data)
+
+
+class Once(IterableDataset):
+    def __init__(self, items):
+        self.items = items
+
+    def __iter__(self):
+        return self.items
 
 
 # -- two processes ---------------------------------------------------------------------------------
