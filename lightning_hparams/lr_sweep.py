@@ -18,7 +18,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from .checks import in_range, one_of
+from .checks import in_range, one_of, whole_number
 
 __all__ = [
     "PARAMS",
@@ -63,7 +63,7 @@ def check_range_test(
     lr_values(min_lr, max_lr, num_steps, mode)
     one_of("param", param, PARAMS)
     rule_named(rule)
-    in_range("repeats", repeats, 1, remedy="1 runs one sweep")
+    whole_number("repeats", repeats, 1, remedy="1 runs one sweep")
 
 
 # -- the sweep -------------------------------------------------------------------------------------
@@ -86,7 +86,7 @@ def lr_values(min_lr: float, max_lr: float, num_steps: int, mode: str = "exp") -
     """
     in_range("min_lr", min_lr, above=0.0, remedy="1e-7 is usual")
     in_range("max_lr", max_lr, high=1e300, above=min_lr, remedy="10 is usual")
-    in_range("num_steps", num_steps, MIN_POINTS, remedy="100 is usual")
+    whole_number("num_steps", num_steps, MIN_POINTS, remedy="100 is usual")
     one_of("mode", mode, ("exp", "linear"))
     if mode == "linear" and max_lr / min_lr > 100:
         warnings.warn(

@@ -16,7 +16,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch.optim import Optimizer
 
 from ..bounds import MomentumCycle, RateBound, Span, check_rates
-from ..checks import in_range, one_of, require
+from ..checks import in_range, one_of, require, whole_number
 from ..optim import initial_param, keep_initial, set_param
 from ..schedules import Schedule, as_schedule, exp_range, one_cycle, triangular, triangular2
 from ._run_length import planned_steps, time_limit, timed_total
@@ -87,8 +87,8 @@ class ParamScheduler(Callback):
     ) -> None:
         super().__init__()
         one_of("on_resume", on_resume, ("rescale", "continue", "strict"))
-        for steps in [total_steps] if isinstance(total_steps, int) else total_steps or []:
-            in_range("total_steps", steps, 1, remedy="count optimizer steps")
+        for steps in [total_steps] if isinstance(total_steps, (int, float)) else total_steps or []:
+            whole_number("total_steps", steps, 1, remedy="count optimizer steps")
         shape = partial(as_schedule(schedule), **(schedule_args or {}))
         if not isinstance(shape(0, 1000), Real):
             raise TypeError(f"`schedule` must give a number, got {shape(0, 1000)!r} at (0, 1000)")
@@ -127,6 +127,11 @@ class ParamScheduler(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note the configured values, before a checkpoint puts back those of its own step."""
+        if not any(getattr(one, "param_groups", None) for one in trainer.optimizers):
+            raise ValueError(
+                f"{type(self).__name__} has nothing to schedule: configure_optimizers returned no "
+                "optimizer; return one, or leave out the callback"
+            )
         self._refuse_rivals(trainer, pl_module)
         self._schedule_free = [
             o for o in trainer.optimizers if hasattr(o, "train") and hasattr(o, "eval")
@@ -304,6 +309,7 @@ class ParamScheduler(Callback):
                 raise RuntimeError(
                     f"{mine} and {type(other).__name__} would both set {' and '.join(shared)}; "
                     "leave out one of the callbacks"
+                    + (", or pass cycle_momentum=False" if shared == {"momentum"} else "")
                 )
         for config in trainer.lr_scheduler_configs:
             cycles = getattr(config.scheduler, "cycle_momentum", False)

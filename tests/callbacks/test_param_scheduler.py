@@ -1002,3 +1002,19 @@ def test_two_processes_follow_one_curve(tmp_path):
         assert equal(end, other_end)
         if name == "planned":
             assert first(rates) == pytest.approx(curve(40))  # of 40 batches an epoch, 20 a process
+
+
+@pytest.mark.parametrize("steps", [30.0, [10, 2.5]])
+def test_a_number_of_steps_is_whole(steps):
+    with pytest.raises(TypeError, match="`total_steps` must be a whole number"):
+        OneCycle(total_steps=steps)
+
+
+@pytest.mark.filterwarnings("ignore:`LightningModule.configure_optimizers` returned `None`")
+def test_a_module_without_an_optimizer_is_told():
+    class Without(Line):
+        def configure_optimizers(self):
+            return None
+
+    with pytest.raises(ValueError, match="OneCycle has nothing to schedule"):
+        fit(module=Without())
