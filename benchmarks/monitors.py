@@ -1,4 +1,4 @@
-"""What monitors cost: microseconds that a callback adds to a step of a Trainer without callbacks.
+"""What monitors cost: microseconds that a callback adds to a step; and whether they are right.
 
 One Trainer trains a tiny module, with a TensorBoardLogger, and its callbacks change every 50 steps:
 none, then each side in turn, in an order that moves on with every round. Sides so near in time
@@ -23,8 +23,8 @@ import torch
 from _timing import about, verdict
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ThroughputMonitor
-from lightning.pytorch.loggers import TensorBoardLogger
-from torch.utils.data import DataLoader
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from torch.utils.data import DataLoader, Dataset
 
 from lightning_hparams import SpeedMonitor
 
@@ -105,7 +105,83 @@ def throughput(rounds: int) -> None:
         verdict(f"  us per step, log every {log_every}", added["SpeedMonitor"], limit, at_most=True)
 
 
-ROWS: dict[str, Callable[[int], Any]] = {"throughput": throughput}
+class Slow(Dataset[torch.Tensor]):
+    """Sleeps 5 ms for a sample, and notes how long that really was."""
+
+    def __init__(self, count: int) -> None:
+        self.slept = [0.0] * count
+
+    def __len__(self) -> int:
+        return len(self.slept)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        start = time.perf_counter()
+        time.sleep(0.005)
+        self.slept[index] = time.perf_counter() - start
+        return torch.ones(4, 32)
+
+
+class Working(LightningModule):
+    """A step of some milliseconds; notes when each was over."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(32, 2)
+        self.ended: list[float] = []
+
+    def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
+        """Sleep for 3 ms."""
+        time.sleep(0.003)
+        return self.layer(batch).sum()
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        """Note the time."""
+        self.ended.append(time.perf_counter())
+
+    configure_optimizers = Tiny.configure_optimizers
+
+
+class Noted(Logger):
+    """Keeps the last of each value."""
+
+    name, version = "noted", 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.values: dict[str, float] = {}
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """See Lightning."""
+        self.values.update(metrics)
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """See Lightning."""
+
+
+def waiting(rounds: int) -> None:
+    """The share of waiting that SpeedMonitor writes, beside what a loader of 5 ms really slept."""
+    steps, errors = 100, []
+    for _ in range(max(5, rounds // 10)):
+        data, module, logger = Slow(steps), Working(), Noted()
+        trainer = Trainer(
+            accelerator="cpu",
+            max_epochs=1,
+            logger=logger,
+            callbacks=[SpeedMonitor()],
+            log_every_n_steps=steps,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.fit(module, DataLoader(data, batch_size=None))
+        truth = sum(data.slept[1:]) / (module.ended[-1] - module.ended[0])
+        found = logger.values["perf/data_wait_frac/train"]
+        errors.append(100 * abs(found - truth))
+    print(f"    {100 * found:.1f} % written, {100 * truth:.1f} % slept, in the last round")
+    verdict("  points apart", statistics.median(errors), 2, at_most=True)
+
+
+ROWS: dict[str, Callable[[int], Any]] = {"throughput": throughput, "waiting": waiting}
 
 
 def main() -> None:

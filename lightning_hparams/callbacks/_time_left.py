@@ -15,7 +15,8 @@ __all__ = ["seconds_left"]
 def seconds_left(trainer: Trainer, seconds_per_batch: float, totals: Totals) -> float:
     """Seconds until the last batch, with the validations, checkpoints and the like that come.
 
-    Until a validation was measured, a batch of it is taken to last as long as one of training.
+    Until a validation was measured, a batch of it is taken to last as long as one of training;
+    before their loader was first asked for, it is not known how many there are.
 
     Args:
         trainer: In the end of a training batch.
@@ -31,8 +32,10 @@ def seconds_left(trainer: Trainer, seconds_per_batch: float, totals: Totals) -> 
     left = math.inf
     if trainer.max_epochs is not None and trainer.max_epochs >= 0:
         left = trainer.max_epochs * per_epoch - done
-    if trainer.max_steps >= 0 and totals.steps:
-        left = min(left, (trainer.max_steps - trainer.global_step) * totals.batches / totals.steps)
+    if trainer.max_steps >= 0:
+        steps = trainer.global_step
+        batches_per_step = (trainer.fit_loop.total_batch_idx + 1) / max(steps, 1)
+        left = min(left, (trainer.max_steps - steps) * batches_per_step)
     if math.isinf(left):
         return remaining
     left = max(left, 0.0)
