@@ -89,8 +89,7 @@ class CudaTimer:
         moment.synchronize()
 
 
-@dataclass(frozen=True)
-class Speed:
+class Speed(NamedTuple):
     """Rates over the last batches of one process; all zero before a batch was measured."""
 
     batches_per_sec: float = 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -103,6 +104,8 @@ class SpeedMonitor(Callback):
         self._has_written = self._has_warned = False
         self._flops_per_sample = 0.0  # per batch where the samples are not known
         self._peak: float | None = None
+        self._memory: dict[str, float] = {}
+        self._memory_read = -math.inf
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Open the loggers, and have the loops tell when they ask for data."""
@@ -242,14 +245,22 @@ class SpeedMonitor(Callback):
         left = seconds_left(trainer, 1 / own.batches_per_sec, clock.totals())
         if math.isfinite(left):
             values["perf/eta_s"] = left
-        for name, mib in memory_mib(_device(trainer)).items():
-            values[f"perf/memory_mib/{name}"] = mib
+        values |= self._memory_values(trainer)
         if self._flops_per_sample > 0:
             rate = self._flops_per_sample * (speed.samples_per_sec or speed.batches_per_sec)
             values["perf/flops_per_sec/train"] = rate
             if self._peak is not None:
                 values["perf/mfu/train"] = rate / (self._peak * trainer.world_size)
         self._write(values, self._written_step)
+
+    def _memory_values(self, trainer: Trainer) -> dict[str, float]:
+        """Memory now, or up to a second ago: on CUDA asking takes longer than all the rest."""
+        now = time.monotonic()
+        if now - self._memory_read > 1.0:
+            self._memory_read = now
+            found = memory_mib(_device(trainer))
+            self._memory = {f"perf/memory_mib/{name}": mib for name, mib in found.items()}
+        return self._memory
 
     def _start_evaluation(self) -> None:
         if self._watched:
@@ -377,8 +388,7 @@ def _over_ranks(trainer: Trainer, speed: Speed) -> Speed:
     own = [speed.batches_per_sec, speed.samples_per_sec, speed.data_wait_frac]
     ranks = trainer.strategy.all_gather(torch.tensor(own, device=_device(trainer)))
     batches, samples, waits = ranks.T.tolist()
-    return dataclasses.replace(
-        speed,
+    return speed._replace(
         batches_per_sec=sum(batches),
         samples_per_sec=sum(samples),
         data_wait_frac=max(waits),
