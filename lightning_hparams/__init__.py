@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .callbacks.param_scheduler import OneCycle as OneCycle
     from .callbacks.param_scheduler import ParamScheduler as ParamScheduler
     from .callbacks.prediction_monitor import PredictionMonitor as PredictionMonitor
+    from .callbacks.speed_monitor import SpeedMonitor as SpeedMonitor
     from .data.folders import MaskFolderData as MaskFolderData
     from .data.samples import BrainTissueData as BrainTissueData
     from .data.samples import SyntheticShapesData as SyntheticShapesData
@@ -35,6 +36,7 @@ _HOME = {
     "PredictionMonitor": "callbacks.prediction_monitor",
     "RangeTestResult": "lr_curve",
     "SegmentationTask": "tasks.segmentation",
+    "SpeedMonitor": "callbacks.speed_monitor",
     "SyntheticShapesData": "data.samples",
     "lr_range_test": "callbacks.lr_range_test",
 }

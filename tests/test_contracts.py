@@ -9,12 +9,12 @@ import pytest
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from lightning_hparams import MetricMonitor, PredictionMonitor
+from lightning_hparams import MetricMonitor, PredictionMonitor, SpeedMonitor
 from tests.runs import matching, quiet_trainer, read_events, shapes
 
 
 def monitors():
-    return [MetricMonitor(), PredictionMonitor(2, schedule="every")]
+    return [MetricMonitor(), PredictionMonitor(2, schedule="every"), SpeedMonitor(flops=True)]
 
 
 def trained(callbacks):

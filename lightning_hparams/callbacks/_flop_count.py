@@ -1,0 +1,85 @@
+"""Count the floating point operations of a training step on a copy of the module."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.loggers.logger import DummyLogger
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from ..isolation import copy_module, random_state_kept
+
+__all__ = ["count_flops"]
+
+
+def count_flops(trainer: Trainer, module: LightningModule, batch: Any) -> int:
+    """Operations of forward and backward of ``training_step``, without a trace.
+
+    ``FlopCounterMode`` counts matrix products, convolutions and attention; a multiplication and an
+    addition are two. The step runs on copies of module and batch, logs nothing, and what it draws
+    from the random generators is put back.
+
+    Raises:
+        Exception: Whatever copying or running a step may raise; nothing was changed then either.
+    """
+    if not isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy)):
+        raise TypeError(f"{type(trainer.strategy).__name__} holds a part of the model only")
+    with random_state_kept():
+        loggers = {id(logger): DummyLogger() for logger in trainer.loggers}
+        double = copy_module(module, {id(trainer): trainer, **loggers})
+        double.trainer = trainer
+        kind = type(module)
+        double.__class__ = type(kind.__name__, (_Rehearsal, kind), {})
+        args = [copy.deepcopy(batch)]
+        if is_param_in_hook_signature(kind.training_step, "batch_idx", min_args=2):
+            args.append(0)
+        counter = FlopCounterMode(display=False)
+        with trainer.precision_plugin.train_step_context(), counter:
+            # By the class: the instance may hold a wrapper that refers to the original.
+            output = kind.training_step(double, *args)
+            loss = output.get("loss") if isinstance(output, Mapping) else output
+            if module.automatic_optimization and isinstance(loss, Tensor):
+                loss.backward()
+        return int(counter.get_total_flops())
+
+
+class _Rehearsal(LightningModule):
+    """What a copy does in the place of what would reach the run of the original."""
+
+    logger = property(lambda self: DummyLogger())
+    loggers = property(lambda self: [DummyLogger()])
+
+    def log(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    def log_dict(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    def optimizers(self, *args: Any, **kwargs: Any) -> Any:
+        """One that changes the copy by nothing."""
+        made: list[Any] = [
+            torch.optim.SGD(self.parameters(), lr=0.0) for _ in self.trainer.optimizers
+        ]
+        return made[0] if len(made) == 1 else made
+
+    def lr_schedulers(self) -> None:
+        pass
+
+    def manual_backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        loss.backward(*args, **kwargs)
+
+    def clip_gradients(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    def toggle_optimizer(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    def untoggle_optimizer(self, *args: Any, **kwargs: Any) -> None:
+        pass

@@ -1,0 +1,75 @@
+"""How long the rest of a fit is going to take."""
+
+from __future__ import annotations
+
+import math
+
+from lightning import Trainer
+
+from ..speed import Totals, validations_within
+from ._run_length import time_limit
+
+__all__ = ["seconds_left"]
+
+
+def seconds_left(trainer: Trainer, seconds_per_batch: float, totals: Totals) -> float:
+    """Seconds until the last batch, with the validations, checkpoints and the like that come.
+
+    Until a validation was measured, a batch of it is taken to last as long as one of training;
+    before their loader was first asked for, it is not known how many there are.
+
+    Args:
+        trainer: In the end of a training batch.
+        seconds_per_batch: Of late.
+        totals: Of the fit so far.
+
+    Returns:
+        Infinite if nothing tells how long the run is.
+    """
+    limit = time_limit(trainer)
+    remaining = math.inf if limit is None else limit.time_remaining("train") or 0.0
+    done, per_epoch = _batches_done(trainer), float(trainer.num_training_batches)
+    left = math.inf
+    if trainer.max_epochs is not None and trainer.max_epochs >= 0:
+        left = trainer.max_epochs * per_epoch - done
+    if trainer.max_steps >= 0:
+        steps = trainer.global_step
+        batches_per_step = (trainer.fit_loop.total_batch_idx + 1) / max(steps, 1)
+        left = min(left, (trainer.max_steps - steps) * batches_per_step)
+    if math.isinf(left):
+        return remaining
+    left = max(left, 0.0)
+    each = seconds_per_batch + totals.other / max(totals.batches, 1)
+    validations = _validations_left(trainer, done, left, totals)
+    seconds = left * each + validations * _validation_seconds(trainer, seconds_per_batch, totals)
+    return min(seconds, remaining)
+
+
+def _batches_done(trainer: Trainer) -> int:
+    """Batches of the run so far, as if no epoch had ended early."""
+    if math.isinf(trainer.num_training_batches):
+        return trainer.fit_loop.total_batch_idx + 1
+    before = trainer.current_epoch * int(trainer.num_training_batches)
+    return before + trainer.fit_loop.batch_idx + 1
+
+
+def _validations_left(trainer: Trainer, done: int, left: float, totals: Totals) -> float:
+    if not trainer.enable_validation:
+        return 0.0
+    check: float | None = trainer.val_check_batch
+    if check is None:  # every so many minutes
+        return left * totals.validations / max(totals.batches, 1)
+    every: int | None = trainer.check_val_every_n_epoch
+    per_epoch = float(trainer.num_training_batches)
+    now, end = (
+        validations_within(batches, per_epoch, check, every) for batches in (done, done + left)
+    )
+    # The batch that is ending may be followed by one, which is still to come.
+    return end - now + (now - validations_within(done - 1, per_epoch, check, every))
+
+
+def _validation_seconds(trainer: Trainer, seconds_per_batch: float, totals: Totals) -> float:
+    if totals.validations:
+        return totals.validation / totals.validations
+    batches = sum(trainer.num_val_batches)
+    return batches * seconds_per_batch if math.isfinite(batches) else 0.0
