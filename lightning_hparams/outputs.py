@@ -4,8 +4,8 @@ Tasks and callbacks never import each other. A monitor that finds these keys in 
 ``training_step`` or ``validation_step`` returned needs no second forward pass; any
 LightningModule that returns them is served like the package's own. ``kind`` tells the tasks apart.
 
-A module that keeps confusion counts in ``val_counts`` and ``test_counts`` has them drawn: metrics whose
-``compute()`` gives ``(C, C)`` with rows of true classes, such as
+A module that keeps confusion counts in ``val_counts`` and ``test_counts`` has them drawn: metrics
+whose ``compute()`` gives ``(C, C)`` with rows of true classes, such as
 :class:`~lightning_hparams.metrics.ConfusionCounts` or ``MulticlassConfusionMatrix``.
 
 Shapes: N images, C classes, I image channels, H x W pixels.
@@ -83,6 +83,7 @@ class ClassificationOutput(TypedDict, total=False):
 
     kind: Literal["classification"]
     loss: Tensor  # scalar
+    losses: Tensor  # (N,) of each sample, to find the worst; without it they are found otherwise
     terms: dict[str, Tensor]
     images: Tensor  # (N, I, H, W) as they came, before normalisation
     logits: Tensor  # (N, C)
@@ -108,6 +109,7 @@ class DetectionOutput(TypedDict, total=False):
 
     kind: Literal["detection"]
     loss: Tensor  # scalar
+    losses: Tensor  # (N,) of each sample, to find the worst; without it they are found otherwise
     terms: dict[str, Tensor]
     images: list[Tensor] | Tensor  # N of (I, H, W), of any sizes, before normalisation
     preds: list[Boxes]  # N, with scores

@@ -63,7 +63,7 @@ def test_what_was_written_before_a_crash_can_be_read(error):
         trainer.fit(task, data)
     events = read_events(logger.log_dir)
     assert len(events.Scalars("loss/train/ce")) == 4
-    assert len(events.Tags()["images"]) == 2
+    assert len(events.Tags()["images"]) == 2 + 4  # the chosen and the worst
 
 
 def test_monitors_may_be_used_for_a_second_fit():
@@ -133,7 +133,7 @@ def test_two_processes_measure_and_draw_what_one_does(tmp_path):
     assert set(fit_first) == set(fit_second)
     names = [read_images(tmp_path / f"runs{devices}") for devices in (1, 2)]
     assert names[0] == names[1]
-    assert len(names[0]) == 4
+    assert len(names[0]) == 4 + 4  # the chosen and the worst
 
 
 def read_images(folder):

@@ -12,7 +12,7 @@ from lightning_hparams.render import (
     overlay,
     palette,
     segmentation_pictures,
-    stack,
+    sheet,
     to_rgb,
 )
 
@@ -200,12 +200,16 @@ def test_many_classes_wrap_into_lines_of_the_legend():
     assert picture.shape[0] > 20 + 256 + 20 * 10
 
 
-def test_stacked_pictures_keep_their_pixels():
+def test_a_sheet_keeps_the_pixels_of_its_pictures():
     wide, narrow = np.zeros((2, 5, 3), np.uint8), np.zeros((3, 4, 3), np.uint8)
-    sheet = stack([wide, narrow])
-    assert sheet.shape == (5, 5, 3)
-    assert (sheet[2:, :4] == 0).all()
-    assert (sheet[2:, 4] == 250).all()
+    below = sheet([wide, narrow], 1)
+    assert below.shape == (2 * 9 - 6, 5, 3)  # cells of 3 and a margin of 6
+    assert (below[:2] == 0).all()
+    assert (below[2:9] == 250).all()
+    assert (below[9:, :4] == 0).all()
+    beside = sheet([wide, narrow], 8)
+    assert beside.shape == (3, 2 * 11 - 6, 3)
+    assert (beside[:, 11:15] == 0).all()
 
 
 # -- files

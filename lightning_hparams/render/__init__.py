@@ -6,7 +6,7 @@ from .classification import classification_picture
 from .colors import ERROR_COLORS, Color, Picture, palette
 from .confusion import confusion_picture
 from .detection import detection_picture
-from .images import Encoded, encode, sheet, stack, to_rgb
+from .images import Encoded, encode, sheet, to_rgb
 from .segmentation import error_map, overlay, segmentation_pictures
 
 __all__ = [
@@ -23,6 +23,5 @@ __all__ = [
     "palette",
     "segmentation_pictures",
     "sheet",
-    "stack",
     "to_rgb",
 ]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .colors import MARGIN, PAPER, Picture
 
-__all__ = ["Encoded", "encode", "panel_size", "resized", "sheet", "stack", "to_rgb"]
+__all__ = ["Encoded", "encode", "panel_size", "resized", "sheet", "to_rgb"]
 
 _PANEL = (256, 512)  # panels smaller than this are enlarged, larger ones reduced, in pixels
 
@@ -93,16 +93,6 @@ def resized(images: Tensor, size: tuple[int, int], *, smooth: bool) -> Tensor:
     if images.dtype == torch.uint8:
         scaled = scaled.round().to(torch.uint8)
     return scaled
-
-
-def stack(pictures: Sequence[Picture]) -> Picture:
-    """Pictures below each other, the narrower ones filled with the paper's colour."""
-    width = max(picture.shape[1] for picture in pictures)
-    rows = [
-        np.pad(p, ((0, 0), (0, width - p.shape[1]), (0, 0)), constant_values=PAPER[0])
-        for p in pictures
-    ]
-    return np.concatenate(rows)
 
 
 def sheet(pictures: Sequence[Picture], columns: int) -> Picture:
