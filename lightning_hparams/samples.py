@@ -19,7 +19,17 @@ from .checks import one_of
 from .metrics import confusion_counts, iou_score
 from .render import Picture, classification_picture, detection_picture, segmentation_pictures
 
-__all__ = ["NEEDED", "Look", "Sample", "badness", "check_output", "draw", "pick", "worst_of"]
+__all__ = [
+    "NEEDED",
+    "Look",
+    "Sample",
+    "badness",
+    "check_output",
+    "draw",
+    "pick",
+    "probabilities",
+    "worst_of",
+]
 
 NEEDED = ("kind", "images", "preds", "targets")
 _MASKS = ("multiclass", "binary", "multilabel")
@@ -77,7 +87,7 @@ def pick(output: Mapping[str, Any], place: int, index: int, badness: float = 0.0
     """One sample of a batch, brought to the CPU and nothing else with it."""
     probs = None
     if output["kind"] == "classification":
-        probs = _probs(output, slice(place, place + 1))
+        probs = probabilities(output, slice(place, place + 1))
     return Sample(
         kind=output["kind"],
         index=index,
@@ -163,34 +173,38 @@ def draw(sample: Sample, look: Look, caption: str) -> Picture:
     return picture
 
 
-def _on_cpu(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _on_cpu(part) for key, part in value.items()}
-    return torch.as_tensor(value).detach().cpu()
-
-
-def _probs(output: Mapping[str, Any], rows: slice) -> Tensor | None:
-    """Probabilities ``(n, C)`` of some samples; None if the output has none."""
+def probabilities(output: Mapping[str, Any], rows: slice = slice(None)) -> Tensor | None:
+    """Probabilities ``(n, C, ...)`` of samples of a batch; None if the output has none."""
     if output.get("probs") is not None:
         probs: Tensor = output["probs"][rows].detach().float()
         return probs
     if output.get("logits") is None:
         return None
     logits: Tensor = output["logits"][rows].detach().float()
-    one_class_each = torch.as_tensor(output["targets"]).ndim == 1
-    return logits.softmax(1) if one_class_each else logits.sigmoid()
+    single_label = output["kind"] == "classification" and output["targets"].ndim == 1
+    if single_label or output["kind"] == "multiclass":
+        return logits.softmax(1)
+    return logits.sigmoid()
+
+
+def _on_cpu(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _on_cpu(part) for key, part in value.items()}
+    return torch.as_tensor(value).detach().cpu()
 
 
 def _surprise(output: Mapping[str, Any]) -> Tensor:
     """Cross entropy of each sample; without probabilities, whether it is wrong."""
     preds, targets = output["preds"], output["targets"]
-    probs = _probs(output, slice(None))
+    probs = probabilities(output)
     if probs is None:
-        return (preds != targets).float().reshape(len(preds), -1).mean(1)
+        wrong: Tensor = (preds != targets).float().reshape(len(preds), -1)
+        return wrong.mean(1)
     if targets.ndim == 1:
         true: Tensor = probs.gather(1, targets.long()[:, None])[:, 0]
         return -true.clamp_min(1e-12).log()
-    return F.binary_cross_entropy(probs, targets.float(), reduction="none").mean(1)
+    by_label: Tensor = F.binary_cross_entropy(probs, targets.float(), reduction="none")
+    return by_label.mean(1)
 
 
 def _one_minus_iou(output: Mapping[str, Any], look: Look) -> Tensor:

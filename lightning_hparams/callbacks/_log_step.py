@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lightning import Trainer
 
-__all__ = ["is_due", "log_step", "pictures_due"]
+__all__ = ["is_due", "lightning_writes", "log_step", "pictures_due", "validations_in"]
 
 
 def log_step(trainer: Trainer) -> int:
@@ -25,11 +25,25 @@ def is_due(trainer: Trainer) -> bool:
     Every ``log_every_n_steps`` steps, as Lightning does; the first step too, since a run that goes
     wrong mostly does so there.
     """
-    if trainer.fit_loop._should_accumulate():
+    if log_step(trainer) and not lightning_writes(trainer):
         return False
-    step = log_step(trainer)
+    return not trainer.fit_loop._should_accumulate()
+
+
+def lightning_writes(trainer: Trainer) -> bool:
+    """Whether Lightning itself writes about the step that the current batch is part of."""
     every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # set on construction
-    return step == 0 or (step + 1) % every == 0
+    return (log_step(trainer) + 1) % every == 0
+
+
+def validations_in(trainer: Trainer) -> int:
+    """How many validations the whole run has; 0 if nobody knows."""
+    epochs = trainer.max_epochs or 0
+    if epochs < 1:
+        return 0
+    batches, between = trainer.num_training_batches, trainer.val_check_batch or 0
+    an_epoch = int(batches // between) if 0 < between < batches < float("inf") else 1
+    return epochs * an_epoch // (trainer.check_val_every_n_epoch or 1)
 
 
 def pictures_due(validation: int, total: int) -> bool:

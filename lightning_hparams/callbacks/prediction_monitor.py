@@ -19,7 +19,7 @@ from ..outputs import Output
 from ..render import Picture, encode, sheet
 from ..samples import NEEDED, Look, Sample, badness, check_output, draw, pick, worst_of
 from ..sinks import Sink, is_rehearsal, open_sinks
-from ._log_step import log_step, pictures_due
+from ._log_step import log_step, pictures_due, validations_in
 
 __all__ = ["PredictionMonitor"]
 
@@ -221,8 +221,7 @@ class PredictionMonitor(Callback):
     def _is_due(self, trainer: Trainer) -> bool:
         if self.schedule == "every":
             return True
-        epochs = trainer.max_epochs or 0
-        return pictures_due(self._validations, epochs // (trainer.check_val_every_n_epoch or 1))
+        return pictures_due(self._validations, validations_in(trainer))
 
     def _begin(
         self,
