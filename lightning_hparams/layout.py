@@ -9,6 +9,7 @@ __all__ = ["charts", "stage_free"]
 
 _STAGE = re.compile(r"(?<![a-z0-9])(train|training|val|valid|validation|test)(?![a-z0-9])", re.I)
 _STAGES = "(train|training|val|valid|validation|test)"
+_GROUPED = re.compile(r"(?:lr|momentum|norm/[a-z]+)(?=/)")
 _CLASS = re.compile(r"class/([^/]+)/.+/(val|test)")
 # The first that is found in a tag decides; what fits none is a metric.
 _CATEGORIES = (
@@ -60,9 +61,8 @@ def _chart(tag: str) -> tuple[str, str]:
         name, stage = match.groups()
         title = f"class/{name}" if stage == "val" else f"class/{name} (test)"
         return title, f"class/{re.escape(name)}/.+/{stage}"
-    if tag.startswith(("lr/", "momentum/", "norm/")):
-        title = tag.rpartition("/")[0]
-        return title, f"{re.escape(title)}/[^/]+"
+    if match := _GROUPED.match(tag):
+        return match[0], f"{match[0]}/.+"
     escaped = re.escape(_STAGE.sub("\0", tag)).replace(re.escape("\0"), _STAGES)
     return stage_free(tag), escaped
 

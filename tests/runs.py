@@ -33,8 +33,11 @@ def matching(data, **options):
     )
 
 
+_KINDS = ("images", "scalars", "histograms", "tensors")  # all points of each, not a sample
+
+
 def read_events(folder):
-    events = EventAccumulator(str(folder), size_guidance={"images": 0, "scalars": 0})
+    events = EventAccumulator(str(folder), size_guidance=dict.fromkeys(_KINDS, 0))
     events.Reload()
     return events
 

@@ -18,7 +18,7 @@ from ..best import BestValues
 from ..boxes import match_boxes
 from ..checks import in_range
 from ..layout import charts
-from ..metrics import ScoreCounts
+from ..metrics import BoxScoreCounts, ScoreCounts
 from ..optim import get_param, group_norms, has_param
 from ..render import confusion_picture, encode
 from ..samples import probabilities
@@ -105,7 +105,7 @@ class MetricMonitor(Callback):
         self._validations = 0
         self._counts: Tensor | None = None  # confusion counts of the validation just ended
         self._pending: tuple[Tensor, int] | None = None  # counts that are not drawn yet, and step
-        self._scores: ScoreCounts | None = None
+        self._scores: ScoreCounts | BoxScoreCounts | None = None
         self._tags: set[str] = set()  # of all scalars so far
         self._has_layout = False
         self._told = False
@@ -335,8 +335,10 @@ class MetricMonitor(Callback):
         targets = outputs["targets"]
         if outputs["kind"] == "binary" and targets.ndim < probs.ndim:
             targets = targets[:, None]
-        ignore = getattr(module, "ignore_index", None)
-        self._score_counts(probs.shape[1], probs.device, ignore).update(probs, targets)
+        if not isinstance(self._scores, ScoreCounts):
+            ignore = getattr(module, "ignore_index", None)
+            self._scores = ScoreCounts(probs.shape[1], ignore_index=ignore).to(probs.device)
+        self._scores.update(probs, targets)
 
     def _count_boxes(self, module: LightningModule, outputs: Mapping[str, Any]) -> None:
         names = self._names(module)
@@ -345,22 +347,17 @@ class MetricMonitor(Callback):
                 f"{type(self).__name__}: curves of boxes need the names of all classes; "
                 "pass class_names="
             )
+        if not isinstance(self._scores, BoxScoreCounts):
+            self._scores = BoxScoreCounts(len(names)).to(module.device)
         for pred, target in zip(outputs["preds"], outputs["targets"], strict=True):
             matches = match_boxes(pred, target)
-            labels, missed = pred["labels"].cpu(), target["labels"].cpu()[~matches.found]
+            hits, found = (torch.from_numpy(part) for part in (matches.hits, matches.found))
+            labels, missed = pred["labels"].cpu(), target["labels"].cpu()[~found]
             highest = max([*labels.tolist(), *missed.tolist()], default=0)
             if highest >= len(names):
                 raise ValueError(f"class_names has {len(names)} entries, but a box {highest}")
-            counts = self._score_counts(len(names), torch.device("cpu"), None)
-            hits = torch.from_numpy(matches.hits)
-            counts.update_boxes(labels, pred["scores"].cpu(), hits, missed)
-
-    def _score_counts(
-        self, num_classes: int, device: torch.device, ignore_index: int | None
-    ) -> ScoreCounts:
-        if self._scores is None:
-            self._scores = ScoreCounts(num_classes, ignore_index=ignore_index).to(device)
-        return self._scores
+            parts = (labels, pred["scores"].cpu(), hits, missed)
+            self._scores.update(*(part.to(module.device) for part in parts))
 
     def _write_curves(self, module: LightningModule, stage: str, step: int) -> None:
         if self._scores is None:

@@ -54,7 +54,12 @@ def test_losses_their_terms_and_scores_share_one_axis():
     values = {tag: [step for step, _ in points] for tag, points in scalars(events).items()}
     assert values["loss/train"] == values["loss/train/ce"] == values["loss/train/dice"]
     assert values["loss/train"] == [0, 1, 3, 5, 7]
-    for tag in ("loss/val", "loss/val/ce", "metric/miou/val", "class/iou/disk/val"):
+    for tag in (
+        "loss/val",
+        "loss/val/ce",
+        "metric/miou/val",
+        f"class/iou/{shapes().class_names[1]}/val",
+    ):
         assert values[tag] == [3, 7], tag  # after four steps and after eight
     assert values["best/loss/val"] == [3, 7]
 
@@ -302,7 +307,7 @@ def test_precision_recall_curves_are_those_of_the_scores():
     data = shapes("binary")
     task = matching(data)
     _, events = run(task, data, callbacks=[MetricMonitor(pr_curves=True)], max_epochs=1)
-    (event,) = events.Tensors("pr/foreground/val")
+    (event,) = events.Tensors(f"pr/{data.class_names[1]}/val")
     rows = make_ndarray(event.tensor_proto)
     scores, truth = [], []
     data.setup("fit")
