@@ -1,6 +1,7 @@
 """PredictionMonitor draws the same samples of the validation set, when TensorBoard keeps them."""
 
 import io
+import re
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from lightning_hparams import PredictionMonitor
+from lightning_hparams.callbacks import prediction_monitor
 from lightning_hparams.callbacks._log_step import pictures_due
-from tests.runs import matching, quiet_trainer, read_events, shapes
+from tests.runs import documented, matching, quiet_trainer, read_events, shapes
 
 
 def run(monitor, data=None, module=None, logger=None, **options):
@@ -219,11 +221,151 @@ def test_a_loader_that_shuffles_is_warned_of():
         fit_foreign(module, PredictionMonitor(2), pairs(shuffle=True))
 
 
+@pytest.mark.parametrize("layout", ["samples", "sheet"])
+def test_every_tag_of_the_table_is_written_and_no_other(layout):
+    data = shapes()
+    task = matching(data)
+    trainer = run(PredictionMonitor(2, layout=layout), data, task)
+    trainer.test(task, data, verbose=False)
+    tags = set(read_events(trainer.logger.log_dir).Tags()["images"])
+    patterns = [
+        p for p in documented(PredictionMonitor) if p.endswith("sheet") == (layout == "sheet")
+    ]
+    assert [tag for tag in tags if not any(re.fullmatch(p, tag) for p in patterns)] == []
+    assert [p for p in patterns if not any(re.fullmatch(p, tag) for tag in tags)] == []
+
+
+class Pictured(Foreign):
+    """Returns samples whose losses are known, from a dataset of ``(image, index)``."""
+
+    def __init__(self, losses):
+        super().__init__(None)
+        self.losses = torch.tensor(losses)
+
+    def training_step(self, batch, batch_idx):
+        return self.layer(batch[0]).square().mean()
+
+    def validation_step(self, batch, batch_idx):
+        images, indices = batch
+        masks = torch.zeros(len(images), 16, 16, dtype=torch.long)
+        return {
+            "kind": "multiclass",
+            "images": images,
+            "preds": masks,
+            "targets": masks,
+            "losses": self.losses[indices],
+            "indices": indices,
+        }
+
+
+def test_the_worst_of_the_whole_set_are_drawn_the_worst_first(monkeypatch):
+    captions = []
+
+    def noted(sample, look, caption):
+        captions.append(caption)
+        return prediction_monitor.real(sample, look, caption)
+
+    monkeypatch.setattr(prediction_monitor, "real", prediction_monitor.draw, raising=False)
+    monkeypatch.setattr(prediction_monitor, "draw", noted)
+    losses = [0.5, 0.1, float("nan"), 0.0, 0.7, 0.5, 0.2]
+    loader = DataLoader([(torch.rand(3, 16, 16), n) for n in range(7)], batch_size=2)
+    logger = TensorBoardLogger(".", default_hp_metric=False)
+    trainer = quiet_trainer(logger=logger, callbacks=[PredictionMonitor(1, worst_k=4)])
+    trainer.fit(Pictured(losses), loader, loader)
+    assert captions == [
+        "sample 3",
+        "worst 1: sample 2",
+        "worst 2: sample 4",
+        "worst 3: sample 0",
+        "worst 4: sample 5",
+    ]
+    assert sorted(images(logger, "worst")) == [f"val_worst/0{n}" for n in range(4)]
+
+
+def test_without_worst_samples_none_are_drawn():
+    trainer = run(PredictionMonitor(2, worst_k=0))
+    assert images(trainer.logger, "worst") == {}
+
+
+def boxed(self, batch):
+    box = torch.tensor([[2.0, 2.0, 12.0, 12.0]])
+    truth = {"boxes": box, "labels": torch.tensor([1])}
+    guess = {**truth, "scores": torch.tensor([0.9])}
+    count = len(batch[0])
+    return {
+        "kind": "detection",
+        "images": list(batch[0]),
+        "preds": [guess] * count,
+        "targets": [truth] * (count - 1) + [{**truth, "labels": torch.tensor([2])}],
+    }
+
+
+def sorted_into(self, batch):
+    logits = self.layer(batch[0]).mean((2, 3))
+    return {
+        "kind": "classification",
+        "images": batch[0],
+        "logits": logits,
+        "preds": logits.argmax(1),
+        "targets": torch.arange(len(logits)) % 2,
+    }
+
+
+@pytest.mark.parametrize("returned", [boxed, sorted_into])
+def test_detections_and_classes_are_drawn_too(returned):
+    logger = TensorBoardLogger(".", default_hp_metric=False)
+    monitor = PredictionMonitor(2, class_names=["nothing", "cell", "other"])
+    trainer = quiet_trainer(logger=logger, callbacks=[monitor])
+    trainer.fit(Foreign(lambda module, batch: returned(module, batch)), pairs(), pairs())
+    assert sorted(images(logger)) == ["val_pred/00_idx00001", "val_pred/01_idx00004"]
+    worst = images(logger, "worst")
+    # Boxes: the last of each of three batches has a label that was not found, and a false one.
+    assert len(worst) == (3 if returned is boxed else 4)
+
+
+def test_boxes_in_parts_of_the_image_are_told_before_training():
+    def returned(module, batch):
+        output = boxed(module, batch)
+        for target in output["targets"]:
+            target["boxes"] = target["boxes"] / 16
+        return output
+
+    module = Foreign(returned)
+    before = module.layer.weight.detach().clone()
+    with pytest.raises(ValueError, match="targets: boxes must be xyxy in pixels, got values <= 1"):
+        fit_foreign(module, PredictionMonitor(2))
+    assert torch.equal(before, module.layer.weight)
+
+
+def normalised(self, batch):
+    return {**adapter(self.layer(batch[0]), batch), "images": (batch[0] - 0.5) / 0.25}
+
+
+def test_images_that_were_normalised_are_told_of_once_and_shown_as_they_were_if_asked():
+    with pytest.warns(UserWarning, match=r"image values are -2.0..2.0, not 0..1, .*; pass mean="):
+        fit_foreign(Foreign(normalised), PredictionMonitor(2))
+    monitor = PredictionMonitor(1, [0], mean=[0.5] * 3, std=[0.25] * 3)
+    loader = pairs()
+    fit_foreign(Foreign(normalised), monitor, loader)
+    expected = (loader.dataset[0][0].permute(1, 2, 0) * 255).round().numpy()
+    shown = monitor.pictures[0][20 + 8 : 20 + 256 : 16, 8:256:16]  # the middles of its pixels
+    assert np.abs(shown - expected).mean() < 12
+
+
+@pytest.mark.parametrize("kwargs", [{"mean": [0.5]}, {"mean": [0.5], "std": [0.1, 0.2]}])
+def test_a_mean_without_its_deviation_is_refused(kwargs):
+    with pytest.raises(ValueError, match="`mean` and `std` must be given together"):
+        PredictionMonitor(**kwargs)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"num_samples": 0}, "`1 <= num_samples` must hold"),
         ({"select": "worst"}, r"`select` must be one of \['spread', 'first'\]"),
+        ({"worst_k": -1}, "`0 <= worst_k` must hold"),
+        ({"min_score": 2}, "`0 <= min_score <= 1` must hold"),
+        ({"layout": "grid"}, r"`layout` must be one of \['samples', 'sheet'\]"),
         ({"schedule": "always"}, r"`schedule` must be one of \['log', 'every'\]"),
     ],
 )
