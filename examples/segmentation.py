@@ -1,6 +1,8 @@
 """Segment brain tissue (or your own folder of images and masks) and look at it in TensorBoard."""
 
-import argparse
+import shlex
+import sys
+from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser, Namespace
 from pathlib import Path
 
 import lightning
@@ -19,9 +21,7 @@ from lightning_hparams import (
 )
 from lightning_hparams.checks import writable_folder
 
-parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-)
+parser = ArgumentParser(description=__doc__, formatter_class=ArgumentDefaultsHelpFormatter)
 parser.add_argument("--data", choices=["brain", "synthetic", "folder"], default="brain")
 parser.add_argument("--images", help="folder of images, for --data folder")
 parser.add_argument("--masks", help="folder of masks of the same names")
@@ -34,7 +34,7 @@ parser.add_argument("--logdir", default="runs")
 parser.add_argument("--seed", type=int, default=0)
 
 
-def make_data(args: argparse.Namespace) -> lightning.LightningDataModule:
+def make_data(args: Namespace) -> lightning.LightningDataModule:
     if args.data == "brain":
         return BrainTissueData(size=args.size)
     if args.data == "synthetic":
@@ -46,6 +46,8 @@ def make_data(args: argparse.Namespace) -> lightning.LightningDataModule:
 
 if __name__ == "__main__":
     args = parser.parse_args()
+    if args.epochs < 1:
+        parser.error(f"--epochs must be 1 or more, got {args.epochs}")
     writable_folder("--logdir", args.logdir)
     lightning.seed_everything(args.seed, verbose=False)
     data = make_data(args)
@@ -54,7 +56,6 @@ if __name__ == "__main__":
         in_channels=data.in_channels,
         num_classes=data.num_classes,
         class_names=data.class_names,
-        loss={"ce": 1.0, "dice": 1.0},
         lr=args.lr,
     )
     pictures = PredictionMonitor()
@@ -65,12 +66,14 @@ if __name__ == "__main__":
         log_every_n_steps=5,
     )
     trainer.fit(task, data)
-
+    if not trainer.is_global_zero:
+        sys.exit()  # of the processes on several GPUs, one says how it went
     table = Table("class", "IoU", title="Scores on the validation images", min_width=40)
     for name in [*(f"class/iou/{name}" for name in task.class_names), "metric/miou"]:
         table.add_row(name.split("/")[-1], f"{trainer.callback_metrics[f'{name}/val']:.3f}")
-    sheet = pictures.save_sheet(Path(trainer.log_dir) / "predictions.png")
-    console = Console()
-    console.print(table)
-    console.print(f"Predictions as a picture:  {sheet}")
-    console.print(f"Curves and pictures:       tensorboard --logdir {args.logdir}")
+    Console().print(table)
+    sheet = pictures.save_sheet(Path(trainer.logger.log_dir) / "predictions.png")
+    print(f"Predictions as a picture:  {sheet}")
+    tensorboard = str(Path(sys.executable).with_name("tensorboard")).removeprefix(f"{Path.cwd()}/")
+    command = [tensorboard, "--logdir", args.logdir, "--samples_per_plugin", "images=1000"]
+    print(f"Curves and pictures:       {shlex.join(command)}")

@@ -5,18 +5,33 @@ from __future__ import annotations
 import difflib
 import importlib
 import math
+import numbers
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
 
-__all__ = ["in_range", "nearest", "one_of", "require", "writable_folder"]
+__all__ = [
+    "in_range",
+    "names_in",
+    "nearest",
+    "one_of",
+    "require",
+    "whole_number",
+    "writable_folder",
+]
 
 _LISTED = 30  # a longer list of names is not read by anyone: the nearest ones are
 
 
-def one_of(name: str, value: str, allowed: Iterable[str]) -> None:
+def one_of(name: str, value: str, allowed: Iterable[str], *, otherwise: str = "") -> None:
     """Check that a name chosen by the user is a known one.
+
+    Args:
+        name: Of the argument.
+        value: What the user chose.
+        allowed: The known names.
+        otherwise: What else would have been right, for the error: ``"or a file"``.
 
     Raises:
         ValueError: If it is not, with the nearest names.
@@ -29,7 +44,8 @@ def one_of(name: str, value: str, allowed: Iterable[str]) -> None:
     if value in names:
         return
     known = f"one of {names}" if len(names) <= _LISTED else f"one of {len(names)} known names"
-    raise ValueError(f"`{name}` must be {known}, got {value!r}{nearest(value, names)}")
+    rule = f"{known} {otherwise}".rstrip()
+    raise ValueError(f"`{name}` must be {rule}, got {value!r}{nearest(value, names)}")
 
 
 def nearest(value: str, names: Iterable[str], *, count: int = 3) -> str:
@@ -52,26 +68,69 @@ def in_range(
     high: float = math.inf,
     *,
     above: float | None = None,
+    below: float | None = None,
     remedy: str = "",
 ) -> None:
-    """Check ``low <= value <= high`` and, where ``above`` is given, ``value > above``.
+    """Check ``low <= value <= high`` and, where they are given, ``above < value < below``.
 
     Raises:
-        ValueError: If it does not hold or the value is not a number.
+        ValueError: If it does not hold, as for NaN.
+        TypeError: If the value is no number.
 
     >>> in_range("threshold", 1.5, 0, 1, remedy="0.5 is usual")
     Traceback (most recent call last):
     ValueError: `0 <= threshold <= 1` must hold, got threshold=1.5; 0.5 is usual
     """
-    if low <= value <= high and (above is None or value > above):
+    tail = f"; {remedy}" if remedy else ""
+    try:
+        inside = low <= value <= high
+    except TypeError as error:
+        raise TypeError(f"`{name}` must be a number, got {value!r}{tail}") from error
+    if inside and (above is None or value > above) and (below is None or value < below):
         return
     if above is not None:
         left = f"{above} < "
     else:
         left = f"{low} <= " if low > -math.inf else ""
-    right = f" <= {high}" if high < math.inf else ""
-    tail = f"; {remedy}" if remedy else ""
+    if below is not None:
+        right = f" < {below}"
+    else:
+        right = f" <= {high}" if high < math.inf else ""
     raise ValueError(f"`{left}{name}{right}` must hold, got {name}={value!r}{tail}")
+
+
+def whole_number(
+    name: str, value: int, low: float = -math.inf, high: float = math.inf, *, remedy: str = ""
+) -> None:
+    """Check that a value is a whole number, and lies between ``low`` and ``high``.
+
+    Raises:
+        TypeError: If it is of another type; 2.0 is, too.
+        ValueError: If it is out of range.
+
+    >>> whole_number("size", 3.5, 1)
+    Traceback (most recent call last):
+    TypeError: `size` must be a whole number, got 3.5
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"`{name}` must be a whole number, got {value!r}")
+    in_range(name, int(value), low, high, remedy=remedy)
+
+
+def names_in(name: str, value: Sequence[str]) -> list[str]:
+    """The names in a list of them; a single text is none, though Python would take its letters.
+
+    Raises:
+        TypeError: If it is no list of names.
+
+    >>> names_in("class_names", "road")
+    Traceback (most recent call last):
+    TypeError: `class_names` must be a list of names, got 'road'
+    """
+    listed = isinstance(value, Sequence) and not isinstance(value, str)
+    if not listed or not all(isinstance(each, str) for each in value):
+        raise TypeError(f"`{name}` must be a list of names, got {value!r}")
+    return list(value)
 
 
 def require(module: str, *, extra: str) -> ModuleType:

@@ -25,6 +25,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+import numbers
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar, cast
 
@@ -600,8 +601,11 @@ def _as_weights(class_weights: Sequence[float] | Tensor, like: Tensor) -> Tensor
     if isinstance(class_weights, Tensor):
         return class_weights.to(like)  # unread: the CPU would wait for a GPU
     weights = torch.tensor(class_weights, dtype=like.dtype, device="cpu")
-    if not ((weights >= 0) & weights.isfinite()).all():
-        raise ValueError(f"`class_weights` must be finite and at least 0, got {class_weights}")
+    if not ((weights >= 0) & weights.isfinite()).all() or not weights.any():
+        raise ValueError(
+            "`class_weights` must be finite and at least 0, and one of them above it, "
+            f"got {class_weights}"
+        )
     return weights.to(like.device)
 
 
@@ -691,7 +695,7 @@ class WeightedLoss(nn.Module):
 
     Raises:
         ValueError: For an unknown loss (with the nearest names) or a value out of range.
-        TypeError: For an argument that a loss does not take.
+        TypeError: For an argument that a loss does not take, or a weight that is no number.
 
     >>> loss = WeightedLoss({"ce": 1.0, "dice": 0.5})
     >>> terms = loss.terms(torch.tensor([[2.0, -2.0]]), torch.tensor([0]))
@@ -714,20 +718,11 @@ class WeightedLoss(nn.Module):
         validate_target: bool = True,
     ) -> None:
         super().__init__()
-        self.weights = {losses: 1.0} if isinstance(losses, str) else dict(losses)
+        self.weights = _loss_weights(losses)
         self.loss_args = {name: dict(args) for name, args in (loss_args or {}).items()}
         self.task: Task = task
         self.ignore_index = ignore_index
         self.validate_target = validate_target
-        if not self.weights:
-            raise ValueError(f"`loss` needs a name at least, got {losses!r}; 'ce' is usual")
-        for name, weight in self.weights.items():
-            one_of("loss", name, LOSSES)
-            if not 0 < weight < math.inf:
-                raise ValueError(
-                    f"`0 < loss[{name!r}] < inf` must hold, got {weight!r}; "
-                    "leave out a loss of weight 0"
-                )
         for name, args in self.loss_args.items():
             one_of("loss_args", name, self.weights)
             _check_args(name, args)
@@ -773,6 +768,28 @@ class WeightedLoss(nn.Module):
         logits = torch.zeros(1, 1 if self.task == "binary" else classes, 1, device="cpu")
         target = logits[:, 0].long() if self.task == "multiclass" else logits
         self.terms(logits, target)
+
+
+def _loss_weights(losses: str | Mapping[str, float]) -> dict[str, float]:
+    if isinstance(losses, str):
+        losses = {losses: 1.0}
+    if not isinstance(losses, Mapping):
+        raise TypeError(
+            f"`loss` must be a name, or a dict of names and weights, got {losses!r}; "
+            "{'ce': 1.0, 'dice': 1.0} is usual"
+        )
+    if not losses:
+        raise ValueError(f"`loss` needs a name at least, got {losses!r}; 'ce' is usual")
+    for name, weight in losses.items():
+        one_of("loss", name, LOSSES)
+        if isinstance(weight, bool) or not isinstance(weight, numbers.Real):
+            raise TypeError(f"`loss[{name!r}]` must be a number, its weight, got {weight!r}")
+        if not 0 < weight < math.inf:
+            raise ValueError(
+                f"`0 < loss[{name!r}] < inf` must hold, got {weight!r}; "
+                "leave out a loss of weight 0"
+            )
+    return dict(losses)
 
 
 def _check_args(name: str, args: Mapping[str, Any]) -> None:

@@ -17,6 +17,7 @@ from torchmetrics import Metric
 from .checks import in_range, one_of
 
 __all__ = [
+    "BatchMean",
     "BoxScoreCounts",
     "ConfusionCounts",
     "ScoreCounts",
@@ -253,6 +254,40 @@ class BoxScoreCounts(_BinnedCounts):
         for state, kept in ((self.right, hits), (self.wrong, ~hits)):
             state += torch.bincount(cells[kept], minlength=state.numel()).view_as(state)
         self.missed += torch.bincount(missed.long(), minlength=self.num_classes)
+
+
+class BatchMean(Metric):
+    """Mean over images of a value that each batch has, such as its loss; NaN stays NaN.
+
+    torchmetrics' MeanMetric leaves out NaN, which hides a model that diverges, or (1.9, with
+    ``nan_strategy="disable"``) the number of images.
+
+    ``update(value, images)`` takes a scalar and the number of images it stands for.
+
+    >>> metric = BatchMean()
+    >>> metric.update(torch.tensor(1.0), 3)
+    >>> metric.update(torch.tensor(2.0), 1)
+    >>> metric.compute()
+    tensor(1.2500)
+    """
+
+    full_state_update = False
+    total: Tensor
+    images: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
+        self.add_state("images", torch.tensor(0.0), dist_reduce_fx="sum")
+
+    def update(self, value: Tensor, images: int) -> None:
+        """Add one batch."""
+        self.total += value * images
+        self.images += images
+
+    def compute(self) -> Tensor:
+        """Mean over the images so far, over all ranks."""
+        return self.total / self.images
 
 
 def segmentation_scores(

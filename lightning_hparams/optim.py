@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -45,24 +46,25 @@ def check_optimizer(
 
     Args:
         name: A class of ``torch.optim``: SGD, Adam, AdamW, RMSprop, Rprop, NAdam, ...
-        lr: Learning rate, above 0.
-        weight_decay: At least 0; None for the class's own default.
+        lr: Learning rate, above 0 and finite.
+        weight_decay: At least 0 and finite; None for the class's own default.
         args: Further arguments of the class, by its own names.
 
     Raises:
         ValueError: For an unknown name (with the nearest), an optimizer that does not fit
             mini-batches, or a value out of range.
-        TypeError: For an argument that the class does not take, with the nearest names.
+        TypeError: For an argument that the class does not take, with the nearest names, and for a
+            learning rate or weight decay that is no number.
     """
     one_of("optimizer", name, OPTIMIZERS)
     if name in _REFUSED:
         raise ValueError(f"`optimizer` cannot be {name!r} here: {_REFUSED[name]}; AdamW is usual")
-    in_range("lr", lr, above=0.0)
+    in_range("lr", lr, above=0.0, below=math.inf)
     taken = set(args) & {"lr", "params", "weight_decay"}
     if taken:
         raise TypeError(f"`optimizer_args` repeats {sorted(taken)}; the task has arguments for it")
     if weight_decay is not None:
-        in_range("weight_decay", weight_decay, 0.0)
+        in_range("weight_decay", weight_decay, 0.0, below=math.inf)
         args = {**args, "weight_decay": weight_decay}
     known = [key for key in inspect.signature(OPTIMIZERS[name]).parameters if key != "params"]
     for key in args:

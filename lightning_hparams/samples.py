@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .boxes import check_boxes, confident, match_boxes
-from .checks import one_of
+from .checks import one_of, whole_number
 from .metrics import confusion_counts, iou_score
 from .render import Picture, classification_picture, detection_picture, segmentation_pictures
 
@@ -247,14 +247,16 @@ def _names(sample: Sample, look: Look) -> Sequence[str]:
         return [f"class {index}" for index in range(highest + 1)]
     if len(look.class_names) <= highest:
         raise ValueError(
-            f"class_names has {len(look.class_names)} entries, but a prediction {highest}; "
-            "give a name for each class, the background included"
+            f"class_names has {len(look.class_names)} entries, but a prediction class {highest}; "
+            "name every class, in order"
         )
     return look.class_names
 
 
 def _background(names: Sequence[str], look: Look, multilabel: bool) -> int | None:
     """The class that stands for nothing, if there is one."""
+    if look.background is not None and names:
+        whole_number("background", look.background, -1, len(names) - 1)
     if multilabel:
         return None
     if look.background is not None:

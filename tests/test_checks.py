@@ -1,8 +1,16 @@
 import math
 
+import numpy as np
 import pytest
 
-from lightning_hparams.checks import in_range, one_of, require, writable_folder
+from lightning_hparams.checks import (
+    in_range,
+    names_in,
+    one_of,
+    require,
+    whole_number,
+    writable_folder,
+)
 
 
 def test_an_unknown_name_is_answered_with_the_nearest():
@@ -27,6 +35,43 @@ def test_an_open_bound_excludes_its_value():
     in_range("lr", 1e-9, above=0.0)
     with pytest.raises(ValueError, match=r"`0.0 < lr` must hold, got lr=0.0"):
         in_range("lr", 0.0, above=0.0)
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan, 3.0])
+def test_an_upper_bound_may_be_open_too(value):
+    in_range("lr", 2.9, below=3.0)
+    with pytest.raises(ValueError, match=r"`lr < 3.0` must hold, got lr="):
+        in_range("lr", value, below=3.0)
+
+
+@pytest.mark.parametrize("value", ["1e-3", None, [1.0]])
+def test_what_is_no_number_is_said_to_be_none(value):
+    with pytest.raises(TypeError, match=r"`lr` must be a number, got .*; 1e-3 is usual"):
+        in_range("lr", value, above=0.0, remedy="1e-3 is usual")
+
+
+@pytest.mark.parametrize("value", [3.5, 2.0, "2", True, None])
+def test_what_is_no_whole_number_is_refused(value):
+    with pytest.raises(TypeError, match="`size` must be a whole number, got"):
+        whole_number("size", value)
+
+
+def test_a_whole_number_lies_in_its_range():
+    whole_number("size", np.int64(3), 1, 3)
+    with pytest.raises(ValueError, match="`1 <= size <= 3` must hold, got size=4"):
+        whole_number("size", 4, 1, 3)
+
+
+@pytest.mark.parametrize("value", ["abc", [1, 2], 3, {"a": 1}])
+def test_a_text_is_no_list_of_names(value):
+    assert names_in("class_names", ("a", "b")) == ["a", "b"]
+    with pytest.raises(TypeError, match="`class_names` must be a list of names, got"):
+        names_in("class_names", value)
+
+
+def test_what_else_would_have_been_right_is_told():
+    with pytest.raises(ValueError, match=r"one of \['imagenet'\] or a file, got 'x'"):
+        one_of("weights", "x", ["imagenet"], otherwise="or a file")
 
 
 def test_a_missing_package_is_told_with_the_line_that_installs_it():

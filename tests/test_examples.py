@@ -30,8 +30,20 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def run(folder, *arguments):
-    command = [sys.executable, "-c", OFFLINE, str(EXAMPLES / "segmentation.py"), *arguments]
+# A script that runs the example as on a machine with two GPUs, for which Lightning starts two
+# processes of its own accord.
+ON_TWO = f"""
+import lightning
+Trainer = lightning.Trainer
+def on_two(**options):
+    return Trainer(**options, accelerator="cpu", devices=2, strategy="ddp")
+lightning.Trainer = on_two
+exec(open({str(EXAMPLES / "segmentation.py")!r}).read())
+"""
+
+
+def run(folder, *arguments, python=sys.executable):
+    command = [python, "-c", OFFLINE, str(EXAMPLES / "segmentation.py"), *arguments]
     environment = {**os.environ, "COLUMNS": "200"}
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False
@@ -46,7 +58,6 @@ def test_the_example_trains_draws_and_says_where_to_look(tmp_path):
     result = run(tmp_path, "--data", "synthetic", "--size", "32", "--epochs", "2")
     assert result.returncode == 0, result.stderr[-3000:]
     assert re.search(r"disc\s+│ \d\.\d{3}", result.stdout)
-    assert "tensorboard --logdir runs" in result.stdout
     (sheet,) = (tmp_path / "runs" / "synthetic").rglob("predictions.png")
     with Image.open(sheet) as picture:
         assert picture.width > 1000
@@ -55,6 +66,48 @@ def test_the_example_trains_draws_and_says_where_to_look(tmp_path):
         events.Tags()["scalars"]
     )
     assert len(events.Tags()["images"]) == 8
+
+
+def test_the_command_that_the_example_prints_runs_where_it_was_run(tmp_path):
+    """A newcomer's environment lies in .venv and is not activated."""
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    python = tmp_path / ".venv" / "bin" / "python"
+    arguments = ["--data", "synthetic", "--size", "32", "--epochs", "1", "--logdir", "my runs"]
+    result = run(tmp_path, *arguments, python=str(python))
+    assert result.returncode == 0, result.stderr[-3000:]
+    command = re.search(r"Curves and pictures: +(.*)", result.stdout)[1]
+    assert command == ".venv/bin/tensorboard --logdir 'my runs' --samples_per_plugin images=1000"
+    shown = subprocess.run(
+        f"{command} --inspect", shell=True, cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert "metric/miou/val" in shown.stdout
+
+
+@pytest.mark.slow
+def test_of_two_processes_one_says_how_it_went(tmp_path):
+    script = tmp_path / "on_two.py"
+    script.write_text(ON_TWO)
+    result = subprocess.run(
+        [sys.executable, script, "--data", "synthetic", "--size", "32", "--epochs", "1"],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(EXAMPLES.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "Traceback" not in result.stderr
+    assert result.stdout.count("Scores on the validation images") == 1
+    assert result.stdout.count("Curves and pictures") == 1
+    assert len(list(tmp_path.rglob("predictions.png"))) == 1
+
+
+@pytest.mark.parametrize("epochs", ["0", "-1"])
+def test_a_run_of_no_epoch_is_refused(tmp_path, epochs):
+    result = run(tmp_path, "--epochs", epochs)
+    assert result.returncode == 2
+    assert f"--epochs must be 1 or more, got {epochs}" in result.stderr
 
 
 def test_the_example_takes_a_folder_of_images_and_masks(tmp_path):

@@ -52,8 +52,8 @@ def test_arguments_reach_the_optimizer():
     [
         ("Adamw2", {}, ValueError, "did you mean 'AdamW'"),
         ("LBFGS", {}, ValueError, "cannot be 'LBFGS' here: it evaluates the loss several times"),
-        ("AdamW", {"lr": 0.0}, ValueError, "`0.0 < lr` must hold, got lr=0.0"),
-        ("AdamW", {"weight_decay": -1.0}, ValueError, "`0.0 <= weight_decay` must hold"),
+        ("AdamW", {"lr": 0.0}, ValueError, "`0.0 < lr < inf` must hold, got lr=0.0"),
+        ("AdamW", {"weight_decay": -1.0}, ValueError, "`0.0 <= weight_decay < inf` must hold"),
         ("SGD", {"args": {"momentun": 0.9}}, TypeError, "'momentun'; did you mean 'momentum'"),
         ("Rprop", {"weight_decay": 0.1}, TypeError, "Rprop takes no argument 'weight_decay'"),
         ("SGD", {"args": {"lr": 0.9}}, TypeError, "`optimizer_args` repeats"),

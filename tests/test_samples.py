@@ -155,5 +155,5 @@ def test_too_few_names_are_told_for_each_kind():
     mask = torch.ones(4, 4, dtype=torch.long)
     boxes = {"boxes": torch.zeros(1, 4), "labels": torch.tensor([1]), "scores": torch.ones(1)}
     for kind, value in (("multiclass", mask), ("detection", boxes), ("classification", mask[0, 0])):
-        with pytest.raises(ValueError, match="class_names has 1 entries, but a prediction 1"):
+        with pytest.raises(ValueError, match="class_names has 1 entries, but a prediction class 1"):
             draw(Sample(kind, 0, torch.rand(3, 4, 4), value, value), look, "")

@@ -16,7 +16,7 @@ from torchmetrics import Metric
 
 from ..best import BestValues
 from ..boxes import match_boxes
-from ..checks import in_range
+from ..checks import names_in, whole_number
 from ..layout import charts
 from ..metrics import BoxScoreCounts, ScoreCounts
 from ..optim import get_param, group_norms, has_param
@@ -91,7 +91,9 @@ class MetricMonitor(Callback):
         class_names: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
-        in_range("max_classes", max_classes, 0)
+        whole_number("max_classes", max_classes, 0)
+        if class_names is not None:
+            names_in("class_names", class_names)
         self.max_classes = max_classes
         self.norms = norms
         self.histograms = histograms

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence, Sized
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, SequentialSampler
 from torch.utils.data.distributed import DistributedSampler
 
-from ..checks import in_range, one_of
+from ..checks import in_range, names_in, one_of, whole_number
 from ..outputs import Output
 from ..render import Picture, encode, sheet
 from ..samples import NEEDED, Look, Sample, badness, check_output, draw, pick, worst_of
@@ -49,6 +50,8 @@ class PredictionMonitor(Callback):
     | `test_pred/{place}_idx{index}`, `test_worst/{place}` | the same of a test | picture |
     | `{val,test}_{pred,worst}/sheet` | all of them as one, with ``layout="sheet"`` | picture |
 
+    Without a logger they are drawn once, at the end of training, for :meth:`save_sheet`.
+
     Nothing is computed again: the pictures show what ``validation_step`` returned, see
     :mod:`~lightning_hparams.outputs`. Only the first dataloader is shown.
 
@@ -64,7 +67,7 @@ class PredictionMonitor(Callback):
         ignore_index: Mask value that does not count; None to ask the module.
         background: Class that is not painted in masks: an index, None for the class called
             background or unlabelled, or -1 for none.
-        rgb: The image channels to show as red, green and blue.
+        rgb: The three image channels to show as red, green and blue.
         mean: Of each channel in units of 0..1, where the step returns images that were normalised;
             None to ask the datamodule.
         std: Likewise.
@@ -94,13 +97,21 @@ class PredictionMonitor(Callback):
         adapter: Adapter | None = None,
     ) -> None:
         super().__init__()
-        in_range("num_samples", num_samples, 1)
-        in_range("worst_k", worst_k, 0)
+        whole_number("num_samples", num_samples, 1)
+        whole_number("worst_k", worst_k, 0)
         in_range("min_score", min_score, 0, 1)
         if isinstance(select, str):
             one_of("select", select, ("spread", "first"))
         one_of("schedule", schedule, ("log", "every"))
         one_of("layout", layout, ("samples", "sheet"))
+        if class_names is not None:
+            names_in("class_names", class_names)
+        if background is not None:
+            whole_number("background", background, -1, remedy="-1 paints every class")
+        if len(rgb) != 3:
+            raise ValueError(f"`rgb` needs 3 channels, got {rgb}; name one thrice for grey")
+        for channel in rgb:
+            whole_number("rgb", channel, 0)
         if (mean is None) != (std is None) or len(mean or []) != len(std or []):
             raise ValueError(
                 f"`mean` and `std` must be given together, one value a channel, got {mean=}, {std=}"
@@ -124,6 +135,7 @@ class PredictionMonitor(Callback):
         self._worst: list[Sample] = []
         self._look = Look()
         self._seen = 0
+        self._shuffled = False
         self._validations = 0
         self._pending: int | None = None  # the step of a validation that is not drawn yet
         self._warned = False
@@ -150,6 +162,8 @@ class PredictionMonitor(Callback):
             checked = self._checked(outputs, batch, "validation_step")
             if not trainer.sanity_checking:
                 self._keep(trainer, checked)
+            elif batch_idx == 0:
+                self._rehearse(checked)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw, if it is due."""
@@ -157,7 +171,9 @@ class PredictionMonitor(Callback):
             return
         fitting = trainer.state.fn == "fit"
         step = log_step(trainer)
-        self._pending = None if not fitting or self._is_due(trainer) else step
+        # Without a logger nobody sees them before the end, and save_sheet needs the last alone.
+        waits = fitting and not (trainer.loggers and self._is_due(trainer))
+        self._pending = step if waits else None
         self._validations += fitting
         if self._pending is None:
             self._draw(trainer, "val", step)
@@ -241,11 +257,7 @@ class PredictionMonitor(Callback):
         if trainer.sanity_checking:
             return  # it was to find out whether they can be chosen
         self._indices = chosen
-        if not _keeps_order(loader):
-            rank_zero_warn(
-                f"{type(self).__name__} cannot show the same samples each time: the validation "
-                "loader shuffles, and its batches carry no 'index'; turn shuffling off"
-            )
+        self._shuffled = not _keeps_order(loader)
 
     def _chosen(self, size: int | None) -> list[int]:
         if not isinstance(self.select, str):
@@ -277,6 +289,12 @@ class PredictionMonitor(Callback):
     def _keep(self, trainer: Trainer, outputs: Mapping[str, Any]) -> None:
         count = len(outputs["images"])
         indices = outputs.get("indices")
+        if indices is None and self._shuffled:
+            self._shuffled = False  # once is enough
+            rank_zero_warn(
+                f"{type(self).__name__} cannot show the same samples each time: the validation "
+                "loader shuffles, and its batches carry no 'index'; turn shuffling off"
+            )
         if indices is None:
             # Without a dataset index: the position, as a distributed sampler deals them out.
             places = range(self._seen, self._seen + count)
@@ -289,7 +307,7 @@ class PredictionMonitor(Callback):
             if index in wanted:
                 self._samples[index] = pick(outputs, place, index)
                 self._warn_if_normalised(self._samples[index].image)
-        if self.worst_k:
+        if self.worst_k and trainer.loggers:
             self._keep_worst(outputs, indices)
 
     def _keep_worst(self, outputs: Mapping[str, Any], indices: Sequence[int]) -> None:
@@ -333,9 +351,20 @@ class PredictionMonitor(Callback):
             min_score=self.min_score,
         )
 
+    def _rehearse(self, outputs: Mapping[str, Any]) -> None:
+        """Draw a sample in memory, so that what cannot be drawn is told before training."""
+        sample = pick(outputs, 0, 0)
+        logits = outputs.get("logits")
+        if sample.kind in ("multiclass", "binary") and logits is not None:
+            # As if the last class had been predicted, which an untrained model may not do.
+            pred = sample.pred.clone()
+            pred[:1, :1] = max(logits.shape[1], 2) - 1
+            sample = replace(sample, pred=pred)
+        draw(sample, self._look, "")
+
     def _draw(self, trainer: Trainer, stage: str, step: int) -> None:
         samples, worst = self._gathered(trainer)
-        if not trainer.is_global_zero or not (self._sinks or is_rehearsal(trainer)):
+        if not trainer.is_global_zero:
             return
         there = [(place, i) for place, i in enumerate(self._indices) if i in samples]
         if is_rehearsal(trainer):
@@ -345,6 +374,8 @@ class PredictionMonitor(Callback):
             for place, index in there
         }
         self.pictures = list(chosen.values())
+        if not self._sinks:
+            return
         self._write(chosen, f"{stage}_pred", step)
         faults = {
             f"{place:02d}": draw(sample, self._look, f"worst {place + 1}: sample {sample.index}")

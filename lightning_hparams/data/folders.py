@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader, Dataset
 
-from ..checks import in_range, one_of
+from ..checks import in_range, names_in, one_of, whole_number
 from .augment import Augmentation, CropFlipJitter, augmented, resized
 from .loaders import SegmentationData
 from .masks import ImageHeader, MaskReader, read_header, read_image
@@ -91,7 +91,9 @@ class MaskFolderData(SegmentationData):
     ) -> None:
         super().__init__(batch_size, num_workers)
         one_of("task", task, ("multiclass", "binary"))
-        in_range("check_files", check_files, 0)
+        whole_number("check_files", check_files, 0)
+        if ignore_index is not None:
+            whole_number("ignore_index", ignore_index)
         if not 0 < val_fraction < 1:
             raise ValueError(f"`0 < val_fraction < 1` must hold, got {val_fraction}; 0.2 is usual")
         if in_channels not in (1, 3):
@@ -260,7 +262,9 @@ def _names(class_names: list[str] | None, num_classes: int | None, task: str) ->
         elif num_classes is None:
             raise ValueError("`class_names` or `num_classes` is needed: masks do not tell them")
         else:
+            whole_number("num_classes", num_classes)
             class_names = [f"class {index}" for index in range(num_classes)]
+    class_names = names_in("class_names", class_names)
     if num_classes is not None and num_classes != len(class_names):
         raise ValueError(f"`num_classes` is {num_classes}, but class_names has {len(class_names)}")
     if task == "binary" and len(class_names) != 2:
@@ -268,7 +272,7 @@ def _names(class_names: list[str] | None, num_classes: int | None, task: str) ->
     if len(set(class_names)) < len(class_names):
         raise ValueError(f"`class_names` must differ from each other, got {class_names}")
     in_range("num_classes", len(class_names), 2, 256, remedy="count the background too")
-    return list(class_names)
+    return class_names
 
 
 def _check_class_values(
@@ -306,9 +310,11 @@ def _check_palette(
 def _height_width(size: int | list[int] | None) -> tuple[int, int] | None:
     if size is None:
         return None
-    sides = [size, size] if isinstance(size, int) else size
-    if len(sides) != 2 or min(sides) < 1:
-        raise ValueError(f"`size` must be [height, width] of 1 or more, or one number, got {size}")
+    sides = list(size) if isinstance(size, Sequence) else [size, size]
+    for side in sides:
+        whole_number("size", side, 1)
+    if len(sides) != 2:
+        raise ValueError(f"`size` must be [height, width], or one number for both, got {size}")
     return sides[0], sides[1]
 
 

@@ -10,7 +10,7 @@ from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ..checks import in_range
+from ..checks import whole_number
 from .augment import Augmentation, augmented
 
 __all__ = ["MaskDataset", "SegmentationData"]
@@ -39,8 +39,8 @@ class SegmentationData(LightningDataModule):
 
     def __init__(self, batch_size: int, num_workers: int) -> None:
         super().__init__()
-        in_range("batch_size", batch_size, 1)
-        in_range("num_workers", num_workers, 0)
+        whole_number("batch_size", batch_size, 1)
+        whole_number("num_workers", num_workers, 0)
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.train_set: Dataset[dict[str, Any]] | None = None

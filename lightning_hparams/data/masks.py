@@ -135,6 +135,8 @@ class MaskReader:
 
     def _complaint(self, path: Path, found: Pixels, value: int) -> str:
         present = np.unique(found).tolist()
+        if self.binary and present == [0, 1, 255]:
+            value = 255  # the foreground is 1 then, and 255 the usual value of what does not count
         if path.suffix.lower() in _JPEG and len(present) > 2 * self.num_classes:
             return (
                 f"has {len(present)} different values for {self.num_classes} classes: JPEG blurs "

@@ -76,13 +76,16 @@ def read_split(
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it names what has no image or no mask.
+        ValueError: If it is no text, or names what has no image or no mask.
     """
     path = Path(file)
     if not path.is_file():
         raise FileNotFoundError(f"split file {path} does not exist; check the path")
-    lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    stems = list(dict.fromkeys(stem for stem in lines if stem))
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text in UTF-8 ({error}); save it as such") from error
+    stems = list(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))
     for kind, known in {"image": images, "mask": masks}.items():
         unknown = [stem for stem in stems if stem not in known]
         if unknown:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
-from ..checks import in_range, one_of, require
+from ..checks import one_of, require, whole_number
 from .augment import Augmentation
 from .loaders import MaskDataset, SegmentationData
 
@@ -65,8 +65,8 @@ class BrainTissueData(SegmentationData):
         num_workers: int = 0,
     ) -> None:
         super().__init__(batch_size, num_workers)
-        in_range("size", size, 32, _SIDE)
-        in_range("gap", gap, 0, 10)
+        whole_number("size", size, 32, _SIDE)
+        whole_number("gap", gap, 0, 10)
         self.save_hyperparameters(logger=False)  # see MaskFolderData
         self.class_names = ["background", "grey matter", "white matter"]
         self.mean, self.std = [0.24], [0.34]  # of the training slices
@@ -158,9 +158,9 @@ class SyntheticShapesData(SegmentationData):
     ) -> None:
         super().__init__(batch_size, num_workers)
         one_of("task", task, ("multiclass", "binary", "multilabel"))
-        in_range("num_train", num_train, 1)
-        in_range("num_val", num_val, 1)
-        in_range("size", size, 16)
+        whole_number("num_train", num_train, 1)
+        whole_number("num_val", num_val, 1)
+        whole_number("size", size, 16)
         self.save_hyperparameters(logger=False)  # see MaskFolderData
         names = {
             "multiclass": ["background", *_SHAPES],

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw
 from torch import Tensor
 
-from .colors import INK, PAPER, Color, Picture
+from .colors import PAPER, Color, Picture
 from .images import panel_size, resized, to_rgb
-from .text import LINE, font, shortened
+from .text import LINE, shortened, text_width, write
 
 __all__ = ["classification_picture"]
 
@@ -56,22 +55,21 @@ def classification_picture(
     top = LINE * bool(caption)
     below = top + size[0] + 2 * _FRAME + 2
     lines = 1 + (not is_right and probs is None) + len(rows)
-    canvas = Image.new("RGB", (width, below + LINE * lines), PAPER)
-    draw = ImageDraw.Draw(canvas)
-    if caption:
-        draw.text((2, 1), shortened(caption, width - 4), fill=INK, font=font())
+    canvas = np.full((below + LINE * lines, width, 3), PAPER[0], np.uint8)
+    write(canvas, shortened(caption, width - 4), 0, 1)
     framed = _in_frame(ground, is_right)
-    canvas.paste(Image.fromarray(framed), ((width - framed.shape[1]) // 2, top))
+    left = (width - framed.shape[1]) // 2
+    canvas[top : top + len(framed), left : left + framed.shape[1]] = framed
     texts = [f"true: {_names(true, class_names)}"]
     if not is_right and probs is None:
         texts.append(f"predicted: {_names(guessed, class_names)}")
     for row, text in enumerate(texts):
-        place = (2, below + row * LINE)
-        draw.text(place, shortened(text, width - 4), fill=INK, font=font())
+        write(canvas, shortened(text, width - 4), 0, below + row * LINE)
     for row, (label, prob) in enumerate(rows, start=len(texts)):
         color = _RIGHT if label in true else _WRONG if label in guessed else _OTHER
-        _bar(draw, below + row * LINE, width, class_names[label], prob, color)
-    return np.asarray(canvas)
+        bar = canvas[below + row * LINE : below + (row + 1) * LINE]
+        _draw_bar(bar, class_names[label], prob, color)
+    return canvas
 
 
 def _labels(value: Tensor) -> list[int]:
@@ -95,18 +93,17 @@ def _rows(
     return [(label, values[label]) for label in shown]
 
 
-def _bar(
-    draw: ImageDraw.ImageDraw, top: int, width: int, name: str, prob: float, color: Color
-) -> None:
-    """A bar as long as a class is probable, with its value, and the name of the class after it."""
-    length = round(prob * (width - 4))
-    pale = tuple(round(255 - (255 - value) * 0.45) for value in color)
-    draw.rectangle((2, top + 2, 2 + max(length, 1), top + LINE - 3), fill=pale)
-    draw.rectangle((2, top + 2, 4, top + LINE - 3), fill=color)
-    text = shortened(name, width - 60)
-    draw.text((9, top + 1), text, fill=INK, font=font())
+def _draw_bar(place: Picture, name: str, prob: float, color: Color) -> None:
+    """A bar as long as a class is probable, with the name of the class on it, and the value."""
+    width = place.shape[1]
+    pale = np.array([round(255 - (255 - part) * 0.45) for part in color], np.uint8)
     value = f"{prob:.2f}"
-    draw.text((width - 6 - font().getlength(value), top + 1), value, fill=INK, font=font())
+    write(place, shortened(name, width - 60), 7, 1)
+    write(place, value, width - 8 - text_width(value), 1)
+    # Letters are dark on light: darkened by them, the bar shows through.
+    bar = place[2:-2, 2 : 2 + max(round(prob * (width - 4)), 2)]
+    np.minimum(bar, pale, out=bar)
+    bar[:, :3] = color
 
 
 def _in_frame(ground: Picture, is_right: bool) -> Picture:

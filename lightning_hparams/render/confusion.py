@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from .colors import INK, PAPER, Color, Picture
-from .text import LINE, font, shortened
+from .text import LINE, font, shortened, text_width
 
 __all__ = ["confusion_picture"]
 
@@ -47,7 +47,7 @@ def confusion_picture(counts: Tensor, class_names: Sequence[str], *, title: str 
     cell = min(max(_SIDE // classes, 4), 44)
     named = cell >= 14
     names = [shortened(name, _LABEL) for name in class_names]
-    margin = max(round(font().getlength(name)) for name in names) + 10 if named else 8
+    margin = max(text_width(name) for name in names) + 10 if named else 8
     cells = _cells(percent, totals, cell)
     top = LINE * (1 + bool(title)) + margin
     right = 70 if named else 8
@@ -61,7 +61,7 @@ def confusion_picture(counts: Tensor, class_names: Sequence[str], *, title: str 
     if named:
         for index, name in enumerate(names):
             middle = index * cell + cell // 2 - 8
-            length = round(font().getlength(name))
+            length = text_width(name)
             draw.text((LINE + margin - 6 - length, top + middle), name, fill=INK, font=font())
             draw.text(
                 (LINE + margin + cells.shape[1] + 6, top + middle),
@@ -115,7 +115,7 @@ def _shades() -> Picture:
 
 
 def _write_upwards(canvas: Image.Image, text: str, place: tuple[int, int], ink: Color) -> None:
-    tile = Image.new("RGB", (round(font().getlength(text)) + 4, LINE - 3), PAPER)
+    tile = Image.new("RGB", (text_width(text) + 4, LINE - 3), PAPER)
     ImageDraw.Draw(tile).text((1, 0), text, fill=ink, font=font())
     canvas.paste(tile.transpose(Image.Transpose.ROTATE_90), place)
 

@@ -13,7 +13,7 @@ from ..boxes import Matches, confident, match_boxes
 from ..outputs import Boxes
 from .colors import ERROR_COLORS, Color, Picture, as_color, palette
 from .images import panel_size, resized, to_rgb
-from .text import Entry, framed, word
+from .text import Entry, framed, phrase
 
 __all__ = ["detection_picture"]
 
@@ -135,7 +135,7 @@ def _outline(picture: Picture, box: _Drawn) -> None:
 
 def _label(picture: Picture, box: _Drawn) -> None:
     """The name above the box, or in it where there is no room above."""
-    tile = word(box.text, _ink_on(box.color), box.color)
+    tile = phrase(box.text, _ink_on(box.color), box.color)[1:-1]
     height, width = tile.shape[:2]
     left = min(max(box.corners[0], 0), max(picture.shape[1] - width, 0))
     top = box.corners[1] - height

@@ -108,7 +108,7 @@ def sheet(pictures: Sequence[Picture], columns: int) -> Picture:
     return canvas
 
 
-def encode(picture: Picture, *, quality: int = 90) -> Encoded:
+def encode(picture: Picture, *, quality: int = 85) -> Encoded:
     """Encode a picture ``(H, W, 3)`` as JPEG, or as PNG where that is exact and small.
 
     Line drawings and label maps compress well without loss; photographs do not, and a PNG of one

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from ..optim import check_optimizer, make_optimizer, named_groups
 
 __all__ = ["VisionTask"]
 
+_UNITS = "give it in units of 0..1"
 _WILD = 20.0  # a normalised image beyond this was not in 0..1: photographs stay below 3
 
 
@@ -50,9 +52,11 @@ class VisionTask(LightningModule):
     ) -> None:
         super().__init__()
         check_optimizer(optimizer, lr, weight_decay, optimizer_args or {})
-        in_range("encoder_lr_mult", encoder_lr_mult, above=0.0)
+        in_range("encoder_lr_mult", encoder_lr_mult, above=0.0, below=math.inf)
+        for value in mean:
+            in_range("mean", value, above=-math.inf, below=math.inf, remedy=_UNITS)
         for value in std:
-            in_range("std", value, above=0.0, remedy="give it in units of 0..1")
+            in_range("std", value, above=0.0, below=math.inf, remedy=_UNITS)
         self.model = model
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
@@ -81,15 +85,26 @@ class VisionTask(LightningModule):
             raise TypeError(f"images must be uint8 or floating point in 0..1, got {images.dtype}")
         return (images.to(self.mean.dtype) - self.mean) / self.std
 
-    def warn_if_wild(self, images: Tensor) -> None:
-        """Warn if floating point images are scaled to 0..255, say, instead of 0..1."""
-        if images.is_floating_point():
-            largest = float(self.normalise(images).abs().amax())
-            if largest > _WILD:
-                rank_zero_warn(
-                    f"normalised images reach {largest:.0f}: floating point images must lie in "
-                    "0..1; divide by 255, or give them as uint8"
-                )
+    def check_images(self, images: Tensor, paths: Sequence[str] = ()) -> None:
+        """Look at the values of floating point images ``(N, I, H, W)``.
+
+        Warns if they are scaled to 0..255, say, instead of 0..1.
+
+        Raises:
+            ValueError: For NaN or infinity, after which a model's weights would be NaN; with the
+                image's path, if there are ``paths``.
+        """
+        if not images.is_floating_point():
+            return
+        largest = self.normalise(images).abs().flatten(1).amax(1)  # of each image
+        for index in (~largest.isfinite()).nonzero().flatten().tolist():
+            where = paths[index] if paths else f"image {index} of the batch"
+            raise ValueError(f"{where} holds NaN or infinity; remove or replace it")
+        if largest.max() > _WILD:
+            rank_zero_warn(
+                f"normalised images reach {float(largest.max()):.0f}: floating point images must "
+                "lie in 0..1; divide by 255, or give them as uint8"
+            )
 
     def configure_optimizers(self) -> Optimizer:
         """One optimizer with named groups: encoder and decoder, with and without weight decay."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import socket
 import threading
 import urllib.parse
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import huggingface_hub
+import safetensors.torch
 import segmentation_models_pytorch as smp
 import timm
 import torch
@@ -21,10 +23,26 @@ from torch import Tensor, nn
 
 from ..checks import nearest, one_of
 
-__all__ = ["build_model", "check_encoder", "input_statistics", "load_weights"]
+__all__ = ["build_model", "check_encoder", "input_statistics", "load_weights", "smallest_side"]
 
 _PROBE_S = 0.6  # patience for a look whether the hub answers; a hub that is there takes less
 _ARCHITECTURES = smp.MODEL_ARCHITECTURES_MAPPING
+_GIVEN = {"self", "encoder_name", "encoder_weights", "in_channels", "classes"}  # by the task
+_VIT = "tu-vit_tiny_patch16_224"  # one of the smallest that DPT takes
+_WRITING = "write them by torch.save(model.state_dict(), path), or as safetensors"
+_UNBUILT = (  # what constructors of smp and timm raise for what does not fit
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+_REFUSED = {
+    "activation": "the losses take logits; SegmentationTask.probabilities() makes them from these",
+    "aux_params": "the task has no loss for the second output that it makes",
+}
 
 
 def build_model(
@@ -44,16 +62,19 @@ def build_model(
         weights: None for random values, a name such as ``"imagenet"``, or a file.
         in_channels: Channels of an image.
         out_channels: Channels of the logits.
-        args: Further arguments of the architecture, by its own names.
+        args: Further arguments of the architecture, by its own names, and of timm's model if the
+            encoder is one (``img_size``, ``dynamic_img_size``, ``drop_path_rate``, ...).
 
     Raises:
-        ValueError: For an unknown name, with the nearest.
-        TypeError: For an argument that the architecture does not take.
+        ValueError: For an unknown name, with the nearest; for what does not go together.
+        TypeError: For an argument that neither the architecture nor timm's model takes.
         ConnectionError: If pretrained weights are neither cached nor within reach.
     """
     one_of("arch", arch, _ARCHITECTURES)
     check_encoder(encoder)
-    _check_args(arch, args)
+    if weights is not None and not isinstance(weights, str | os.PathLike):
+        raise TypeError(f"`weights` must be None, a name or a file, got {weights!r}")
+    _check_args(arch, encoder, args)
     pretrained = None if weights is None or _is_file(weights) else weights
     if pretrained is not None:
         _check_pretrained(encoder, pretrained)
@@ -69,14 +90,35 @@ def build_model(
                 classes=out_channels,
                 **args,
             )
-        except (RuntimeError, ValueError, NotImplementedError, AttributeError) as error:
+        except _UNBUILT as error:
+            for key in set(args) - _known_args(arch):
+                if isinstance(error, TypeError) and key in str(error):
+                    raise _unknown_arg(arch, encoder, key) from error
+            if args:
+                raise ValueError(
+                    f"arch {arch!r} with encoder {encoder!r} and arch_args={dict(args)} cannot be "
+                    f"built ({error}); check encoder and arch_args"
+                ) from error
             raise ValueError(
                 f"encoder {encoder!r} does not work with arch {arch!r} ({error}); "
-                "'tu-mobilenetv3_small_100' and 'resnet18' work with most"
+                f"{_VIT if arch == 'dpt' else 'tu-mobilenetv3_small_100'!r} does"
             ) from error
+        patch = smallest_side(arch, model)
+        if arch == "dpt" and patch & (patch - 1):
+            raise ValueError(
+                f"encoder {encoder!r} has patches of {patch} pixels, but arch 'dpt' needs a power "
+                f"of 2; {_VIT!r} has 16"
+            )
     if weights is not None and pretrained is None:
         load_weights(model, Path(weights))
     return model
+
+
+def smallest_side(arch: str, model: nn.Module) -> int:
+    """The least height and width of an image, in pixels, that a model takes."""
+    encoder: Any = model.encoder
+    # PAN halves the deepest features three times more, for its pyramid of attention.
+    return int(encoder.output_stride) * (8 if arch == "pan" else 1)
 
 
 def check_encoder(encoder: str) -> None:
@@ -105,7 +147,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
     Takes a state dict as ``.pt``, ``.pth`` or ``.safetensors``, or a Lightning checkpoint.
 
     Raises:
-        ValueError: If more than half of the values find no place.
+        ValueError: If it cannot be read, or more than half of the values find no place.
     """
     state = _read_state(path)
     encoder = model.encoder
@@ -126,15 +168,24 @@ def load_weights(model: nn.Module, path: Path) -> None:
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(path)
-    loaded = torch.load(path, map_location="cpu", weights_only=True)
-    if "state_dict" not in loaded:
-        return dict(loaded)
-    # A checkpoint of a task, whose model is its attribute.
-    return {key.removeprefix("model."): value for key, value in loaded["state_dict"].items()}
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a broken file can raise almost anything when it is unpickled
+        reason = str(error).partition("\n")[0] or "it is empty"
+        raise ValueError(
+            f"{path} cannot be read as weights ({type(error).__name__}: {reason}); {_WRITING}"
+        ) from error
+    checkpoint = isinstance(loaded, Mapping) and "state_dict" in loaded
+    state = loaded["state_dict"] if checkpoint else loaded
+    if not isinstance(state, Mapping):
+        raise ValueError(
+            f"{path} holds a {type(state).__name__}, but weights are tensors by name; {_WRITING}"
+        )
+    # In a checkpoint of a task, the model is an attribute.
+    prefix = "model." if checkpoint else ""
+    return {str(key).removeprefix(prefix): value for key, value in state.items()}
 
 
 def _fitting(module: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -148,29 +199,38 @@ def _fitting(module: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor
 
 def _is_file(weights: str) -> bool:
     """Whether ``weights`` names a file rather than a set of pretrained values."""
-    looks_like_path = Path(weights).suffix in {".pt", ".pth", ".ckpt", ".safetensors"}
-    if looks_like_path and not Path(weights).is_file():
+    path = Path(weights)
+    looks_like_path = len(path.parts) > 1 or path.suffix in {".pt", ".pth", ".ckpt", ".safetensors"}
+    if looks_like_path and not path.is_file():
         raise FileNotFoundError(f"weights file {weights} does not exist; check the path")
-    return looks_like_path or Path(weights).is_file()
+    return path.is_file()
 
 
-def _check_args(arch: str, args: Mapping[str, Any]) -> None:
-    known = [
-        name
-        for name, parameter in inspect.signature(_ARCHITECTURES[arch].__init__).parameters.items()
-        if name not in {"self", "encoder_name", "encoder_weights", "in_channels", "classes"}
-        and parameter.kind is not inspect.Parameter.VAR_KEYWORD
-    ]
+def _check_args(arch: str, encoder: str, args: Mapping[str, Any]) -> None:
     for key in args:
-        if key not in known:
-            hint = nearest(key, known) or f"; it takes {known}"
-            raise TypeError(f"`arch_args`: {arch} takes no argument {key!r}{hint}")
+        if key in _REFUSED:
+            raise ValueError(f"`arch_args` cannot have {key!r}: {_REFUSED[key]}; leave it out")
+        # timm raises for what its model does not take; smp's own encoders drop it in silence.
+        if key not in _known_args(arch) and not encoder.startswith("tu-"):
+            raise _unknown_arg(arch, encoder, key)
+
+
+def _known_args(arch: str) -> set[str]:
+    parameters = inspect.signature(_ARCHITECTURES[arch].__init__).parameters.values()
+    named = {each.name for each in parameters if each.kind is not inspect.Parameter.VAR_KEYWORD}
+    return named - _GIVEN - set(_REFUSED)
+
+
+def _unknown_arg(arch: str, encoder: str, key: str) -> TypeError:
+    known = sorted(_known_args(arch))
+    hint = nearest(key, known) or f"; {arch} takes {known}"
+    return TypeError(f"`arch_args`: {arch} with encoder {encoder!r} takes no {key!r}{hint}")
 
 
 def _check_pretrained(encoder: str, weights: str) -> None:
     """Fail at once where a download would fail after half a minute of retries."""
     if encoder.startswith("tu-"):
-        one_of("weights", weights, ["imagenet"])
+        one_of("weights", weights, ["imagenet"], otherwise="or a file")
         if not timm.models.is_model_pretrained(encoder[3:]):
             raise ValueError(f"timm has no pretrained weights for {encoder!r}; pass weights=None")
         config = timm.models.get_pretrained_cfg(encoder[3:])
@@ -178,7 +238,7 @@ def _check_pretrained(encoder: str, weights: str) -> None:
         names = ["model.safetensors", "pytorch_model.bin"]
     else:
         known = smp.encoders.encoders[encoder]["pretrained_settings"]
-        one_of("weights", weights, known)
+        one_of("weights", weights, known, otherwise="or a file")
         repository, revision = known[weights]["repo_id"], known[weights]["revision"]
         names = ["model.safetensors"]
     cached = repository and any(

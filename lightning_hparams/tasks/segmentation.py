@@ -7,11 +7,10 @@ from typing import Any, TypeAlias
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchmetrics import MeanMetric
 
-from ..checks import in_range, one_of
+from ..checks import in_range, names_in, one_of, whole_number
 from ..losses import WeightedLoss
-from ..metrics import ConfusionCounts, segmentation_scores
+from ..metrics import BatchMean, ConfusionCounts, segmentation_scores
 from ..outputs import (
     SegmentationBatch,
     SegmentationKind,
@@ -20,7 +19,7 @@ from ..outputs import (
     TrainingOutput,
 )
 from .base import VisionTask
-from .encoders import build_model, input_statistics
+from .encoders import build_model, input_statistics, smallest_side
 
 __all__ = ["SegmentationTask"]
 
@@ -36,7 +35,8 @@ class SegmentationTask(VisionTask):
 
     A batch is a dict of :class:`~lightning_hparams.outputs.SegmentationBatch`, or a pair
     ``(image, mask)``. Images may have any size: they are padded to the model's stride, and the
-    logits cropped back. The arguments are plain values, so they stand in a YAML file, in the
+    logits cropped back; for some transformers of timm that takes an argument, see ``arch_args``.
+    The arguments are plain values, so they stand in a YAML file, in the
     checkpoint and in the HParams tab as they are.
 
     Args:
@@ -45,7 +45,9 @@ class SegmentationTask(VisionTask):
         encoder: An encoder of segmentation-models-pytorch, or ``tu-`` and a timm model.
         weights: Of the encoder: None for random values, ``"imagenet"``, or a file with weights
             of the encoder or of the whole model.
-        arch_args: Further arguments of the architecture, by its own names.
+        arch_args: Further arguments of the architecture, by its own names, and of timm's model.
+            Encoders that take images of one size alone (ViT, Swin, MaxViT) get another by
+            ``{"img_size": 128}``, and any by ``{"dynamic_img_size": True}`` where timm knows it.
         task: ``"multiclass"`` (one class a pixel), ``"binary"`` (foreground or not) or
             ``"multilabel"`` (each class there or not).
         in_channels: Channels of an image.
@@ -53,7 +55,8 @@ class SegmentationTask(VisionTask):
         class_names: A name for each; ``class 0``, ``class 1``, ... if None.
         loss: Names of losses and their weights; see :data:`lightning_hparams.losses.LOSSES`.
         loss_args: Further arguments of a loss, by its name.
-        class_weights: Weight of each class in the losses.
+        class_weights: Weight of each class in the losses, at least 0; for binary two, of background
+            and foreground.
         ignore_index: Mask value of pixels that count neither in the loss nor in the metrics. It
             may be one of the classes, which then has no score.
         threshold: Probability from which a label is there (binary and multilabel), in 0..1.
@@ -74,7 +77,8 @@ class SegmentationTask(VisionTask):
 
     Raises:
         ValueError: For an unknown name (with the nearest) or a value out of its range.
-        TypeError: For an argument that the architecture, optimizer or loss does not take.
+        TypeError: For an argument that the architecture, optimizer or loss does not take, and for
+            what is no number, whole number or list where one is needed.
     """
 
     def __init__(
@@ -102,11 +106,14 @@ class SegmentationTask(VisionTask):
         encoder_lr_mult: float = 1.0,
     ) -> None:
         one_of("task", task, _KINDS)
-        in_range("num_classes", num_classes, 1 if task == "multilabel" else 2, 256)
+        whole_number("num_classes", num_classes, 1 if task == "multilabel" else 2, 256)
         if task == "binary" and num_classes != 2:
             raise ValueError(f"`num_classes` must be 2 for a binary task, got {num_classes}")
-        in_range("in_channels", in_channels, 1)
+        whole_number("in_channels", in_channels, 1)
+        if ignore_index is not None:
+            whole_number("ignore_index", ignore_index)
         in_range("threshold", threshold, 0, 1)
+        _check_class_weights(class_weights, num_classes)
         names = _class_names(class_names, num_classes, task)
         model = build_model(
             arch,
@@ -118,8 +125,8 @@ class SegmentationTask(VisionTask):
         )
         expected = input_statistics(encoder, weights) if in_channels == 3 else None
         default = _IMAGENET if in_channels == 3 else ([0.5] * in_channels, [0.25] * in_channels)
-        mean = mean or (expected or default)[0]
-        std = std or (expected or default)[1]
+        mean = (expected or default)[0] if mean is None else mean
+        std = (expected or default)[1] if std is None else std
         if not len(mean) == len(std) == in_channels:
             raise ValueError(
                 f"`mean` and `std` need {in_channels} values (in_channels), "
@@ -136,10 +143,11 @@ class SegmentationTask(VisionTask):
             encoder_lr_mult=encoder_lr_mult,
         )
         self.save_hyperparameters()
+        self._smallest_side = smallest_side(arch, model)
         self.task, self.num_classes, self.class_names = task, num_classes, names
         self.ignore_index, self.threshold = ignore_index, threshold
         self.loss = WeightedLoss(
-            loss or {"ce": 1.0, "dice": 1.0},
+            {"ce": 1.0, "dice": 1.0} if loss is None else loss,
             task=task,
             ignore_index=ignore_index,
             class_weights=class_weights,
@@ -149,16 +157,23 @@ class SegmentationTask(VisionTask):
         for stage in ("val", "test"):
             counts = ConfusionCounts(num_classes, task=task, ignore_index=ignore_index)
             setattr(self, f"{stage}_counts", counts)
-            means = {name: MeanMetric() for name in ("total", *self.loss.weights)}
+            means = {name: BatchMean() for name in ("total", *self.loss.weights)}
             setattr(self, f"{stage}_losses", torch.nn.ModuleDict(means))
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``(N, C, H, W)`` of images ``(N, I, H, W)`` of any size; C = 1 if binary."""
         height, width = images.shape[-2:]
+        right, below = (self._padded(side) - side for side in (width, height))
         # The image's own border, not black: the padding must not look like an object.
-        padding = (0, -width % _STRIDE, 0, -height % _STRIDE)
-        padded = F.pad(self.normalise(images), padding, mode="replicate")
-        logits: Tensor = self.model(padded)
+        padded = F.pad(self.normalise(images), (0, right, 0, below), mode="replicate")
+        try:
+            logits: Tensor = self.model(padded)
+        except AssertionError as error:  # of timm, for an encoder of one size alone
+            raise ValueError(
+                f"the encoder takes no images of {height} x {width} pixels ({error}); resize them, "
+                "or build it for their size by arch_args={'img_size': ...}, or for any by "
+                "{'dynamic_img_size': True} if timm's model takes it"
+            ) from error
         return logits[..., :height, :width]
 
     def predicted(self, probs: Tensor) -> Tensor:
@@ -177,7 +192,7 @@ class SegmentationTask(VisionTask):
         """Loss of one batch."""
         images, target = self._checked(batch)
         if batch_idx == 0 and self.current_epoch == 0:
-            self.warn_if_wild(images)
+            self.check_images(images, _paths(batch))
         terms = self.loss.terms(self(images), target)
         loss = self.loss.total(terms)
         self.log("loss/train", loss.detach(), prog_bar=True, batch_size=len(images))
@@ -233,6 +248,10 @@ class SegmentationTask(VisionTask):
             kept = {**checkpoint["hyper_parameters"], "weights": None}
             checkpoint["hyper_parameters"] = kept
 
+    def _padded(self, side: int) -> int:
+        """What a height or width is padded to."""
+        return max(side + -side % _STRIDE, self._smallest_side)
+
     def _evaluate(self, batch: Batch, stage: str) -> SegmentationOutput:
         images, target = self._checked(batch)
         logits = self(images)
@@ -243,7 +262,7 @@ class SegmentationTask(VisionTask):
         getattr(self, f"{stage}_counts").update(preds, target)
         means = getattr(self, f"{stage}_losses")
         for name, value in {"total": loss, **terms}.items():
-            means[name].update(value, weight=len(images))
+            means[name].update(value, len(images))
         return {
             "kind": self.task,
             "loss": loss,
@@ -306,7 +325,7 @@ class SegmentationTask(VisionTask):
         sample = int(wrong.flatten(1).any(1).nonzero()[0])
         value = int(mask[sample][wrong[sample]][0])
         share = float((mask[sample] == value).float().mean())
-        paths = batch.get("path", []) if isinstance(batch, dict) else []
+        paths = _paths(batch)
         where = paths[sample] if paths else f"mask {sample} of the batch"
         raise ValueError(
             f"{where} has mask value {value} ({share:.1%} of pixels) but the classes are "
@@ -319,11 +338,23 @@ def _class_names(names: list[str] | None, num_classes: int, task: str) -> list[s
         if task == "binary":
             return ["background", "foreground"]
         return [f"class {index}" for index in range(num_classes)]
+    names = names_in("class_names", names)
     if len(names) != num_classes or len(set(names)) != num_classes:
         raise ValueError(
             f"`class_names` needs {num_classes} different names (num_classes), got {names}"
         )
-    return list(names)
+    return names
+
+
+def _check_class_weights(weights: list[float] | None, num_classes: int) -> None:
+    if weights is not None and len(weights) != num_classes:
+        raise ValueError(
+            f"`class_weights` needs {num_classes} values (num_classes), got {len(weights)}"
+        )
+
+
+def _paths(batch: Batch) -> list[str]:
+    return batch.get("path", []) if isinstance(batch, dict) else []
 
 
 def _image(batch: Batch) -> Tensor:

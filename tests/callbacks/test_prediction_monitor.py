@@ -2,6 +2,7 @@
 
 import io
 import re
+import warnings
 
 import numpy as np
 import pytest
@@ -139,11 +140,42 @@ def test_the_sheet_is_a_picture_of_all_samples(tmp_path):
         assert sheet.height >= sum(len(picture) for picture in monitor.pictures)
 
 
-def test_without_a_logger_it_is_idle():
+def test_without_a_logger_there_is_a_sheet_and_nothing_else(tmp_path):
     data = shapes()
     monitor = PredictionMonitor(2)
     quiet_trainer(callbacks=[monitor]).fit(matching(data), data)
-    assert monitor.pictures == []
+    assert list(tmp_path.iterdir()) == []
+    with Image.open(monitor.save_sheet("sheet.png")) as sheet:
+        assert sheet.height >= sum(len(picture) for picture in monitor.pictures) > 500
+
+
+@pytest.mark.parametrize("logger", [True, False])
+def test_pictures_are_drawn_no_more_often_than_they_are_seen(monkeypatch, logger):
+    drawn = []
+    draw = prediction_monitor.draw
+    monkeypatch.setattr(
+        prediction_monitor,
+        "draw",
+        lambda sample, look, caption: drawn.append(caption) or draw(sample, look, caption),
+    )
+    data = shapes()
+    logger = TensorBoardLogger(".", default_hp_metric=False) if logger else False
+    trainer = quiet_trainer(
+        logger=logger, callbacks=[PredictionMonitor(1, worst_k=0)], max_epochs=6
+    )
+    trainer.fit(matching(data), data)
+    assert drawn[0] == ""  # the rehearsal
+    assert len(drawn) == 1 + (5 if logger else 1)
+
+
+def test_the_sheet_is_the_same_with_and_without_a_logger(tmp_path):
+    sheets = []
+    for logger in (TensorBoardLogger(".", default_hp_metric=False), False):
+        torch.manual_seed(0)
+        data, monitor = shapes(), PredictionMonitor(2)
+        quiet_trainer(logger=logger, callbacks=[monitor]).fit(matching(data), data)
+        sheets.append(monitor.save_sheet("sheet.png").read_bytes())
+    assert sheets[0] == sheets[1]
 
 
 def test_a_rehearsal_draws_one_picture_and_writes_nothing(tmp_path):
@@ -273,6 +305,7 @@ def test_the_worst_of_the_whole_set_are_drawn_the_worst_first(monkeypatch):
     trainer = quiet_trainer(logger=logger, callbacks=[PredictionMonitor(1, worst_k=4)])
     trainer.fit(Pictured(losses), loader, loader)
     assert captions == [
+        "",  # in the sanity check, to find out whether it can be drawn
         "sample 3",
         "worst 1: sample 2",
         "worst 2: sample 4",
@@ -358,20 +391,59 @@ def test_a_mean_without_its_deviation_is_refused(kwargs):
         PredictionMonitor(**kwargs)
 
 
+@pytest.mark.filterwarnings("ignore:Your `val_dataloader`'s sampler has shuffling")
+def test_a_loader_that_shuffles_and_tells_the_index_is_fine():
+    data = shapes()
+    data.setup("fit")
+    monitor = PredictionMonitor(2)
+    trainer = quiet_trainer(callbacks=[monitor], max_epochs=2)
+    loader = DataLoader(data.val_set, batch_size=2, shuffle=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*cannot show the same samples")
+        trainer.fit(matching(data), data.train_dataloader(), loader)
+    image = data.val_set[1]["image"].permute(1, 2, 0).numpy()
+    panel = monitor.pictures[0][20 : 20 + 256, :256]
+    enlarged = np.asarray(Image.fromarray(image).resize((256, 256), Image.Resampling.BILINEAR))
+    assert np.abs(panel.astype(int) - enlarged).mean() < 3
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"num_samples": 0}, ValueError, "`1 <= num_samples` must hold"),
+        ({"num_samples": 2.5}, TypeError, "`num_samples` must be a whole number"),
+        ({"select": "worst"}, ValueError, r"`select` must be one of \['spread', 'first'\]"),
+        ({"worst_k": -1}, ValueError, "`0 <= worst_k` must hold"),
+        ({"min_score": 2}, ValueError, "`0 <= min_score <= 1` must hold"),
+        ({"layout": "grid"}, ValueError, r"`layout` must be one of \['samples', 'sheet'\]"),
+        ({"schedule": "always"}, ValueError, r"`schedule` must be one of \['log', 'every'\]"),
+        ({"class_names": "abc"}, TypeError, "`class_names` must be a list of names, got 'abc'"),
+        ({"background": -2}, ValueError, "`-1 <= background` must hold.*-1 paints every class"),
+        ({"background": "sky"}, TypeError, "`background` must be a whole number, got 'sky'"),
+        ({"rgb": (0,)}, ValueError, r"`rgb` needs 3 channels, got \(0,\)"),
+        ({"rgb": (0, 1, -1)}, ValueError, "`0 <= rgb` must hold"),
+    ],
+)
+def test_bad_arguments_are_refused_at_once(options, error, message):
+    with pytest.raises(error, match=message):
+        PredictionMonitor(**options)
+
+
+@pytest.mark.parametrize("kind", ["multiclass", "binary", "multilabel"])
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_samples": 0}, "`1 <= num_samples` must hold"),
-        ({"select": "worst"}, r"`select` must be one of \['spread', 'first'\]"),
-        ({"worst_k": -1}, "`0 <= worst_k` must hold"),
-        ({"min_score": 2}, "`0 <= min_score <= 1` must hold"),
-        ({"layout": "grid"}, r"`layout` must be one of \['samples', 'sheet'\]"),
-        ({"schedule": "always"}, r"`schedule` must be one of \['log', 'every'\]"),
+        ({"class_names": ["a"]}, "class_names has 1 entries, but a prediction class"),
+        ({"rgb": (0, 1, 7)}, "`rgb` names channel 7, but images have 3"),
+        ({"background": 77}, "`-1 <= background <= [123]` must hold, got background=77"),
     ],
 )
-def test_bad_arguments_are_refused_at_once(options, message):
+def test_what_does_not_fit_the_data_is_told_before_training(kind, options, message):
+    data = shapes(kind)
+    trainer = quiet_trainer(callbacks=[PredictionMonitor(**options)])
     with pytest.raises(ValueError, match=message):
-        PredictionMonitor(**options)
+        trainer.fit(matching(data), data)
+    assert trainer.global_step == 0
 
 
 @pytest.mark.parametrize("select", [[50], [-1]])
@@ -384,9 +456,3 @@ def test_an_index_outside_the_set_is_told_before_training(select):
     ):
         run(PredictionMonitor(select=select), data, module)
     assert all(torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
-
-
-def test_too_few_class_names_are_told():
-    data = shapes()
-    with pytest.raises(ValueError, match=r"class_names has 1 entries, but a prediction"):
-        run(PredictionMonitor(class_names=["a"]), data)

@@ -550,6 +550,12 @@ def test_images_of_several_sizes_are_taken_one_by_one(folder):
     [
         ({"val_fraction": 0.0}, ValueError, r"`0 < val_fraction < 1` must hold, got 0.0"),
         ({"val_fraction": 1.0}, ValueError, r"`0 < val_fraction < 1` must hold, got 1.0"),
+        ({"size": 3.5}, TypeError, "`size` must be a whole number, got 3.5"),
+        ({"size": [32, 3.5]}, TypeError, "`size` must be a whole number, got 3.5"),
+        ({"ignore_index": 0.5}, TypeError, "`ignore_index` must be a whole number, got 0.5"),
+        ({"class_names": "abc"}, TypeError, "`class_names` must be a list of names, got 'abc'"),
+        ({"num_classes": 2.5}, TypeError, "`num_classes` must be a whole number, got 2.5"),
+        ({"batch_size": "8"}, TypeError, "`batch_size` must be a whole number, got '8'"),
         ({"train_split": "a"}, ValueError, "go together; give both or neither"),
         ({"num_classes": None}, ValueError, "`class_names` or `num_classes` is needed"),
         ({"class_names": ["a"]}, ValueError, "`num_classes` is 3, but class_names has 1"),
@@ -560,16 +566,12 @@ def test_images_of_several_sizes_are_taken_one_by_one(folder):
         ({"palette": [[0, 0, 0]], "class_values": {0: 0}}, ValueError, "exclude each other"),
         ({"num_classes": 1}, ValueError, r"`2 <= num_classes <= 256` must hold, got num_classes=1"),
         ({"class_names": ["a", "b", "a"]}, ValueError, "`class_names` must differ"),
-        ({"size": [1, 2, 3]}, ValueError, r"or one number, got \[1, 2, 3\]"),
+        ({"size": [1, 2, 3]}, ValueError, r"or one number for both, got \[1, 2, 3\]"),
         ({"check_files": -1}, ValueError, "`0 <= check_files` must hold"),
         ({"task": "binry"}, ValueError, "did you mean 'binary'"),
         ({"task": "binary"}, ValueError, "`num_classes` is 3, but class_names has 2"),
         ({"in_channels": 4}, ValueError, "`in_channels` must be 1 or 3, got 4"),
-        (
-            {"size": 0},
-            ValueError,
-            r"`size` must be \[height, width\] of 1 or more, or one number, got 0",
-        ),
+        ({"size": 0}, ValueError, "`1 <= size` must hold, got size=0"),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused_at_once(folder, options, error, message):
@@ -598,6 +600,21 @@ def test_split_files_that_do_not_fit_are_named(folder, train, val, error, messag
     data = make(folder, train_split=str(folder / "train.txt"), val_split=str(folder / "val.txt"))
     with pytest.raises(error, match=message):
         data.setup("fit")
+
+
+def test_a_split_file_that_is_no_text_is_named(folder):
+    (folder / "train.txt").write_bytes("0\n1\n".encode("utf-16"))
+    (folder / "val.txt").write_text("2\n")
+    data = make(folder, train_split=folder / "train.txt", val_split=folder / "val.txt")
+    with pytest.raises(ValueError, match=r"train.txt is no text in UTF-8 \(.*\); save it as such"):
+        data.setup("fit")
+
+
+def test_a_binary_mask_of_0_1_and_255_is_read_as_its_error_says(tmp_path):
+    path = save(tmp_path / "a.png", np.array([[0, 1, 1, 255]], np.uint8))
+    with pytest.raises(ValueError, match=r"value 255 \(25.0% of pixels\).* pass ignore_index=255"):
+        MaskReader(2, binary=True)(path)
+    assert MaskReader(2, binary=True, ignore_index=255)(path).tolist() == [[0, 1, 1, 255]]
 
 
 def test_too_few_images_for_a_split_are_told(tmp_path):

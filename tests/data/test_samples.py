@@ -180,9 +180,15 @@ def test_arguments_stand_in_the_checkpoint():
         ({"batch_size": 0}, "`1 <= batch_size` must hold"),
     ],
 )
-def test_bad_arguments_are_refused(options, message):
+def test_arguments_out_of_range_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         SyntheticShapesData(**options)
+
+
+@pytest.mark.parametrize("kind", [SyntheticShapesData, BrainTissueData])
+def test_half_a_pixel_is_no_size(kind):
+    with pytest.raises(TypeError, match=r"`size` must be a whole number, got 64\.5"):
+        kind(size=64.5)
 
 
 def test_a_loader_asked_for_before_setup_says_so():

@@ -121,7 +121,7 @@ def test_each_logger_gets_a_sink_and_an_unknown_one_a_warning(tmp_path):
         sink.flush()
     assert other.metrics == [({"a": 1.0}, 3)]
     assert read_events(trainer.loggers[0].log_dir).Scalars("a")[0].value == 1
-    assert (tmp_path / "csv").rglob("scalars.csv")
+    assert list((tmp_path / "csv").rglob("scalars.csv"))
 
 
 @pytest.mark.parametrize("options", [{"logger": False}, {"fast_dev_run": True}])

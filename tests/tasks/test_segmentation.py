@@ -5,7 +5,9 @@ import math
 import threading
 
 import pytest
+import segmentation_models_pytorch as smp
 import torch
+from lightning.pytorch.callbacks import EarlyStopping
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -62,6 +64,25 @@ def test_scores_are_those_of_the_whole_set_not_of_batches():
         assert score == pytest.approx(expected, nan_ok=True)
     mean = sum(loss * n for loss, n in zip(losses, (3, 3, 1), strict=True)) / 7
     assert float(trainer.callback_metrics["loss/val"]) == pytest.approx(mean, rel=1e-5)
+
+
+def test_a_validation_loss_that_is_nan_in_one_batch_stops_training():
+    data = shapes(num_val=8)
+    task = matching(data)
+    forward = task.forward
+
+    def diverging(images):
+        diverged = not task.training and bool(
+            (images == data.val_set[5]["image"]).all((1, 2, 3)).any()
+        )
+        return forward(images) * (math.nan if diverged else 1.0)
+
+    task.forward = diverging
+    stopping = EarlyStopping("loss/val", patience=99, check_finite=True, verbose=False)
+    trainer = quiet_trainer(max_epochs=3, callbacks=[stopping])
+    trainer.fit(task, data)
+    assert trainer.callback_metrics["loss/val"].isnan()
+    assert trainer.current_epoch == 1
 
 
 def test_a_class_that_does_not_occur_is_nan_and_has_its_key():
@@ -152,16 +173,77 @@ def test_images_that_are_not_in_0_to_1_are_warned_of():
         quiet_trainer().fit(SegmentationTask(**SMALL), loader, loader)
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_an_image_that_is_not_finite_stops_before_the_first_optimizer_step(value):
+    images = [torch.rand(3, 32, 32) for _ in range(4)]
+    images[2][1, 5, 7] = value
+    mask = torch.zeros(32, 32).long()
+    samples = [{"image": x, "mask": mask, "path": f"{i}.tif"} for i, x in enumerate(images)]
+    for loader, name in [
+        (DataLoader(samples, batch_size=4), "2.tif"),
+        (DataLoader([(image, mask) for image in images], batch_size=4), "image 2 of the batch"),
+    ]:
+        trainer = quiet_trainer(num_sanity_val_steps=0)
+        with pytest.raises(ValueError, match=f"{name} holds NaN or infinity; remove or replace"):
+            trainer.fit(SegmentationTask(**SMALL), loader, loader)
+        assert trainer.global_step == 0
+
+
 def test_five_channels_are_taken():
     task = SegmentationTask(in_channels=5, **SMALL)
     assert task(torch.rand(2, 5, 32, 32)).shape == (2, 2, 32, 32)
 
 
-@pytest.mark.parametrize("arch", ["unetplusplus", "fpn", "linknet", "manet", "pspnet", "segformer"])
-def test_other_architectures_are_built_by_name(arch):
-    task = SegmentationTask(arch, "tu-mobilenetv3_small_100", num_classes=4).eval()
+# DPT takes vision transformers alone; of these, any size by an argument of timm's.
+VIT = {
+    "encoder": "tu-vit_tiny_patch16_224",
+    "arch_args": {
+        "dynamic_img_size": True,
+        "decoder_intermediate_channels": [16, 16, 16, 16],
+        "decoder_fusion_channels": 16,
+    },
+}
+
+
+@pytest.mark.parametrize("arch", smp.MODEL_ARCHITECTURES_MAPPING)
+def test_every_architecture_trains_and_predicts_at_any_size(arch):
+    options = VIT if arch == "dpt" else {"encoder": "tu-mobilenetv3_small_050"}
+    task = SegmentationTask(arch, num_classes=4, **options)
+    for height, width in [(1, 1), (40, 70), (130, 64)]:
+        logits = task.train()(torch.rand(2, 3, height, width))
+        task.loss(logits, torch.randint(0, 4, (2, height, width))).backward()
+        with torch.no_grad():
+            assert task.eval()(torch.rand(1, 3, height, width)).shape == (1, 4, height, width)
+
+
+def test_the_forward_pass_is_one_graph_for_compilers():
+    task = SegmentationTask(**SMALL).eval()
+    compiled = torch.compile(task, backend="eager", fullgraph=True)
+    images = torch.rand(1, 3, 40, 40)
     with torch.no_grad():
-        assert task(torch.rand(1, 3, 40, 40)).shape == (1, 4, 40, 40)
+        torch.testing.assert_close(compiled(images), task(images))
+
+
+def test_arguments_reach_the_models_of_timm():
+    swin = {"encoder": "tu-swin_tiny_patch4_window7_224", "arch": "fpn"}
+    task = SegmentationTask(**swin, arch_args={"img_size": 64, "drop_path_rate": 0.0}).eval()
+    with torch.no_grad():
+        assert task(torch.rand(1, 3, 50, 60)).shape == (1, 2, 50, 60)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"arch": "dpt", "encoder": "tu-vit_tiny_patch16_224"},
+        {"arch": "fpn", "encoder": "tu-maxvit_nano_rw_256"},
+    ],
+)
+def test_an_encoder_of_one_size_says_so_before_the_first_optimizer_step(options):
+    task, data = SegmentationTask(num_classes=4, **options), shapes()
+    trainer = quiet_trainer(num_sanity_val_steps=0)
+    with pytest.raises(ValueError, match=r"no images of 32 x 32 pixels .*'dynamic_img_size': True"):
+        trainer.fit(task, data)
+    assert trainer.global_step == 0
 
 
 @pytest.mark.parametrize(
@@ -287,9 +369,28 @@ def test_weights_of_another_architecture_are_refused(tmp_path):
         SegmentationTask(weights=str(tmp_path / "w.pt"), **SMALL)
 
 
-def test_a_missing_file_of_weights_is_named():
-    with pytest.raises(FileNotFoundError, match=r"weights file no/such.pt does not exist"):
-        SegmentationTask(weights="no/such.pt")
+@pytest.mark.parametrize("path", ["no/such.pt", "such.pt", "no/such", "../.."])
+def test_a_missing_file_of_weights_is_named(path):
+    with pytest.raises(FileNotFoundError, match=f"weights file {path} does not exist"):
+        SegmentationTask(weights=path)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".ckpt", ".safetensors"])
+@pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04broken"])
+def test_a_file_that_is_no_file_of_weights_is_named(tmp_path, suffix, content):
+    path = tmp_path / f"weights{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"weights{suffix} cannot be read as weights .*; write"):
+        SegmentationTask(weights=str(path), **SMALL)
+
+
+@pytest.mark.parametrize("content", [torch.zeros(3), [torch.zeros(3)], {"state_dict": [1]}])
+def test_a_file_of_something_else_than_tensors_by_name_is_told(tmp_path, content):
+    torch.save(content, tmp_path / "weights.pt")
+    with pytest.raises(
+        ValueError, match=r"weights.pt holds a \w+, but weights are tensors by name"
+    ):
+        SegmentationTask(weights=str(tmp_path / "weights.pt"), **SMALL)
 
 
 @pytest.mark.parametrize("encoder", ["resnet18", "tu-mobilenetv3_small_100"])
@@ -321,19 +422,42 @@ def test_pretrained_weights_without_a_network_fail_at_once(monkeypatch, tmp_path
         ({"encoder": "tu-mobilenetv3_smal_100"}, ValueError, "'tu-mobilenetv3_small_100'"),
         ({"encoder": "resnet18", "weights": "imagnet"}, ValueError, "did you mean 'imagenet'"),
         ({"arch_args": {"decoder_chanels": []}}, TypeError, "did you mean 'decoder_channels'"),
+        ({"encoder": "resnet18", "arch_args": {"img_size": 64}}, TypeError, "takes no 'img_size'"),
+        ({"arch_args": {"img_sice": 64}}, TypeError, "takes no 'img_sice'; unet takes"),
+        ({"arch_args": {"encoder_depth": 9}}, ValueError, r"arch_args={'encoder_depth': 9} cannot"),
+        ({"arch_args": {"decoder_channels": 3}}, ValueError, r"arch_args={'decoder_channels': 3}"),
+        ({"arch_args": {"activation": "sigmoid"}}, ValueError, "the losses take logits"),
+        ({"arch_args": {"aux_params": {"classes": 2}}}, ValueError, "no loss for the second"),
+        ({"weights": "imagnet"}, ValueError, r"\['imagenet'\] or a file, got 'imagnet'"),
+        ({"weights": True}, TypeError, "`weights` must be None, a name or a file, got True"),
         ({"loss": "dise"}, ValueError, "did you mean 'dice'"),
         ({"loss_args": {"ce": {"smooth": 1}}}, TypeError, "loss 'ce' takes no argument 'smooth'"),
         ({"optimizer": "AdamX"}, ValueError, "did you mean 'Adam"),
         ({"optimizer_args": {"momentun": 1}, "optimizer": "SGD"}, TypeError, "'momentum'"),
-        ({"lr": -1.0}, ValueError, "`0.0 < lr` must hold"),
+        ({"lr": -1.0}, ValueError, "`0.0 < lr < inf` must hold"),
+        ({"lr": math.inf}, ValueError, "`0.0 < lr < inf` must hold, got lr=inf"),
+        ({"lr": "1e-3"}, TypeError, "`lr` must be a number, got '1e-3'"),
+        ({"weight_decay": math.inf}, ValueError, "`0.0 <= weight_decay < inf` must hold"),
+        ({"loss": {}}, ValueError, "`loss` needs a name at least"),
+        ({"loss": ["ce", "dice"]}, TypeError, "must be a name, or a dict of names and weights"),
+        ({"loss": {"ce": "1"}}, TypeError, r"`loss\['ce'\]` must be a number, its weight, got '1'"),
+        ({"class_weights": [1.0] * 3}, ValueError, r"needs 2 values \(num_classes\), got 3"),
+        ({"class_weights": [0.0, 0.0]}, ValueError, "`class_weights` must be .* one of them above"),
+        ({"task": "binary", "class_weights": [1.0]}, ValueError, "`class_weights` needs 2 values"),
+        ({"ignore_index": 0.5}, TypeError, "`ignore_index` must be a whole number, got 0.5"),
+        ({"num_classes": 2.5}, TypeError, "`num_classes` must be a whole number, got 2.5"),
+        ({"in_channels": "3"}, TypeError, "`in_channels` must be a whole number, got '3'"),
+        ({"class_names": "ab"}, TypeError, "`class_names` must be a list of names, got 'ab'"),
+        ({"mean": []}, ValueError, r"`mean` and `std` need 3 values \(in_channels\), got 0 and 3"),
+        ({"mean": [math.nan] * 3}, ValueError, "`-inf < mean < inf` must hold, got mean=nan"),
         ({"task": "binry"}, ValueError, "did you mean 'binary'"),
         ({"task": "binary", "num_classes": 3}, ValueError, "must be 2 for a binary task, got 3"),
         ({"num_classes": 1}, ValueError, "`2 <= num_classes <= 256` must hold"),
         ({"class_names": ["a"]}, ValueError, "`class_names` needs 2 different names"),
         ({"mean": [0.5]}, ValueError, r"`mean` and `std` need 3 values \(in_channels\), got 1"),
-        ({"std": [0.0, 1.0, 1.0]}, ValueError, "`0.0 < std` must hold"),
+        ({"std": [0.0, 1.0, 1.0]}, ValueError, "`0.0 < std < inf` must hold"),
         ({"threshold": 2}, ValueError, "`0 <= threshold <= 1` must hold"),
-        ({"encoder_lr_mult": 0}, ValueError, "`0.0 < encoder_lr_mult` must hold"),
+        ({"encoder_lr_mult": 0}, ValueError, "`0.0 < encoder_lr_mult < inf` must hold"),
     ],
 )
 def test_bad_arguments_are_refused_when_the_task_is_made(options, error, message):
@@ -386,8 +510,16 @@ def test_int16_images_are_refused_with_the_remedy(task):
         task(torch.zeros(1, 3, 32, 32, dtype=torch.int16))
 
 
-def test_an_encoder_that_does_not_fit_the_architecture_is_told():
-    with pytest.raises(
-        ValueError, match=r"encoder 'mit_b0' does not work with arch 'unetplusplus'"
-    ):
-        SegmentationTask("unetplusplus", "mit_b0")
+@pytest.mark.parametrize(
+    ("arch", "encoder", "message"),
+    [
+        ("unetplusplus", "mit_b0", "encoder 'mit_b0' does not work with arch 'unetplusplus'"),
+        ("unet", "tu-vit_tiny_patch16_224", "'tu-mobilenetv3_small_100' does"),
+        ("deeplabv3", "tu-swin_tiny_patch4_window7_224", "does not work with arch 'deeplabv3'"),
+        ("dpt", "resnet18", "'tu-vit_tiny_patch16_224' does"),
+        ("dpt", "tu-vit_small_patch14_dinov2", "has patches of 14 pixels"),
+    ],
+)
+def test_an_encoder_that_does_not_fit_the_architecture_is_told(arch, encoder, message):
+    with pytest.raises(ValueError, match=message):
+        SegmentationTask(arch, encoder)
