@@ -122,10 +122,15 @@ def _outline(picture: Picture, box: _Drawn) -> None:
     height, width = picture.shape[:2]
     x1, x2 = (min(max(x, 0), width - 1) for x in box.corners[::2])
     y1, y2 = (min(max(y, 0), height - 1) for y in box.corners[1::2])
+    if not box.dashed:
+        inner = min(y1 + _THICK, y2 + 1), max(y2 + 1 - _THICK, y1)
+        picture[y1 : inner[0], x1 : x2 + 1] = picture[inner[1] : y2 + 1, x1 : x2 + 1] = box.color
+        left, right = min(x1 + _THICK, x2 + 1), max(x2 + 1 - _THICK, x1)
+        picture[y1 : y2 + 1, x1:left] = picture[y1 : y2 + 1, right : x2 + 1] = box.color
+        return
     across, down = np.arange(x1, x2 + 1), np.arange(y1, y2 + 1)
-    if box.dashed:
-        across = across[(across - x1) % (_DASH + _GAP) < _DASH]
-        down = down[(down - y1) % (_DASH + _GAP) < _DASH]
+    across = across[(across - x1) % (_DASH + _GAP) < _DASH]
+    down = down[(down - y1) % (_DASH + _GAP) < _DASH]
     for offset in range(_THICK):
         picture[min(y1 + offset, y2), across] = box.color
         picture[max(y2 - offset, y1), across] = box.color
