@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lightning_hparams.render import ERROR_COLORS, palette
 from tests.runs import read_events
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -52,6 +53,16 @@ def run(folder, *arguments, python=sys.executable):
 
 def test_the_example_is_short_enough_to_read_whole():
     assert len((EXAMPLES / "segmentation.py").read_text().splitlines()) < 80
+
+
+def test_the_picture_in_the_readme_has_the_colours_that_are_drawn():
+    path = EXAMPLES.parent / "docs" / "images" / "predictions.png"
+    assert path.stat().st_size < 250_000
+    with Image.open(path) as picture:
+        present = {color for _, color in picture.convert("RGB").getcolors(1 << 20)}
+    shown = {color for name, color in ERROR_COLORS.items() if name != "ignored"}
+    assert shown <= present
+    assert {tuple(color) for color in palette(3)[1:].tolist()} <= present  # of the legend
 
 
 def test_the_example_trains_draws_and_says_where_to_look(tmp_path):

@@ -86,7 +86,7 @@ class VisionTask(LightningModule):
         return (images.to(self.mean.dtype) - self.mean) / self.std
 
     def check_images(self, images: Tensor, paths: Sequence[str] = ()) -> None:
-        """Look at the values of floating point images ``(N, I, H, W)``.
+        """Look at the values of floating point images ``(N, I, H, W)``, such as the first batch.
 
         Warns if they are scaled to 0..255, say, instead of 0..1.
 
@@ -97,7 +97,8 @@ class VisionTask(LightningModule):
         if not images.is_floating_point():
             return
         largest = self.normalise(images).abs().flatten(1).amax(1)  # of each image
-        for index in (~largest.isfinite()).nonzero().flatten().tolist():
+        if not largest.isfinite().all():
+            index = int((~largest.isfinite()).nonzero()[0])
             where = paths[index] if paths else f"image {index} of the batch"
             raise ValueError(f"{where} holds NaN or infinity; remove or replace it")
         if largest.max() > _WILD:

@@ -36,8 +36,8 @@ class SegmentationTask(VisionTask):
     A batch is a dict of :class:`~lightning_hparams.outputs.SegmentationBatch`, or a pair
     ``(image, mask)``. Images may have any size: they are padded to the model's stride, and the
     logits cropped back; for some transformers of timm that takes an argument, see ``arch_args``.
-    The arguments are plain values, so they stand in a YAML file, in the
-    checkpoint and in the HParams tab as they are.
+    The arguments are plain values, so they stand in a YAML file, in the checkpoint and in the
+    HParams tab as they are.
 
     Args:
         arch: Architecture: unet, unetplusplus, manet, linknet, fpn, pspnet, deeplabv3,
