@@ -17,6 +17,7 @@ __all__ = [
     "OPTIMIZERS",
     "check_optimizer",
     "get_param",
+    "group_norms",
     "has_param",
     "initial_param",
     "keep_initial",
@@ -180,3 +181,15 @@ def keep_initial(group: dict[str, Any], param: str) -> float:
     """Keep what a group has before a schedule sets it, so that checkpoints have it, too."""
     group[f"initial_{param}"] = initial_param(group, param)
     return float(group[f"initial_{param}"])
+
+
+def group_norms(group: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Euclidean norm of all weights of a parameter group, and of their gradients.
+
+    Returns:
+        ``weight``, and ``grad`` if any parameter has a gradient: scalars, on the device.
+    """
+    weights = [parameter.detach() for parameter in group["params"]]
+    grads = [parameter.grad.detach() for parameter in group["params"] if parameter.grad is not None]
+    norms = {"weight": weights, "grad": grads}
+    return {name: nn.utils.get_total_norm(values) for name, values in norms.items() if values}

@@ -2,18 +2,26 @@
 
 Tasks and callbacks never import each other. A monitor that finds these keys in what
 ``training_step`` or ``validation_step`` returned needs no second forward pass; any
-LightningModule that returns them is served like the package's own.
+LightningModule that returns them is served like the package's own. ``kind`` tells the tasks apart.
+
+A module that keeps confusion counts in ``val_counts`` and ``test_counts`` has them drawn: metrics
+whose ``compute()`` gives ``(C, C)`` with rows of true classes, such as
+:class:`~lightning_hparams.metrics.ConfusionCounts` or ``MulticlassConfusionMatrix``.
 
 Shapes: N images, C classes, I image channels, H x W pixels.
 """
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from typing import Literal, TypeAlias, TypedDict
 
 from torch import Tensor
 
 __all__ = [
+    "Boxes",
+    "ClassificationOutput",
+    "DetectionOutput",
+    "Output",
     "SegmentationBatch",
     "SegmentationKind",
     "SegmentationOutput",
@@ -64,3 +72,49 @@ class SegmentationPrediction(TypedDict):
     masks: list[Tensor]  # uint8 (H, W) class indices, or (C, H, W) of 0 and 1 for multilabel
     paths: list[str]
     indices: Tensor | None
+
+
+class ClassificationOutput(TypedDict, total=False):
+    """What ``validation_step`` and ``test_step`` return; every tensor is detached.
+
+    ``kind``, ``images``, ``preds`` and ``targets`` are needed to draw it; ``logits`` or ``probs``
+    for the probabilities beside a picture.
+    """
+
+    kind: Literal["classification"]
+    loss: Tensor  # scalar
+    losses: Tensor  # (N,) of each sample, to find the worst; without it they are found otherwise
+    terms: dict[str, Tensor]
+    images: Tensor  # (N, I, H, W) as they came, before normalisation
+    logits: Tensor  # (N, C)
+    probs: Tensor  # (N, C) in 0..1, instead of logits: of one class each, or of each label
+    preds: Tensor  # (N,) class indices, or (N, C) of 0 and 1 for multilabel
+    targets: Tensor  # shaped like preds
+    indices: Tensor | None  # (N,) position in the dataset, where the batch tells
+
+
+class Boxes(TypedDict, total=False):
+    """The objects of one image, as torchvision's detection models take and give them."""
+
+    boxes: Tensor  # (K, 4) xyxy in pixels of the image as given: 0 <= x1 <= x2 <= W
+    labels: Tensor  # (K,) index into the class names; torchvision's models leave 0 to background
+    scores: Tensor  # (K,) in 0..1; predictions only
+
+
+class DetectionOutput(TypedDict, total=False):
+    """What ``validation_step`` and ``test_step`` return; every tensor is detached.
+
+    ``kind``, ``images``, ``preds`` and ``targets`` are needed to draw it.
+    """
+
+    kind: Literal["detection"]
+    loss: Tensor  # scalar
+    losses: Tensor  # (N,) of each sample, to find the worst; without it they are found otherwise
+    terms: dict[str, Tensor]
+    images: list[Tensor] | Tensor  # N of (I, H, W), of any sizes, before normalisation
+    preds: list[Boxes]  # N, with scores
+    targets: list[Boxes]  # N
+    indices: Tensor | None  # (N,) position in the dataset, where the batch tells
+
+
+Output: TypeAlias = ClassificationOutput | DetectionOutput | SegmentationOutput

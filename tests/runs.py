@@ -1,5 +1,7 @@
 """Small runs for tests: a task, data and a Trainer that take well under a second."""
 
+import re
+
 from lightning import Trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -31,7 +33,26 @@ def matching(data, **options):
     )
 
 
+_KINDS = ("images", "scalars", "histograms", "tensors")  # all points of each, not a sample
+
+
 def read_events(folder):
-    events = EventAccumulator(str(folder), size_guidance={"images": 0, "scalars": 0})
+    events = EventAccumulator(str(folder), size_guidance=dict.fromkeys(_KINDS, 0))
     events.Reload()
     return events
+
+
+def documented(callback):
+    """The tags in the table of a class docstring, as patterns."""
+    rows = re.findall(r"^\s*\| (`.*?) \|", callback.__doc__, flags=re.MULTILINE)
+    patterns = []
+    for tag in (tag for row in rows for tag in re.findall(r"`(.*?)`", row)):
+        pattern = ""
+        for part in re.split(r"(\{.*?\})", tag):
+            choice = part[1:-1].split(",") if part.startswith("{") else None
+            if choice is None:
+                pattern += re.escape(part)
+            else:
+                pattern += f"({'|'.join(choice)})" if len(choice) > 1 else ".+"
+        patterns.append(pattern)
+    return patterns

@@ -8,13 +8,15 @@ import textwrap
 import pytest
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
+from tensorboard.util.tensor_util import make_ndarray
 
 from lightning_hparams import MetricMonitor, PredictionMonitor, SpeedMonitor
 from tests.runs import matching, quiet_trainer, read_events, shapes
 
 
 def monitors():
-    return [MetricMonitor(), PredictionMonitor(2, schedule="every"), SpeedMonitor(flops=True)]
+    everything = MetricMonitor(histograms=True, pr_curves=True)
+    return [everything, PredictionMonitor(2, schedule="every"), SpeedMonitor(flops=True)]
 
 
 def trained(callbacks):
@@ -63,7 +65,7 @@ def test_what_was_written_before_a_crash_can_be_read(error):
         trainer.fit(task, data)
     events = read_events(logger.log_dir)
     assert len(events.Scalars("loss/train/ce")) == 4
-    assert len(events.Tags()["images"]) == 2
+    assert len(events.Tags()["images"]) == 2 + 4 + 1  # chosen, worst, confusion matrix
 
 
 def test_monitors_may_be_used_for_a_second_fit():
@@ -93,7 +95,7 @@ DDP = """
             max_epochs=1, limit_train_batches=2, log_every_n_steps=1, enable_checkpointing=False,
             logger=TensorBoardLogger(f"runs{devices}", default_hp_metric=False),
             enable_progress_bar=False, enable_model_summary=False,
-            callbacks=[MetricMonitor(), PredictionMonitor(4)],
+            callbacks=[MetricMonitor(pr_curves=True), PredictionMonitor(4)],
         )
         trainer.validate(task, data, verbose=False)
         metrics = {k: float(v) for k, v in trainer.callback_metrics.items()}
@@ -131,9 +133,18 @@ def test_two_processes_measure_and_draw_what_one_does(tmp_path):
         assert first[tag] == value or (first[tag] != first[tag] and value != value), tag
     assert fit_first == pytest.approx(fit_second, nan_ok=True)
     assert set(fit_first) == set(fit_second)
+    assert curves(tmp_path / "runs1") == curves(tmp_path / "runs2")
     names = [read_images(tmp_path / f"runs{devices}") for devices in (1, 2)]
     assert names[0] == names[1]
-    assert len(names[0]) == 4
+    assert len(names[0]) == 4 + 4 + 1  # chosen, worst, confusion matrix
+
+
+def curves(folder):
+    """Counts of the precision-recall curves of the validation before training."""
+    events = read_events(min(folder.rglob("version_*")))
+    tags = [tag for tag in events.Tags()["tensors"] if tag.startswith("pr/")]
+    assert len(tags) > 1
+    return {tag: make_ndarray(events.Tensors(tag)[0].tensor_proto)[:4].tolist() for tag in tags}
 
 
 def read_images(folder):

@@ -76,7 +76,7 @@ def test_the_example_trains_draws_and_says_where_to_look(tmp_path):
     assert {"loss/train", "loss/val", "metric/miou/val", "class/iou/disc/val"} <= set(
         events.Tags()["scalars"]
     )
-    assert len(events.Tags()["images"]) == 8
+    assert len(events.Tags()["images"]) == 8 + 4 + 1  # chosen, worst, confusion matrix
 
 
 def test_the_command_that_the_example_prints_runs_where_it_was_run(tmp_path):

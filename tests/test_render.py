@@ -7,12 +7,15 @@ from PIL import Image
 
 from lightning_hparams.render import (
     ERROR_COLORS,
+    classification_picture,
+    confusion_picture,
+    detection_picture,
     encode,
     error_map,
     overlay,
     palette,
     segmentation_pictures,
-    stack,
+    sheet,
     to_rgb,
 )
 
@@ -52,6 +55,15 @@ def test_chosen_channels_of_a_multispectral_image_are_shown():
     assert to_rgb(image, rgb=(4, 1, 0))[0, 0, 0].tolist() == [255, 0, 0]
     with pytest.raises(ValueError, match="`rgb` names channel 6, but images have 6"):
         to_rgb(image, rgb=(6, 1, 0))
+
+
+def test_sixteen_bit_images_are_stretched_and_nan_is_black():
+    image = torch.linspace(1000, 5000, 64 * 64).view(1, 1, 64, 64)
+    assert (to_rgb(image.to(torch.uint16)) == to_rgb(image.to(torch.int32))).all()
+    image[..., :8] = torch.nan
+    picture = to_rgb(image)
+    assert (picture[0, :, :8] == 0).all()
+    assert picture[0, :, 8:].max() == 255
 
 
 # -- colours
@@ -200,12 +212,166 @@ def test_many_classes_wrap_into_lines_of_the_legend():
     assert picture.shape[0] > 20 + 256 + 20 * 10
 
 
-def test_stacked_pictures_keep_their_pixels():
+def test_a_sheet_keeps_the_pixels_of_its_pictures():
     wide, narrow = np.zeros((2, 5, 3), np.uint8), np.zeros((3, 4, 3), np.uint8)
-    sheet = stack([wide, narrow])
-    assert sheet.shape == (5, 5, 3)
-    assert (sheet[2:, :4] == 0).all()
-    assert (sheet[2:, 4] == 250).all()
+    below = sheet([wide, narrow], 1)
+    assert below.shape == (2 * 9 - 6, 5, 3)  # cells of 3 and a margin of 6
+    assert (below[:2] == 0).all()
+    assert (below[2:9] == 250).all()
+    assert (below[9:, :4] == 0).all()
+    beside = sheet([wide, narrow], 8)
+    assert beside.shape == (3, 2 * 11 - 6, 3)
+    assert (beside[:, 11:15] == 0).all()
+
+
+# -- boxes
+
+
+def boxes(corners, labels, scores=None):
+    made = {"boxes": torch.tensor(corners).view(-1, 4).float(), "labels": torch.tensor(labels)}
+    return made if scores is None else {**made, "scores": torch.tensor(scores)}
+
+
+def detected(pred, target, size=256, **options):
+    image = torch.full((3, size, size), 100, dtype=torch.uint8)
+    picture = detection_picture(image, pred, target, ["nothing", "a", "b"], **options)
+    return picture, picture[20:276, :256], picture[20:276, 262:518]
+
+
+def shares(panel, box, color):
+    """Share of a box's left edge below its label that has a colour."""
+    edge = panel[box[1] + 20 : box[3], box[0]].astype(int)
+    return float((np.abs(edge - np.array(color)).sum(-1) == 0).mean())
+
+
+def test_a_box_that_was_found_has_a_full_line_in_its_class_colour_on_both_sides():
+    box = [40, 60, 200, 180]
+    _, truth, guess = detected(boxes([box], [1], [0.9]), boxes([box], [1]))
+    for panel in (truth, guess):
+        assert shares(panel, box, palette(3)[1]) == 1
+
+
+def test_false_positives_and_misses_are_dashed_in_colours_of_their_own():
+    false, missed = [20, 40, 110, 120], [130, 140, 230, 240]
+    _, truth, guess = detected(boxes([false], [1], [0.9]), boxes([missed], [1]))
+    assert 0.4 < shares(guess, false, RED) < 0.8
+    assert 0.4 < shares(guess, missed, BLUE) < 0.8
+    assert 0.4 < shares(truth, missed, BLUE) < 0.8
+    assert shares(truth, false, (100, 100, 100)) == 1
+
+
+def test_boxes_are_scaled_with_the_image():
+    box = [10, 20, 50, 60]
+    _, truth, _ = detected(boxes([], [], []), boxes([box], [2]), size=64)
+    assert shares(truth, [4 * side for side in box], BLUE) > 0.4
+
+
+def test_unsure_boxes_are_left_out():
+    _, _, guess = detected(boxes([[20, 40, 110, 120]], [1], [0.2]), boxes([], []))
+    assert (guess == 100).all()
+    _, _, guess = detected(boxes([[20, 40, 110, 120]], [1], [0.2]), boxes([], []), min_score=0.1)
+    assert (guess != 100).any()
+
+
+@pytest.mark.parametrize("box", [[-50, -50, 400, 400], [0, 0, 256, 256], [255, 255, 256, 256]])
+def test_boxes_beyond_the_image_are_cut(box):
+    picture, truth, _ = detected(boxes([box], [1], [0.9]), boxes([box], [1]))
+    assert picture.dtype == np.uint8
+    assert (truth != 100).any()
+
+
+def test_no_boxes_leave_the_image_alone():
+    _, truth, guess = detected(boxes([], [], []), boxes([], []))
+    assert (truth == 100).all()
+    assert (guess == 100).all()
+
+
+def test_the_drawing_leaves_the_callers_boxes_alone():
+    pred = boxes([[1, 2, 30, 40], [5, 5, 60, 60]], [1, 2], [0.4, 0.8])
+    before = {key: value.clone() for key, value in pred.items()}
+    detected(pred, boxes([[1, 2, 30, 40]], [1]))
+    assert all(torch.equal(before[key], pred[key]) for key in pred)
+
+
+# -- classes
+
+
+def classified(pred, target, **options):
+    image = torch.full((3, 256, 256), 100, dtype=torch.uint8)
+    names = ["cat", "dog", "a bird with quite a long name"]
+    return classification_picture(image, torch.tensor(pred), torch.tensor(target), names, **options)
+
+
+GREEN, VERMILION = (0, 158, 115), (213, 94, 0)
+
+
+def test_right_has_a_full_green_frame_and_wrong_a_broken_red_one():
+    right, wrong = classified(1, 1), classified(0, 1)
+    assert (right[2, :268] == GREEN).all()
+    is_red = (wrong[2, :268] == VERMILION).all(-1)
+    assert 0.4 < is_red.mean() < 0.8
+    for picture in (right, wrong):
+        assert (picture[6:262, 6:262] == 100).all()
+
+
+def test_the_true_class_is_shown_though_it_is_improbable():
+    probs = torch.tensor([0.7, 0.28, 0.02])
+    one = classified(0, 2, probs=probs, top_k=1)
+    assert one.shape[0] == classified(0, 0, probs=probs, top_k=2).shape[0]
+
+
+def test_bars_are_as_long_as_classes_are_probable():
+    picture = classified(0, 0, probs=torch.tensor([0.5, 0.25, 0.25]))
+    row = picture[270 + 20 + 3, 4:]  # above the letters of the first bar
+    paper = (row == 250).all(-1)
+    assert paper.argmax() == pytest.approx(0.5 * 264, abs=4)
+
+
+def test_several_labels_are_right_only_together():
+    assert (classified([1, 0, 1], [1, 0, 1])[2, :268] == GREEN).all()
+    assert (classified([1, 0, 1], [1, 1, 1])[2, :268] == VERMILION).all(-1).any()
+    assert (classified([0, 0, 0], [0, 0, 0])[2, :268] == GREEN).all()
+
+
+def test_a_caption_adds_a_line_to_a_tile():
+    assert classified(0, 0, caption="sample 3").shape[0] == classified(0, 0).shape[0] + 20
+
+
+# -- confusion matrices
+
+
+def test_the_colour_of_a_cell_is_its_share_of_the_row():
+    counts = torch.tensor([[30, 10], [0, 8]])
+    picture = confusion_picture(counts, ["a", "b"])
+    cells = picture[-8 - 2 * 44 : -8, -70 - 2 * 44 : -70]
+    corners = {
+        (row, column): int(cells[44 * row + 2, 44 * column + 2].sum())
+        for row in (0, 1)
+        for column in (0, 1)
+    }
+    assert corners[1, 1] < corners[0, 0] < corners[0, 1] < corners[1, 0] == 765
+
+
+def test_a_class_that_does_not_occur_has_an_empty_row():
+    picture = confusion_picture(torch.tensor([[3, 1], [0, 0]]), ["a", "b"])
+    row = picture[-8 - 44 : -8, -70 - 2 * 44 : -70]
+    assert (row == 235).all()
+
+
+@pytest.mark.parametrize("classes", [1, 2, 10, 21, 100, 256])
+def test_matrices_of_any_size_fit_a_screen(classes):
+    counts = torch.randint(0, 10**6, (classes, classes))
+    names = [f"class number {label}" for label in range(classes)]
+    picture = confusion_picture(counts, names, title="val")
+    assert 60 < picture.shape[0] < 1200
+    assert 60 < picture.shape[1] < 1300
+
+
+def test_names_that_do_not_fit_the_matrix_are_told():
+    with pytest.raises(
+        ValueError, match=r"counts must be \(3, 3\) for 3 class names, got \(2, 2\)"
+    ):
+        confusion_picture(torch.zeros(2, 2), ["a", "b", "c"])
 
 
 # -- files

@@ -1,27 +1,45 @@
-"""Losses, metrics, per-class scores, rates and momenta in every logger of the Trainer."""
+"""Losses, metrics, per-class scores, rates, norms and curves in every logger of the Trainer."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torch.optim import Optimizer
+from torchmetrics import Metric
 
-from ..optim import get_param, has_param
-from ..sinks import Sink, open_sinks
+from ..best import BestValues
+from ..boxes import match_boxes
+from ..checks import names_in, whole_number
+from ..layout import charts
+from ..metrics import BoxScoreCounts, ScoreCounts
+from ..optim import get_param, group_norms, has_param
+from ..render import confusion_picture, encode
+from ..samples import probabilities
+from ..sinks import PRCounts, Sink, open_sinks
+from ._log_step import is_due, lightning_writes, log_step, pictures_due, validations_in
 
 __all__ = ["MetricMonitor"]
+
+_HISTOGRAM_BINS = 64
+_VALIDATION = re.compile(r"(?<![a-z0-9])val(id|idation)?(?![a-z0-9])", re.IGNORECASE)
 
 
 class MetricMonitor(Callback):
     """Write what training is about, in one event a step, and never what is written already.
 
     What a module logs for its loggers by ``self.log``, Lightning writes; this adds the rest. Any
-    module works; the package's tasks give all of the rows. Training values come every
-    ``log_every_n_steps`` steps of the Trainer, the others with each validation or test.
+    module works; the package's tasks give all of the rows. Training values come at the first step
+    and every ``log_every_n_steps`` steps of the Trainer, the others with each validation or test,
+    pictures at the validations 0, 1, 2, 4, 8, ... and the last. All of it stands at the steps at
+    which Lightning writes its own values: they count from 0, so that a validation after 100 steps
+    stands at 99.
 
     | tag | meaning | unit |
     |---|---|---|
@@ -31,18 +49,68 @@ class MetricMonitor(Callback):
     | `loss/{val,test}/{term}` | one part of it, unweighted | |
     | `metric/{name}/{val,test}` | score of the whole set, such as `miou` | 0..1 |
     | `class/{name}/{class}/{val,test}` | score of one class; NaN if it does not occur | 0..1 |
+    | `best/{tag}` | best so far of a validation's loss or metric, by a name like `val_loss` too | |
     | `lr/{group}` | learning rate of the step just taken, by group name | |
     | `momentum/{group}` | its momentum, or first beta, where the optimizer has one | |
+    | `norm/weight/{group}` | Euclidean norm of the group's weights before the step | |
+    | `norm/grad/{group}` | and of its gradients, before they are clipped | |
+    | `weights/{parameter}`, `grads/{parameter}` | ``histograms=True``: once an epoch | histogram |
+    | `confusion/{val,test}` | true by predicted class, see ``val_counts`` below | picture |
+    | `pr/{class}/{val,test}` | ``pr_curves=True``: precision over recall | curve |
 
-    With several optimizers, ``lr/{optimizer}/{group}`` counts the optimizers from 0. A group
-    without a name is called by its number.
+    With several optimizers, ``lr/{optimizer}/{group}`` and its like count the optimizers from 0. A
+    group without a name is called by its number. A page of TensorBoard's *custom scalars* shows
+    training and validation in one chart, and all classes of a score in another.
+
+    The confusion matrix is that of a metric called ``val_counts`` (``test_counts``) of the module:
+    ours, or any of which ``compute()`` gives ``(C, C)``, as torchmetrics'
+    ``MulticlassConfusionMatrix``. Precision-recall curves are counted in 101 bins of the score from
+    what ``validation_step`` returns, see :mod:`lightning_hparams.outputs`; boxes at an IoU of 0.5.
+
+    Args:
+        max_classes: So many classes get curves of their own, at least 0; one line says if there
+            are more.
+        norms: Write the norms of weights and gradients.
+        histograms: Write histograms of all weights and gradients.
+        pr_curves: Count precision-recall curves: 0.1 s a batch of 16 x 256 x 256 pixels and 8
+            classes on one CPU core.
+        class_names: For pictures and curves; None to ask the module.
+
+    Raises:
+        ValueError: If ``max_classes`` is negative, or boxes have a label without a name.
+        TypeError: With ``pr_curves=True``, if ``validation_step`` returns nothing to count.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        *,
+        max_classes: int = 50,
+        norms: bool = True,
+        histograms: bool = False,
+        pr_curves: bool = False,
+        class_names: Sequence[str] | None = None,
+    ) -> None:
         super().__init__()
+        whole_number("max_classes", max_classes, 0)
+        if class_names is not None:
+            names_in("class_names", class_names)
+        self.max_classes = max_classes
+        self.norms = norms
+        self.histograms = histograms
+        self.pr_curves = pr_curves
+        self.class_names = class_names
         self._sinks: list[Sink] = []
-        self._rates: dict[str, float] = {}
+        self._best = BestValues()
+        self._rates: dict[str, float | Tensor] = {}
         self._written_step = -1
+        self._histogram_epoch = -1
+        self._validations = 0
+        self._counts: Tensor | None = None  # confusion counts of the validation just ended
+        self._pending: tuple[Tensor, int] | None = None  # counts that are not drawn yet, and step
+        self._scores: ScoreCounts | BoxScoreCounts | None = None
+        self._tags: set[str] = set()  # of all scalars so far
+        self._has_layout = False
+        self._told = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Open the loggers."""
@@ -50,14 +118,27 @@ class MetricMonitor(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin anew where a callback is used for a second fit."""
-        self._written_step = -1
+        self._written_step = self._histogram_epoch = -1
+        self._pending = None
+        self._tags, self._has_layout = set(), False
+        if trainer.global_step == 0:
+            self._best, self._validations = BestValues(), 0
+            return
+        for sink in self._sinks:
+            sink.resume(log_step(trainer) - 1)
 
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
-        """Note the rates that this step uses; a scheduler may have changed them by its end."""
-        if self._sinks and self._is_due(trainer, trainer.global_step + 1):
-            self._rates.update(_rates(trainer, optimizer))
+        """Note what this step uses; a scheduler may have changed the rates by its end."""
+        if not self._sinks or not is_due(trainer):
+            return
+        self._rates.update(_rates(trainer, optimizer))
+        if self.norms:
+            self._rates.update(_norms(trainer, optimizer))
+        if self.histograms and self._histogram_epoch != trainer.current_epoch:
+            self._histogram_epoch = trainer.current_epoch
+            self._write_histograms(pl_module, log_step(trainer))
 
     def on_train_batch_end(
         self,
@@ -67,54 +148,262 @@ class MetricMonitor(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Write the step's losses and rates."""
-        step = trainer.global_step
-        if not self._sinks or step == self._written_step or not self._is_due(trainer, step):
+        """Write the step's losses, rates and norms."""
+        if not self._sinks or not is_due(trainer) or log_step(trainer) == self._written_step:
             return
-        values = dict(self._rates)
-        logged = trainer.logged_metrics
-        for tag, value in _losses(outputs, trainer.accumulate_grad_batches).items():
-            if tag not in logged:
-                values[tag] = value
+        values = {tag: float(value) for tag, value in self._rates.items()}
         self._rates.clear()
-        self._write(values, step)
-        self._written_step = step
+        logged = trainer.logged_metrics
+        writes = lightning_writes(trainer)  # it passes over the first step
+        for tag, value in _losses(outputs, trainer.accumulate_grad_batches).items():
+            if tag not in logged or not writes:
+                values[tag] = value
+        self._written_step = log_step(trainer)
+        self._write(values, self._written_step)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count from zero."""
+        self._counts = self._scores = None
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Count scores for the precision-recall curves."""
+        if self.pr_curves and dataloader_idx == 0:
+            self._count(pl_module, outputs, "validation_step")
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the confusion counts before the module may reset them."""
+        if not trainer.sanity_checking:
+            self._counts = _confusion_counts(pl_module, "val")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the scores that Lightning does not."""
-        if not trainer.sanity_checking:
-            self._write_scores(trainer, "val")
+        if trainer.sanity_checking:
+            return
+        step = log_step(trainer)
+        self._write_scores(trainer, "val", step)
+        self._write_curves(pl_module, "val", step)
+        fitting = trainer.state.fn == "fit"
+        self._pending = None if self._counts is None else (self._counts, step)
+        if not fitting or pictures_due(self._validations, validations_in(trainer)):
+            self._draw_pending(pl_module, "val")
+        self._validations += fitting
+        self._finish_writing(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw the last validation, whichever way training came to its end."""
+        self._draw_pending(pl_module, "val")
+        self._write_layout()
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count from zero."""
+        self._counts = self._scores = None
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Count scores for the precision-recall curves."""
+        if self.pr_curves and dataloader_idx == 0:
+            self._count(pl_module, outputs, "test_step")
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the confusion counts before the module may reset them."""
+        self._counts = _confusion_counts(pl_module, "test")
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the scores that Lightning does not."""
-        self._write_scores(trainer, "test")
+        step = log_step(trainer)
+        self._write_scores(trainer, "test", step)
+        self._write_curves(pl_module, "test", step)
+        self._pending = None if self._counts is None else (self._counts, step)
+        self._draw_pending(pl_module, "test")
+        self._finish_writing(trainer)
 
-    def _write_scores(self, trainer: Trainer, stage: str) -> None:
+    def state_dict(self) -> dict[str, Any]:
+        """The best values, and how often the confusion matrix was drawn."""
+        return {"best": dict(self._best.values), "validations": self._validations}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from them."""
+        self._best.values = dict(state_dict.get("best", {}))
+        self._validations = int(state_dict.get("validations", 0))
+
+    # -- scalars
+
+    def _write_scores(self, trainer: Trainer, stage: str, step: int) -> None:
         logged = trainer.logged_metrics
+        metrics = {tag: float(value) for tag, value in trainer.callback_metrics.items()}
         values = {
-            tag: float(value)
-            for tag, value in trainer.callback_metrics.items()
-            if tag not in logged and _belongs(tag, stage)
+            tag: value
+            for tag, value in metrics.items()
+            if tag not in logged and _belongs(tag, stage) and not tag.startswith("class/")
         }
-        self._write(values, trainer.global_step)
-        for sink in self._sinks:
-            sink.flush()
+        by_class = {tag: value for tag, value in metrics.items() if tag.startswith("class/")}
+        values.update(self._capped(by_class, stage, logged))
+        if stage == "val" and trainer.state.fn == "fit":
+            best = self._best.update({t: v for t, v in metrics.items() if _is_judged(t)})
+            values.update({f"best/{tag}": value for tag, value in best.items()})
+        self._tags.update(logged)
+        self._write(values, step)
+
+    def _capped(
+        self, by_class: Mapping[str, float], stage: str, logged: Mapping[str, Any]
+    ) -> dict[str, float]:
+        """The scores of the first classes: as many charts as a person can look at."""
+        kept: dict[str, float] = {}
+        seen: dict[str, int] = {}
+        for tag, value in by_class.items():
+            if tag in logged or not tag.endswith(f"/{stage}"):
+                continue
+            name = tag.split("/")[1]
+            seen[name] = seen.get(name, 0) + 1
+            if seen[name] <= self.max_classes:
+                kept[tag] = value
+        most = max(seen.values(), default=0)
+        if most > self.max_classes and self._sinks and not self._told:
+            self._told = True
+            rank_zero_info(
+                f"{type(self).__name__} writes the scores of {self.max_classes} of {most} classes; "
+                "pass max_classes= for more"
+            )
+        return kept
 
     def _write(self, values: Mapping[str, float], step: int) -> None:
         if values:
+            self._tags.update(values)
             for sink in self._sinks:
                 sink.scalars(values, step)
 
-    def _is_due(self, trainer: Trainer, step: int) -> bool:
-        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # set on construction
-        return step == 1 or (step > 0 and step % every == 0)
+    def _finish_writing(self, trainer: Trainer) -> None:
+        if trainer.state.fn == "fit":
+            self._write_layout()
+        for sink in self._sinks:
+            sink.flush()
+
+    def _write_layout(self) -> None:
+        """Once a run, as soon as there are tags of training and validation."""
+        if self._has_layout or not self._tags:
+            return
+        self._has_layout = True
+        layout = charts(self._tags)
+        for sink in self._sinks:
+            sink.layout(layout)
+
+    # -- curves and pictures
+
+    def _write_histograms(self, module: LightningModule, step: int) -> None:
+        for name, parameter in module.named_parameters():
+            for tag, values in (("weights", parameter.detach()), ("grads", parameter.grad)):
+                if values is None or not bool(values.isfinite().all()):
+                    continue
+                low, high = (float(edge) for edge in torch.aminmax(values.float()))
+                if low == high:
+                    low, high = low - 0.5, high + 0.5
+                counts = torch.histc(values.float(), _HISTOGRAM_BINS, low, high).cpu().numpy()
+                edges = torch.linspace(low, high, _HISTOGRAM_BINS + 1).numpy()
+                for sink in self._sinks:
+                    sink.histogram(f"{tag}/{name}", counts, edges, step)
+
+    def _count(self, module: LightningModule, outputs: Any, step: str) -> None:
+        if not isinstance(outputs, Mapping) or "kind" not in outputs:
+            got = sorted(outputs) if isinstance(outputs, Mapping) else type(outputs).__name__
+            raise TypeError(
+                f"{type(self).__name__}: with pr_curves=True, {step} must return a dict with "
+                "'kind', 'targets' and 'logits' or 'probs' (see lightning_hparams.outputs), "
+                f"got {got}"
+            )
+        if outputs["kind"] == "detection":
+            self._count_boxes(module, outputs)
+            return
+        probs = probabilities(outputs)
+        if probs is None:
+            raise TypeError(
+                f"{type(self).__name__}: with pr_curves=True, {step} must return 'logits' or "
+                f"'probs', got {sorted(outputs)}"
+            )
+        targets = outputs["targets"]
+        if outputs["kind"] == "binary" and targets.ndim < probs.ndim:
+            targets = targets[:, None]
+        if not isinstance(self._scores, ScoreCounts):
+            ignore = getattr(module, "ignore_index", None)
+            self._scores = ScoreCounts(probs.shape[1], ignore_index=ignore).to(probs.device)
+        self._scores.update(probs, targets)
+
+    def _count_boxes(self, module: LightningModule, outputs: Mapping[str, Any]) -> None:
+        names = self._names(module)
+        if names is None:
+            raise ValueError(
+                f"{type(self).__name__}: curves of boxes need the names of all classes; "
+                "pass class_names="
+            )
+        if not isinstance(self._scores, BoxScoreCounts):
+            self._scores = BoxScoreCounts(len(names)).to(module.device)
+        for pred, target in zip(outputs["preds"], outputs["targets"], strict=True):
+            matches = match_boxes(pred, target)
+            hits, found = (torch.from_numpy(part) for part in (matches.hits, matches.found))
+            labels, missed = pred["labels"].cpu(), target["labels"].cpu()[~found]
+            highest = max([*labels.tolist(), *missed.tolist()], default=0)
+            if highest >= len(names):
+                raise ValueError(f"class_names has {len(names)} entries, but a box {highest}")
+            parts = (labels, pred["scores"].cpu(), hits, missed)
+            self._scores.update(*(part.to(module.device) for part in parts))
+
+    def _write_curves(self, module: LightningModule, stage: str, step: int) -> None:
+        if self._scores is None:
+            return
+        counts = self._scores.compute().cpu().numpy()  # on every rank: it sums over them
+        self._scores = None
+        names = self._names(module) or [f"class {index}" for index in range(counts.shape[1])]
+        if counts.shape[1] == 1 and len(names) == 2:
+            names = names[1:]  # binary: the probability of the foreground
+        for label in range(min(counts.shape[1], self.max_classes)):
+            true, false, rejected, lost = counts[:, label]
+            if true[0] + lost[0] == 0:
+                continue  # nothing to find
+            for sink in self._sinks:
+                sink.pr_curve(
+                    f"pr/{names[label]}/{stage}", PRCounts(true, false, rejected, lost), step
+                )
+
+    def _draw_pending(self, module: LightningModule, stage: str) -> None:
+        if self._pending is None or not self._sinks:
+            return
+        counts, step = self._pending
+        self._pending = None
+        names = self._names(module) or []
+        if len(names) != len(counts):
+            names = [f"class {index}" for index in range(len(counts))]
+        encoded = encode(confusion_picture(counts, names))
+        for sink in self._sinks:
+            sink.image(f"confusion/{stage}", encoded, step)
+
+    def _names(self, module: LightningModule) -> Sequence[str] | None:
+        return self.class_names or getattr(module, "class_names", None)
 
 
 def _belongs(tag: str, stage: str) -> bool:
-    """Whether a tag is one of the rows above, for a validation or test."""
+    """Whether a tag is a loss or a metric of the rows above, for a validation or test."""
     if tag.startswith("loss/"):
         return tag == f"loss/{stage}" or tag.startswith(f"loss/{stage}/")
-    return tag.startswith(("metric/", "class/")) and tag.endswith(f"/{stage}")
+    return tag.startswith("metric/") and tag.endswith(f"/{stage}")
+
+
+def _is_judged(tag: str) -> bool:
+    """Whether the best of a value is worth a curve: one of the whole validation set is."""
+    return not tag.startswith(("class/", "loss/val/")) and bool(_VALIDATION.search(tag))
 
 
 def _losses(outputs: Tensor | Mapping[str, Any] | None, accumulated: int) -> dict[str, float]:
@@ -130,11 +419,41 @@ def _losses(outputs: Tensor | Mapping[str, Any] | None, accumulated: int) -> dic
     return values
 
 
-def _rates(trainer: Trainer, optimizer: Optimizer) -> dict[str, float]:
+def _by_group(trainer: Trainer, optimizer: Optimizer) -> list[tuple[str, Mapping[str, Any]]]:
+    """Each parameter group of an optimizer, after what it is called in a tag."""
     number = f"{trainer.optimizers.index(optimizer)}/" if len(trainer.optimizers) > 1 else ""
-    return {
-        f"{param}/{number}{group.get('name', f'group {index}')}": get_param(group, param)
+    return [
+        (f"{number}{group.get('name', f'group {index}')}", group)
         for index, group in enumerate(optimizer.param_groups)
+    ]
+
+
+def _rates(trainer: Trainer, optimizer: Optimizer) -> dict[str, float]:
+    return {
+        f"{param}/{name}": get_param(group, param)
+        for name, group in _by_group(trainer, optimizer)
         for param in ("lr", "momentum")
         if has_param(group, param)
     }
+
+
+def _norms(trainer: Trainer, optimizer: Optimizer) -> dict[str, Tensor]:
+    return {
+        f"norm/{kind}/{name}": norm
+        for name, group in _by_group(trainer, optimizer)
+        for kind, norm in group_norms(group).items()
+    }
+
+
+def _confusion_counts(module: LightningModule, stage: str) -> Tensor | None:
+    """Counts ``(C, C)`` of the module's own metric, over all ranks: each of them must come here."""
+    metric = getattr(module, f"{stage}_counts", None)
+    if not isinstance(metric, Metric):
+        return None
+    with warnings.catch_warnings():
+        # Of a metric that a module did not use this time; all ranks must ask even so.
+        warnings.filterwarnings("ignore", message="The ``compute`` method of metric")
+        counts = metric.compute()
+    if not isinstance(counts, Tensor) or counts.ndim != 2 or counts.shape[0] != counts.shape[1]:
+        return None
+    return counts if bool(counts.sum() > 0) else None

@@ -1,15 +1,19 @@
 """MetricMonitor writes what Lightning does not, for any module, once."""
 
+import math
 import re
 
 import pytest
 import torch
 from lightning import LightningModule
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
+from tensorboard.util.tensor_util import make_ndarray
 from torch.utils.data import DataLoader
+from torchmetrics.classification import MulticlassConfusionMatrix
 
 from lightning_hparams import MetricMonitor, OneCycle
-from tests.runs import matching, quiet_trainer, read_events, shapes
+from tests.runs import documented, matching, quiet_trainer, read_events, shapes
 
 
 def run(module=None, data=None, logger=None, **options):
@@ -28,30 +32,36 @@ def scalars(events):
     }
 
 
-def documented(callback):
-    """The tags in the table of a class docstring, as patterns."""
-    rows = re.findall(r"^\s*\| (`.*?) \|", callback.__doc__, flags=re.MULTILINE)
-    patterns = []
-    for tag in (tag for row in rows for tag in re.findall(r"`(.*?)`", row)):
-        pattern = ""
-        for part in re.split(r"(\{.*?\})", tag):
-            choice = part[1:-1].split(",") if part.startswith("{") else None
-            if choice is None:
-                pattern += re.escape(part)
-            else:
-                pattern += f"({'|'.join(choice)})" if len(choice) > 1 else ".+"
-        patterns.append(pattern)
-    return patterns
+def every_tag(folder):
+    events = read_events(folder)
+    kinds = ("scalars", "images", "histograms", "tensors")
+    return {tag for kind in kinds for tag in events.Tags()[kind]}
 
 
 def test_every_tag_of_the_table_is_written_and_no_other():
     data = shapes()
-    trainer, _ = run(matching(data), data)
+    monitor = MetricMonitor(histograms=True, pr_curves=True)
+    trainer, _ = run(matching(data), data, callbacks=[monitor])
     trainer.test(trainer.lightning_module, data, verbose=False)
-    tags = set(scalars(read_events(trainer.logger.log_dir))) - {"epoch"}
+    tags = every_tag(trainer.logger.log_dir) - {"epoch", "custom_scalars__config__"}
     patterns = documented(MetricMonitor)
     assert [tag for tag in tags if not any(re.fullmatch(p, tag) for p in patterns)] == []
     assert [p for p in patterns if not any(re.fullmatch(p, tag) for tag in tags)] == []
+
+
+def test_losses_their_terms_and_scores_share_one_axis():
+    _, events = run()
+    values = {tag: [step for step, _ in points] for tag, points in scalars(events).items()}
+    assert values["loss/train"] == values["loss/train/ce"] == values["loss/train/dice"]
+    assert values["loss/train"] == [0, 1, 3, 5, 7]
+    for tag in (
+        "loss/val",
+        "loss/val/ce",
+        "metric/miou/val",
+        f"class/iou/{shapes().class_names[1]}/val",
+    ):
+        assert values[tag] == [3, 7], tag  # after four steps and after eight
+    assert values["best/loss/val"] == [3, 7]
 
 
 def test_nothing_is_written_twice():
@@ -64,7 +74,7 @@ def test_nothing_is_written_twice():
 
 def test_terms_come_at_the_first_step_and_every_n():
     _, events = run()
-    assert [step for step, _ in scalars(events)["loss/train/dice"]] == [1, 2, 4, 6, 8]
+    assert [step for step, _ in scalars(events)["loss/train/dice"]] == [0, 1, 3, 5, 7]
 
 
 def test_the_rate_written_is_the_one_the_step_used():
@@ -76,7 +86,7 @@ def test_the_rate_written_is_the_one_the_step_used():
 
     values = scalars(events)
     for step, rate in values["lr/decoder"]:
-        assert rate == pytest.approx(0.01 * one_cycle(step - 1, 8), rel=1e-5)
+        assert rate == pytest.approx(0.01 * one_cycle(step, 8), rel=1e-5)
     assert values["lr/encoder"][0][1] == pytest.approx(values["lr/decoder"][0][1] / 10, rel=1e-5)
 
 
@@ -129,8 +139,8 @@ def fit_foreign(module, **options):
 @pytest.mark.parametrize("form", ["tensor", "dict", "logged"])
 def test_any_module_gets_its_loss_and_rate(form):
     values = fit_foreign(Foreign(form))
-    assert [step for step, _ in values["loss/train"]] == [1, 2, 4, 6, 8]
-    assert values["lr/group 0"][0] == (1, pytest.approx(0.1))
+    assert [step for step, _ in values["loss/train"]] == [0, 1, 3, 5, 7]
+    assert values["lr/group 0"][0] == (0, pytest.approx(0.1))
     if form == "logged":
         assert len(values["val_loss"]) == 1  # Lightning's, and not ours too
 
@@ -144,7 +154,7 @@ def test_the_loss_is_not_divided_by_gradient_accumulation():
     one = fit_foreign(module, limit_train_batches=4)["loss/train"][0]
     four = fit_foreign(again, limit_train_batches=4, accumulate_grad_batches=4)["loss/train"][0]
     assert plain > 0
-    assert four == (1, pytest.approx(one[1]))
+    assert four == (0, pytest.approx(one[1]))
 
 
 def test_several_optimizers_are_told_apart():
@@ -160,9 +170,9 @@ def test_momentum_is_written_where_the_optimizer_has_one():
         callbacks=[MetricMonitor(), OneCycle()],
     )
     values = scalars(events)["momentum/decoder"]
-    assert values[0] == (1, pytest.approx(0.95))
+    assert values[0] == (0, pytest.approx(0.95))
     assert min(value for _, value in values) == pytest.approx(0.85)
-    assert fit_foreign(Foreign())["momentum/group 0"][0] == (1, 0.0)
+    assert fit_foreign(Foreign())["momentum/group 0"][0] == (0, 0.0)
     adam = scalars(run()[1])["momentum/decoder"]
     assert [value for _, value in adam] == pytest.approx([0.9] * len(adam))
 
@@ -202,4 +212,188 @@ def test_a_resumed_run_goes_on_at_its_step(tmp_path):
     )
     again.fit(matching(data), data, ckpt_path="stop.ckpt")
     steps = [step for step, _ in scalars(read_events(logger.log_dir))["loss/train/ce"]]
-    assert steps == list(range(1, 9))
+    assert steps == list(range(8))
+
+
+def test_a_validation_is_written_once_though_a_run_was_resumed(tmp_path):
+    data = shapes()
+    logger = TensorBoardLogger(tmp_path, version=0, default_hp_metric=False)
+    first = quiet_trainer(logger=logger, callbacks=[MetricMonitor()], log_every_n_steps=1)
+    first.fit(matching(data), data)
+    first.save_checkpoint("stop.ckpt")
+    best = scalars(read_events(logger.log_dir))["best/loss/val"][0][1]
+    again = quiet_trainer(max_epochs=2, logger=logger, callbacks=[MetricMonitor()])
+    again.fit(matching(data, lr=10.0), data, ckpt_path="stop.ckpt")
+    values = scalars(read_events(logger.log_dir))
+    assert [step for step, _ in values["loss/val/ce"]] == [3, 7]
+    last = values["best/loss/val"][-1]
+    assert last == (7, pytest.approx(min(best, values["loss/val"][-1][1])))
+
+
+def test_the_best_of_a_loss_is_the_least_and_of_a_score_the_greatest():
+    _, events = run(max_epochs=3)
+    values = scalars(events)
+    for tag, better in (("loss/val", min), ("metric/miou/val", max)):
+        series = [value for _, value in values[tag]]
+        assert [value for _, value in values[f"best/{tag}"]] == pytest.approx(
+            [better(series[: n + 1]) for n in range(len(series))]
+        )
+    assert not [tag for tag in values if tag.startswith(("best/class", "best/loss/val/"))]
+
+
+def test_a_foreign_metric_has_its_best_too():
+    values = fit_foreign(Foreign("logged"), max_epochs=2)
+    assert len(values["best/val_loss"]) == 2
+    assert "best/train_loss" not in values
+
+
+def test_norms_are_those_of_weights_and_gradients():
+    module = Foreign()
+    weight = module.layers[0].weight.detach().clone()
+    bias = module.layers[0].bias.detach().clone()
+    values = fit_foreign(module)
+    assert values["norm/weight/group 0"][0][1] == pytest.approx(
+        math.hypot(*weight.flatten().tolist(), *bias.tolist()), rel=1e-5
+    )
+    slope = 2 * float((weight.sum() + bias).item())  # of the squared sum of three ones and a bias
+    assert values["norm/grad/group 0"][0][1] == pytest.approx(abs(slope) * 2, rel=1e-5)
+    off = fit_foreign(Foreign(), callbacks=[MetricMonitor(norms=False)])
+    assert not [tag for tag in off if tag.startswith("norm/")]
+
+
+def test_more_classes_than_asked_for_are_told_in_one_line(caplog):
+    data = shapes()
+    with caplog.at_level("INFO"):
+        _, events = run(matching(data), data, callbacks=[MetricMonitor(max_classes=2)])
+    tags = {tag for tag in scalars(events) if tag.startswith("class/iou/")}
+    assert len(tags) == 2
+    lines = [r.message for r in caplog.records if "MetricMonitor" in r.message]
+    assert lines == [
+        f"MetricMonitor writes the scores of 2 of {data.num_classes} classes; "
+        "pass max_classes= for more"
+    ]
+    with pytest.raises(ValueError, match="`0 <= max_classes` must hold"):
+        MetricMonitor(max_classes=-1)
+
+
+def test_the_confusion_matrix_is_drawn_at_the_first_validations_and_the_last():
+    _, events = run(max_epochs=4, limit_train_batches=1)
+    assert [image.step for image in events.Images("confusion/val")] == [0, 1, 2, 3]
+    _, events = run(max_epochs=7, limit_train_batches=1)
+    assert [image.step for image in events.Images("confusion/val")] == [0, 1, 2, 4, 6]
+
+
+class WithMatrix(Foreign):
+    """Resets its metric at the end of the epoch, as many do."""
+
+    def __init__(self):
+        super().__init__()
+        self.val_counts = MulticlassConfusionMatrix(3)
+
+    def validation_step(self, batch, batch_idx):
+        self.val_counts.update(torch.tensor([0, 2]), torch.tensor([0, 1]))
+
+    def on_validation_epoch_end(self):
+        self.val_counts.reset()
+
+
+def test_a_confusion_matrix_of_torchmetrics_is_drawn_though_the_module_resets_it():
+    logger = TensorBoardLogger(".", default_hp_metric=False)
+    quiet_trainer(logger=logger, callbacks=[MetricMonitor()]).fit(WithMatrix(), ones(), ones())
+    assert len(read_events(logger.log_dir).Images("confusion/val")) == 1
+
+
+def test_precision_recall_curves_are_those_of_the_scores():
+    data = shapes("binary")
+    task = matching(data)
+    _, events = run(task, data, callbacks=[MetricMonitor(pr_curves=True)], max_epochs=1)
+    (event,) = events.Tensors(f"pr/{data.class_names[1]}/val")
+    rows = make_ndarray(event.tensor_proto)
+    scores, truth = [], []
+    data.setup("fit")
+    with torch.no_grad():
+        for batch in data.val_dataloader():
+            scores.append(task.eval()(batch["image"]).sigmoid().flatten())
+            truth.append(batch["mask"].flatten())
+    scores, truth = torch.cat(scores), torch.cat(truth)
+    assert event.step == 3
+    for place in (0, 30, 50, 70, 100):
+        above = scores >= place / 100 - 1e-6
+        expected = [
+            int((above & (truth == 1)).sum()),
+            int((above & (truth == 0)).sum()),
+            int((~above & (truth == 0)).sum()),
+            int((~above & (truth == 1)).sum()),
+        ]
+        assert rows[:4, place].tolist() == pytest.approx(expected, abs=3)
+
+
+class Boxed(Foreign):
+    def validation_step(self, batch, batch_idx):
+        truth = {"boxes": torch.tensor([[0.0, 0.0, 8.0, 8.0]] * 1), "labels": torch.tensor([1])}
+        guess = {
+            "boxes": torch.tensor([[0.0, 0.0, 8.0, 7.0], [4.0, 4.0, 9.0, 9.0]]),
+            "labels": torch.tensor([1, 1]),
+            "scores": torch.tensor([0.8, 0.4]),
+        }
+        images = [torch.rand(3, 10, 10)]
+        return {"kind": "detection", "images": images, "preds": [guess], "targets": [truth]}
+
+
+def test_precision_recall_curves_of_boxes_count_matches():
+    logger = TensorBoardLogger(".", default_hp_metric=False)
+    monitor = MetricMonitor(pr_curves=True, class_names=["background", "cell"])
+    quiet_trainer(logger=logger, callbacks=[monitor]).fit(Boxed(), ones(), ones(3))
+    events = read_events(logger.log_dir)
+    assert [tag for tag in events.Tags()["tensors"] if tag.startswith("pr/")] == ["pr/cell/val"]
+    rows = make_ndarray(events.Tensors("pr/cell/val")[0].tensor_proto)
+    assert rows[:4, 0].tolist() == [3, 3, 0, 0]
+    assert rows[:4, 60].tolist() == [3, 0, 3, 0]
+    assert rows[:4, 90].tolist() == [0, 0, 3, 3]
+
+
+@pytest.mark.parametrize(
+    ("module", "error", "message"),
+    [
+        (Foreign(), TypeError, r"with pr_curves=True, validation_step must .*, got NoneType"),
+        (Boxed(), ValueError, "curves of boxes need the names of all classes; pass class_names="),
+    ],
+)
+def test_what_cannot_be_counted_is_told_before_training(module, error, message):
+    before = module.layers[0].weight.detach().clone()
+    with pytest.raises(error, match=message):
+        fit_foreign(module, callbacks=[MetricMonitor(pr_curves=True)])
+    assert torch.equal(before, module.layers[0].weight)
+
+
+def test_one_layout_puts_training_and_validation_into_one_chart():
+    _, events = run(max_epochs=1)
+    (event,) = events.Tensors("custom_scalars__config__")
+    layout = Layout.FromString(make_ndarray(event.tensor_proto).item())
+    charts = {
+        chart.title: list(chart.multiline.tag)
+        for category in layout.category
+        for chart in category.chart
+    }
+    tags = scalars(events)
+    shown = {
+        title: {tag for tag in tags if any(re.match(p, tag) for p in patterns)}
+        for title, patterns in charts.items()
+    }
+    assert shown["loss"] == {"loss/train", "loss/val"}
+    assert shown["loss/dice"] == {"loss/train/dice", "loss/val/dice"}
+    assert len(shown["class/iou"]) == 4
+    assert shown["lr"] == {tag for tag in tags if tag.startswith("lr/")}
+    assert all(shown.values())
+
+
+def test_histograms_come_once_an_epoch():
+    _, events = run(callbacks=[MetricMonitor(histograms=True)], log_every_n_steps=1)
+    tags = events.Tags()["histograms"]
+    names = dict(matching(shapes()).named_parameters())
+    assert {tag.partition("/")[2] for tag in tags} == set(names)
+    for tag in tags:
+        points = events.Histograms(tag)
+        assert [point.step for point in points] == [0, 4]
+        count = names[tag.partition("/")[2]].numel()
+        assert points[0].histogram_value.num == pytest.approx(count)

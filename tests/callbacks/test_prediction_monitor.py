@@ -1,6 +1,7 @@
 """PredictionMonitor draws the same samples of the validation set, when TensorBoard keeps them."""
 
 import io
+import re
 import warnings
 
 import numpy as np
@@ -13,8 +14,8 @@ from torch.utils.data import DataLoader
 
 from lightning_hparams import PredictionMonitor
 from lightning_hparams.callbacks import prediction_monitor
-from lightning_hparams.callbacks.prediction_monitor import pictures_due
-from tests.runs import matching, quiet_trainer, read_events, shapes
+from lightning_hparams.callbacks._log_step import pictures_due
+from tests.runs import documented, matching, quiet_trainer, read_events, shapes
 
 
 def run(monitor, data=None, module=None, logger=None, **options):
@@ -25,9 +26,11 @@ def run(monitor, data=None, module=None, logger=None, **options):
     return trainer
 
 
-def images(logger):
+def images(logger, of="pred"):
+    """Pictures by tag: of the chosen samples, or of the worst."""
     events = read_events(logger.log_dir)
-    return {tag: events.Images(tag) for tag in events.Tags()["images"]}
+    tags = [tag for tag in events.Tags()["images"] if f"_{of}/" in tag]
+    return {tag: events.Images(tag) for tag in tags}
 
 
 def test_each_sample_has_a_tag_of_its_own_and_a_picture_at_each_drawing():
@@ -35,20 +38,20 @@ def test_each_sample_has_a_tag_of_its_own_and_a_picture_at_each_drawing():
     found = images(trainer.logger)
     assert sorted(found) == ["val_pred/00_idx00003", "val_pred/01_idx00010", "val_pred/02_idx00016"]
     for pictures in found.values():
-        assert [p.step for p in pictures] == [4, 8, 12, 16]  # epochs 0, 1, 2 and the last
+        assert [p.step for p in pictures] == [3, 7, 11, 15]  # epochs 0, 1, 2 and the last
         assert Image.open(io.BytesIO(pictures[0].encoded_image_string)).format == "JPEG"
 
 
 def test_pictures_come_at_0_1_2_4_8_and_last():
     trainer = run(PredictionMonitor(num_samples=1), max_epochs=7, limit_train_batches=1)
     (pictures,) = images(trainer.logger).values()
-    assert [p.step for p in pictures] == [1, 2, 3, 5, 7]
+    assert [p.step for p in pictures] == [0, 1, 2, 4, 6]
 
 
 def test_the_last_is_drawn_whichever_way_training_ends():
     trainer = run(PredictionMonitor(1), max_epochs=-1, max_steps=6, limit_train_batches=1)
     (pictures,) = images(trainer.logger).values()
-    assert [p.step for p in pictures] == [1, 2, 3, 5, 6]
+    assert [p.step for p in pictures] == [0, 1, 2, 4, 5]
 
 
 @pytest.mark.parametrize("total", [1, 2, 10, 100, 256, 257, 1000, 10_000])
@@ -62,7 +65,7 @@ def test_a_run_of_any_length_fits_tensorboards_ten(total):
 def test_every_validation_is_drawn_if_asked():
     trainer = run(PredictionMonitor(1, schedule="every"), max_epochs=4, limit_train_batches=1)
     (pictures,) = images(trainer.logger).values()
-    assert [p.step for p in pictures] == [1, 2, 3, 4]
+    assert [p.step for p in pictures] == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(
@@ -112,7 +115,7 @@ def test_a_resumed_run_shows_the_same_samples_and_goes_on_with_the_schedule(tmp_
     trainer.fit(matching(data), data, ckpt_path=tmp_path / "stop.ckpt")
     found = images(logger)
     assert sorted(found) == ["val_pred/00_idx00005", "val_pred/01_idx00015"]
-    assert [p.step for p in found["val_pred/00_idx00005"]] == [1, 2, 3, 5, 6]
+    assert [p.step for p in found["val_pred/00_idx00005"]] == [0, 1, 2, 4, 5]
 
 
 def test_test_pictures_have_tags_of_their_own():
@@ -125,7 +128,7 @@ def test_test_pictures_have_tags_of_their_own():
 
 def test_files_hold_the_pictures_too(tmp_path):
     run(PredictionMonitor(2), logger=CSVLogger(tmp_path))
-    assert len(list(tmp_path.rglob("images/val_pred/*/step_00000004.jpg"))) == 2
+    assert len(list(tmp_path.rglob("images/val_pred/*/step_00000003.jpg"))) == 2
 
 
 def test_the_sheet_is_a_picture_of_all_samples(tmp_path):
@@ -134,7 +137,7 @@ def test_the_sheet_is_a_picture_of_all_samples(tmp_path):
         monitor.save_sheet(tmp_path / "sheet.png")
     run(monitor)
     with Image.open(monitor.save_sheet(tmp_path / "new" / "sheet.png")) as sheet:
-        assert sheet.height == sum(len(picture) for picture in monitor.pictures)
+        assert sheet.height >= sum(len(picture) for picture in monitor.pictures)
 
 
 def test_without_a_logger_there_is_a_sheet_and_nothing_else(tmp_path):
@@ -143,23 +146,25 @@ def test_without_a_logger_there_is_a_sheet_and_nothing_else(tmp_path):
     quiet_trainer(callbacks=[monitor]).fit(matching(data), data)
     assert list(tmp_path.iterdir()) == []
     with Image.open(monitor.save_sheet("sheet.png")) as sheet:
-        assert sheet.height == sum(len(picture) for picture in monitor.pictures) > 500
+        assert sheet.height >= sum(len(picture) for picture in monitor.pictures) > 500
 
 
 @pytest.mark.parametrize("logger", [True, False])
 def test_pictures_are_drawn_no_more_often_than_they_are_seen(monkeypatch, logger):
     drawn = []
-    draw = prediction_monitor.segmentation_pictures
+    draw = prediction_monitor.draw
     monkeypatch.setattr(
         prediction_monitor,
-        "segmentation_pictures",
-        lambda *args, **options: drawn.append(options["captions"]) or draw(*args, **options),
+        "draw",
+        lambda sample, look, caption: drawn.append(caption) or draw(sample, look, caption),
     )
     data = shapes()
     logger = TensorBoardLogger(".", default_hp_metric=False) if logger else False
-    trainer = quiet_trainer(logger=logger, callbacks=[PredictionMonitor(1)], max_epochs=6)
+    trainer = quiet_trainer(
+        logger=logger, callbacks=[PredictionMonitor(1, worst_k=0)], max_epochs=6
+    )
     trainer.fit(matching(data), data)
-    assert drawn[0] == [""]  # the rehearsal
+    assert drawn[0] == ""  # the rehearsal
     assert len(drawn) == 1 + (5 if logger else 1)
 
 
@@ -248,6 +253,144 @@ def test_a_loader_that_shuffles_is_warned_of():
         fit_foreign(module, PredictionMonitor(2), pairs(shuffle=True))
 
 
+@pytest.mark.parametrize("layout", ["samples", "sheet"])
+def test_every_tag_of_the_table_is_written_and_no_other(layout):
+    data = shapes()
+    task = matching(data)
+    trainer = run(PredictionMonitor(2, layout=layout), data, task)
+    trainer.test(task, data, verbose=False)
+    tags = set(read_events(trainer.logger.log_dir).Tags()["images"])
+    patterns = [
+        p for p in documented(PredictionMonitor) if p.endswith("sheet") == (layout == "sheet")
+    ]
+    assert [tag for tag in tags if not any(re.fullmatch(p, tag) for p in patterns)] == []
+    assert [p for p in patterns if not any(re.fullmatch(p, tag) for tag in tags)] == []
+
+
+class Pictured(Foreign):
+    """Returns samples whose losses are known, from a dataset of ``(image, index)``."""
+
+    def __init__(self, losses):
+        super().__init__(None)
+        self.losses = torch.tensor(losses)
+
+    def training_step(self, batch, batch_idx):
+        return self.layer(batch[0]).square().mean()
+
+    def validation_step(self, batch, batch_idx):
+        images, indices = batch
+        masks = torch.zeros(len(images), 16, 16, dtype=torch.long)
+        return {
+            "kind": "multiclass",
+            "images": images,
+            "preds": masks,
+            "targets": masks,
+            "losses": self.losses[indices],
+            "indices": indices,
+        }
+
+
+def test_the_worst_of_the_whole_set_are_drawn_the_worst_first(monkeypatch):
+    captions = []
+
+    def noted(sample, look, caption):
+        captions.append(caption)
+        return prediction_monitor.real(sample, look, caption)
+
+    monkeypatch.setattr(prediction_monitor, "real", prediction_monitor.draw, raising=False)
+    monkeypatch.setattr(prediction_monitor, "draw", noted)
+    losses = [0.5, 0.1, float("nan"), 0.0, 0.7, 0.5, 0.2]
+    loader = DataLoader([(torch.rand(3, 16, 16), n) for n in range(7)], batch_size=2)
+    logger = TensorBoardLogger(".", default_hp_metric=False)
+    trainer = quiet_trainer(logger=logger, callbacks=[PredictionMonitor(1, worst_k=4)])
+    trainer.fit(Pictured(losses), loader, loader)
+    assert captions == [
+        "",  # in the sanity check, to find out whether it can be drawn
+        "sample 3",
+        "worst 1: sample 2",
+        "worst 2: sample 4",
+        "worst 3: sample 0",
+        "worst 4: sample 5",
+    ]
+    assert sorted(images(logger, "worst")) == [f"val_worst/0{n}" for n in range(4)]
+
+
+def test_without_worst_samples_none_are_drawn():
+    trainer = run(PredictionMonitor(2, worst_k=0))
+    assert images(trainer.logger, "worst") == {}
+
+
+def boxed(self, batch):
+    box = torch.tensor([[2.0, 2.0, 12.0, 12.0]])
+    truth = {"boxes": box, "labels": torch.tensor([1])}
+    guess = {**truth, "scores": torch.tensor([0.9])}
+    count = len(batch[0])
+    return {
+        "kind": "detection",
+        "images": list(batch[0]),
+        "preds": [guess] * count,
+        "targets": [truth] * (count - 1) + [{**truth, "labels": torch.tensor([2])}],
+    }
+
+
+def sorted_into(self, batch):
+    logits = self.layer(batch[0]).mean((2, 3))
+    return {
+        "kind": "classification",
+        "images": batch[0],
+        "logits": logits,
+        "preds": logits.argmax(1),
+        "targets": torch.arange(len(logits)) % 2,
+    }
+
+
+@pytest.mark.parametrize("returned", [boxed, sorted_into])
+def test_detections_and_classes_are_drawn_too(returned):
+    logger = TensorBoardLogger(".", default_hp_metric=False)
+    monitor = PredictionMonitor(2, class_names=["nothing", "cell", "other"])
+    trainer = quiet_trainer(logger=logger, callbacks=[monitor])
+    trainer.fit(Foreign(lambda module, batch: returned(module, batch)), pairs(), pairs())
+    assert sorted(images(logger)) == ["val_pred/00_idx00001", "val_pred/01_idx00004"]
+    worst = images(logger, "worst")
+    # Boxes: the last of each of three batches has a label that was not found, and a false one.
+    assert len(worst) == (3 if returned is boxed else 4)
+
+
+def test_boxes_in_parts_of_the_image_are_told_before_training():
+    def returned(module, batch):
+        output = boxed(module, batch)
+        for target in output["targets"]:
+            target["boxes"] = target["boxes"] / 16
+        return output
+
+    module = Foreign(returned)
+    before = module.layer.weight.detach().clone()
+    with pytest.raises(ValueError, match="targets: boxes must be xyxy in pixels, got values <= 1"):
+        fit_foreign(module, PredictionMonitor(2))
+    assert torch.equal(before, module.layer.weight)
+
+
+def normalised(self, batch):
+    return {**adapter(self.layer(batch[0]), batch), "images": (batch[0] - 0.5) / 0.25}
+
+
+def test_images_that_were_normalised_are_told_of_once_and_shown_as_they_were_if_asked():
+    with pytest.warns(UserWarning, match=r"image values are -2.0..2.0, not 0..1, .*; pass mean="):
+        fit_foreign(Foreign(normalised), PredictionMonitor(2))
+    monitor = PredictionMonitor(1, [0], mean=[0.5] * 3, std=[0.25] * 3)
+    loader = pairs()
+    fit_foreign(Foreign(normalised), monitor, loader)
+    expected = (loader.dataset[0][0].permute(1, 2, 0) * 255).round().numpy()
+    shown = monitor.pictures[0][20 + 8 : 20 + 256 : 16, 8:256:16]  # the middles of its pixels
+    assert np.abs(shown - expected).mean() < 12
+
+
+@pytest.mark.parametrize("kwargs", [{"mean": [0.5]}, {"mean": [0.5], "std": [0.1, 0.2]}])
+def test_a_mean_without_its_deviation_is_refused(kwargs):
+    with pytest.raises(ValueError, match="`mean` and `std` must be given together"):
+        PredictionMonitor(**kwargs)
+
+
 @pytest.mark.filterwarnings("ignore:Your `val_dataloader`'s sampler has shuffling")
 def test_a_loader_that_shuffles_and_tells_the_index_is_fine():
     data = shapes()
@@ -270,6 +413,9 @@ def test_a_loader_that_shuffles_and_tells_the_index_is_fine():
         ({"num_samples": 0}, ValueError, "`1 <= num_samples` must hold"),
         ({"num_samples": 2.5}, TypeError, "`num_samples` must be a whole number"),
         ({"select": "worst"}, ValueError, r"`select` must be one of \['spread', 'first'\]"),
+        ({"worst_k": -1}, ValueError, "`0 <= worst_k` must hold"),
+        ({"min_score": 2}, ValueError, "`0 <= min_score <= 1` must hold"),
+        ({"layout": "grid"}, ValueError, r"`layout` must be one of \['samples', 'sheet'\]"),
         ({"schedule": "always"}, ValueError, r"`schedule` must be one of \['log', 'every'\]"),
         ({"class_names": "abc"}, TypeError, "`class_names` must be a list of names, got 'abc'"),
         ({"background": -2}, ValueError, "`-1 <= background` must hold.*-1 paints every class"),

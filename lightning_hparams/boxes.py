@@ -1,0 +1,100 @@
+"""Which predicted boxes found which true ones. Boxes are xyxy in pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from .outputs import Boxes
+
+__all__ = ["Matches", "check_boxes", "confident", "match_boxes"]
+
+
+@dataclass(frozen=True)
+class Matches:
+    """The outcome of matching P predicted boxes with T true ones."""
+
+    hits: npt.NDArray[np.bool_]  # (P,) the prediction found a true box of its class
+    found: npt.NDArray[np.bool_]  # (T,) the true box was found
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """True positives, false positives and misses."""
+        hits = int(self.hits.sum())
+        return hits, len(self.hits) - hits, int((~self.found).sum())
+
+
+def match_boxes(pred: Boxes, target: Boxes, *, min_iou: float = 0.5) -> Matches:
+    """Match greedily: the surest prediction first takes the true box that it overlaps most.
+
+    A true box is found once, by a prediction of its class whose intersection over union with it is
+    at least ``min_iou``; of several that found it, the others are false positives. This is how
+    COCO and Pascal VOC count.
+
+    >>> box = torch.tensor([[0.0, 0.0, 10.0, 10.0]])
+    >>> truth = {"boxes": box, "labels": torch.tensor([1])}
+    >>> match_boxes({**truth, "scores": torch.tensor([0.9])}, truth).counts
+    (1, 0, 0)
+    """
+    hits = np.zeros(len(pred["boxes"]), dtype=bool)
+    found = np.zeros(len(target["boxes"]), dtype=bool)
+    if not len(hits) or not len(found):
+        return Matches(hits, found)
+    overlap = _overlaps(pred, target)
+    for place in np.argsort(-_scores(pred), kind="stable"):
+        best = int(overlap[place].argmax())
+        if overlap[place, best] >= min_iou:
+            hits[place] = found[best] = True
+            overlap[:, best] = -1
+    return Matches(hits, found)
+
+
+def confident(pred: Boxes, min_score: float) -> Boxes:
+    """The predictions whose score is at least ``min_score``, the surest first."""
+    scores = pred["scores"]
+    order = scores.argsort(descending=True, stable=True)
+    order = order[scores[order] >= min_score]
+    return {"boxes": pred["boxes"][order], "labels": pred["labels"][order], "scores": scores[order]}
+
+
+def check_boxes(boxes: Tensor, what: str) -> None:
+    """Check that boxes ``(K, 4)`` are xyxy in pixels.
+
+    Raises:
+        ValueError: If they are not, with what they seem to be.
+    """
+    if boxes.ndim != 2 or boxes.shape[-1] != 4:
+        raise ValueError(f"{what}: boxes must be (K, 4), got {tuple(boxes.shape)}")
+    if not len(boxes):
+        return
+    if bool((boxes <= 1).all()) and bool((boxes > 0).any()):
+        raise ValueError(
+            f"{what}: boxes must be xyxy in pixels, got values <= 1; "
+            "multiply them by the width and height of the image"
+        )
+    backwards = (boxes[:, 2:] < boxes[:, :2]).any(1)
+    if bool(backwards.any()):
+        box = [round(value, 1) for value in boxes[backwards][0].tolist()]
+        raise ValueError(
+            f"{what}: boxes must be xyxy in pixels, got {box} with x2 < x1 or y2 < y1; "
+            "convert them with torchvision.ops.box_convert"
+        )
+
+
+def _overlaps(pred: Boxes, target: Boxes) -> npt.NDArray[np.float64]:
+    """Intersection over union ``(P, T)``; -1 between classes."""
+    from torchvision.ops import box_iou  # a second to import, and only detection needs it
+
+    overlap = box_iou(pred["boxes"].double(), target["boxes"].double())
+    same = pred["labels"][:, None] == target["labels"][None]
+    array: npt.NDArray[np.float64] = torch.where(same, overlap, -1.0).cpu().numpy()
+    return array
+
+
+def _scores(pred: Boxes) -> npt.NDArray[np.float64]:
+    scores: npt.NDArray[np.float64] = pred["scores"].detach().double().cpu().numpy()
+    return scores

@@ -1,0 +1,62 @@
+"""When monitors write, and at which step: as Lightning does, so that all curves share one axis."""
+
+from __future__ import annotations
+
+from lightning import Trainer
+
+__all__ = ["is_due", "lightning_writes", "log_step", "pictures_due", "validations_in"]
+
+
+def log_step(trainer: Trainer) -> int:
+    """The step at which Lightning would write now what a module gives to ``self.log``.
+
+    It counts batches that ended in an optimizer step, from 0, so the first one is 0 and a
+    validation after ``n`` steps stands at ``n - 1``. ``trainer.global_step`` has moved on by then,
+    and counts each of several optimizers: on that axis our values would stand one step beside
+    Lightning's, or at twice the step. Lightning's own LearningRateMonitor reads the same counter.
+    """
+    step: int = trainer.fit_loop.epoch_loop._batches_that_stepped
+    return step
+
+
+def is_due(trainer: Trainer) -> bool:
+    """Whether the batch that just ended is one to write about.
+
+    Every ``log_every_n_steps`` steps, as Lightning does; the first step too, since a run that goes
+    wrong mostly does so there.
+    """
+    if log_step(trainer) and not lightning_writes(trainer):
+        return False
+    return not trainer.fit_loop._should_accumulate()
+
+
+def lightning_writes(trainer: Trainer) -> bool:
+    """Whether Lightning itself writes about the step that the current batch is part of."""
+    every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # set on construction
+    return (log_step(trainer) + 1) % every == 0
+
+
+def validations_in(trainer: Trainer) -> int:
+    """How many validations the whole run has; 0 if nobody knows."""
+    epochs = trainer.max_epochs or 0
+    if epochs < 1:
+        return 0
+    batches, between = trainer.num_training_batches, trainer.val_check_batch or 0
+    an_epoch = int(batches // between) if 0 < between < batches < float("inf") else 1
+    return epochs * an_epoch // (trainer.check_val_every_n_epoch or 1)
+
+
+def pictures_due(validation: int, total: int) -> bool:
+    """Whether a validation is one of 0, 1, 2, 4, 8, ..., few enough for TensorBoard's slider.
+
+    Args:
+        validation: Validations before this one.
+        total: Validations in the whole run; 0 or less if not known. A run of more than 256 has
+            0, 1, 4, 16, ... so that with its last one there are still at most ten.
+
+    >>> [n for n in range(100) if pictures_due(n, 100)]
+    [0, 1, 2, 4, 8, 16, 32, 64]
+    """
+    if validation & (validation - 1):
+        return False  # not a power of two, nor 0
+    return total <= 256 or validation.bit_length() % 2 == 1 or validation == 0

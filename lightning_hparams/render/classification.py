@@ -1,0 +1,122 @@
+"""An image with what it is, what it was taken for, and how sure that was."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch import Tensor
+
+from .colors import PAPER, Color, Picture
+from .images import panel_size, resized, to_rgb
+from .text import LINE, shortened, text_width, write
+
+__all__ = ["classification_picture"]
+
+# Okabe & Ito's bluish green and vermilion: told apart with any common colour blindness. A wrong
+# frame is broken too, as a wrong box is in the pictures of detection.
+_RIGHT, _WRONG, _OTHER = (0, 158, 115), (213, 94, 0), (150, 150, 150)
+_FRAME = 6
+_DASH, _GAP = 16, 10
+
+
+def classification_picture(
+    image: Tensor,
+    pred: Tensor,
+    target: Tensor,
+    class_names: Sequence[str],
+    *,
+    probs: Tensor | None = None,
+    top_k: int = 3,
+    caption: str = "",
+    rgb: Sequence[int] = (0, 1, 2),
+) -> Picture:
+    """Draw an image in a frame that tells right from wrong, over its most probable classes.
+
+    Args:
+        image: ``(I, H, W)``, as for :func:`to_rgb`.
+        pred: Scalar class index, or ``(C,)`` of 0 and 1 for multilabel.
+        target: Shaped like ``pred``.
+        class_names: C names.
+        probs: ``(C,)`` in 0..1; None if not known.
+        top_k: Number of probabilities shown, with that of the true class if it is not among them.
+        caption: A line above the picture.
+        rgb: Channels to show.
+
+    Returns:
+        ``(H', W', 3)``.
+    """
+    size = panel_size(image.shape[-2], image.shape[-1])
+    (ground,) = to_rgb(resized(image[None], size, smooth=True), rgb)
+    true, guessed = _labels(target), _labels(pred)
+    is_right = true == guessed
+    rows = _rows(probs, true, guessed, top_k)
+    width = max(size[1] + 2 * _FRAME, 200)
+    top = LINE * bool(caption)
+    below = top + size[0] + 2 * _FRAME + 2
+    lines = 1 + (not is_right and probs is None) + len(rows)
+    canvas = np.full((below + LINE * lines, width, 3), PAPER[0], np.uint8)
+    write(canvas, shortened(caption, width - 4), 0, 1)
+    framed = _in_frame(ground, is_right)
+    left = (width - framed.shape[1]) // 2
+    canvas[top : top + len(framed), left : left + framed.shape[1]] = framed
+    texts = [f"true: {_names(true, class_names)}"]
+    if not is_right and probs is None:
+        texts.append(f"predicted: {_names(guessed, class_names)}")
+    for row, text in enumerate(texts):
+        write(canvas, shortened(text, width - 4), 0, below + row * LINE)
+    for row, (label, prob) in enumerate(rows, start=len(texts)):
+        color = _RIGHT if label in true else _WRONG if label in guessed else _OTHER
+        bar = canvas[below + row * LINE : below + (row + 1) * LINE]
+        _draw_bar(bar, class_names[label], prob, color)
+    return canvas
+
+
+def _labels(value: Tensor) -> list[int]:
+    labels: list[int] = value.nonzero().flatten().tolist() if value.ndim else [int(value)]
+    return labels
+
+
+def _names(labels: Sequence[int], names: Sequence[str]) -> str:
+    return ", ".join(names[label] for label in labels) or "none"
+
+
+def _rows(
+    probs: Tensor | None, true: Sequence[int], guessed: Sequence[int], top_k: int
+) -> list[tuple[int, float]]:
+    """Labels and probabilities to show: the highest, and those of the true classes."""
+    if probs is None:
+        return []
+    values = probs.tolist()
+    highest = sorted(range(len(values)), key=lambda label: -values[label])[:top_k]
+    shown = [*highest, *(label for label in true if label not in highest)][: top_k + 1]
+    return [(label, values[label]) for label in shown]
+
+
+def _draw_bar(place: Picture, name: str, prob: float, color: Color) -> None:
+    """A bar as long as a class is probable, with the name of the class on it, and the value."""
+    width = place.shape[1]
+    pale = np.array([round(255 - (255 - part) * 0.45) for part in color], np.uint8)
+    value = f"{prob:.2f}"
+    write(place, shortened(name, width - 60), 7, 1)
+    write(place, value, width - 8 - text_width(value), 1)
+    # Letters are dark on light: darkened by them, the bar shows through.
+    bar = place[2:-2, 2 : 2 + max(round(prob * (width - 4)), 2)]
+    np.minimum(bar, pale, out=bar)
+    bar[:, :3] = color
+
+
+def _in_frame(ground: Picture, is_right: bool) -> Picture:
+    height, width = (side + 2 * _FRAME for side in ground.shape[:2])
+    framed = np.empty((height, width, 3), np.uint8)
+    framed[:] = _RIGHT if is_right else _WRONG
+    if not is_right:
+        for across in np.arange(width)[np.arange(width) % (_DASH + _GAP) >= _DASH]:
+            framed[:, across] = PAPER
+        gaps = np.arange(height) % (_DASH + _GAP) >= _DASH
+        framed[gaps, :_FRAME] = PAPER
+        framed[gaps, -_FRAME:] = PAPER
+        framed[~gaps, :_FRAME] = _WRONG
+        framed[~gaps, -_FRAME:] = _WRONG
+    framed[_FRAME:-_FRAME, _FRAME:-_FRAME] = ground
+    return framed

@@ -1,0 +1,60 @@
+"""Colours of classes and of errors, told apart with any common colour blindness."""
+
+from __future__ import annotations
+
+import colorsys
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from ..checks import in_range
+
+__all__ = ["ERROR_COLORS", "INK", "MARGIN", "PAPER", "Color", "Picture", "as_color", "palette"]
+
+Picture: TypeAlias = npt.NDArray[np.uint8]
+Color: TypeAlias = tuple[int, int, int]
+
+# Okabe & Ito's eight colours without black (Color Universal Design, 2008), then Paul Tol's muted
+# and light schemes where they differ from those (SRON/EPS/TN/09-002, 2021): told apart with any
+# common colour blindness. Blue and orange come second and third, since the first is often nothing.
+_BASE: list[Color] = [
+    (0, 158, 115), (86, 180, 233), (230, 159, 0), (204, 121, 167), (240, 228, 66),
+    (0, 114, 178), (213, 94, 0), (51, 34, 136), (153, 153, 51), (136, 204, 238),
+    (136, 34, 85), (170, 68, 153), (17, 119, 51), (238, 136, 102), (187, 204, 51),
+    (68, 187, 153), (153, 221, 255), (255, 170, 187), (221, 204, 119), (119, 170, 221),
+]  # fmt: skip
+_GOLDEN = 0.618034  # steps of the golden ratio keep any number of hues apart
+
+# Red and blue differ in every common colour blindness; amber differs from both in brightness.
+ERROR_COLORS: dict[str, Color] = {
+    "false positive": (220, 50, 47),
+    "missed": (38, 110, 255),
+    "wrong class": (255, 190, 0),
+    "ignored": (128, 128, 128),
+}
+
+INK, PAPER = (25, 25, 25), (250, 250, 250)
+MARGIN = 6  # between panels, in pixels
+
+
+def palette(num_classes: int) -> Picture:
+    """A colour for each class, ``(C, 3)``; the same class has the same one in every run.
+
+    >>> palette(2).tolist()
+    [[0, 158, 115], [86, 180, 233]]
+    """
+    in_range("num_classes", num_classes, 1)
+    colors = list(_BASE[:num_classes])
+    for index in range(len(colors), num_classes):
+        hue = (index * _GOLDEN) % 1
+        light = (0.45, 0.62, 0.78)[index % 3]
+        red, green, blue = colorsys.hls_to_rgb(hue, light, 0.7)
+        colors.append((round(255 * red), round(255 * green), round(255 * blue)))
+    return np.array(colors, dtype=np.uint8)
+
+
+def as_color(row: npt.NDArray[np.uint8]) -> Color:
+    """A row of a palette as Pillow takes it."""
+    red, green, blue = (int(value) for value in row)
+    return red, green, blue

@@ -1,0 +1,170 @@
+"""Boxes over an image: what is there beside what was found, and which of it is right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..boxes import Matches, confident, match_boxes
+from ..outputs import Boxes
+from .colors import ERROR_COLORS, Color, Picture, as_color, palette
+from .images import panel_size, resized, to_rgb
+from .text import Entry, framed, phrase
+
+__all__ = ["detection_picture"]
+
+_FALSE, _MISSED = ERROR_COLORS["false positive"], ERROR_COLORS["missed"]
+_DASH, _GAP = 6, 4  # pixels
+_THICK = 2
+
+
+def detection_picture(
+    image: Tensor,
+    pred: Boxes,
+    target: Boxes,
+    class_names: Sequence[str],
+    *,
+    min_score: float = 0.3,
+    max_boxes: int = 50,
+    caption: str = "",
+    rgb: Sequence[int] = (0, 1, 2),
+    colors: Picture | None = None,
+) -> Picture:
+    """Draw the true boxes beside the predicted ones.
+
+    A box that was found is drawn with a full line in the colour of its class, a false positive and
+    a miss are dashed in the colours of :data:`ERROR_COLORS`. See
+    :func:`~lightning_hparams.boxes.match_boxes`.
+
+    Args:
+        image: ``(I, H, W)``, as for :func:`to_rgb`.
+        pred: Boxes with scores.
+        target: Boxes.
+        class_names: A name for each label.
+        min_score: Predictions below it are left out, in the counts too.
+        max_boxes: Of each side at most so many are drawn, the surest; all are counted.
+        caption: Stands before the counts below the picture.
+        rgb: Channels to show.
+        colors: ``(C, 3)``; None for :func:`palette`.
+
+    Returns:
+        ``(H', W', 3)``.
+    """
+    size = panel_size(image.shape[-2], image.shape[-1])
+    (ground,) = to_rgb(resized(image[None], size, smooth=True), rgb)
+    colors = palette(len(class_names)) if colors is None else colors
+    pred = confident(pred, min_score)
+    matches = match_boxes(pred, target)
+    scale = (size[1] / image.shape[-1], size[0] / image.shape[-2])
+    truth = _drawable(target, matches.found, class_names, colors, scale, _MISSED)
+    guesses = _drawable(pred, matches.hits, class_names, colors, scale, _FALSE)
+    missed = [box for box in truth if box.dashed]
+    hits, false, lost = matches.counts
+    counts = f"{hits} found, {false} false, {lost} missed"
+    return framed(
+        [_panel(ground, truth[:max_boxes]), _panel(ground, [*missed, *guesses][:max_boxes])],
+        ["ground truth", f"prediction, score >= {min_score:g}"],
+        _class_legend(pred, target, matches, class_names, colors),
+        [Entry(_FALSE, "false positive", "dashed"), Entry(_MISSED, "missed", "dashed")],
+        f"{caption}: {counts}" if caption else counts,
+    )
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """A box in pixels of the panel, ready to be drawn."""
+
+    corners: tuple[int, int, int, int]
+    color: Color
+    dashed: bool
+    text: str
+
+
+def _drawable(
+    boxes: Boxes,
+    right: Sequence[bool] | np.ndarray[tuple[int], np.dtype[np.bool_]],
+    names: Sequence[str],
+    colors: Picture,
+    scale: tuple[float, float],
+    wrong: Color,
+) -> list[_Drawn]:
+    corners = boxes["boxes"].float().cpu() * torch.tensor([*scale, *scale])
+    labels = boxes["labels"].tolist()
+    scores = boxes["scores"].tolist() if "scores" in boxes else [None] * len(labels)
+    return [
+        _Drawn(
+            (x1, y1, x2, y2),
+            as_color(colors[label]) if is_right else wrong,
+            not is_right,
+            names[label] if score is None else f"{names[label]} {score:.2f}",
+        )
+        for (x1, y1, x2, y2), label, score, is_right in zip(
+            corners.round().int().tolist(), labels, scores, right, strict=True
+        )
+    ]
+
+
+def _panel(ground: Picture, boxes: Sequence[_Drawn]) -> Picture:
+    """The surest box is drawn last, and so lies on top; labels lie on top of all boxes."""
+    picture = ground.copy()
+    for box in reversed(boxes):
+        _outline(picture, box)
+    for box in reversed(boxes):
+        _label(picture, box)
+    return picture
+
+
+def _outline(picture: Picture, box: _Drawn) -> None:
+    height, width = picture.shape[:2]
+    x1, x2 = (min(max(x, 0), width - 1) for x in box.corners[::2])
+    y1, y2 = (min(max(y, 0), height - 1) for y in box.corners[1::2])
+    if not box.dashed:
+        inner = min(y1 + _THICK, y2 + 1), max(y2 + 1 - _THICK, y1)
+        picture[y1 : inner[0], x1 : x2 + 1] = picture[inner[1] : y2 + 1, x1 : x2 + 1] = box.color
+        left, right = min(x1 + _THICK, x2 + 1), max(x2 + 1 - _THICK, x1)
+        picture[y1 : y2 + 1, x1:left] = picture[y1 : y2 + 1, right : x2 + 1] = box.color
+        return
+    across, down = np.arange(x1, x2 + 1), np.arange(y1, y2 + 1)
+    across = across[(across - x1) % (_DASH + _GAP) < _DASH]
+    down = down[(down - y1) % (_DASH + _GAP) < _DASH]
+    for offset in range(_THICK):
+        picture[min(y1 + offset, y2), across] = box.color
+        picture[max(y2 - offset, y1), across] = box.color
+        picture[down, min(x1 + offset, x2)] = box.color
+        picture[down, max(x2 - offset, x1)] = box.color
+
+
+def _label(picture: Picture, box: _Drawn) -> None:
+    """The name above the box, or in it where there is no room above."""
+    tile = phrase(box.text, _ink_on(box.color), box.color)[1:-1]
+    height, width = tile.shape[:2]
+    left = min(max(box.corners[0], 0), max(picture.shape[1] - width, 0))
+    top = box.corners[1] - height
+    if top < 0:
+        top = min(max(box.corners[1], 0), max(picture.shape[0] - height, 0))
+    place = picture[top : top + height, left : left + width]
+    place[:] = tile[: place.shape[0], : place.shape[1]]
+
+
+def _ink_on(color: Color) -> Color:
+    """Black or white, whichever stands out (luma of Rec. 601)."""
+    red, green, blue = color
+    return (0, 0, 0) if 299 * red + 587 * green + 114 * blue > 140_000 else (255, 255, 255)
+
+
+def _class_legend(
+    pred: Boxes, target: Boxes, matches: Matches, names: Sequence[str], colors: Picture
+) -> list[Entry]:
+    """How many of each class in the picture were found."""
+    true, guessed = target["labels"].cpu().numpy(), pred["labels"].cpu().numpy()
+    entries = []
+    for label in sorted({*true.tolist(), *guessed.tolist()}):
+        there, found = int((true == label).sum()), int(matches.found[true == label].sum())
+        false = int((~matches.hits[guessed == label]).sum())
+        text = f"{names[label]}: {found} of {there}" + (f", {false} false" if false else "")
+        entries.append(Entry(as_color(colors[label]), text))
+    return entries

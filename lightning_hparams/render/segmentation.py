@@ -1,0 +1,257 @@
+"""Class masks over images, and where they are wrong.
+
+Masks are drawn by table look-up: torchvision's ``draw_segmentation_masks`` makes one boolean mask a
+class and takes 15 to 30 times as long.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ..metrics import confusion_counts, iou_score
+from .colors import ERROR_COLORS, Picture, as_color, palette
+from .images import panel_size, resized, to_rgb
+from .text import Entry, framed
+
+__all__ = ["error_map", "overlay", "segmentation_pictures"]
+
+_ALPHA = 115  # of 256: opacity of a class colour over the image, 0.45
+
+
+def overlay(
+    pictures: Picture,
+    masks: Picture,
+    colors: Picture,
+    *,
+    hidden: Sequence[int] = (),
+    alpha: int = _ALPHA,
+) -> Picture:
+    """Class colours over pictures, with an opaque line of one pixel along each border.
+
+    Args:
+        pictures: ``(N, H, W, 3)``.
+        masks: ``(N, H, W)``, class indices; one beyond the colours is not painted.
+        colors: ``(C, 3)`` with C up to 256.
+        hidden: Classes that are not painted, such as the background.
+        alpha: Opacity in 256ths.
+    """
+    # Rows 0..255 of the table are the inside of a class, rows 256..511 its border.
+    opacity = np.zeros(512, dtype=np.uint16)
+    opacity[: len(colors)] = alpha
+    opacity[256 : 256 + len(colors)] = 256
+    opacity[[*hidden, *(256 + np.array(hidden, dtype=int))]] = 0
+    table = np.zeros((512, 3), dtype=np.uint16)
+    table[: len(colors)] = table[256 : 256 + len(colors)] = colors
+    rows = masks.astype(np.intp)
+    rows += _borders(masks).astype(np.intp) << 8
+    return _painted(pictures, rows, table, opacity)
+
+
+def error_map(
+    pictures: Picture,
+    preds: Picture,
+    targets: Picture,
+    *,
+    background: int | None = None,
+    ignore_index: int | None = None,
+) -> Picture:
+    """Where the prediction is wrong, in the colours of :data:`ERROR_COLORS` over a grey image.
+
+    Args:
+        pictures: ``(N, H, W, 3)``.
+        preds: ``(N, H, W)`` class indices.
+        targets: ``(N, H, W)`` class indices.
+        background: The class that stands for nothing: predicting something there is a false
+            positive, predicting it on something a miss. None: each error is a wrong class.
+        ignore_index: Target value of pixels that do not count, hatched.
+    """
+    wrong = preds != targets
+    kind = np.where(wrong, 3, 0).astype(np.uint8)
+    if background is not None:
+        kind[wrong & (targets == background)] = 1
+        kind[wrong & (preds == background)] = 2
+    if ignore_index is not None:
+        rows, columns = np.arange(kind.shape[1])[:, None], np.arange(kind.shape[2])
+        ignored = targets == ignore_index
+        kind[ignored] = 0
+        kind[ignored & ((rows + columns) % 8 < 2)] = 4
+    return _painted_errors(pictures, kind)
+
+
+def segmentation_pictures(
+    images: Tensor,
+    preds: Tensor,
+    targets: Tensor,
+    class_names: Sequence[str],
+    *,
+    background: int | None = None,
+    ignore_index: int | None = None,
+    captions: Sequence[str] | None = None,
+    rgb: Sequence[int] = (0, 1, 2),
+    colors: Picture | None = None,
+) -> list[Picture]:
+    """Draw image, ground truth, prediction and errors side by side, one picture a sample.
+
+    Args:
+        images: ``(N, I, H, W)``, as for :func:`to_rgb`.
+        preds: ``(N, H, W)`` class indices, or ``(N, C, H, W)`` of 0 and 1 for multilabel.
+        targets: Shaped like ``preds``.
+        class_names: C names, for the legend.
+        background: Class that is not painted; see :func:`error_map`.
+        ignore_index: Target value of pixels that do not count.
+        captions: A line for each sample; None for none.
+        rgb: Channels to show.
+        colors: ``(C, 3)``; None for :func:`palette`.
+
+    Returns:
+        N pictures ``(H', W', 3)``: the four panels under their titles, over a legend with the
+        colour, name and intersection over union of each class in the sample.
+    """
+    size = panel_size(images.shape[-2], images.shape[-1])
+    pictures = to_rgb(resized(images, size, smooth=True), rgb)
+    colors = palette(len(class_names)) if colors is None else colors
+    legends = [
+        _legend(one, other, class_names, colors, background, ignore_index)
+        for one, other in zip(preds, targets, strict=True)
+    ]
+    shown_preds, shown_targets = (resized(mask, size, smooth=False) for mask in (preds, targets))
+    draw = _multilabel_panels if preds.ndim == 4 else _multiclass_panels
+    panels = draw(pictures, shown_preds, shown_targets, colors, background, ignore_index)
+    titles = ("image", "ground truth", "prediction", "errors")
+    key = [Entry(color, name) for name, color in ERROR_COLORS.items() if name != "ignored"]
+    if ignore_index is not None and bool((targets == ignore_index).any()):
+        key.append(Entry(ERROR_COLORS["ignored"], "ignored"))
+    return [
+        framed([panel[index] for panel in panels], titles, legend, key, caption)
+        for index, (legend, caption) in enumerate(
+            zip(legends, captions or [""] * len(images), strict=True)
+        )
+    ]
+
+
+def _multiclass_panels(
+    pictures: Picture,
+    preds: Tensor,
+    targets: Tensor,
+    colors: Picture,
+    background: int | None,
+    ignore_index: int | None,
+) -> list[Picture]:
+    hidden = [] if background is None else [background]
+    predicted, truth = _as_uint8(preds), _as_uint8(targets)
+    ignored = None if ignore_index is None else ignore_index % 256
+    errors = error_map(pictures, predicted, truth, background=background, ignore_index=ignored)
+    unpainted = hidden if ignored is None else [*hidden, ignored]
+    return [
+        pictures,
+        overlay(pictures, truth, colors, hidden=unpainted),
+        overlay(pictures, predicted, colors, hidden=hidden),
+        errors,
+    ]
+
+
+def _multilabel_panels(
+    pictures: Picture,
+    preds: Tensor,
+    targets: Tensor,
+    colors: Picture,
+    background: int | None,
+    ignore_index: int | None,
+) -> list[Picture]:
+    counted = np.ones(targets.shape, bool)
+    if ignore_index is not None:
+        counted = _as_uint8(targets) != ignore_index % 256
+    predicted, truth = _as_uint8(preds) == 1, (_as_uint8(targets) == 1) & counted
+    false = (predicted & ~truth & counted).any(1)
+    missed = (truth & ~predicted).any(1)
+    kind = np.where(false & missed, 3, np.where(false, 1, np.where(missed, 2, 0)))
+    layers = []
+    for labels in (truth, predicted):
+        layer = pictures
+        for index in range(labels.shape[1]):
+            mask = np.where(labels[:, index], np.uint8(index), np.uint8(255))
+            layer = overlay(layer, mask, colors[:255])
+        layers.append(layer)
+    return [pictures, *layers, _painted_errors(pictures, kind.astype(np.uint8))]
+
+
+def _painted_errors(pictures: Picture, kind: Picture) -> Picture:
+    table = np.zeros((5, 3), dtype=np.uint16)
+    table[1:] = list(ERROR_COLORS.values())
+    red, green, blue = (pictures[..., channel].astype(np.uint16) for channel in range(3))
+    # Rec. 601 luma in 256ths, at three quarters, so that errors stand out on a bright image too.
+    grey = ((58 * red + 112 * green + 22 * blue) >> 8).astype(np.uint8)
+    ground = np.broadcast_to(grey[..., None], pictures.shape)
+    opacity = np.array([0, 200, 200, 200, 160], dtype=np.uint16)
+    return _painted(ground, kind.astype(np.intp), table, opacity)
+
+
+def _painted(
+    below: Picture,
+    rows: npt.NDArray[np.intp],
+    table: npt.NDArray[np.uint16],
+    opacity: npt.NDArray[np.uint16],
+) -> Picture:
+    """Colours of a table over pictures, in whole numbers.
+
+    Args:
+        below: ``(N, H, W, 3)``.
+        rows: ``(N, H, W)``, the row of the table for each pixel.
+        table: ``(R, 3)``, colours.
+        opacity: ``(R,)`` in 256ths.
+    """
+    kept = np.repeat((256 - opacity)[:, None], 3, axis=1)
+    mixed = below * kept.take(rows, axis=0)  # at most 255 * 256: it fits into 16 bits
+    mixed += (table * opacity[:, None]).take(rows, axis=0)
+    mixed >>= 8
+    return mixed.astype(np.uint8)
+
+
+def _borders(masks: Picture) -> npt.NDArray[np.bool_]:
+    """Pixels whose right or lower neighbour belongs to another class, and those neighbours."""
+    borders = np.zeros(masks.shape, dtype=bool)
+    across = masks[:, :, 1:] != masks[:, :, :-1]
+    down = masks[:, 1:] != masks[:, :-1]
+    borders[:, :, 1:] |= across
+    borders[:, :, :-1] |= across
+    borders[:, 1:] |= down
+    borders[:, :-1] |= down
+    return borders
+
+
+def _legend(
+    pred: Tensor,
+    target: Tensor,
+    names: Sequence[str],
+    colors: Picture,
+    background: int | None,
+    ignore_index: int | None,
+) -> list[Entry]:
+    """Colour and text of each class in the sample, with its intersection over union."""
+    pred, target = pred.cpu(), target.cpu()
+    if pred.ndim == 2:
+        counts = confusion_counts(pred, target, len(names), ignore_index=ignore_index)
+        counts = counts[:-2].view(len(names), len(names))
+    else:
+        labels = [
+            confusion_counts(ours, theirs, 2, ignore_index=ignore_index)[:-2].view(2, 2)
+            for ours, theirs in zip(pred, target, strict=True)
+        ]
+        counts = torch.stack(labels)
+    return [
+        Entry(color, f"{name}: IoU {score:.2f}")
+        for index, (name, score) in enumerate(zip(names, iou_score(counts).tolist(), strict=True))
+        if not math.isnan(score) and index != background
+        for color in [as_color(colors[index])]
+    ]
+
+
+def _as_uint8(mask: Tensor) -> Picture:
+    array: Picture = mask.detach().cpu().to(torch.uint8).numpy()
+    return array
