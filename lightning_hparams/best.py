@@ -13,16 +13,17 @@ __all__ = ["BestValues", "Direction", "direction"]
 
 Direction: TypeAlias = Literal["min", "max"]
 
-# Words of a tag, also with an "m" for "mean" before them. One that falls decides, for `dice_loss` is
-# a loss.
-_FALLS = frozenset(
-    "loss losses error err mae mse rmse mape ece mce nll ce bce perplexity ppl fid lpips brier"
-    " distance hausdorff assd".split()
-)
-_RISES = frozenset(
-    "acc accuracy top1 top5 iou jaccard dice f1 fbeta auc auroc ap map mar ap50 map50 precision"
-    " recall sensitivity specificity psnr ssim score kappa mcc r2 pearson spearman".split()
-)
+# Words of a tag, also with an "m" for "mean" before them. One that falls decides: `dice_loss` is a
+# loss.
+_FALLS = {
+    *("loss", "losses", "error", "err", "mae", "mse", "rmse", "mape", "ece", "mce", "nll", "ce"),
+    *("bce", "perplexity", "ppl", "fid", "lpips", "brier", "distance", "hausdorff", "assd"),
+}
+_RISES = {
+    *("acc", "accuracy", "top1", "top5", "iou", "jaccard", "dice", "f1", "fbeta", "auc", "auroc"),
+    *("ap", "map", "mar", "ap50", "map50", "precision", "recall", "sensitivity", "specificity"),
+    *("psnr", "ssim", "score", "kappa", "mcc", "r2", "pearson", "spearman"),
+}
 
 
 def direction(tag: str) -> Direction | None:

@@ -41,7 +41,7 @@ class RunRecorder(Callback):
 
     | tag | meaning | unit |
     |---|---|---|
-    | `best/{metric}` | best value so far of each validation metric, but for classes and loss terms | |
+    | `best/{metric}` | best value so far of each validation metric, classes and terms aside | |
     | `{metric}` | its last value, where the module does not log it to its loggers | |
     | `manifest` | git commit and changes, command, configuration, seeds, versions, data | text |
 
@@ -300,7 +300,11 @@ def _monitored(trainer: Trainer) -> dict[str, Direction]:
 def _chosen(tags: Iterable[str], *, validates: bool) -> list[str]:
     """Metrics of a validation as a whole; without one, all but those of a step."""
     if validates:
-        return [tag for tag in tags if _STAGE.search(tag.lower()) and not tag.startswith("class/")]
+        return [
+            tag
+            for tag in tags
+            if _STAGE.search(tag.lower()) and not tag.startswith(("class/", "loss/val/"))
+        ]
     return [tag for tag in tags if not tag.endswith("_step")]
 
 
