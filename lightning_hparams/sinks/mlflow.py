@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import os
 import re
@@ -106,12 +107,17 @@ def register_model(
         signature = models.infer_signature(
             batch.cpu().numpy(), None if output is None else output.float().cpu().numpy()
         )
+        # Newer versions would trace the model otherwise, which not every `forward` can be.
+        options = {}
+        if "serialization_format" in inspect.signature(pytorch.log_model).parameters:
+            options["serialization_format"] = "pickle"
         info = pytorch.log_model(
             module,
             name="model",
             run_id=logger.run_id,
             signature=signature,
             registered_model_name=name,
+            **options,
         )
     finally:
         for part, mode in modes.items():

@@ -179,13 +179,13 @@ def test_a_resumed_run_has_no_step_twice_and_keeps_its_best():
     run(
         Foreign(losses=(1.0, 3.0, 3.0)),
         loggers=[TensorBoardLogger(**logger)],
-        callbacks=[ModelCheckpoint(**keeps)],
+        callbacks=[ModelCheckpoint(**keeps), MetricMonitor()],
         **options,
     )
     recorder = run(
         Foreign(losses=(9.0, 5.0, 4.0)),
         loggers=[TensorBoardLogger(**logger)],
-        callbacks=[ModelCheckpoint(**keeps)],
+        callbacks=[ModelCheckpoint(**keeps), MetricMonitor()],
         ckpt_path="kept/epoch=0-step=2.ckpt",
         **options,
     )
@@ -194,8 +194,8 @@ def test_a_resumed_run_has_no_step_twice_and_keeps_its_best():
     assert recorder.manifest["first_step"] == 2
     events = read_events("tb/x/version_0").Scalars("best/val_loss")
     assert [(e.step, e.value) for e in events] == [(2, 1), (4, 1), (6, 1)]
-    losses = read_events("tb/x/version_0").Scalars("train_loss")
-    assert [e.step for e in losses] == list(range(6))
+    rates = read_events("tb/x/version_0").Scalars("lr/group 0")
+    assert [e.step for e in rates] == [1, 2, 3, 4, 5, 6]
 
 
 def test_the_manifest_says_what_to_repeat(monkeypatch):
