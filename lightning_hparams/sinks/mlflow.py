@@ -248,6 +248,7 @@ class MLflowSink(Sink):
             # happened. It does nothing in a logger that was not used since.
             self._logger.finalize("failed")
             self._logger._initialized = False
+        self._later(self._mlflow.flush_async_logging)  # of Lightning's own values
         self._later(client.set_terminated, run, _STATUS[status])
         self.flush()
 
