@@ -89,6 +89,7 @@ def register_model(
     Raises:
         ValueError: If there is no example of the input.
     """
+    mlflow = require("mlflow", extra="mlflow")
     pytorch = require("mlflow.pytorch", extra="mlflow")
     models = require("mlflow.models", extra="mlflow")
     batch = module.example_input_array if example is None else example
@@ -111,14 +112,18 @@ def register_model(
         options = {}
         if "serialization_format" in inspect.signature(pytorch.log_model).parameters:
             options["serialization_format"] = "pickle"
-        info = pytorch.log_model(
-            module,
-            name="model",
-            run_id=logger.run_id,
-            signature=signature,
-            registered_model_name=name,
-            **options,
-        )
+        client, run = logger.experiment, logger.run_id
+        status = client.get_run(run).info.status
+        # Else the model would belong to MLflow's default experiment, and lie among its files.
+        with mlflow.start_run(run_id=run, nested=True):
+            info = pytorch.log_model(
+                module,
+                name="model",
+                signature=signature,
+                registered_model_name=name,
+                **options,
+            )
+        client.update_run(run, status)
     finally:
         for part, mode in modes.items():
             part.training = mode

@@ -200,6 +200,18 @@ def test_a_resumed_run_goes_on_in_the_same_run(uri):
     assert sorted(steps) == [4, 8]
 
 
+@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred")
+def test_a_run_registers_its_model(uri):
+    data = shapes()
+    task = matching(data)
+    task.example_input_array = torch.zeros(1, 3, 32, 32)
+    logger = logger_of(uri)
+    quiet_trainer(logger=logger, callbacks=[RunRecorder(register="shapes")]).fit(task, data)
+    client, run = read(logger)
+    (version,) = client.search_model_versions("name='shapes'")
+    assert (version.run_id, run.info.status) == (logger.run_id, "FINISHED")
+
+
 class Tiny(LightningModule):
     def __init__(self):
         super().__init__()
@@ -211,12 +223,14 @@ class Tiny(LightningModule):
 
 
 @pytest.mark.filterwarnings("ignore:.*Any type hint is inferred")  # MLflow of its own classes
-def test_a_model_is_registered_with_its_signature(uri):
+def test_a_model_is_registered_with_its_signature(uri, tmp_path):
     logger, model = logger_of(uri), Tiny().train()
     address = register_model(logger, model, "tiny")
     client = mlflow.MlflowClient(uri)
     (version,) = client.search_model_versions("name='tiny'")
     assert version.run_id == logger.run_id
+    assert list((tmp_path / "store" / "mlartifacts").rglob("MLmodel"))
+    assert client.get_run(logger.run_id).info.status == "RUNNING"
     assert model.training
     info = mlflow.models.get_model_info(address)
     assert info.signature.inputs.inputs[0].shape == (-1, 3)
