@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Sized
+from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -29,20 +30,24 @@ def fingerprint(dataset: Any) -> dict[str, Any]:
     that it holds, over its numbers and texts, and over the indices of a subset.
 
     Returns:
-        ``class``, ``length``, ``sha256`` and, where there are any, ``files``, ``bytes``, the
+        ``class``, ``sha256`` and, where there are any, ``length``, ``files``, ``bytes``, the
         ``classes`` with their counts, and the ``parts`` of a subset or of a concatenation.
     """
     digest = hashlib.sha256()
     found: dict[str, Any] = {"class": f"{type(dataset).__module__}.{type(dataset).__qualname__}"}
     if isinstance(dataset, Sized):
-        found["length"] = len(dataset)
+        with suppress(TypeError, NotImplementedError):  # of what only seems to have a length
+            found["length"] = len(dataset)
     if isinstance(dataset, Subset):
         digest.update(np.asarray(dataset.indices, dtype=np.int64).tobytes())
         found["parts"] = [fingerprint(dataset.dataset)]
     elif isinstance(dataset, ConcatDataset):
         found["parts"] = [fingerprint(part) for part in dataset.datasets]
     else:
-        found |= _attributes(dataset, digest)
+        try:
+            found |= _attributes(dataset, digest)
+        except OSError as error:
+            found["unreadable"] = str(error)  # a file that is gone is for the training to miss
     for part in found.get("parts", ()):
         digest.update(part["sha256"].encode())
     found["sha256"] = digest.hexdigest()
@@ -114,6 +119,8 @@ def _add_files(digest: Any, files: Sequence[str]) -> int:
 
 def _add_array(digest: Any, name: str, value: Tensor | np.ndarray[Any, Any]) -> None:
     digest.update(f"{name}:{tuple(value.shape)}:{value.dtype};".encode())
+    if isinstance(value, np.ndarray) and value.dtype.hasobject:
+        return  # whose bytes are addresses
     flat = value.reshape(-1)
     for end in (flat[: _END_BYTES // 8], flat[-(_END_BYTES // 8) :]):
         if isinstance(end, Tensor):

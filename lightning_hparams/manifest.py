@@ -25,8 +25,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .fingerprint import fingerprint
-
 __all__ = [
     "compare",
     "environment",
@@ -49,7 +47,7 @@ _ENVIRONMENT = (
     *("SLURM_JOB_ID", "SLURM_NNODES", "SLURM_NTASKS", "WORLD_SIZE"),
 )
 _SECRET_NAME = re.compile(
-    r"(?i)(token(?!iz)|secret|passw|passphrase|pwd$|credential|api_?-?key|access_?-?key|private_?-?key"
+    r"(?i)(token(?!iz)|secret|passw|passphrase|[_-]pwd$|credential|api_?-?key|access_?-?key|private_?-?key"
     r"|account_?-?key|(^|[_-])(key|auth|cookie|dsn|sas|pat)$|authorization|connection_?-?string)"
 )
 _USER_IN_URL = re.compile(r"(\w+://)[^/@\s'\"]+@")
@@ -62,18 +60,11 @@ _HIDDEN = "<hidden>"
 _SHORTEST = 4  # characters; to leave out each "1" because a secret is "1" would leave nothing
 
 
-def take(
-    config: Mapping[str, Any],
-    *,
-    data: Mapping[str, Any] | None = None,
-    environ: Mapping[str, str] | None = None,
-) -> dict[str, Any]:
-    """The manifest of this process.
+def take(config: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The manifest of this process, to which the run adds its data and its results.
 
     Args:
         config: Everything the run was told: hyperparameters, trainer, callbacks.
-        data: A dataset for each name, to be recognised by, see
-            :func:`~lightning_hparams.fingerprint.fingerprint`. They are not read from.
         environ: The environment; None for ``os.environ``.
     """
     environ = os.environ if environ is None else environ
@@ -90,7 +81,6 @@ def take(
         "packages": _packages(),
         "hardware": _hardware(),
         "environment": environment(environ),
-        "data": {name: fingerprint(dataset) for name, dataset in (data or {}).items()},
     }
     hidden = redact(plain(manifest), environ)
     assert isinstance(hidden, dict)
@@ -105,8 +95,9 @@ def environment(environ: Mapping[str, str]) -> dict[str, str]:
 def redact(value: Json, environ: Mapping[str, str]) -> Json:
     """Leave out what looks like a secret.
 
-    That is the value of each variable of the environment whose name says so, wherever it occurs;
-    what follows an option or a key with such a name; and a user and password in an address.
+    That is the value of each variable of the environment whose name says so, wherever it occurs,
+    from four characters on; what follows an option or a key with such a name; and the user and
+    password in an address.
 
     >>> redact({"api_key": "abcd", "url": "https://me:pw@host/x"}, {})
     {'api_key': '<hidden>', 'url': 'https://<hidden>@host/x'}

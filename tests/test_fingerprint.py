@@ -86,3 +86,21 @@ def test_random_generators_are_left_alone():
 def test_anything_has_a_fingerprint():
     assert fingerprint(iter([1]))["class"] == "builtins.list_iterator"
     assert "length" not in fingerprint(object())
+
+
+def test_a_file_that_goes_away_does_not_end_the_run(folder, monkeypatch):
+    dataset = Files(folder)
+
+    def gone(path):
+        raise FileNotFoundError(2, "No such file", path)
+
+    monkeypatch.setattr(os.path, "getsize", gone)
+    assert "No such file" in fingerprint(dataset)["unreadable"]
+
+
+def test_objects_in_an_array_are_not_known_by_their_addresses():
+    class Objects(Dataset):
+        def __init__(self):
+            self.names = np.array([object(), object()], dtype=object)
+
+    assert fingerprint(Objects()) == fingerprint(Objects())

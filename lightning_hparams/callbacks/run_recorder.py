@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..best import BestValues, Direction
 from ..checks import nearest, one_of
+from ..fingerprint import fingerprint
 from ..manifest import file_hash, flatten, plain, redact, take, to_markdown, without_secrets
 from ..sinks import Domain, Sink, Status, open_sinks, register_model
 
@@ -141,9 +142,9 @@ class RunRecorder(Callback):
             for sink in self._sinks:
                 sink.resume(trainer.global_step)
         config = _config(trainer, pl_module, self._values)
-        data = take({}, data=_datasets(trainer))["data"]
-        self.manifest |= {"config": redact(plain(config), os.environ), "data": data}
-        self.manifest["first_step"] = trainer.global_step
+        data = {name: fingerprint(dataset) for name, dataset in _datasets(trainer).items()}
+        known = {"config": config, "data": data, "first_step": trainer.global_step}
+        self.manifest |= {name: redact(plain(v), os.environ) for name, v in known.items()}
         self._write_manifest(trainer)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
