@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from .callbacks.param_scheduler import OneCycle as OneCycle
     from .callbacks.param_scheduler import ParamScheduler as ParamScheduler
     from .callbacks.prediction_monitor import PredictionMonitor as PredictionMonitor
+    from .callbacks.run_recorder import RunRecorder as RunRecorder
     from .callbacks.speed_monitor import SpeedMonitor as SpeedMonitor
     from .data.folders import MaskFolderData as MaskFolderData
     from .data.samples import BrainTissueData as BrainTissueData
     from .data.samples import SyntheticShapesData as SyntheticShapesData
     from .lr_curve import RangeTestResult as RangeTestResult
+    from .sinks.mlflow import mlflow_logger as mlflow_logger
     from .tasks.segmentation import SegmentationTask as SegmentationTask
 
 __version__ = "0.1.0.dev0"
@@ -35,10 +37,12 @@ _HOME = {
     "ParamScheduler": "callbacks.param_scheduler",
     "PredictionMonitor": "callbacks.prediction_monitor",
     "RangeTestResult": "lr_curve",
+    "RunRecorder": "callbacks.run_recorder",
     "SegmentationTask": "tasks.segmentation",
     "SpeedMonitor": "callbacks.speed_monitor",
     "SyntheticShapesData": "data.samples",
     "lr_range_test": "callbacks.lr_range_test",
+    "mlflow_logger": "sinks.mlflow",
 }
 
 __all__ = ["__version__", *_HOME]

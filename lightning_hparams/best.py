@@ -13,15 +13,16 @@ __all__ = ["BestValues", "Direction", "direction"]
 
 Direction: TypeAlias = Literal["min", "max"]
 
-# Whole words of a tag; the last one that is known decides: `metric/dice_loss/val` falls.
-_FALLS = "loss losses error err mae mse rmse mape ece mce nll ce bce perplexity ppl fid lpips"
-_FALLS += " brier distance hausdorff assd mean_loss miscalibration"
-_RISES = "acc accuracy top1 top5 iou miou jaccard dice f1 fbeta auc auroc ap map mar ap50 map50"
-_RISES += " precision recall sensitivity specificity psnr ssim score kappa mcc r2 pearson"
-_RISES += " spearman coverage"
-_KNOWN: dict[str, Direction] = {
-    **dict.fromkeys(_FALLS.split(), "min"),
-    **dict.fromkeys(_RISES.split(), "max"),
+# Words of a tag, also with an "m" for "mean" before them. One that falls decides: `dice_loss` is a
+# loss.
+_FALLS = {
+    *("loss", "losses", "error", "err", "mae", "mse", "rmse", "mape", "ece", "mce", "nll", "ce"),
+    *("bce", "perplexity", "ppl", "fid", "lpips", "brier", "distance", "hausdorff", "assd"),
+}
+_RISES = {
+    *("acc", "accuracy", "top1", "top5", "iou", "jaccard", "dice", "f1", "fbeta", "auc", "auroc"),
+    *("ap", "map", "mar", "ap50", "map50", "precision", "recall", "sensitivity", "specificity"),
+    *("psnr", "ssim", "score", "kappa", "mcc", "r2", "pearson", "spearman"),
 }
 
 
@@ -31,10 +32,11 @@ def direction(tag: str) -> Direction | None:
     >>> direction("val_loss"), direction("metric/mIoU/val"), direction("val/zebra")
     ('min', 'max', None)
     """
-    for word in reversed(re.split(r"[^a-z0-9]+", tag.lower())):
-        if word in _KNOWN:
-            return _KNOWN[word]
-    return None
+    words = set(re.split(r"[^a-z0-9]+", tag.lower()))
+    words |= {word.removeprefix("m") for word in words}
+    if words & _FALLS:
+        return "min"
+    return "max" if words & _RISES else None
 
 
 class BestValues:

@@ -1,18 +1,162 @@
-"""What is needed to repeat a run, and what differs between two."""
+"""What is needed to repeat a run, and what differs between two.
+
+A manifest is a ``dict`` of what JSON holds. Nothing of the environment goes into it but the names
+on a short list, and whatever looks like a secret, there or elsewhere, is left out of every text.
+"""
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
-from pathlib import PurePath
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import random
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path, PurePath
 from typing import Any, TypeAlias
 
 import numpy as np
+import torch
 from torch import Tensor
 
-__all__ = ["flatten", "plain"]
+__all__ = [
+    "compare",
+    "environment",
+    "file_hash",
+    "flatten",
+    "plain",
+    "redact",
+    "take",
+    "to_markdown",
+    "without_secrets",
+]
 
 Json: TypeAlias = bool | int | float | str | list[Any] | dict[str, Any] | None
+
+_FORMAT = 1
+_DIFF_BYTES = 2**20
+_ENVIRONMENT = (
+    *("CUBLAS_WORKSPACE_CONFIG", "CUDA_VISIBLE_DEVICES", "LOCAL_WORLD_SIZE", "MKL_NUM_THREADS"),
+    *("NCCL_DEBUG", "OMP_NUM_THREADS", "PL_GLOBAL_SEED", "PL_SEED_WORKERS", "PYTHONHASHSEED"),
+    *("SLURM_JOB_ID", "SLURM_NNODES", "SLURM_NTASKS", "WORLD_SIZE"),
+)
+_SECRET_NAME = re.compile(
+    r"(?i)(token(?!iz)|secret|passw|passphrase|[_-]pwd$|credential|api_?-?key|access_?-?key|private_?-?key"
+    r"|account_?-?key|(^|[_-])(key|auth|cookie|dsn|sas|pat)$|authorization|connection_?-?string)"
+)
+_USER_IN_URL = re.compile(r"(\w+://)[^/@\s'\"]+@")
+_OPTION = re.compile(r"(?P<name>--?[\w.-]+)(?P<sign>=|\s+)(?P<value>\S+)")
+_ASSIGNED = re.compile(  # in code: a name that says so, and a text
+    r"(?i)(\b\w*(?:token(?!iz)|secret|passw|api_?key|access_?key|private_?key)\w*[\"']?\s*[=:]\s*)"
+    r"(\"[^\"\n]+\"|'[^'\n]+')"
+)
+_HIDDEN = "<hidden>"
+_SHORTEST = 4  # characters; to leave out each "1" because a secret is "1" would leave nothing
+
+
+def take(config: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The manifest of this process, to which the run adds its data and its results.
+
+    Args:
+        config: Everything the run was told: hyperparameters, trainer, callbacks.
+        environ: The environment; None for ``os.environ``.
+    """
+    environ = os.environ if environ is None else environ
+    manifest = {
+        "format": _FORMAT,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "status": "running",
+        "command": [Path(sys.executable).name, *sys.argv],
+        "git": _git(),
+        "config": config,
+        "seeds": _seeds(environ),
+        "deterministic": _deterministic(),
+        "python": platform.python_version(),
+        "packages": _packages(),
+        "hardware": _hardware(),
+        "environment": environment(environ),
+    }
+    hidden = redact(plain(manifest), environ)
+    assert isinstance(hidden, dict)
+    return hidden
+
+
+def environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The few variables that say how a run was computed."""
+    return {name: environ[name] for name in _ENVIRONMENT if name in environ}
+
+
+def redact(value: Json, environ: Mapping[str, str]) -> Json:
+    """Leave out what looks like a secret.
+
+    That is the value of each variable of the environment whose name says so, wherever it occurs,
+    from four characters on; what follows an option or a key with such a name; and the user and
+    password in an address.
+
+    >>> redact({"api_key": "abcd", "url": "https://me:pw@host/x"}, {})
+    {'api_key': '<hidden>', 'url': 'https://<hidden>@host/x'}
+    >>> redact(["train.py", "--hub-token", "abcd", "--lr=0.1 # hunter2"], {"PASSWORD": "hunter2"})
+    ['train.py', '--hub-token', '<hidden>', '--lr=0.1 # <hidden>']
+    """
+    return _redact(value, _secrets(environ))
+
+
+def without_secrets(
+    values: Mapping[str, bool | int | float | str], environ: Mapping[str, str]
+) -> dict[str, bool | int | float | str]:
+    """What :func:`flatten` makes, after :func:`redact`."""
+    secrets = _secrets(environ)
+    hidden = _redact(dict(values), secrets)
+    assert isinstance(hidden, dict)
+    return hidden
+
+
+def compare(a: Mapping[str, Any] | str | Path, b: Mapping[str, Any] | str | Path) -> list[str]:
+    """What differs between two runs, one sentence each; empty if nothing that is recorded does.
+
+    Args:
+        a: A manifest, its file, or the folder that it is in.
+        b: Another.
+
+    >>> one = {"config": {"hparams": {"lr": 0.1}}, "packages": {"torch": "2.6"}}
+    >>> two = {"config": {"hparams": {"lr": 0.2}}, "packages": {"torch": "2.6"}}
+    >>> compare(one, two)
+    ['config hparams.lr: 0.1 against 0.2']
+    """
+    first, second = _loaded(a), _loaded(b)
+    return [
+        *_code_differences(first.get("git") or {}, second.get("git") or {}),
+        *_data_differences(first.get("data") or {}, second.get("data") or {}),
+        *(
+            sentence
+            for section, name in _SECTIONS.items()
+            for sentence in _differences(name, first.get(section), second.get(section))
+        ),
+    ]
+
+
+def file_hash(path: str | Path) -> str:
+    """SHA-256 of a file's contents."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(2**20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def to_markdown(manifest: Mapping[str, Any]) -> str:
+    """The manifest as text for a page; the patch is only counted."""
+    git = dict(manifest.get("git") or {})
+    if git.get("diff"):
+        git["diff"] = f"{len(git['diff'].splitlines())} lines, see manifest.json"
+    text = json.dumps({**manifest, "git": git}, indent=2)
+    return f"```json\n{text}\n```"
 
 
 def plain(value: Any) -> Json:
@@ -74,3 +218,207 @@ def _name(value: Any) -> str:
     """The name of a class or function, or of the class of an object."""
     named = value if hasattr(value, "__qualname__") else type(value)
     return f"{named.__module__}.{named.__qualname__}"
+
+
+_SECTIONS = {
+    "config": "config",
+    "command": "command",
+    "seeds": "seed",
+    "deterministic": "setting",
+    "python": "Python",
+    "packages": "package",
+    "hardware": "hardware",
+    "environment": "environment",
+    "metrics": "result",
+    "checkpoints": "checkpoint",
+}
+
+
+def _loaded(manifest: Mapping[str, Any] | str | Path) -> Mapping[str, Any]:
+    if isinstance(manifest, Mapping):
+        return manifest
+    path = Path(manifest)
+    path = path / "manifest.json" if path.is_dir() else path
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"there is no manifest at {str(path)!r}; RunRecorder writes one into each run's folder"
+        )
+    loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return loaded
+
+
+def _code_differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[str]:
+    if a.get("commit") != b.get("commit"):
+        yield f"the code differs: commit {_short(a)} against {_short(b)}"
+    if bool(a.get("dirty")) != bool(b.get("dirty")):
+        which = "first" if a.get("dirty") else "second"
+        yield f"only the {which} run had changes that were not committed"
+    elif a.get("diff") != b.get("diff"):
+        yield "both runs had changes that were not committed, and not the same ones"
+
+
+def _short(git: Mapping[str, Any]) -> str:
+    return str(git.get("commit") or "none")[:9]
+
+
+def _data_differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[str]:
+    for name in sorted({*a, *b}):
+        one, two = a.get(name), b.get(name)
+        if one is None or two is None:
+            yield f"only the {'second' if one is None else 'first'} run had {name} data"
+        elif one != two:
+            changed = list(_differences(f"{name} data", {**one, "sha256": 0}, {**two, "sha256": 0}))
+            yield from changed or [f"{name} data: as many, but not the same"]
+
+
+def _differences(name: str, a: Any, b: Any) -> Iterator[str]:
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        one, two = flatten(a), flatten(b)
+        for key in sorted({*one, *two}):
+            if key not in two:
+                yield f"{name} {key}: {one[key]!r} in the first run only"
+            elif key not in one:
+                yield f"{name} {key}: {two[key]!r} in the second run only"
+            elif one[key] != two[key] and one[key] == one[key]:
+                yield f"{name} {key}: {one[key]!r} against {two[key]!r}"
+    elif a != b:
+        yield f"{name}: {_said(a)} against {_said(b)}"
+
+
+def _said(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _secrets(environ: Mapping[str, str]) -> list[str]:
+    """The longest first, for one may be part of another."""
+    values = {value for name, value in environ.items() if _SECRET_NAME.search(name)}
+    lines = {line.strip() for value in values for line in value.splitlines()}
+    return sorted((s for s in values | lines if len(s) >= _SHORTEST), key=len, reverse=True)
+
+
+def _redact(value: Json, secrets: Sequence[str]) -> Json:
+    match value:
+        case str():
+            for secret in secrets:
+                value = value.replace(secret, _HIDDEN)
+            value = _ASSIGNED.sub(rf"\1{_HIDDEN}", value)
+            value = _USER_IN_URL.sub(rf"\1{_HIDDEN}@", value)
+            return _OPTION.sub(_option, value)
+        case list():
+            after = [False, *(isinstance(v, str) and _is_option(v) for v in value)]
+            return [
+                _HIDDEN if follows else _redact(item, secrets)
+                for follows, item in zip(after, value, strict=False)
+            ]
+        case dict():
+            return {
+                str(_redact(key, secrets)): _HIDDEN
+                if _SECRET_NAME.search(key) and isinstance(item, (str, list, dict))
+                else _redact(item, secrets)
+                for key, item in value.items()
+            }
+        case _:
+            return value
+
+
+def _is_option(text: str) -> bool:
+    """Whether the next argument is a secret."""
+    return text.startswith("-") and "=" not in text and bool(_SECRET_NAME.search(text))
+
+
+def _option(match: re.Match[str]) -> str:
+    if _SECRET_NAME.search(match["name"]):
+        return f"{match['name']}{match['sign']}{_HIDDEN}"
+    return match[0]
+
+
+def _git() -> dict[str, Any] | None:
+    """Commit and changes of the repository that the program was started in, if it was in one."""
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", *arguments],
+                # To look must not write to the index.
+                env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+                capture_output=True,
+                check=True,
+                timeout=20,
+            )
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.decode("utf-8", "replace")
+
+    commit = git("rev-parse", "HEAD")
+    if commit is None:
+        return None
+    diff = git("diff", "HEAD") or ""
+    changed = (git("status", "--porcelain") or "").splitlines()
+    return {
+        "commit": commit.strip(),
+        "branch": (git("rev-parse", "--abbrev-ref", "HEAD") or "").strip(),
+        "remote": (git("config", "--get", "remote.origin.url") or "").strip() or None,
+        "dirty": bool(changed),
+        "untracked": [line[3:] for line in changed if line.startswith("??")][:100],
+        "diff": diff.encode()[:_DIFF_BYTES].decode("utf-8", "ignore"),
+        "diff_is_cut": len(diff.encode()) > _DIFF_BYTES,
+    }
+
+
+def _seeds(environ: Mapping[str, str]) -> dict[str, Any]:
+    """Seeds where they can be read, and else a digest of the generator's state."""
+    return {
+        "global": environ.get("PL_GLOBAL_SEED"),
+        "workers": environ.get("PL_SEED_WORKERS"),
+        "torch": torch.initial_seed(),
+        "torch_state": _digest(torch.get_rng_state().numpy().tobytes()),
+        "numpy_state": _digest(repr(np.random.get_state(legacy=False)).encode()),
+        "python_state": _digest(repr(random.getstate()).encode()),
+    }
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def _deterministic() -> dict[str, Any]:
+    return {
+        "algorithms": torch.are_deterministic_algorithms_enabled(),
+        "cudnn": torch.backends.cudnn.deterministic,
+        "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        "matmul_precision": torch.get_float32_matmul_precision(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _packages() -> dict[str, str]:
+    found = {dist.metadata["Name"]: dist.version for dist in importlib.metadata.distributions()}
+    return {name: found[name] for name in sorted(filter(None, found), key=str.lower)}
+
+
+def _hardware() -> dict[str, Any]:
+    gpus = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+    return {
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory_gb": _memory_gb(),
+        "cuda": torch.version.cuda,
+        "gpus": [f"{gpu.name}, {gpu.total_memory / 2**30:.0f} GB" for gpu in gpus],
+    }
+
+
+def _processor() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.processor()
+    found = re.search(r"model name\s*:\s*(.+)", text)
+    return found[1] if found else platform.processor()
+
+
+def _memory_gb() -> int | None:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
+    except (AttributeError, ValueError, OSError):
+        return None  # not told by this system

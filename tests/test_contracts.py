@@ -10,13 +10,14 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.util.tensor_util import make_ndarray
 
-from lightning_hparams import MetricMonitor, PredictionMonitor, SpeedMonitor
+from lightning_hparams import MetricMonitor, PredictionMonitor, RunRecorder, SpeedMonitor
 from tests.runs import matching, quiet_trainer, read_events, shapes
 
 
 def monitors():
     everything = MetricMonitor(histograms=True, pr_curves=True)
-    return [everything, PredictionMonitor(2, schedule="every"), SpeedMonitor(flops=True)]
+    pictures = PredictionMonitor(2, schedule="every")
+    return [everything, pictures, SpeedMonitor(flops=True), RunRecorder()]
 
 
 def trained(callbacks):
@@ -82,7 +83,7 @@ def test_monitors_may_be_used_for_a_second_fit():
 DDP = """
     import sys, torch, lightning
     from lightning.pytorch.loggers import TensorBoardLogger
-    from lightning_hparams import MetricMonitor, PredictionMonitor
+    from lightning_hparams import MetricMonitor, PredictionMonitor, RunRecorder
     from tests.runs import matching, shapes
 
     if __name__ == "__main__":
@@ -95,7 +96,7 @@ DDP = """
             max_epochs=1, limit_train_batches=2, log_every_n_steps=1, enable_checkpointing=False,
             logger=TensorBoardLogger(f"runs{devices}", default_hp_metric=False),
             enable_progress_bar=False, enable_model_summary=False,
-            callbacks=[MetricMonitor(pr_curves=True), PredictionMonitor(4)],
+            callbacks=[MetricMonitor(pr_curves=True), PredictionMonitor(4), RunRecorder()],
         )
         trainer.validate(task, data, verbose=False)
         metrics = {k: float(v) for k, v in trainer.callback_metrics.items()}
@@ -134,6 +135,8 @@ def test_two_processes_measure_and_draw_what_one_does(tmp_path):
     assert fit_first == pytest.approx(fit_second, nan_ok=True)
     assert set(fit_first) == set(fit_second)
     assert curves(tmp_path / "runs1") == curves(tmp_path / "runs2")
+    manifests = [list((tmp_path / f"runs{n}").rglob("manifest.json")) for n in (1, 2)]
+    assert [len(found) for found in manifests] == [1, 1]
     names = [read_images(tmp_path / f"runs{devices}") for devices in (1, 2)]
     assert names[0] == names[1]
     assert len(names[0]) == 4 + 4 + 1  # chosen, worst, confusion matrix

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import os
 import re
@@ -22,7 +23,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..checks import require
-from ..manifest import flatten
+from ..manifest import flatten, without_secrets
 from ..render import Encoded
 from .base import Once, PRCounts, Scalar, Sink, Status
 
@@ -88,6 +89,7 @@ def register_model(
     Raises:
         ValueError: If there is no example of the input.
     """
+    mlflow = require("mlflow", extra="mlflow")
     pytorch = require("mlflow.pytorch", extra="mlflow")
     models = require("mlflow.models", extra="mlflow")
     batch = module.example_input_array if example is None else example
@@ -106,13 +108,22 @@ def register_model(
         signature = models.infer_signature(
             batch.cpu().numpy(), None if output is None else output.float().cpu().numpy()
         )
-        info = pytorch.log_model(
-            module,
-            name="model",
-            run_id=logger.run_id,
-            signature=signature,
-            registered_model_name=name,
-        )
+        # Newer versions would trace the model otherwise, which not every `forward` can be.
+        options = {}
+        if "serialization_format" in inspect.signature(pytorch.log_model).parameters:
+            options["serialization_format"] = "pickle"
+        client, run = logger.experiment, logger.run_id
+        status = client.get_run(run).info.status
+        # Else the model would belong to MLflow's default experiment, and lie among its files.
+        with mlflow.start_run(run_id=run, nested=True):
+            info = pytorch.log_model(
+                module,
+                name="model",
+                signature=signature,
+                registered_model_name=name,
+                **options,
+            )
+        client.update_run(run, status)
     finally:
         for part, mode in modes.items():
             part.training = mode
@@ -190,7 +201,7 @@ class MLflowSink(Sink):
         @rank_zero_only
         def log_hyperparams(params: Any, *args: Any, **kwargs: Any) -> None:
             values = dict(params) if isinstance(params, Mapping) else vars(params)
-            self._params(flatten(values), tell_drift=False)
+            self._params(without_secrets(flatten(values), os.environ), tell_drift=False)
 
         self._logger.log_hyperparams = log_hyperparams  # type: ignore[method-assign]
 
@@ -242,6 +253,7 @@ class MLflowSink(Sink):
             # happened. It does nothing in a logger that was not used since.
             self._logger.finalize("failed")
             self._logger._initialized = False
+        self._later(self._mlflow.flush_async_logging)  # of Lightning's own values
         self._later(client.set_terminated, run, _STATUS[status])
         self.flush()
 

@@ -1,5 +1,6 @@
 import csv
 import io
+import json
 import math
 
 import numpy as np
@@ -9,7 +10,14 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from PIL import Image
 
 from lightning_hparams.render import encode
-from lightning_hparams.sinks import FilesSink, TensorBoardSink, open_sinks, tensorboard
+from lightning_hparams.sinks import (
+    FilesSink,
+    PRCounts,
+    TensorBoardSink,
+    encode_figure,
+    open_sinks,
+    tensorboard,
+)
 from tests.runs import read_events
 
 PICTURE = np.arange(12 * 20 * 3, dtype=np.uint8).reshape(12, 20, 3)
@@ -82,6 +90,72 @@ def test_files_hold_a_picture_for_each_tag_and_step(tmp_path):
         "images/__/odd_ name/é/step_00000005.png",
         "images/val_pred/00_idx00003/step_00000005.png",
     ]
+
+
+def test_files_hold_curves_tables_texts_and_how_the_run_ended(tmp_path):
+    sink = FilesSink(tmp_path)
+    sink.pr_curve("pr/disc", PRCounts([8, 6, 0], [4, 2, 0], [0, 2, 4], [0, 2, 8]), 3)
+    sink.table("per class", {"class": ["a"], "iou": [0.5]}, 3)
+    sink.histogram("weights", [1, 3], [0, 1, 2], 3)
+    sink.text("notes", "**bold**", 3)
+    sink.hparams({"lr": 0.1}, group="g")
+    sink.finish("killed")
+    step = "step_00000003"
+    text = (tmp_path / "pr_curves/pr/disc" / f"{step}.csv").read_text()
+    rows = list(csv.reader(text.splitlines()))
+    assert rows[0][0] == "threshold"
+    assert [float(cell) for cell in rows[3]] == [1, 0, 0, 4, 8, 1, 0]
+    assert (tmp_path / "tables/per class" / f"{step}.csv").read_text() == "class,iou\na,0.5\n"
+    assert (tmp_path / "histograms/weights" / f"{step}.csv").read_text().split() == [
+        "from,to,count",
+        "0,1,1",
+        "1,2,3",
+    ]
+    assert (tmp_path / "texts/notes" / f"{step}.md").read_text() == "**bold**"
+    assert json.loads((tmp_path / "hparams.json").read_text()) == {
+        "hparams": {"lr": 0.1},
+        "group": "g",
+        "status": "killed",
+    }
+
+
+def test_files_forget_what_came_after_the_step_that_a_run_goes_on_from(tmp_path):
+    sink = FilesSink(tmp_path)
+    for step in (1, 2, 3):
+        sink.scalars({"a": float(step)}, step)
+        sink.image("b", encode(PICTURE), step)
+    later = FilesSink(tmp_path)
+    later.resume(2)
+    later.scalars({"a": 30.0}, 3)
+    rows = [line.split(",") for line in (tmp_path / "scalars.csv").read_text().splitlines()[1:]]
+    assert [(int(step), float(value)) for step, _, value in rows] == [(1, 1), (2, 2), (3, 30)]
+    names = [path.stem for path in sorted((tmp_path / "images").rglob("*.png"))]
+    assert names == ["step_00000001", "step_00000002"]
+
+
+def test_a_value_that_two_monitors_know_is_written_once(tmp_path):
+    logger = CSVLogger(tmp_path)
+    trainer = Trainer(logger=logger, accelerator="cpu", enable_checkpointing=False)
+    one, two = open_sinks(trainer, "MetricMonitor"), open_sinks(trainer, "RunRecorder")
+    assert one == two
+    for sink in (*one, *two):
+        sink.scalars({"a": 1.0}, 3)
+    two[0].scalars({"a": 2.0}, 3)  # another value is another measurement
+    lines = (tmp_path / "lightning_logs" / "version_0" / "scalars.csv").read_text().split()
+    assert lines == ["step,tag,value", "3,a,1.0", "3,a,2.0"]
+
+
+def test_counts_of_a_curve_must_fit_together():
+    with pytest.raises(ValueError, match=r"one shape \(T,\) with T >= 2, got .*\(3,\)"):
+        PRCounts([1, 2], [1, 2, 3], [1, 2], [1, 2])
+
+
+def test_a_figure_is_encoded_once_for_all():
+    figure = pytest.importorskip("matplotlib.figure").Figure(figsize=(2, 1), dpi=50)
+    figure.add_subplot().plot([0, 1])
+    picture = encode_figure(figure)
+    assert (picture.width, picture.height, picture.suffix) == (100, 50, ".png")
+    assert Image.open(io.BytesIO(picture.data)).size == (100, 50)
 
 
 def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path):

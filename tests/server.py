@@ -1,0 +1,97 @@
+"""A TensorBoard on this machine, and its pages as a person sees them."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+CHROMIUM = Path("/usr/bin/chromium")
+STATUSES = ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNING"]
+
+
+class Server:
+    def __init__(self, url):
+        self.url = url
+
+    def get(self, path, body=None, **query):
+        url = f"{self.url}/data/{path}"
+        if query:
+            url += "?" + urllib.parse.urlencode(query)
+        request = urllib.request.Request(url, headers={"Content-Type": "application/json"})
+        if body is not None:
+            request.data = json.dumps(body).encode()
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            data = answer.read()
+            return json.loads(data) if "json" in answer.headers["Content-Type"] else data
+
+    def wait_for(self, ready, timeout_s=60):
+        """Until the reader, which is a process of its own, has what is asked for."""
+        end = time.monotonic() + timeout_s
+        while not (answer := ready()):
+            assert time.monotonic() < end, "TensorBoard has not read it"
+            time.sleep(0.05)
+        return answer
+
+    def rows(self):
+        """Of the HParams table: ``{row: (status, hparams, metrics)}``."""
+        body = {
+            "experimentName": "",
+            "allowedStatuses": STATUSES,
+            "colParams": [],
+            "startIndex": 0,
+            "sliceSize": 100,
+        }
+        groups = self.get("plugin/hparams/session_groups", body)["sessionGroups"]
+        return {
+            group["name"]: (
+                group["sessions"][0]["status"],
+                group["hparams"],
+                {m["name"]["tag"]: m["value"] for m in group["metricValues"]},
+            )
+            for group in groups
+        }
+
+    def columns(self):
+        return self.get("plugin/hparams/experiment", {"experimentName": ""})
+
+
+@contextmanager
+def tensorboard(folder):
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder)]
+    command += ["--host", "127.0.0.1", "--port", "0", "--reload_interval", "1"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        address = None
+        for line in process.stderr:
+            if address := re.search(r"http://\S+:\d+", line):
+                break
+        assert address, "TensorBoard did not start"
+        yield Server(address[0])
+    finally:
+        process.terminate()
+        process.wait(20)
+        process.stderr.close()
+
+
+@contextmanager
+def browser():
+    """A page of Chromium without a screen; skipped where there is none."""
+    if not CHROMIUM.exists():
+        pytest.skip(f"{CHROMIUM} is missing: install Debian's package `chromium`")
+    playwright = pytest.importorskip("playwright.sync_api")
+    options = ["sandbox", "first-run"]
+    options = [f"--no-{option}" for option in options] + ["--disable-gpu", "--disable-quic"]
+    options += [f"--disable-{it}" for it in ("background-networking", "component-update", "sync")]
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=str(CHROMIUM), args=options)
+        try:
+            yield chromium.new_page(viewport={"width": 1500, "height": 900})
+        finally:
+            chromium.close()

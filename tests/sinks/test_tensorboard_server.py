@@ -1,0 +1,115 @@
+"""Everything written is read back through TensorBoard's own routes and pages."""
+
+import io
+
+import numpy as np
+import pytest
+from lightning.pytorch.loggers import TensorBoardLogger
+from PIL import Image
+
+from lightning_hparams.render import encode
+from lightning_hparams.sinks import PRCounts, TensorBoardSink
+from tests.server import browser, tensorboard
+
+PICTURE = np.arange(12 * 20 * 3, dtype=np.uint8).reshape(12, 20, 3)
+LAYOUT = {"Loss": {"loss of both": ["loss/(train|val)"]}, "Metrics": {"miou": ["metric/miou/.*"]}}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    sink = TensorBoardSink(TensorBoardLogger(folder, name="shapes"))
+    sink.layout(LAYOUT)
+    for step in (0, 5, 10):
+        sink.scalars({"loss/train": 1 / (step + 1), "loss/val": 2 / (step + 1)}, step)
+        sink.scalars({"metric/miou/val": step / 10, "loss/train/dice": 0.5}, step)
+        sink.image("val_pred/0", encode(PICTURE), step)
+    sink.pr_curve("pr/disc", PRCounts([8, 6, 0], [4, 2, 0], [0, 2, 4], [0, 2, 8]), 10)
+    sink.histogram("weights/head", [1, 2, 1], [-1, -0.5, 0.5, 1], 10)
+    sink.text("notes", "**bold**", 10)
+    sink.table("per class", {"class": ["disc"], "iou": [0.5]}, 10)
+    sink.hparams({"lr": 0.1, "arch": "unet", "amsgrad": False})
+    sink.finish("finished")
+    with tensorboard(folder) as started:
+        started.wait_for(lambda: started.get("plugin/images/tags"))
+        started.wait_for(lambda: started.get("plugin/pr_curves/tags"))
+        yield started
+
+
+RUN = "shapes/version_0"
+
+
+@pytest.mark.slow
+def test_scalars_and_images_are_served(server):
+    points = server.get("plugin/scalars/scalars", run=RUN, tag="loss/val")
+    assert [(step, value) for _, step, value in points] == [
+        (0, 2.0),
+        (5, pytest.approx(1 / 3)),
+        (10, pytest.approx(2 / 11)),
+    ]
+    images = server.get("plugin/images/images", run=RUN, tag="val_pred/0", sample=0)
+    assert [image["step"] for image in images] == [0, 5, 10]
+    data = server.get(f"plugin/images/individualImage?{images[2]['query']}")
+    assert Image.open(io.BytesIO(data)).size == (20, 12)
+
+
+@pytest.mark.slow
+def test_binned_curves_are_served(server):
+    (curve,) = server.get("plugin/pr_curves/pr_curves", run=RUN, tag="pr/disc")[RUN]
+    assert curve["step"] == 10
+    # The plugin leaves out the end, where nothing is taken for positive.
+    assert curve["thresholds"] == [0, 0.5]
+    assert curve["precision"] == pytest.approx([8 / 12, 6 / 8])
+    assert curve["recall"] == pytest.approx([1, 6 / 8])
+    assert curve["false_positives"] == [4, 2]
+
+
+@pytest.mark.slow
+def test_histograms_texts_and_tables_are_served(server):
+    ((_, step, buckets),) = server.get("plugin/histograms/histograms", run=RUN, tag="weights/head")
+    assert step == 10
+    assert sum(bucket[2] for bucket in buckets) == pytest.approx(4)
+    (text,) = server.get("plugin/text/text", run=RUN, tag="notes")
+    assert "<strong>bold</strong>" in text["text"]
+    (table,) = server.get("plugin/text/text", run=RUN, tag="per class")
+    assert "<th>iou</th>" in table["text"]
+
+
+@pytest.mark.slow
+def test_the_layout_puts_whole_tags_into_charts(server):
+    layout = server.get("plugin/custom_scalars/layout")
+    assert [category["title"] for category in layout["category"]] == ["Loss", "Metrics"]
+    (chart,) = layout["category"][0]["chart"]
+    (pattern,) = chart["multiline"]["tag"]
+    shown = server.get("plugin/custom_scalars/scalars", run=RUN, tag=pattern)
+    # Not loss/train/dice, which begins like one of them.
+    assert sorted(shown["tag_to_events"]) == ["loss/train", "loss/val"]
+
+
+@pytest.mark.slow
+def test_the_row_has_typed_columns(server):
+    columns = {info["name"]: info["type"] for info in server.columns()["hparamInfos"]}
+    assert columns == {
+        "lr": "DATA_TYPE_FLOAT64",
+        "arch": "DATA_TYPE_STRING",
+        "amsgrad": "DATA_TYPE_BOOL",
+    }
+    ((status, values, metrics),) = server.rows().values()
+    assert status == "STATUS_SUCCESS"
+    assert values == {"lr": 0.1, "arch": "unet", "amsgrad": False}
+    assert metrics["metric/miou/val"] == 1
+
+
+@pytest.mark.slow
+def test_a_person_sees_the_charts_and_the_table(server, tmp_path):
+    with browser() as page:
+        page.goto(f"{server.url}/#custom_scalars")
+        page.get_by_text("loss of both").first.wait_for(timeout=60_000)
+        for words in ("Matches (2)", "Matches (1)", RUN):
+            page.get_by_text(words).first.wait_for(timeout=60_000)
+        page.screenshot(path=tmp_path / "custom_scalars.png")
+        page.goto(f"{server.url}/#hparams")
+        page.reload()
+        for words in ("TABLE VIEW", "unet", RUN, "0.10000", "metric/miou/val"):
+            page.get_by_text(words).first.wait_for(timeout=60_000)
+        page.screenshot(path=tmp_path / "hparams.png")
