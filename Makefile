@@ -12,11 +12,14 @@ example: $(VENV)/.examples
 tensorboard: $(VENV)/.examples
 	$(BIN)/tensorboard --logdir $(LOGDIR) --samples_per_plugin images=1000
 
+# A process a core, and a thread each: small tensors are not worth a second one.
+test test-slow test-oldest: export OMP_NUM_THREADS ?= 1
+
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -n auto -m "not slow" $(ARGS)
 
 test-slow: $(VENV)/.dev
-	$(BIN)/python -m pytest -m slow $(ARGS)
+	$(BIN)/python -m pytest -n auto -m slow $(ARGS)
 
 # The tests with the oldest version of each direct dependency that pyproject.toml admits.
 test-oldest:
@@ -24,7 +27,7 @@ test-oldest:
 	$(VENV)-oldest/bin/python -m pip install --quiet uv
 	$(VENV)-oldest/bin/uv pip install --quiet --python $(VENV)-oldest/bin/python \
 		--resolution lowest-direct --editable '.[dev]'
-	$(VENV)-oldest/bin/python -m pytest -m "not slow" $(ARGS)
+	$(VENV)-oldest/bin/python -m pytest -n auto -m "not slow" $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
