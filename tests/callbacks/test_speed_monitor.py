@@ -374,6 +374,7 @@ def test_an_error_of_cuda_is_not_hidden_by_another(clock, monkeypatch):
     class Fails(Model):
         def training_step(self, batch, batch_idx):
             if self.trainer.global_step == 3:
+                monkeypatch.setattr(speed.HostTimer, "wait_for", lost)
                 raise MemoryError("first")
             return super().training_step(batch, batch_idx)
 
@@ -381,7 +382,6 @@ def test_an_error_of_cuda_is_not_hidden_by_another(clock, monkeypatch):
         raise RuntimeError("second")
 
     trainer = quiet_trainer(callbacks=[SpeedMonitor()])
-    monkeypatch.setattr(speed.HostTimer, "wait_for", lost)
     with pytest.raises(MemoryError, match="first"):
         trainer.fit(Fails(clock), loader(clock))
 
