@@ -162,7 +162,7 @@ class StepClock:
         in_range("window", window, 1, remedy="100 batches are usual")
         in_range("warmup", warmup, 0, remedy="it counts batches that are left out")
         self.timer: Timer = timer or HostTimer()
-        self.has_counted = False  # whether there was a batch that counts
+        self.is_warm = False  # whether a batch came after the warm-up
         self._totals = Totals()
         self._recent: deque[tuple[float, float, int, int]] = deque(maxlen=window)
         self._pending: list[_Batch] = []
@@ -204,7 +204,8 @@ class StepClock:
             samples: Images in the batch, 0 if that is not known.
             steps: Optimizer steps that it ended in.
         """
-        counts = not self._spoiled and self._warmup <= 0
+        self.is_warm = self._warmup <= 0
+        counts = self.is_warm and not self._spoiled
         self._warmup -= 1
         pause, restarted = self._pause, self._restarted
         self._pending.append(
@@ -212,7 +213,6 @@ class StepClock:
         )
         self._previous, self._pause, self._waits, self._asked = now, None, [], None
         self._restarted = self._spoiled = False
-        self.has_counted |= counts
         if len(self._pending) >= _MOST_PENDING:  # nobody asks
             self._resolve()
 

@@ -63,10 +63,10 @@ def test_percentiles_are_those_of_numpy_over_the_window(batches, window):
 def test_there_is_a_rate_from_the_second_batch_on():
     clock = StepClock()
     run(clock, [(0, 1, 9)])
-    assert not clock.has_counted
+    assert not clock.is_warm
     assert clock.speed().batches_per_sec == 0
     run(clock, [(0, 1, 1)], start=10)
-    assert clock.has_counted
+    assert clock.is_warm
     assert clock.speed().batches_per_sec == 0.5
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import os
@@ -50,8 +51,8 @@ class SpeedMonitor(Callback):
     | `perf/mfu/train` | the part of it of what the devices could do, where that is known | 0..1 |
 
     On CUDA times are those of the stream, taken by events: a wait for data during which the GPU had
-    work is none. Nothing waits for the GPU but an event that is written. Percentiles, memory and
-    time left are those of rank zero.
+    work is none. The GPU is waited for only where values are due. Percentiles, memory and time left
+    are those of rank zero. Rates of a validation count all of its batches, the first one too.
 
     Args:
         window: Batches that the values of training look back on.
@@ -67,8 +68,8 @@ class SpeedMonitor(Callback):
         ValueError: If an argument is out of range.
     """
 
-    # Lightning passes over what is not callable. A hook that does nothing costs a microsecond and a
-    # half, so these five would be half of what this callback adds to a step.
+    # Lightning passes over what is not callable. To call a hook that does nothing takes more than
+    # a microsecond, so these five would cost more than all that this callback does in most steps.
     on_train_batch_start = None  # type: ignore[assignment]
     on_before_zero_grad = None  # type: ignore[assignment]
     on_before_backward = None  # type: ignore[assignment]
@@ -151,7 +152,7 @@ class SpeedMonitor(Callback):
             self._count_flops(trainer, pl_module, batch)
             clock.leave_out("other")
         # The same on every rank, since all of them add up their rates.
-        if step > self._written_step and clock.has_counted and self._is_due(trainer, step):
+        if step > self._written_step and clock.is_warm and self._is_due(trainer, step):
             self._written_step, self._has_written = step, True
             self._write_training(trainer, clock)
 
@@ -221,7 +222,8 @@ class SpeedMonitor(Callback):
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         """Say it here too; the other processes may be gone."""
-        self._conclude(trainer, lambda _, speed: speed)
+        with contextlib.suppress(RuntimeError):  # after an error of CUDA nothing can be asked of it
+            self._conclude(trainer, lambda _, speed: speed)
         self._release()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

@@ -370,6 +370,22 @@ def test_a_training_that_breaks_off_says_it_too_and_leaves_nothing_behind(clock,
     assert "_on_before_fetch" not in vars(trainer.fit_loop.epoch_loop)
 
 
+def test_an_error_of_cuda_is_not_hidden_by_another(clock, monkeypatch):
+    class Fails(Model):
+        def training_step(self, batch, batch_idx):
+            if self.trainer.global_step == 3:
+                monkeypatch.setattr(speed.HostTimer, "wait_for", lost)
+                raise MemoryError("first")
+            return super().training_step(batch, batch_idx)
+
+    def lost(self, moment):
+        raise RuntimeError("second")
+
+    trainer = quiet_trainer(callbacks=[SpeedMonitor()])
+    with pytest.raises(MemoryError, match="first"):
+        trainer.fit(Fails(clock), loader(clock))
+
+
 @pytest.mark.parametrize("options", [{"logger": False}, {"fast_dev_run": True}])
 def test_without_a_logger_or_in_a_rehearsal_it_is_quiet(clock, options):
     trainer, _ = fit(clock, val=loader(clock, 2), monitor=SpeedMonitor(flops=True), **options)
