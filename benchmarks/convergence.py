@@ -109,7 +109,7 @@ def brain() -> Problem:
         return mean_present(iou_score(counts)).item()
 
     return Problem(
-        (50, 100, 200, 400), (3e-4, 1e-3, 3e-3, 1e-2, 3e-2), torch.optim.AdamW, 8, net,
+        (50, 100, 200, 400), (1e-3, 3e-3, 1e-2), torch.optim.AdamW, 8, net,
         WeightedLoss({"ce": 1.0, "dice": 1.0}), score,
         TensorDataset(x[train], masks[train].long()), (x[val], masks[val].long()),
     )  # fmt: skip
