@@ -113,19 +113,19 @@ class MetricMonitor(Callback):
         self._told = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Open the loggers."""
+        """Open the loggers, and begin anew: a checkpoint's values come after this."""
         self._sinks = open_sinks(trainer, type(self).__name__)
-
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin anew where a callback is used for a second fit."""
-        self._written_step = self._histogram_epoch = -1
-        self._pending = None
-        self._tags, self._has_layout = set(), False
-        if trainer.global_step == 0:
+        if stage == "fit":
+            self._written_step = self._histogram_epoch = -1
+            self._pending = None
+            self._tags, self._has_layout = set(), False
             self._best, self._validations = BestValues(), 0
-            return
-        for sink in self._sinks:
-            sink.resume(log_step(trainer) - 1)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget what an earlier process wrote beyond the checkpoint that this one goes on from."""
+        if trainer.global_step:
+            for sink in self._sinks:
+                sink.resume(log_step(trainer) - 1)
 
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer

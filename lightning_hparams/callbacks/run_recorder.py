@@ -22,6 +22,7 @@ from ..checks import nearest, one_of
 from ..fingerprint import fingerprint
 from ..manifest import file_hash, flatten, plain, redact, take, to_markdown, without_secrets
 from ..sinks import Domain, Sink, Status, open_sinks, register_model
+from ._log_step import log_step
 
 __all__ = ["RunRecorder"]
 
@@ -140,7 +141,7 @@ class RunRecorder(Callback):
             return
         if trainer.global_step > 0:
             for sink in self._sinks:
-                sink.resume(trainer.global_step)
+                sink.resume(log_step(trainer) - 1)
         config = _config(trainer, pl_module, self._values)
         data = {name: fingerprint(dataset) for name, dataset in _datasets(trainer).items()}
         known = {"config": config, "data": data, "first_step": trainer.global_step}
@@ -150,12 +151,12 @@ class RunRecorder(Callback):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Without a validation, take in the epoch before."""
         if trainer.current_epoch and not _validates(trainer):
-            self._take_in(trainer)
+            self._take_in(trainer, log_step(trainer))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take in the scores."""
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
-            self._take_in(trainer)
+            self._take_in(trainer, log_step(trainer))
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
@@ -167,7 +168,7 @@ class RunRecorder(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say that it ended well."""
         if not _validates(trainer):
-            self._take_in(trainer)
+            self._take_in(trainer, log_step(trainer) - 1)  # it has moved on
         if self.register is not None and self._running:
             for logger in trainer.loggers:
                 if isinstance(logger, MLFlowLogger):
@@ -204,7 +205,7 @@ class RunRecorder(Callback):
         text = json.dumps(self._values, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
-    def _take_in(self, trainer: Trainer) -> None:
+    def _take_in(self, trainer: Trainer, step: int) -> None:
         """Last and best values of the metrics."""
         if not self._running:
             return
@@ -225,7 +226,7 @@ class RunRecorder(Callback):
         written |= {f"best/{tag}": value for tag, value in best.items()}
         for sink in self._sinks:
             if written:
-                sink.scalars(written, trainer.global_step)
+                sink.scalars(written, step)
             sink.flush()
         if self.domains and not self._has_columns:
             self._choose_columns(wanted)

@@ -168,7 +168,7 @@ def test_two_monitors_write_a_value_once():
     quiet_trainer(logger=logger, callbacks=[monitor, recorder], max_epochs=2).fit(
         matching(data), data
     )
-    assert [e.step for e in read_events(logger.log_dir).Scalars(tag)] == [4, 8]
+    assert [e.step for e in read_events(logger.log_dir).Scalars(tag)] == [3, 7]
 
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory")  # of the run that goes on
@@ -193,9 +193,9 @@ def test_a_resumed_run_has_no_step_twice_and_keeps_its_best():
     assert recorder.manifest["metrics"]["last"]["val_loss"] == 4
     assert recorder.manifest["first_step"] == 2
     events = read_events("tb/x/version_0").Scalars("best/val_loss")
-    assert [(e.step, e.value) for e in events] == [(2, 1), (4, 1), (6, 1)]
+    assert [(e.step, e.value) for e in events] == [(1, 1), (3, 1), (5, 1)]
     rates = read_events("tb/x/version_0").Scalars("lr/group 0")
-    assert [e.step for e in rates] == [1, 2, 3, 4, 5, 6]
+    assert [e.step for e in rates] == [0, 1, 2, 3, 4, 5]
 
 
 def test_the_manifest_says_what_to_repeat(monkeypatch):
