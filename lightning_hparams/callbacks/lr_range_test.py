@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from numbers import Real
+from statistics import fmean
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -14,7 +18,7 @@ from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from tqdm.auto import tqdm
 
-from ..checks import in_range, one_of
+from ..checks import in_range, one_of, whole_number
 from ..isolation import (
     copy_data,
     copy_module,
@@ -22,10 +26,19 @@ from ..isolation import (
     module_kept,
     random_state_kept,
 )
-from ..lr_curve import RangeTestResult, Rule, Sweep, analyse, check_range_test, lr_values
+from ..lr_curve import (
+    RangeTestResult,
+    Rule,
+    Sweep,
+    analyse,
+    check_range_test,
+    lr_values,
+    probe,
+)
 from ..optim import set_param
 from ..param_sweep import ParamTestResult, compare_values
 from ..render import encode
+from ..schedules import one_cycle
 from ..sinks import is_rehearsal, open_sinks
 from ._sweep import (
     Data,
@@ -104,6 +117,10 @@ class LRRangeTest(Callback):
         values: For ``param`` other than ``"lr"``; None for usual ones. Batch sizes are whole
             numbers of samples.
         val_batches: Batches behind each point for ``on="val"``, at least 1.
+        probe_steps: With more than 0, short one-cycle trainings of so many steps (50 is usual) at
+            the suggestion and below it, two or three mostly, lower it for as long as that trains
+            better: for unscaled targets, whose divergence a sweep is too short to see, and for
+            networks that are trained already, which show no fall in it.
         at_epochs: Epochs at whose start the test runs; those after 0 go on from the weights and the
             optimizer as they are by then, and scale the rates in the optimizers and schedules: the
             peak of the schedule becomes the suggestion, and its shape stays.
@@ -140,6 +157,7 @@ class LRRangeTest(Callback):
         *,
         values: Sequence[float] | None = None,
         val_batches: int = 8,
+        probe_steps: int = 0,
         at_epochs: Sequence[int] = (0,),
         callbacks: Sequence[Callback] = (),
         isolation: Literal["copy", "snapshot"] = "copy",
@@ -150,6 +168,10 @@ class LRRangeTest(Callback):
         one_of("on_fail", on_fail, ("keep", "raise"))
         one_of("isolation", isolation, ("copy", "snapshot"))
         in_range("val_batches", val_batches, 1)
+        if probe_steps:
+            whole_number("probe_steps", probe_steps, 10, remedy="50 is usual, 0 is none")
+        if probe_steps and param != "lr":
+            raise ValueError(f"`probe_steps` goes with param='lr', got param={param!r}")
         if not isinstance(at_epochs, Sequence):
             raise TypeError(f"`at_epochs` must be a list of epochs, got {at_epochs!r}")
         if not isinstance(callbacks, Sequence):
@@ -166,7 +188,7 @@ class LRRangeTest(Callback):
         self.min_lr, self.max_lr, self.num_steps, self.mode = min_lr, max_lr, num_steps, mode
         self.param, self.on, self.rule, self.repeats = param, on, rule, repeats
         self.apply, self.attr, self.on_fail = apply, attr, on_fail
-        self.values, self.val_batches = values, val_batches
+        self.values, self.val_batches, self.probe_steps = values, val_batches, probe_steps
         self.at_epochs = tuple(at_epochs)
         self.callbacks = list(callbacks)
         self.isolation = isolation
@@ -265,6 +287,9 @@ class LRRangeTest(Callback):
         if self.param == "lr":
             (same,) = sweeps.values()
             result = analyse(same, self.rule, seconds=seconds)
+            if self.probe_steps:
+                train = partial(self._probed, trainer, module, data, epoch, launched)
+                result = replace(probe(result, train), seconds=time.perf_counter() - start)
         else:
             result = compare_values(self.param, sweeps, rule=self.rule, seconds=seconds)
         self.result = self.results[epoch] = result = _of_rank_zero(result)
@@ -302,14 +327,45 @@ class LRRangeTest(Callback):
                 with random_state_kept():
                     own_data = _own_data(trainer, data)
                     for _ in range(self.repeats):
-                        with _own_module(trainer, module, self.isolation) as own_module:
-                            self._hold(plan, own_module, own_data, value)
-                            plan.callbacks = [
-                                copy.deepcopy(callback) for callback in self.callbacks
-                            ]
-                            sweep = run_sweep(own_module, own_data, trainer, plan, launched)
+                        sweep = self._once(trainer, module, own_data, plan, value, launched)
                         sweeps[value].append(sweep)
         return sweeps, plan.peak
+
+    def _probed(
+        self,
+        trainer: Trainer,
+        module: LightningModule,
+        data: Data,
+        epoch: int,
+        launched: bool,
+        peak: float,
+    ) -> float:
+        """Loss at the end of a short one-cycle; infinite if it diverged."""
+        steps = self.probe_steps
+        plan = Plan(
+            [peak * one_cycle(step, steps) for step in range(steps)],
+            val_batches=self.val_batches if self.on == "val" else 0,
+            optimizer_states=optimizer_states(trainer) if epoch else (),
+        )
+        with random_state_kept():
+            own_data = _own_data(trainer, data)
+            losses = self._once(trainer, module, own_data, plan, 0.0, launched).losses
+        return fmean(losses[-(steps // 5) :]) if len(losses) == steps else math.inf
+
+    def _once(
+        self,
+        trainer: Trainer,
+        module: LightningModule,
+        own_data: Data,
+        plan: Plan,
+        value: float,
+        launched: bool,
+    ) -> Sweep:
+        """One sweep, with the parameter under test at a value."""
+        with _own_module(trainer, module, self.isolation) as own_module:
+            self._hold(plan, own_module, own_data, value)
+            plan.callbacks = [copy.deepcopy(callback) for callback in self.callbacks]
+            return run_sweep(own_module, own_data, trainer, plan, launched)
 
     def _tried(self, module: LightningModule, data: Data) -> Sequence[float]:
         """Values of ``param``; a single one if it is the rate itself."""

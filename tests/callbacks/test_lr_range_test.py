@@ -703,6 +703,29 @@ def test_repeats_tell_how_far_apart_their_suggestions_are():
     assert result.spread > 0
 
 
+def test_short_trainings_lower_a_rate_that_a_sweep_is_too_short_to_refuse():
+    class Unscaled(Net):
+        """Targets of a few hundred: large gradients, from which one step at a rate recovers."""
+
+        def loss(self, batch):
+            x, y = batch
+            return (self.head(self.body(x))[:, 0] - 300 * y).square().mean()
+
+    results = []
+    for probe_steps in (0, 50):
+        seeded()
+        module = Unscaled()
+        results.append(lr_range_test(module, easy(), probe_steps=probe_steps))
+        assert module.lr == pytest.approx(results[-1].suggestion)
+        assert module.steps == 0
+    plain, probed = results
+    assert plain.probes == ()
+    assert probed.probes[0][0] == pytest.approx(plain.suggestion)
+    assert 2 <= len(probed.probes) <= 6
+    best = min(probed.probes, key=lambda pair: pair[1])
+    assert probed.suggestion == best[0]
+
+
 def test_the_same_seed_gives_the_same_result():
     def run():
         seeded()
@@ -833,6 +856,8 @@ def test_a_rehearsal_does_not_test(options):
         ({"param": "momentum", "values": [0.9]}, "at least two different values"),
         ({"at_epochs": [-1]}, "`0 <= at_epochs` must hold"),
         ({"val_batches": 0}, "`1 <= val_batches` must hold"),
+        ({"probe_steps": 5}, "`10 <= probe_steps` must hold"),
+        ({"probe_steps": 50, "param": "momentum"}, "`probe_steps` goes with param='lr'"),
     ],
 )
 def test_bad_arguments_are_refused_at_once(options, message):
