@@ -35,6 +35,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ..lr_curve import Stop, Sweep
+from ..optim import has_param, set_param
 
 __all__ = [
     "Data",
@@ -407,11 +408,9 @@ class _Recorder(Callback):
             # Lightning hands over the loss as it went into backward: divided.
             times = trainer.accumulate_grad_batches if module.automatic_optimization else 1
             return loss.detach().float().mean() * times
-        return (
-            torch.stack([one.float().mean() for one in self._backward]).sum()
-            if (self._backward)
-            else None
-        )
+        if not self._backward:
+            return None
+        return torch.stack([one.float().mean() for one in self._backward]).sum()
 
     def _set_rates(self, trainer: Trainer) -> None:
         rate = self.plan.rates[min(len(self.losses), len(self.plan.rates) - 1)]
@@ -419,10 +418,7 @@ class _Recorder(Callback):
             for group in optimizer.param_groups[len(ratios) :]:  # unfrozen since
                 ratios.append(float(group["lr"]) / self.plan.peak)
             for group, ratio in zip(optimizer.param_groups, ratios, strict=True):
-                if isinstance(group["lr"], Tensor):
-                    group["lr"].fill_(rate * ratio)
-                else:
-                    group["lr"] = rate * ratio
+                set_param(group, "lr", rate * ratio)
 
     def _note_step(self, *_: Any) -> None:
         self._stepped = True
@@ -481,18 +477,13 @@ def _mean_over_ranks(trainer: Trainer, loss: Tensor) -> float:
 def _hold(optimizer: Optimizer, held: Mapping[str, float]) -> None:
     for group in optimizer.param_groups:
         for key, value in held.items():
-            if key == "momentum" and "momentum" not in group and "betas" in group:
-                group["betas"] = (value, *group["betas"][1:])
-            elif key not in group:
+            if not has_param(group, key):
+                lacks = "neither 'momentum' nor 'betas'" if key == "momentum" else f"no {key!r}"
                 raise ValueError(
-                    f"param={key!r} cannot be tested: {type(optimizer).__name__} has neither "
-                    f"{key!r} nor 'betas' in its parameter groups; it has {sorted(group)}"
-                    if key == "momentum"
-                    else f"param={key!r} cannot be tested: {type(optimizer).__name__} has no "
-                    f"{key!r} in its parameter groups; it has {sorted(group)}"
+                    f"param={key!r} cannot be tested: {type(optimizer).__name__} has {lacks} "
+                    f"in its parameter groups; it has {sorted(group)}"
                 )
-            else:
-                group[key] = value
+            set_param(group, key, value)
 
 
 def _inner_trainer(outer: Trainer, callbacks: Sequence[Callback], launched: bool) -> Trainer:
