@@ -1,12 +1,12 @@
 """What monitors cost: microseconds that a callback adds to a step; and whether they are right.
 
-One Trainer trains a tiny module, with a TensorBoardLogger, and its callbacks change every 50 steps:
-none, then each side in turn, in an order that moves on with every round. Sides so near in time
-share what else the machine does, which between two fits comes to more than a callback costs. Times
-are CPU seconds of the process; the thread that writes the event file is part of them. The cost of a
-round is its own difference to the 50 steps without callbacks, and undisturbed is that between the
-fastest tenths. The side called empty is a Callback that does nothing: what Lightning spends on
-calling one.
+Each side trains a tiny module with a Trainer and a TensorBoardLogger of its own, in a thread of its
+own. They take turns of 50 steps, one at a time, in an order that moves on with every round: sides
+so near in time share what else the machine does, which between two fits comes to more than a
+callback costs. Times are CPU seconds of the process; the thread that writes the event file is part
+of them. The cost of a round is its own difference to the 50 steps without callbacks, and
+undisturbed is that between the fastest tenths. The side called empty is a Callback that does
+nothing: what Lightning spends on calling one.
 """
 
 from __future__ import annotations
@@ -18,70 +18,98 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Event
 from typing import Any
 
 import torch
 from _timing import about, verdict
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ThroughputMonitor
+from lightning.pytorch.callbacks import (
+    DeviceStatsMonitor,
+    LearningRateMonitor,
+    ThroughputMonitor,
+)
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from torch.utils.data import DataLoader, Dataset
 
-from lightning_hparams import SpeedMonitor
+from lightning_hparams import MetricMonitor, PredictionMonitor, RunRecorder, SpeedMonitor
 
 BLOCK = 50  # steps
+WARMUP = 2  # rounds
+PATIENCE = 60  # seconds for a block, which takes some 20 ms
 Sides = Mapping[str, list[Callback]]
 
 
 class Tiny(LightningModule):
-    """A step that takes next to no time; changes the callbacks and notes when it did."""
+    """A step that takes next to no time; waits for its turn after every block."""
 
     flops_per_batch = 1  # ThroughputMonitor warns without it
 
-    def __init__(self, sides: Sides) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.layer = torch.nn.Linear(32, 2)
-        self.sides = {"none": [], **sides}
-        self.seconds: dict[str, list[float]] = {name: [] for name in self.sides}
-        self.side, self.began = "none", 0.0
+        self.turn, self.turn_over = Event(), Event()
 
     def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
-        """Begin a block, if it is time."""
+        """Wait, if a block is over."""
         if batch_idx % BLOCK == 0:
-            now = time.process_time()
-            self.seconds[self.side].append(now - self.began)
-            turn, place = divmod(batch_idx // BLOCK, len(self.sides))
-            self.side = list(self.sides)[(turn + place) % len(self.sides)]
-            self.trainer.callbacks = self.sides[self.side]
-            self.began = time.process_time()
+            self.turn_over.set()
+            if not self.turn.wait(PATIENCE):
+                raise TimeoutError("another side has failed")
+            self.turn.clear()
         return self.layer(batch).sum()
 
-    def on_train_epoch_end(self) -> None:
-        """Every callback is told that training ends."""
-        self.trainer.callbacks = [one for side in self.sides.values() for one in side]
+    def block(self) -> float:
+        """CPU seconds of the next 50 steps, which the thread of the fit takes meanwhile."""
+        self.turn_over.clear()
+        start = time.process_time()
+        self.turn.set()
+        if not self.turn_over.wait(PATIENCE):
+            raise TimeoutError("this side has failed")
+        return time.process_time() - start
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Plain SGD."""
         return torch.optim.SGD(self.parameters(), lr=1e-3)
 
 
+def trainer(logger: Logger, callbacks: list[Callback], log_every: int) -> Trainer:
+    """Does nothing but train, and call callbacks."""
+    return Trainer(
+        accelerator="cpu",
+        max_epochs=1,
+        logger=logger,
+        callbacks=callbacks,
+        log_every_n_steps=log_every,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
 def added_us(sides: Sides, log_every: int, rounds: int) -> dict[str, float]:
     """Median over the rounds of what each side adds to a step; prints them."""
-    module = Tiny(sides)
-    with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(
-            accelerator="cpu",
-            max_epochs=1,
-            logger=TensorBoardLogger(folder, default_hp_metric=False),
-            callbacks=[callback for side in sides.values() for callback in side],
-            log_every_n_steps=log_every,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
-        steps = (rounds + 2) * len(module.sides) * BLOCK + 1
-        trainer.fit(module, DataLoader([torch.ones(4, 32)] * steps, batch_size=None))
-    times = {name: values[2 : rounds + 2] for name, values in module.seconds.items()}
+    sides = {"none": [], **sides}
+    modules = {name: Tiny() for name in sides}
+    batches = [torch.ones(4, 32)] * ((WARMUP + rounds) * BLOCK + 1)
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(len(sides)) as pool:
+        fits = []
+        for name, callbacks in sides.items():
+            logger = TensorBoardLogger(Path(folder) / name, default_hp_metric=False)
+            fit = trainer(logger, callbacks, log_every).fit
+            fits.append(pool.submit(fit, modules[name], DataLoader(batches, batch_size=None)))
+            modules[name].turn_over.wait(PATIENCE)  # one sets itself up at a time, too
+        for turn in range(WARMUP + rounds):
+            for place in range(len(sides)):
+                name = list(sides)[(turn + place) % len(sides)]
+                seconds[name].append(modules[name].block())
+        for module, fit in zip(modules.values(), fits, strict=True):
+            module.turn.set()
+            fit.result()
+    times = {name: values[WARMUP:] for name, values in seconds.items()}
     plain = times.pop("none")
     fastest = {name: _tenth(values) - _tenth(plain) for name, values in times.items()}
     print(f"  log every {log_every} steps; {statistics.median(plain) / BLOCK * 1e6:.0f} us without")
@@ -113,6 +141,23 @@ def throughput(rounds: int) -> None:
         ratio = added["ThroughputMonitor"] / max(added["SpeedMonitor"], 1e-9)
         print(f"    a throughput callback: 1/{ratio:.1f} of Lightning's cost")
         verdict(f"  us per step, log every {log_every}", added["SpeedMonitor"], limit, at_most=True)
+
+
+def together(rounds: int) -> None:
+    """All four monitors beside the three of Lightning that come nearest; no validation."""
+    usual: list[Callback] = [
+        ThroughputMonitor(batch_size_fn=len),
+        LearningRateMonitor(),
+        DeviceStatsMonitor(cpu_stats=True),
+    ]
+    sides: Sides = {
+        "Lightning's three": usual,
+        "our four": [SpeedMonitor(), MetricMonitor(), PredictionMonitor(), RunRecorder()],
+    }
+    added = added_us(sides, 50, rounds)
+    ratio = added["Lightning's three"] / max(added["our four"], 1e-9)
+    print(f"    four monitors: 1/{ratio:.1f} of the cost of Lightning's three")
+    verdict("  us per step, log every 50", added["our four"], 30, at_most=True)
 
 
 class Slow(Dataset[torch.Tensor]):
@@ -173,17 +218,8 @@ def waiting(rounds: int) -> None:
     steps, errors = 100, []
     for _ in range(max(5, rounds // 10)):
         data, module, logger = Slow(steps), Working(), Noted()
-        trainer = Trainer(
-            accelerator="cpu",
-            max_epochs=1,
-            logger=logger,
-            callbacks=[SpeedMonitor()],
-            log_every_n_steps=steps,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
-        trainer.fit(module, DataLoader(data, batch_size=None))
+        fit = trainer(logger, [SpeedMonitor()], log_every=steps).fit
+        fit(module, DataLoader(data, batch_size=None))
         truth = sum(data.slept[1:]) / (module.ended[-1] - module.ended[0])
         found = logger.values["perf/data_wait_frac/train"]
         errors.append(100 * abs(found - truth))
@@ -191,7 +227,11 @@ def waiting(rounds: int) -> None:
     verdict("  points apart", statistics.median(errors), 2, at_most=True)
 
 
-ROWS: dict[str, Callable[[int], Any]] = {"throughput": throughput, "waiting": waiting}
+ROWS: dict[str, Callable[[int], Any]] = {
+    "throughput": throughput,
+    "together": together,
+    "waiting": waiting,
+}
 
 
 def main() -> None:

@@ -251,31 +251,26 @@ class StepClock:
         if not self._pending:
             return
         self.timer.wait_for(self._pending[-1].end)
-        for batch in self._pending:
-            self._add(batch)
+        between, totals = self.timer.between, self._totals
+        for previous, pause, waits, end, samples, steps, restarted, counts in self._pending:
+            asked = waits[0][0] if waits else None
+            if pause is not None and previous is not None and asked is not None:
+                self._add_pause(pause, between(previous, asked))
+            start = asked if pause is not None or previous is None else previous
+            if not counts or start is None:
+                continue
+            seconds = between(start, end)
+            wait = 0.0
+            for asked, answered in waits:
+                wait += between(asked, answered)
+            self._recent.append((seconds, wait, samples, steps))
+            totals.batches += 1
+            totals.samples += samples
+            totals.steps += steps
+            totals.seconds += seconds
+            totals.wait += wait
+            totals.restart_wait += wait if restarted else 0.0
         self._pending.clear()
-
-    def _add(self, batch: _Batch) -> None:
-        between = self.timer.between
-        asked = batch.waits[0][0] if batch.waits else None
-        if batch.pause is not None and batch.previous is not None and asked is not None:
-            self._add_pause(batch.pause, between(batch.previous, asked))
-        start = batch.previous if batch.pause is None else None
-        start = asked if start is None else start
-        if not batch.counts or start is None:
-            return
-        seconds = between(start, batch.end)
-        wait = 0.0
-        for asked, answered in batch.waits:
-            wait += between(asked, answered)
-        self._recent.append((seconds, wait, batch.samples, batch.steps))
-        totals = self._totals
-        totals.batches += 1
-        totals.samples += batch.samples
-        totals.steps += batch.steps
-        totals.seconds += seconds
-        totals.wait += wait
-        totals.restart_wait += wait if batch.restarted else 0.0
 
     def _add_pause(self, what: Pause, seconds: float) -> None:
         if what == "validation":

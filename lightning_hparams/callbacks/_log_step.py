@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from lightning import Trainer
 
-__all__ = ["is_due", "lightning_writes", "log_step", "pictures_due", "validations_in"]
+from ..sinks import Sink
+
+__all__ = [
+    "is_due",
+    "lightning_writes",
+    "log_step",
+    "pictures_due",
+    "resume_sinks",
+    "validations_in",
+]
 
 
 def log_step(trainer: Trainer) -> int:
@@ -34,6 +45,13 @@ def lightning_writes(trainer: Trainer) -> bool:
     """Whether Lightning itself writes about the step that the current batch is part of."""
     every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # set on construction
     return (log_step(trainer) + 1) % every == 0
+
+
+def resume_sinks(trainer: Trainer, sinks: Iterable[Sink]) -> None:
+    """Forget what an earlier process wrote beyond the checkpoint that this one goes on from."""
+    if trainer.global_step:
+        for sink in sinks:
+            sink.resume(log_step(trainer) - 1)
 
 
 def validations_in(trainer: Trainer) -> int:

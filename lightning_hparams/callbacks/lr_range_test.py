@@ -40,6 +40,7 @@ from ..param_sweep import ParamTestResult, compare_values
 from ..render import encode
 from ..schedules import one_cycle
 from ..sinks import is_rehearsal, open_sinks
+from ._log_step import log_step
 from ._sweep import (
     Data,
     NoLogger,
@@ -464,14 +465,14 @@ class LRRangeTest(Callback):
         sinks = open_sinks(trainer, type(self).__name__) if trainer.loggers else []
         tag = f"{_TAG}/epoch {epoch}" if epoch else _TAG
         for sink in sinks:
-            sink.image(f"{tag}/curve", encode(result.picture()), trainer.global_step)
+            sink.image(f"{tag}/curve", encode(result.picture()), log_step(trainer))
             if isinstance(result, RangeTestResult):
                 points = zip(result.lrs, result.losses, result.smoothed, strict=True)
                 for step, (lr, loss, smoothed) in enumerate(points):
                     values = {"lr": lr, "loss": loss, "smoothed": smoothed}
                     sink.scalars({f"{tag}/{key}": v for key, v in values.items()}, step)
             if result.suggestion is not None:
-                sink.scalars({f"{tag}/suggestion": result.suggestion}, trainer.global_step)
+                sink.scalars({f"{tag}/suggestion": result.suggestion}, log_step(trainer))
             sink.flush()
 
 

@@ -23,7 +23,15 @@ from ..optim import get_param, group_norms, has_param
 from ..render import confusion_picture, encode
 from ..samples import probabilities
 from ..sinks import PRCounts, Sink, open_sinks
-from ._log_step import is_due, lightning_writes, log_step, pictures_due, validations_in
+from ._idle_hooks import skip_idle_hooks
+from ._log_step import (
+    is_due,
+    lightning_writes,
+    log_step,
+    pictures_due,
+    resume_sinks,
+    validations_in,
+)
 
 __all__ = ["MetricMonitor"]
 
@@ -91,6 +99,7 @@ class MetricMonitor(Callback):
         class_names: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
+        skip_idle_hooks(self)
         whole_number("max_classes", max_classes, 0)
         if class_names is not None:
             names_in("class_names", class_names)
@@ -122,10 +131,8 @@ class MetricMonitor(Callback):
             self._best, self._validations = BestValues(), 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget what an earlier process wrote beyond the checkpoint that this one goes on from."""
-        if trainer.global_step:
-            for sink in self._sinks:
-                sink.resume(log_step(trainer) - 1)
+        """Go on where the checkpoint was taken."""
+        resume_sinks(trainer, self._sinks)
 
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer

@@ -20,7 +20,8 @@ from ..outputs import Output
 from ..render import Picture, encode, sheet
 from ..samples import NEEDED, Look, Sample, badness, check_output, draw, pick, worst_of
 from ..sinks import Sink, is_rehearsal, open_sinks
-from ._log_step import log_step, pictures_due, validations_in
+from ._idle_hooks import skip_idle_hooks
+from ._log_step import log_step, pictures_due, resume_sinks, validations_in
 
 __all__ = ["PredictionMonitor"]
 
@@ -97,6 +98,7 @@ class PredictionMonitor(Callback):
         adapter: Adapter | None = None,
     ) -> None:
         super().__init__()
+        skip_idle_hooks(self)
         whole_number("num_samples", num_samples, 1)
         whole_number("worst_k", worst_k, 0)
         in_range("min_score", min_score, 0, 1)
@@ -143,6 +145,10 @@ class PredictionMonitor(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Open the loggers."""
         self._sinks = open_sinks(trainer, type(self).__name__)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Go on where the checkpoint was taken."""
+        resume_sinks(trainer, self._sinks)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Choose the samples, once."""

@@ -22,7 +22,8 @@ from ..checks import nearest, one_of
 from ..fingerprint import fingerprint
 from ..manifest import file_hash, flatten, plain, redact, take, to_markdown, without_secrets
 from ..sinks import Domain, Sink, Status, open_sinks, register_model
-from ._log_step import log_step
+from ._idle_hooks import skip_idle_hooks
+from ._log_step import log_step, resume_sinks
 
 __all__ = ["RunRecorder"]
 
@@ -81,6 +82,7 @@ class RunRecorder(Callback):
         register: str | None = None,
     ) -> None:
         super().__init__()
+        skip_idle_hooks(self)
         if isinstance(metrics, str):
             one_of("metrics", metrics, ("auto",))
         one_of("group", group, ("run", "config"))
@@ -139,9 +141,7 @@ class RunRecorder(Callback):
         """Note the data, which Lightning has loaded by now."""
         if not self._sinks:
             return
-        if trainer.global_step > 0:
-            for sink in self._sinks:
-                sink.resume(log_step(trainer) - 1)
+        resume_sinks(trainer, self._sinks)
         config = _config(trainer, pl_module, self._values)
         data = {name: fingerprint(dataset) for name, dataset in _datasets(trainer).items()}
         known = {"config": config, "data": data, "first_step": trainer.global_step}

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import math
 import os
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,13 +17,25 @@ from torch.utils.data import DataLoader
 from ..checks import in_range
 from ..hardware import memory_mib, peak_flops
 from ..sinks import Sink, is_rehearsal, open_sinks
-from ..speed import CudaTimer, HostTimer, Loading, Speed, StepClock, batch_size, bottleneck
+from ..speed import (
+    CudaTimer,
+    HostTimer,
+    Loading,
+    Speed,
+    StepClock,
+    Totals,
+    batch_size,
+    bottleneck,
+)
 from ._flop_count import count_flops
+from ._idle_hooks import skip_idle_hooks
+from ._log_step import log_step, resume_sinks
 from ._time_left import seconds_left
 
 __all__ = ["SpeedMonitor"]
 
 _WHOLE = 10**9  # a window that no validation fills
+_SLOW_VALUES = 1.0  # seconds
 
 
 class SpeedMonitor(Callback):
@@ -52,7 +63,9 @@ class SpeedMonitor(Callback):
 
     On CUDA times are those of the stream, taken by events: a wait for data during which the GPU had
     work is none. The GPU is waited for only where values are due. Percentiles, memory and time left
-    are those of rank zero. Rates of a validation count all of its batches, the first one too.
+    are those of rank zero; memory and time left are written at most once a second. Rates of a
+    validation count all of its batches, the first one too. All of it stands at the steps at which
+    Lightning writes its own values, which count from 0.
 
     Args:
         window: Batches that the values of training look back on.
@@ -68,14 +81,6 @@ class SpeedMonitor(Callback):
         ValueError: If an argument is out of range.
     """
 
-    # Lightning passes over what is not callable. To call a hook that does nothing takes more than
-    # a microsecond, so these five would cost more than all that this callback does in most steps.
-    on_train_batch_start = None  # type: ignore[assignment]
-    on_before_zero_grad = None  # type: ignore[assignment]
-    on_before_backward = None  # type: ignore[assignment]
-    on_after_backward = None  # type: ignore[assignment]
-    on_before_optimizer_step = None  # type: ignore[assignment]
-
     def __init__(
         self,
         window: int = 100,
@@ -86,6 +91,7 @@ class SpeedMonitor(Callback):
         peak_flops: float | None = None,
     ) -> None:
         super().__init__()
+        skip_idle_hooks(self)
         StepClock(window, warmup)  # checks them
         if peak_flops is not None:
             in_range("peak_flops", peak_flops, above=0.0, remedy="an A100 does 312e12 in bfloat16")
@@ -101,12 +107,12 @@ class SpeedMonitor(Callback):
         self._clock: StepClock | None = None  # of what is running
         self._train_clock: StepClock | None = None
         self._watched: list[Any] = []
-        self._step = self._written_step = 0
+        self._steps_taken = 0
+        self._written_step = -1
         self._has_written = self._has_warned = False
         self._flops_per_sample = 0.0  # per batch where the samples are not known
         self._peak: float | None = None
-        self._memory: dict[str, float] = {}
-        self._memory_read = -math.inf
+        self._slow_values_at = -math.inf
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Open the loggers, and have the loops tell when they ask for data."""
@@ -123,10 +129,13 @@ class SpeedMonitor(Callback):
         """Begin to measure."""
         if not self._watched:
             return
+        resume_sinks(trainer, self._sinks)
         self._clock = self._train_clock = StepClock(self.window, self.warmup, self._timer)
-        self._step = self._written_step = trainer.global_step
+        self._steps_taken = trainer.global_step
+        self._written_step = log_step(trainer) - 1
         self._has_written = False
         self._flops_per_sample = 0.0
+        self._slow_values_at = -math.inf
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The loader starts its workers from here on."""
@@ -145,15 +154,16 @@ class SpeedMonitor(Callback):
         clock = self._train_clock
         if clock is None:
             return
-        step = trainer.global_step
-        clock.batch_done(self._timer.now(), self._samples(batch), step - self._step)
-        self._step = step
+        steps_taken = trainer.global_step
+        steps = steps_taken - self._steps_taken
+        self._steps_taken = steps_taken
+        clock.batch_done(self._timer.now(), self._samples(batch), steps)
         if self.flops and not self._flops_per_sample:
             self._count_flops(trainer, pl_module, batch)
             clock.leave_out("other")
         # The same on every rank, since all of them add up their rates.
-        if step > self._written_step and clock.is_warm and self._is_due(trainer, step):
-            self._written_step, self._has_written = step, True
+        if steps and clock.is_warm and self._is_due(trainer):
+            self._written_step, self._has_written = log_step(trainer), True
             self._write_training(trainer, clock)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -230,12 +240,13 @@ class SpeedMonitor(Callback):
         """Leave the loops as they were."""
         self._release()
 
-    def _is_due(self, trainer: Trainer, step: int) -> bool:
+    def _is_due(self, trainer: Trainer) -> bool:
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # set on construction
         if every < 1:
             return False
-        # Several optimizers may step over a multiple.
-        return not self._has_written or step // every > self._written_step // every
+        # Where a module steps by itself, it may not have in a batch that was due.
+        last, now = self._written_step + 1, log_step(trainer) + 1
+        return not self._has_written or now // every > last // every
 
     def _write_training(self, trainer: Trainer, clock: StepClock) -> None:
         own = clock.speed()
@@ -244,25 +255,16 @@ class SpeedMonitor(Callback):
             return
         values = _values(speed, "train")
         values["perf/steps_per_sec/train"] = speed.steps_per_sec
-        left = seconds_left(trainer, 1 / own.batches_per_sec, clock.totals())
-        if math.isfinite(left):
-            values["perf/eta_s"] = left
-        values |= self._memory_values(trainer)
         if self._flops_per_sample > 0:
             rate = self._flops_per_sample * (speed.samples_per_sec or speed.batches_per_sec)
             values["perf/flops_per_sec/train"] = rate
             if self._peak is not None:
                 values["perf/mfu/train"] = rate / (self._peak * trainer.world_size)
+        totals = clock.totals()
+        if totals.all_seconds - self._slow_values_at >= _SLOW_VALUES:
+            self._slow_values_at = totals.all_seconds
+            values |= _slow_values(trainer, 1 / own.batches_per_sec, totals)
         self._write(values, self._written_step)
-
-    def _memory_values(self, trainer: Trainer) -> dict[str, float]:
-        """Memory now, or up to a second ago: on CUDA asking takes longer than all the rest."""
-        now = time.monotonic()
-        if now - self._memory_read > 1.0:
-            self._memory_read = now
-            found = memory_mib(_device(trainer))
-            self._memory = {f"perf/memory_mib/{name}": mib for name, mib in found.items()}
-        return self._memory
 
     def _start_evaluation(self) -> None:
         if self._watched:
@@ -274,7 +276,7 @@ class SpeedMonitor(Callback):
             if self._train_clock is not None:
                 self._train_clock.totals().validation_wait += self._clock.totals().wait
             if speed.batches_per_sec:
-                self._write(_values(speed, stage), trainer.global_step)
+                self._write(_values(speed, stage), log_step(trainer))
         self._clock = self._train_clock
 
     def _conclude(self, trainer: Trainer, over_ranks: Callable[[Trainer, Speed], Speed]) -> None:
@@ -380,6 +382,16 @@ def _values(speed: Speed, stage: str) -> dict[str, float]:
     }
     if speed.samples_per_sec:
         values[f"perf/samples_per_sec/{stage}"] = speed.samples_per_sec
+    return values
+
+
+def _slow_values(trainer: Trainer, seconds_per_batch: float, totals: Totals) -> dict[str, float]:
+    """What changes too slowly to be asked for more than once a second."""
+    found = memory_mib(_device(trainer))
+    values = {f"perf/memory_mib/{name}": mib for name, mib in found.items()}
+    left = seconds_left(trainer, seconds_per_batch, totals)
+    if math.isfinite(left):
+        values["perf/eta_s"] = left
     return values
 
 

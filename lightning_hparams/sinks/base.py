@@ -74,9 +74,10 @@ class PRCounts:
 class Sink:
     """One place to write to. Monitors call it on rank zero only.
 
-    ``step`` is ``trainer.global_step``: optimizer steps taken so far. Everything is drawn and
-    encoded before it gets here, once for all sinks. What a place has no room for, it leaves out:
-    that is what a method does here, where a sink does not have it.
+    ``step`` is the one at which Lightning would write now: batches that ended in an optimizer step,
+    counted from 0. Everything is drawn and encoded before it gets here, once for all sinks. What a
+    place has no room for, it leaves out: that is what a method does here, where a sink does not
+    have it.
     """
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
