@@ -122,19 +122,6 @@ class Totals:
         return self.seconds + self.validation + self.other
 
 
-class _Batch(NamedTuple):
-    """Moments of a batch, to be subtracted when its numbers are asked for."""
-
-    previous: Any  # end of the batch before, None for the first
-    pause: Pause | None  # what came between the two, if that does not count
-    waits: list[tuple[Any, Any]]
-    end: Any
-    samples: int
-    steps: int
-    restarted: bool
-    counts: bool
-
-
 _MOST_PENDING = 10_000
 
 
@@ -165,33 +152,29 @@ class StepClock:
         self.is_warm = False  # whether a batch came after the warm-up
         self._totals = Totals()
         self._recent: deque[tuple[float, float, int, int]] = deque(maxlen=window)
-        self._pending: list[_Batch] = []
+        self._pending: list[tuple[Any, ...]] = []  # moments of batches, subtracted when asked for
         self._warmup = warmup
-        self._previous: Any = None
-        self._pause: Pause | None = None
-        self._waits: list[tuple[Any, Any]] = []
-        self._asked: Any = None
-        self._restarted = self._spoiled = False
+        self._previous: Any = None  # end of the batch before
+        self._pause: Pause | None = None  # what came after it, if that does not count
+        self._fetches: list[Any] = []  # asked, answered, asked, ...
+        self._restart: Any = None
+        self._spoiled = False
 
     def epoch_started(self, now: Any) -> None:
         """From here on the loader is making itself ready, which is waiting too."""
-        self._restarted = True
-        self.fetching(now)
+        self._restart = now
 
     def fetching(self, now: Any) -> None:
         """The loader is asked for a batch."""
-        if self._asked is None:
-            self._asked = now
+        self._fetches.append(now)
 
     def fetched(self, now: Any) -> None:
-        """The loader has answered."""
-        if self._asked is not None:
-            self._waits.append((self._asked, now))
-            self._asked = None
+        """The loader has answered, or said that there is no more."""
+        self._fetches.append(now)
 
     def leave_out(self, what: Pause) -> None:
         """What passes until the loader is next asked does not count as training."""
-        if self._waits or self._asked is not None:
+        if self._fetches or self._restart is not None:
             self._spoiled = True
         elif self._pause != "validation":
             self._pause = what
@@ -204,15 +187,15 @@ class StepClock:
             samples: Images in the batch, 0 if that is not known.
             steps: Optimizer steps that it ended in.
         """
-        self.is_warm = self._warmup <= 0
-        counts = self.is_warm and not self._spoiled
+        self.is_warm = is_warm = self._warmup <= 0
         self._warmup -= 1
-        pause, restarted = self._pause, self._restarted
+        fetches, restart = self._fetches, self._restart
+        counts = is_warm and not self._spoiled
         self._pending.append(
-            _Batch(self._previous, pause, self._waits, now, samples, steps, restarted, counts)
+            (self._previous, self._pause, restart, fetches, now, samples, steps, counts)
         )
-        self._previous, self._pause, self._waits, self._asked = now, None, [], None
-        self._restarted = self._spoiled = False
+        self._previous, self._pause, self._restart, self._fetches = now, None, None, []
+        self._spoiled = False
         if len(self._pending) >= _MOST_PENDING:  # nobody asks
             self._resolve()
 
@@ -250,26 +233,29 @@ class StepClock:
     def _resolve(self) -> None:
         if not self._pending:
             return
-        self.timer.wait_for(self._pending[-1].end)
+        self.timer.wait_for(self._previous)
         between, totals = self.timer.between, self._totals
-        for previous, pause, waits, end, samples, steps, restarted, counts in self._pending:
-            asked = waits[0][0] if waits else None
-            if pause is not None and previous is not None and asked is not None:
-                self._add_pause(pause, between(previous, asked))
-            start = asked if pause is not None or previous is None else previous
+        for previous, pause, restart, fetches, end, samples, steps, counts in self._pending:
+            asked, answered = fetches[::2], fetches[1::2]
+            if restart is not None:
+                asked[:1] = [restart]
+            first = asked[0] if asked else None
+            if pause is not None and previous is not None and first is not None:
+                self._add_pause(pause, between(previous, first))
+            start = first if pause is not None or previous is None else previous
             if not counts or start is None:
                 continue
             seconds = between(start, end)
             wait = 0.0
-            for asked, answered in waits:
-                wait += between(asked, answered)
+            for begin, done in zip(asked, answered, strict=False):
+                wait += between(begin, done)
             self._recent.append((seconds, wait, samples, steps))
             totals.batches += 1
             totals.samples += samples
             totals.steps += steps
             totals.seconds += seconds
             totals.wait += wait
-            totals.restart_wait += wait if restarted else 0.0
+            totals.restart_wait += wait if restart is not None else 0.0
         self._pending.clear()
 
     def _add_pause(self, what: Pause, seconds: float) -> None:

@@ -70,8 +70,8 @@ class SpeedMonitor(Callback):
     Args:
         window: Batches that the values of training look back on.
         warmup: Batches at the start of a fit that are not measured.
-        batch_size: Samples of a batch, where
-            :func:`~lightning_hparams.speed.batch_size` does not find them: ``batch -> int``.
+        batch_size: Samples of a batch, for one in which
+            :func:`~lightning_hparams.speed.batch_size` does not find them; None if unknown.
         flops: Whether to count the operations of one training step, on copies of the module and of
             the first batch, whose memory is part of the peaks.
         peak_flops: Operations per second that one device could do; None for the table of
@@ -86,7 +86,7 @@ class SpeedMonitor(Callback):
         window: int = 100,
         *,
         warmup: int = 1,
-        batch_size: Callable[[Any], int] | None = None,
+        batch_size: Callable[[Any], int | None] = batch_size,
         flops: bool = False,
         peak_flops: float | None = None,
     ) -> None:
@@ -157,7 +157,8 @@ class SpeedMonitor(Callback):
         steps_taken = trainer.global_step
         steps = steps_taken - self._steps_taken
         self._steps_taken = steps_taken
-        clock.batch_done(self._timer.now(), self._samples(batch), steps)
+        samples = self._batch_size(batch) or self._missed(batch)
+        clock.batch_done(self._timer.now(), samples, steps)
         if self.flops and not self._flops_per_sample:
             self._count_flops(trainer, pl_module, batch)
             clock.leave_out("other")
@@ -200,7 +201,8 @@ class SpeedMonitor(Callback):
     ) -> None:
         """Note the batch."""
         if self._clock is not None:
-            self._clock.batch_done(self._timer.now(), self._samples(batch), 0)
+            samples = self._batch_size(batch) or self._missed(batch)
+            self._clock.batch_done(self._timer.now(), samples, 0)
 
     def on_test_batch_end(
         self,
@@ -213,7 +215,8 @@ class SpeedMonitor(Callback):
     ) -> None:
         """Note the batch."""
         if self._clock is not None:
-            self._clock.batch_done(self._timer.now(), self._samples(batch), 0)
+            samples = self._batch_size(batch) or self._missed(batch)
+            self._clock.batch_done(self._timer.now(), samples, 0)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the rates of the validation."""
@@ -312,15 +315,15 @@ class SpeedMonitor(Callback):
         for sink in self._sinks:
             sink.scalars(values, step)
 
-    def _samples(self, batch: Any) -> int:
-        found = batch_size(batch) if self._batch_size is None else self._batch_size(batch)
-        if found is None and not self._has_warned:
+    def _missed(self, batch: Any) -> int:
+        """The size of a batch that has none: 0."""
+        if not self._has_warned:
             self._has_warned = True
             rank_zero_warn(
                 f"{type(self).__name__} finds no batch size in a {type(batch).__name__}, so it "
                 "writes no samples/s; pass batch_size=, a function of the batch"
             )
-        return found or 0
+        return 0
 
     def _count_flops(self, trainer: Trainer, pl_module: LightningModule, batch: Any) -> None:
         name = type(self).__name__
@@ -332,7 +335,7 @@ class SpeedMonitor(Callback):
                 f"{type(error).__name__}: {error}"
             )
             flops = 0
-        self._flops_per_sample = flops / (self._samples(batch) or 1) or -1.0  # not again
+        self._flops_per_sample = flops / (self._batch_size(batch) or 1) or -1.0  # not again
         device = _device(trainer)
         self._peak = self.peak_flops
         if self._peak is None and device.type == "cuda":
@@ -346,17 +349,17 @@ class SpeedMonitor(Callback):
         These two methods are Lightning's own marks around a fetch, for its profiler, and nothing
         else separates waiting from what other callbacks do between two batches.
         """
-        ask, answer = loop._on_before_fetch, loop._on_after_fetch
+        ask, answer, now = loop._on_before_fetch, loop._on_after_fetch, self._timer.now
 
         def before() -> None:
-            if self._clock is not None:
-                self._clock.fetching(self._timer.now())
+            if (clock := self._clock) is not None:
+                clock.fetching(now())
             ask()
 
         def after() -> None:
             answer()
-            if self._clock is not None:
-                self._clock.fetched(self._timer.now())
+            if (clock := self._clock) is not None:
+                clock.fetched(now())
 
         vars(loop).update(_on_before_fetch=before, _on_after_fetch=after)
         self._watched.append(loop)
