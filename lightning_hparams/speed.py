@@ -33,7 +33,8 @@ __all__ = [
     "validations_within",
 ]
 
-Pause = Literal["validation", "other"]
+Pause = Literal["validation", "other", "once"]
+"""What is between two batches; what happens once in a run tells nothing of the time to come."""
 
 
 class Timer(Protocol):
@@ -262,7 +263,7 @@ class StepClock:
         if what == "validation":
             self._totals.validation += seconds
             self._totals.validations += 1
-        else:
+        elif what == "other":
             self._totals.other += seconds
 
 
@@ -318,8 +319,11 @@ def _are_samples(values: Sequence[object]) -> bool:
         return False
     if all(isinstance(one, Mapping) or is_dataclass(one) for one in values):
         return all(getattr(part, "ndim", 0) < _BATCH_DIMS for one in values for part in _parts(one))
-    return len(values) > 1 and all(
-        isinstance(one, Tensor) and one.ndim == 3 and one.shape[0] in _CHANNELS for one in values
+    images = [one for one in values if isinstance(one, Tensor) and one.ndim == 3]
+    return (
+        1 < len(values) == len(images)
+        and all(one.shape[0] in _CHANNELS for one in images)
+        and len({one.dtype for one in images}) == 1  # grey images and their masks are two inputs
     )
 
 

@@ -15,7 +15,7 @@ from tests.runs import matching, quiet_trainer, read_events, shapes
 
 
 def monitors():
-    everything = MetricMonitor(histograms=True, pr_curves=True)
+    everything = MetricMonitor(histograms=True, pr_curves=True, calibration=True)
     pictures = PredictionMonitor(2, schedule="every")
     return [everything, pictures, SpeedMonitor(flops=True), RunRecorder()]
 
@@ -66,7 +66,7 @@ def test_what_was_written_before_a_crash_can_be_read(error):
         trainer.fit(task, data)
     events = read_events(logger.log_dir)
     assert len(events.Scalars("loss/train/ce")) == 4
-    assert len(events.Tags()["images"]) == 2 + 4 + 1  # chosen, worst, confusion matrix
+    assert len(events.Tags()["images"]) == 2 + 4 + 2  # chosen, worst, confusion, calibration
 
 
 def test_monitors_may_be_used_for_a_second_fit():

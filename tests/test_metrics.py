@@ -4,13 +4,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from torchmetrics.functional.classification import multiclass_calibration_error
 
 from lightning_hparams.metrics import (
     BatchMean,
     BoxScoreCounts,
+    CalibrationCounts,
     ConfusionCounts,
     ScoreCounts,
+    calibration_error,
     class_recall,
+    confidences,
     dice_score,
     iou_score,
     mean_present,
@@ -188,6 +192,37 @@ def test_binned_counts_of_boxes_miss_what_no_box_found():
     result = counts.compute()
     assert result[:, 1].tolist() == [[1, 1, 0], [1, 1, 0], [0, 0, 1], [2, 2, 3]]
     assert result[3, 0].tolist() == [1, 1, 1]
+
+
+@given(st.integers(0, 10**6), st.integers(1, 20), st.booleans())
+@settings(max_examples=30, deadline=None)
+def test_the_calibration_error_is_that_of_torchmetrics(seed, bins, by_label):
+    generator = torch.Generator().manual_seed(seed)
+    counts = CalibrationCounts(bins)
+    if by_label:
+        probs = torch.rand(3, 1, 8, 8, generator=generator)
+        target = torch.randint(0, 2, (3, 1, 8, 8), generator=generator)
+        # Its binary error is of the probability of 1; ours of the side that was taken.
+        sides = torch.stack([1 - probs, probs], 1).flatten(2)
+        expected = multiclass_calibration_error(sides, target.flatten(1), 2, n_bins=bins)
+    else:
+        probs = torch.randn(6, 4, 8, generator=generator).softmax(1)
+        target = torch.randint(0, 4, (6, 8), generator=generator)
+        target[0, :3] = 255
+        expected = multiclass_calibration_error(probs, target, 4, n_bins=bins, ignore_index=255)
+    for part in (slice(0, 2), slice(2, None)):
+        counts.update(*confidences(probs[part], target[part], ignore_index=255))
+    assert float(calibration_error(counts.compute())) == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_confidence_leaves_out_what_has_no_label():
+    probs = torch.tensor([[0.9, 0.1], [0.3, 0.7], [0.4, 0.6]])
+    found = confidences(probs, torch.tensor([0, -100, 0]))
+    assert found[0].tolist() == pytest.approx([0.9, 0.6])
+    assert found[1].tolist() == [True, False]
+    counts = CalibrationCounts(4)
+    counts.update(torch.tensor([float("nan"), 0.0, 1.0, 0.25]), torch.tensor([True] * 4))
+    assert counts.compute()[1].tolist() == [3, 0, 0, 1]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

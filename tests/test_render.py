@@ -7,6 +7,7 @@ from PIL import Image
 
 from lightning_hparams.render import (
     ERROR_COLORS,
+    calibration_picture,
     classification_picture,
     confusion_picture,
     detection_picture,
@@ -393,3 +394,17 @@ def test_a_label_map_becomes_a_png_without_loss():
     encoded = encode(picture)
     assert encoded.suffix == ".png"
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(encoded.data))), picture)
+
+
+def test_a_calibration_diagram_is_as_high_as_predictions_are_right():
+    counts = torch.zeros(3, 10, dtype=torch.float64)
+    counts[:, 9] = torch.tensor([50.0, 100.0, 95.0])  # right, of how many, sum of their confidence
+    picture = calibration_picture(counts, 0.45)
+    blue = (picture == (0, 114, 178)).all(-1)
+    orange = (picture == (213, 94, 0)).all(-1)
+    column = np.flatnonzero(blue.any(0))[3]
+    # Half of the diagram's 320 pixels, less the line of perfect calibration; above it, 45 %.
+    assert blue[:, column].sum() == pytest.approx(160, abs=4)
+    assert orange[:, column].sum() == pytest.approx(144, abs=4)
+    empty = calibration_picture(torch.zeros(3, 10), float("nan"))
+    assert empty.shape == picture.shape

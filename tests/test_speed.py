@@ -237,6 +237,11 @@ def test_the_batch_size_is_found(name):
     assert batch_size(BATCHES[name]) == N
 
 
+@pytest.mark.parametrize("n", [1, 3, 4, 5])
+def test_grey_images_and_their_masks_are_two_inputs(n):
+    assert batch_size([torch.ones(n, 8, 9), torch.ones(n, 8, 9, dtype=torch.long)]) == n
+
+
 @pytest.mark.parametrize("batch", [torch.tensor(1.0), None, [], {}, "text", object(), 3])
 def test_a_batch_that_does_not_tell_has_no_size(batch):
     assert batch_size(batch) is None

@@ -50,6 +50,13 @@ def count_flops(trainer: Trainer, module: LightningModule, batch: Any) -> int:
         return int(counter.get_total_flops())
 
 
+class _Still:
+    """A schedule that stands still."""
+
+    def step(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+
 class _Rehearsal(LightningModule):
     """What a copy does in the place of what would reach the run of the original."""
 
@@ -69,8 +76,10 @@ class _Rehearsal(LightningModule):
         ]
         return made[0] if len(made) == 1 else made
 
-    def lr_schedulers(self) -> None:
-        pass
+    def lr_schedulers(self) -> Any:
+        """As many as there are, which do nothing."""
+        made = [_Still() for _ in self.trainer.lr_scheduler_configs]
+        return made if len(made) > 1 else made[0] if made else None
 
     def manual_backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         loss.backward(*args, **kwargs)

@@ -30,21 +30,27 @@ def log_step(trainer: Trainer) -> int:
     return step
 
 
-def is_due(trainer: Trainer) -> bool:
-    """Whether the batch that just ended is one to write about.
+def is_due(trainer: Trainer, written: int) -> bool:
+    """Whether the step that is being taken is one to write about.
 
-    Every ``log_every_n_steps`` steps, as Lightning does; the first step too, since a run that goes
-    wrong mostly does so there.
+    The first one is, since a run that goes wrong mostly does so there, and then, as with
+    Lightning, the last of every ``log_every_n_steps``. Where a module steps by itself and did not
+    in that batch, the next in which it does.
+
+    Args:
+        trainer: In a training batch that ends in an optimizer step.
+        written: Step that was written about last, -1 if none was.
     """
-    if log_step(trainer) and not lightning_writes(trainer):
+    every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # set on construction
+    if every < 1:
         return False
-    return not trainer.fit_loop._should_accumulate()
+    return written < 0 or (log_step(trainer) + 1) // every > (written + 1) // every
 
 
 def lightning_writes(trainer: Trainer) -> bool:
     """Whether Lightning itself writes about the step that the current batch is part of."""
     every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # set on construction
-    return (log_step(trainer) + 1) % every == 0
+    return every > 0 and (log_step(trainer) + 1) % every == 0
 
 
 def resume_sinks(trainer: Trainer, sinks: Iterable[Sink]) -> None:

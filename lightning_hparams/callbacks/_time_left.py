@@ -28,7 +28,8 @@ def seconds_left(trainer: Trainer, seconds_per_batch: float, totals: Totals) -> 
     """
     limit = time_limit(trainer)
     remaining = math.inf if limit is None else limit.time_remaining("train") or 0.0
-    done, per_epoch = _batches_done(trainer), float(trainer.num_training_batches)
+    per_epoch = _batches_per_epoch(trainer)
+    done = _batches_done(trainer)
     left = math.inf
     if trainer.max_epochs is not None and trainer.max_epochs >= 0:
         left = trainer.max_epochs * per_epoch - done
@@ -40,7 +41,7 @@ def seconds_left(trainer: Trainer, seconds_per_batch: float, totals: Totals) -> 
         return remaining
     left = max(left, 0.0)
     each = seconds_per_batch + totals.other / max(totals.batches, 1)
-    validations = _validations_left(trainer, done, left, totals)
+    validations = _validations_left(trainer, done, left, per_epoch, totals)
     seconds = left * each + validations * _validation_seconds(trainer, seconds_per_batch, totals)
     return min(seconds, remaining)
 
@@ -53,14 +54,23 @@ def _batches_done(trainer: Trainer) -> int:
     return before + trainer.fit_loop.batch_idx + 1
 
 
-def _validations_left(trainer: Trainer, done: int, left: float, totals: Totals) -> float:
+def _batches_per_epoch(trainer: Trainer) -> float:
+    """As the loader tells, or as epochs had so far; infinite in a first one of unknown length."""
+    told = float(trainer.num_training_batches)
+    if math.isfinite(told) or not trainer.current_epoch:
+        return told
+    return (trainer.fit_loop.total_batch_idx - trainer.fit_loop.batch_idx) / trainer.current_epoch
+
+
+def _validations_left(
+    trainer: Trainer, done: int, left: float, per_epoch: float, totals: Totals
+) -> float:
     if not trainer.enable_validation:
         return 0.0
     check: float | None = trainer.val_check_batch
     if check is None:  # every so many minutes
         return left * totals.validations / max(totals.batches, 1)
     every: int | None = trainer.check_val_every_n_epoch
-    per_epoch = float(trainer.num_training_batches)
     now, end = (
         validations_within(batches, per_epoch, check, every) for batches in (done, done + left)
     )

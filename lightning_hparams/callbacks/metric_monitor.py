@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -15,14 +16,12 @@ from torch.optim import Optimizer
 from torchmetrics import Metric
 
 from ..best import BestValues
-from ..boxes import match_boxes
 from ..checks import names_in, whole_number
 from ..layout import charts
-from ..metrics import BoxScoreCounts, ScoreCounts
 from ..optim import get_param, group_norms, has_param
 from ..render import confusion_picture, encode
-from ..samples import probabilities
-from ..sinks import PRCounts, Sink, open_sinks
+from ..sinks import Sink, open_sinks
+from ._curves import Curves
 from ._idle_hooks import skip_idle_hooks
 from ._log_step import (
     is_due,
@@ -36,6 +35,8 @@ from ._log_step import (
 __all__ = ["MetricMonitor"]
 
 _HISTOGRAM_BINS = 64
+_EXTREMES = 10
+_LOADER = re.compile(r"/dataloader_idx_\d+$")  # what Lightning puts behind tags, if it has several
 _VALIDATION = re.compile(r"(?<![a-z0-9])val(id|idation)?(?![a-z0-9])", re.IGNORECASE)
 
 
@@ -65,6 +66,9 @@ class MetricMonitor(Callback):
     | `weights/{parameter}`, `grads/{parameter}` | ``histograms=True``: once an epoch | histogram |
     | `confusion/{val,test}` | true by predicted class, see ``val_counts`` below | picture |
     | `pr/{class}/{val,test}` | ``pr_curves=True``: precision over recall | curve |
+    | `calibration/{val,test}` | ``calibration=True``: right predictions by confidence | picture |
+    | `confidence/{val,test}` | ``calibration=True``: how sure the predictions are | histogram |
+    | `class_extremes/{name}/{val,test}` | best and worst classes, if not all have curves | table |
 
     With several optimizers, ``lr/{optimizer}/{group}`` and its like count the optimizers from 0. A
     group without a name is called by its number. A page of TensorBoard's *custom scalars* shows
@@ -74,6 +78,9 @@ class MetricMonitor(Callback):
     ours, or any of which ``compute()`` gives ``(C, C)``, as torchmetrics'
     ``MulticlassConfusionMatrix``. Precision-recall curves are counted in 101 bins of the score from
     what ``validation_step`` returns, see :mod:`lightning_hparams.outputs`; boxes at an IoU of 0.5.
+    Calibration, with its error in ``metric/calibration_error``, is that of the most probable class,
+    of each label of multilabel, or of each box. Of several dataloaders the first one is counted,
+    and Lightning puts ``/dataloader_idx_{number}`` behind the tags of scores.
 
     Args:
         max_classes: So many classes get curves of their own, at least 0; one line says if there
@@ -82,11 +89,12 @@ class MetricMonitor(Callback):
         histograms: Write histograms of all weights and gradients.
         pr_curves: Count precision-recall curves: 0.1 s a batch of 16 x 256 x 256 pixels and 8
             classes on one CPU core.
+        calibration: Count how often the model is right when it is so sure.
         class_names: For pictures and curves; None to ask the module.
 
     Raises:
         ValueError: If ``max_classes`` is negative, or boxes have a label without a name.
-        TypeError: With ``pr_curves=True``, if ``validation_step`` returns nothing to count.
+        TypeError: If ``validation_step`` returns nothing to count for the curves asked for.
     """
 
     def __init__(
@@ -96,6 +104,7 @@ class MetricMonitor(Callback):
         norms: bool = True,
         histograms: bool = False,
         pr_curves: bool = False,
+        calibration: bool = False,
         class_names: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
@@ -106,7 +115,6 @@ class MetricMonitor(Callback):
         self.max_classes = max_classes
         self.norms = norms
         self.histograms = histograms
-        self.pr_curves = pr_curves
         self.class_names = class_names
         self._sinks: list[Sink] = []
         self._best = BestValues()
@@ -116,7 +124,7 @@ class MetricMonitor(Callback):
         self._validations = 0
         self._counts: Tensor | None = None  # confusion counts of the validation just ended
         self._pending: tuple[Tensor, int] | None = None  # counts that are not drawn yet, and step
-        self._scores: ScoreCounts | BoxScoreCounts | None = None
+        self._curves = Curves(pr_curves=pr_curves, calibration=calibration, max_classes=max_classes)
         self._tags: set[str] = set()  # of all scalars so far
         self._has_layout = False
         self._told = False
@@ -138,14 +146,15 @@ class MetricMonitor(Callback):
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
         """Note what this step uses; a scheduler may have changed the rates by its end."""
-        if not self._sinks or not is_due(trainer):
+        if not self._sinks:
             return
-        self._rates.update(_rates(trainer, optimizer))
-        if self.norms:
-            self._rates.update(_norms(trainer, optimizer))
         if self.histograms and self._histogram_epoch != trainer.current_epoch:
             self._histogram_epoch = trainer.current_epoch
             self._write_histograms(pl_module, log_step(trainer))
+        if is_due(trainer, self._written_step):
+            self._rates.update(_rates(trainer, optimizer))
+            if self.norms:
+                self._rates.update(_norms(trainer, optimizer))
 
     def on_train_batch_end(
         self,
@@ -156,8 +165,8 @@ class MetricMonitor(Callback):
         batch_idx: int,
     ) -> None:
         """Write the step's losses, rates and norms."""
-        if not self._sinks or not is_due(trainer) or log_step(trainer) == self._written_step:
-            return
+        if not self._rates:
+            return  # not due, or no optimizer stepped
         values = {tag: float(value) for tag, value in self._rates.items()}
         self._rates.clear()
         logged = trainer.logged_metrics
@@ -170,7 +179,8 @@ class MetricMonitor(Callback):
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count from zero."""
-        self._counts = self._scores = None
+        self._counts = None
+        self._curves.reset()
 
     def on_validation_batch_end(
         self,
@@ -181,9 +191,9 @@ class MetricMonitor(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Count scores for the precision-recall curves."""
-        if self.pr_curves and dataloader_idx == 0:
-            self._count(pl_module, outputs, "validation_step")
+        """Count scores for the curves."""
+        if dataloader_idx == 0 and trainer.loggers:
+            self._curves.count(pl_module, self._names(pl_module), outputs, "validation_step")
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the confusion counts before the module may reset them."""
@@ -196,7 +206,7 @@ class MetricMonitor(Callback):
             return
         step = log_step(trainer)
         self._write_scores(trainer, "val", step)
-        self._write_curves(pl_module, "val", step)
+        self._curves.write(self._names(pl_module), "val", step, self._sinks)
         fitting = trainer.state.fn == "fit"
         self._pending = None if self._counts is None else (self._counts, step)
         if not fitting or pictures_due(self._validations, validations_in(trainer)):
@@ -207,11 +217,19 @@ class MetricMonitor(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the last validation, whichever way training came to its end."""
         self._draw_pending(pl_module, "val")
-        self._write_layout()
+        self._finish_writing(trainer)
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Lose nothing of what there is."""
+        self._draw_pending(pl_module, "val")
+        self._finish_writing(trainer)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count from zero."""
-        self._counts = self._scores = None
+        self._counts = None
+        self._curves.reset()
 
     def on_test_batch_end(
         self,
@@ -222,9 +240,9 @@ class MetricMonitor(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Count scores for the precision-recall curves."""
-        if self.pr_curves and dataloader_idx == 0:
-            self._count(pl_module, outputs, "test_step")
+        """Count scores for the curves."""
+        if dataloader_idx == 0 and trainer.loggers:
+            self._curves.count(pl_module, self._names(pl_module), outputs, "test_step")
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the confusion counts before the module may reset them."""
@@ -234,7 +252,7 @@ class MetricMonitor(Callback):
         """Write the scores that Lightning does not."""
         step = log_step(trainer)
         self._write_scores(trainer, "test", step)
-        self._write_curves(pl_module, "test", step)
+        self._curves.write(self._names(pl_module), "test", step, self._sinks)
         self._pending = None if self._counts is None else (self._counts, step)
         self._draw_pending(pl_module, "test")
         self._finish_writing(trainer)
@@ -253,40 +271,40 @@ class MetricMonitor(Callback):
     def _write_scores(self, trainer: Trainer, stage: str, step: int) -> None:
         logged = trainer.logged_metrics
         metrics = {tag: float(value) for tag, value in trainer.callback_metrics.items()}
-        values = {
-            tag: value
-            for tag, value in metrics.items()
-            if tag not in logged and _belongs(tag, stage) and not tag.startswith("class/")
-        }
-        by_class = {tag: value for tag, value in metrics.items() if tag.startswith("class/")}
-        values.update(self._capped(by_class, stage, logged))
+        values = {tag: value for tag, value in metrics.items() if _belongs(tag, stage)}
+        for name, scores in _class_scores(metrics, stage).items():
+            values |= dict(list(scores.items())[: self.max_classes])
+            if len(scores) > self.max_classes:
+                self._write_extremes(name, scores, stage, step)
+        values = {tag: value for tag, value in values.items() if tag not in logged}
         if stage == "val" and trainer.state.fn == "fit":
             best = self._best.update({t: v for t, v in metrics.items() if _is_judged(t)})
             values.update({f"best/{tag}": value for tag, value in best.items()})
         self._tags.update(logged)
         self._write(values, step)
 
-    def _capped(
-        self, by_class: Mapping[str, float], stage: str, logged: Mapping[str, Any]
-    ) -> dict[str, float]:
-        """The scores of the first classes: as many charts as a person can look at."""
-        kept: dict[str, float] = {}
-        seen: dict[str, int] = {}
-        for tag, value in by_class.items():
-            if tag in logged or not tag.endswith(f"/{stage}"):
-                continue
-            name = tag.split("/")[1]
-            seen[name] = seen.get(name, 0) + 1
-            if seen[name] <= self.max_classes:
-                kept[tag] = value
-        most = max(seen.values(), default=0)
-        if most > self.max_classes and self._sinks and not self._told:
+    def _write_extremes(
+        self, name: str, scores: Mapping[str, float], stage: str, step: int
+    ) -> None:
+        """The best and the worst of classes that are too many to look at."""
+        if self._sinks and not self._told:
             self._told = True
             rank_zero_info(
-                f"{type(self).__name__} writes the scores of {self.max_classes} of {most} classes; "
-                "pass max_classes= for more"
+                f"{type(self).__name__} writes the scores of {self.max_classes} of {len(scores)} "
+                "classes, and a table of the best and the worst; pass max_classes= for more"
             )
-        return kept
+        known = [(value, tag) for tag, value in scores.items() if not math.isnan(value)]
+        order = sorted(known, reverse=True)
+        if len(order) > 2 * _EXTREMES:
+            order = [*order[:_EXTREMES], *order[-_EXTREMES:]]
+        columns = {
+            "class": [
+                tag.removeprefix(f"class/{name}/").replace(f"/{stage}", "") for _, tag in order
+            ],
+            name: [f"{value:.4f}" for value, _ in order],
+        }
+        for sink in self._sinks:
+            sink.table(f"class_extremes/{name}/{stage}", columns, step)
 
     def _write(self, values: Mapping[str, float], step: int) -> None:
         if values:
@@ -319,71 +337,13 @@ class MetricMonitor(Callback):
                 low, high = (float(edge) for edge in torch.aminmax(values.float()))
                 if low == high:
                     low, high = low - 0.5, high + 0.5
-                counts = torch.histc(values.float(), _HISTOGRAM_BINS, low, high).cpu().numpy()
+                # torch.histc does the same, but not on CUDA with Trainer(deterministic=True).
+                places = (values.float().flatten() - low) * (_HISTOGRAM_BINS / (high - low))
+                places = places.long().clamp_(0, _HISTOGRAM_BINS - 1)
+                counts = torch.bincount(places, minlength=_HISTOGRAM_BINS).cpu().numpy()
                 edges = torch.linspace(low, high, _HISTOGRAM_BINS + 1).numpy()
                 for sink in self._sinks:
                     sink.histogram(f"{tag}/{name}", counts, edges, step)
-
-    def _count(self, module: LightningModule, outputs: Any, step: str) -> None:
-        if not isinstance(outputs, Mapping) or "kind" not in outputs:
-            got = sorted(outputs) if isinstance(outputs, Mapping) else type(outputs).__name__
-            raise TypeError(
-                f"{type(self).__name__}: with pr_curves=True, {step} must return a dict with "
-                "'kind', 'targets' and 'logits' or 'probs' (see lightning_hparams.outputs), "
-                f"got {got}"
-            )
-        if outputs["kind"] == "detection":
-            self._count_boxes(module, outputs)
-            return
-        probs = probabilities(outputs)
-        if probs is None:
-            raise TypeError(
-                f"{type(self).__name__}: with pr_curves=True, {step} must return 'logits' or "
-                f"'probs', got {sorted(outputs)}"
-            )
-        targets = outputs["targets"]
-        if outputs["kind"] == "binary" and targets.ndim < probs.ndim:
-            targets = targets[:, None]
-        if not isinstance(self._scores, ScoreCounts):
-            ignore = getattr(module, "ignore_index", None)
-            self._scores = ScoreCounts(probs.shape[1], ignore_index=ignore).to(probs.device)
-        self._scores.update(probs, targets)
-
-    def _count_boxes(self, module: LightningModule, outputs: Mapping[str, Any]) -> None:
-        names = self._names(module)
-        if names is None:
-            raise ValueError(
-                f"{type(self).__name__}: curves of boxes need the names of all classes; "
-                "pass class_names="
-            )
-        if not isinstance(self._scores, BoxScoreCounts):
-            self._scores = BoxScoreCounts(len(names)).to(module.device)
-        for pred, target in zip(outputs["preds"], outputs["targets"], strict=True):
-            matches = match_boxes(pred, target)
-            hits, found = (torch.from_numpy(part) for part in (matches.hits, matches.found))
-            labels, missed = pred["labels"].cpu(), target["labels"].cpu()[~found]
-            highest = max([*labels.tolist(), *missed.tolist()], default=0)
-            if highest >= len(names):
-                raise ValueError(f"class_names has {len(names)} entries, but a box {highest}")
-            parts = (labels, pred["scores"].cpu(), hits, missed)
-            self._scores.update(*(part.to(module.device) for part in parts))
-
-    def _write_curves(self, module: LightningModule, stage: str, step: int) -> None:
-        if self._scores is None:
-            return
-        counts = self._scores.compute().cpu().numpy()  # on every rank: it sums over them
-        self._scores = None
-        names = self._names(module) or [f"class {index}" for index in range(counts.shape[1])]
-        if counts.shape[1] == 1 and len(names) == 2:
-            names = names[1:]  # binary: the probability of the foreground
-        for label in range(min(counts.shape[1], self.max_classes)):
-            true, false, rejected, lost = counts[:, label]
-            if true[0] + lost[0] == 0:
-                continue  # nothing to find
-            for sink in self._sinks:
-                sink.pr_curve(
-                    f"pr/{names[label]}/{stage}", PRCounts(true, false, rejected, lost), step
-                )
 
     def _draw_pending(self, module: LightningModule, stage: str) -> None:
         if self._pending is None or not self._sinks:
@@ -403,9 +363,19 @@ class MetricMonitor(Callback):
 
 def _belongs(tag: str, stage: str) -> bool:
     """Whether a tag is a loss or a metric of the rows above, for a validation or test."""
+    tag = _LOADER.sub("", tag)
     if tag.startswith("loss/"):
         return tag == f"loss/{stage}" or tag.startswith(f"loss/{stage}/")
     return tag.startswith("metric/") and tag.endswith(f"/{stage}")
+
+
+def _class_scores(metrics: Mapping[str, float], stage: str) -> dict[str, dict[str, float]]:
+    """Scores of classes by the name of the score and by their tag."""
+    found: dict[str, dict[str, float]] = {}
+    for tag, value in metrics.items():
+        if tag.startswith("class/") and _LOADER.sub("", tag).endswith(f"/{stage}"):
+            found.setdefault(tag.split("/")[1], {})[tag] = value
+    return found
 
 
 def _is_judged(tag: str) -> bool:
@@ -463,4 +433,5 @@ def _confusion_counts(module: LightningModule, stage: str) -> Tensor | None:
         counts = metric.compute()
     if not isinstance(counts, Tensor) or counts.ndim != 2 or counts.shape[0] != counts.shape[1]:
         return None
+    counts = counts.cpu()
     return counts if bool(counts.sum() > 0) else None

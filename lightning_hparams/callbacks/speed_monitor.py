@@ -29,7 +29,7 @@ from ..speed import (
 )
 from ._flop_count import count_flops
 from ._idle_hooks import skip_idle_hooks
-from ._log_step import log_step, resume_sinks
+from ._log_step import is_due, log_step, resume_sinks
 from ._time_left import seconds_left
 
 __all__ = ["SpeedMonitor"]
@@ -109,7 +109,7 @@ class SpeedMonitor(Callback):
         self._watched: list[Any] = []
         self._steps_taken = 0
         self._written_step = -1
-        self._has_written = self._has_warned = False
+        self._has_warned = False
         self._flops_per_sample = 0.0  # per batch where the samples are not known
         self._peak: float | None = None
         self._slow_values_at = -math.inf
@@ -132,8 +132,7 @@ class SpeedMonitor(Callback):
         resume_sinks(trainer, self._sinks)
         self._clock = self._train_clock = StepClock(self.window, self.warmup, self._timer)
         self._steps_taken = trainer.global_step
-        self._written_step = log_step(trainer) - 1
-        self._has_written = False
+        self._written_step = -1
         self._flops_per_sample = 0.0
         self._slow_values_at = -math.inf
 
@@ -161,10 +160,10 @@ class SpeedMonitor(Callback):
         clock.batch_done(self._timer.now(), samples, steps)
         if self.flops and not self._flops_per_sample:
             self._count_flops(trainer, pl_module, batch)
-            clock.leave_out("other")
+            clock.leave_out("once")
         # The same on every rank, since all of them add up their rates.
-        if steps and clock.is_warm and self._is_due(trainer):
-            self._written_step, self._has_written = log_step(trainer), True
+        if steps and clock.is_warm and is_due(trainer, self._written_step):
+            self._written_step = log_step(trainer)
             self._write_training(trainer, clock)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -243,14 +242,6 @@ class SpeedMonitor(Callback):
         """Leave the loops as they were."""
         self._release()
 
-    def _is_due(self, trainer: Trainer) -> bool:
-        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # set on construction
-        if every < 1:
-            return False
-        # Where a module steps by itself, it may not have in a batch that was due.
-        last, now = self._written_step + 1, log_step(trainer) + 1
-        return not self._has_written or now // every > last // every
-
     def _write_training(self, trainer: Trainer, clock: StepClock) -> None:
         own = clock.speed()
         speed = _over_ranks(trainer, own)
@@ -280,12 +271,14 @@ class SpeedMonitor(Callback):
                 self._train_clock.totals().validation_wait += self._clock.totals().wait
             if speed.batches_per_sec:
                 self._write(_values(speed, stage), log_step(trainer))
+                self._flush()
         self._clock = self._train_clock
 
     def _conclude(self, trainer: Trainer, over_ranks: Callable[[Trainer, Speed], Speed]) -> None:
         clock, self._clock, self._train_clock = self._train_clock, None, None
         if clock is None:
             return
+        self._flush()
         clock.stopped(self._timer.now())
         totals = clock.totals()
         seconds = max(totals.seconds, 1e-12)
@@ -314,6 +307,10 @@ class SpeedMonitor(Callback):
     def _write(self, values: Mapping[str, float], step: int) -> None:
         for sink in self._sinks:
             sink.scalars(values, step)
+
+    def _flush(self) -> None:
+        for sink in self._sinks:
+            sink.flush()
 
     def _missed(self, batch: Any) -> int:
         """The size of a batch that has none: 0."""

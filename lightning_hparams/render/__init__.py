@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .calibration import calibration_picture
 from .classification import classification_picture
 from .colors import ERROR_COLORS, Color, Picture, palette
 from .confusion import confusion_picture
@@ -14,6 +15,7 @@ __all__ = [
     "Color",
     "Encoded",
     "Picture",
+    "calibration_picture",
     "classification_picture",
     "confusion_picture",
     "detection_picture",

@@ -1,5 +1,6 @@
 """MetricMonitor writes what Lightning does not, for any module, once."""
 
+import contextlib
 import math
 import re
 
@@ -11,8 +12,10 @@ from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from tensorboard.util.tensor_util import make_ndarray
 from torch.utils.data import DataLoader
 from torchmetrics.classification import MulticlassConfusionMatrix
+from torchmetrics.functional.classification import multiclass_calibration_error
 
 from lightning_hparams import MetricMonitor, OneCycle
+from lightning_hparams.sinks import TensorBoardSink
 from tests.runs import documented, matching, quiet_trainer, read_events, shapes
 
 
@@ -40,7 +43,7 @@ def every_tag(folder):
 
 def test_every_tag_of_the_table_is_written_and_no_other():
     data = shapes()
-    monitor = MetricMonitor(histograms=True, pr_curves=True)
+    monitor = MetricMonitor(histograms=True, pr_curves=True, calibration=True, max_classes=3)
     trainer, _ = run(matching(data), data, callbacks=[monitor])
     trainer.test(trainer.lightning_module, data, verbose=False)
     tags = every_tag(trainer.logger.log_dir) - {"epoch", "custom_scalars__config__"}
@@ -269,11 +272,133 @@ def test_more_classes_than_asked_for_are_told_in_one_line(caplog):
     assert len(tags) == 2
     lines = [r.message for r in caplog.records if "MetricMonitor" in r.message]
     assert lines == [
-        f"MetricMonitor writes the scores of 2 of {data.num_classes} classes; "
-        "pass max_classes= for more"
+        f"MetricMonitor writes the scores of 2 of {data.num_classes} classes, and a table of the "
+        "best and the worst; pass max_classes= for more"
     ]
     with pytest.raises(ValueError, match="`0 <= max_classes` must hold"):
         MetricMonitor(max_classes=-1)
+
+
+class ManyClasses(Foreign):
+    """Scores of as many classes as asked for: of class n, n percent."""
+
+    def __init__(self, count):
+        super().__init__()
+        self.count = count
+
+    def validation_step(self, batch, batch_idx):
+        for label in range(self.count):
+            self.log(f"class/iou/thing {label}/val", label / 100, logger=False)
+        self.log("class/iou/absent/val", torch.tensor(torch.nan), logger=False)
+
+
+def test_of_more_classes_than_curves_the_best_and_the_worst_are_told():
+    logger = TensorBoardLogger(".", default_hp_metric=False)
+    quiet_trainer(logger=logger, callbacks=[MetricMonitor()]).fit(ManyClasses(60), ones(), ones(1))
+    events = read_events(logger.log_dir)
+    assert len([tag for tag in scalars(events) if tag.startswith("class/iou/")]) == 50
+    (event,) = events.Tensors("class_extremes/iou/val")
+    lines = make_ndarray(event.tensor_proto).item().decode().splitlines()[2:]
+    best, worst = range(59, 49, -1), range(9, -1, -1)
+    assert lines == [f"| thing {n} | {n / 100:.4f} |" for n in (*best, *worst)]
+    fit_foreign(ManyClasses(9), callbacks=[MetricMonitor()])
+
+
+def test_several_dataloaders_have_all_their_scores():
+    class Several(Foreign):
+        def validation_step(self, batch, batch_idx, dataloader_idx=0):
+            self.log("metric/miou/val", 0.5 + dataloader_idx, logger=False)
+            self.log("class/iou/cat/val", 0.25 + dataloader_idx, logger=False)
+
+    logger = TensorBoardLogger(".", default_hp_metric=False)
+    trainer = quiet_trainer(logger=logger, callbacks=[MetricMonitor()])
+    trainer.fit(Several(), ones(), [ones(1), ones(2)])
+    values = scalars(read_events(logger.log_dir))
+    for number in (0, 1):
+        assert values[f"metric/miou/val/dataloader_idx_{number}"] == [(7, 0.5 + number)]
+        assert values[f"class/iou/cat/val/dataloader_idx_{number}"] == [(7, 0.25 + number)]
+        assert values[f"best/metric/miou/val/dataloader_idx_{number}"] == [(7, 0.5 + number)]
+
+
+class Accumulates(Foreign):
+    """Steps by itself in every fourth batch: 0, 4, 8, ..."""
+
+    def __init__(self):
+        super().__init__()
+        self.automatic_optimization = False
+
+    def training_step(self, batch, batch_idx):
+        self.manual_backward(self.layers[0](batch).square().mean())
+        if batch_idx % 4 == 0:
+            self.optimizers().step()
+            self.optimizers().zero_grad()
+
+
+def test_a_module_that_accumulates_by_itself_has_its_rates():
+    logger = TensorBoardLogger(".", default_hp_metric=False)
+    trainer = quiet_trainer(logger=logger, callbacks=[MetricMonitor()], log_every_n_steps=10)
+    trainer.fit(Accumulates(), ones(40), ones(1))
+    values = scalars(read_events(logger.log_dir))
+    # The first batch with a step in each ten: 9, 19, 29 and 39 have none.
+    assert [step for step, _ in values["lr/group 0"]] == [0, 12, 20, 32]
+    assert [step for step, _ in values["norm/grad/group 0"]] == [0, 12, 20, 32]
+
+
+def test_logging_may_be_switched_off():
+    values = fit_foreign(Foreign(), log_every_n_steps=0)
+    assert not [tag for tag in values if tag.startswith(("lr/", "loss/train"))]
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError, KeyboardInterrupt])
+def test_the_last_validation_is_drawn_and_all_is_flushed_however_it_ends(error, monkeypatch):
+    class Ends(WithMatrix):
+        def training_step(self, batch, batch_idx):
+            if error and self.current_epoch == 4:
+                raise error
+            return super().training_step(batch, batch_idx)
+
+    flushed = []
+    monkeypatch.setattr(TensorBoardSink, "flush", lambda sink: flushed.append(sink))
+    logger = TensorBoardLogger(".", default_hp_metric=False)
+    trainer = quiet_trainer(
+        logger=logger, callbacks=[MetricMonitor()], max_epochs=4 if error is None else 5
+    )
+    with contextlib.suppress(RuntimeError, KeyboardInterrupt, SystemExit):
+        trainer.fit(Ends(), ones(2), ones(1))
+    logger.finalize("failed")
+    images = read_events(logger.log_dir).Images("confusion/val")
+    assert [image.step for image in images] == [1, 3, 5, 7]
+    assert len(flushed) == 5
+
+
+def test_calibration_is_written_as_picture_histogram_and_error():
+    data = shapes()
+    task = matching(data)
+    _, events = run(task, data, callbacks=[MetricMonitor(calibration=True)], max_epochs=1)
+    assert [image.step for image in events.Images("calibration/val")] == [3]
+    (point,) = events.Histograms("confidence/val")
+    assert point.histogram_value.num == 6 * 32 * 32
+    data.setup("fit")
+    probs, truth = [], []
+    with torch.no_grad():
+        for batch in data.val_dataloader():
+            probs.append(task.eval()(batch["image"]).softmax(1))
+            truth.append(batch["mask"])
+    expected = multiclass_calibration_error(
+        torch.cat(probs), torch.cat(truth), data.num_classes, n_bins=15
+    )
+    assert scalars(events)["metric/calibration_error/val"] == [
+        (3, pytest.approx(float(expected), abs=1e-4))
+    ]
+
+
+def test_calibration_of_boxes_is_that_of_their_scores():
+    logger = TensorBoardLogger(".", default_hp_metric=False)
+    monitor = MetricMonitor(calibration=True, class_names=["background", "cell"])
+    quiet_trainer(logger=logger, callbacks=[monitor]).fit(Boxed(), ones(), ones(3))
+    values = scalars(read_events(logger.log_dir))
+    # One of two is right: surely enough with .8, and .4 was said of the other.
+    assert values["metric/calibration_error/val"] == [(7, pytest.approx((0.2 + 0.4) / 2))]
 
 
 def test_the_confusion_matrix_is_drawn_at_the_first_validations_and_the_last():
@@ -352,10 +477,24 @@ def test_precision_recall_curves_of_boxes_count_matches():
     assert rows[:4, 90].tolist() == [0, 0, 3, 3]
 
 
+class Named(Foreign):
+    class_names = ("cat", "dog")
+
+    def validation_step(self, batch, batch_idx):
+        probs, targets = torch.full((2, 3), 1 / 3), torch.tensor([0, 1])
+        images = torch.rand(2, 3, 8, 8)
+        return {"kind": "classification", "images": images, "probs": probs, "targets": targets}
+
+
 @pytest.mark.parametrize(
     ("module", "error", "message"),
     [
         (Foreign(), TypeError, r"with pr_curves=True, validation_step must .*, got NoneType"),
+        (
+            Named(),
+            ValueError,
+            "class_names has 2 entries, but predictions have 3 classes; name every class",
+        ),
         (Boxed(), ValueError, "curves of boxes need the names of all classes; pass class_names="),
     ],
 )
@@ -387,8 +526,9 @@ def test_one_layout_puts_training_and_validation_into_one_chart():
     assert all(shown.values())
 
 
-def test_histograms_come_once_an_epoch():
-    _, events = run(callbacks=[MetricMonitor(histograms=True)], log_every_n_steps=1)
+@pytest.mark.parametrize("log_every", [1, 50])
+def test_histograms_come_once_an_epoch(log_every):
+    _, events = run(callbacks=[MetricMonitor(histograms=True)], log_every_n_steps=log_every)
     tags = events.Tags()["histograms"]
     names = dict(matching(shapes()).named_parameters())
     assert {tag.partition("/")[2] for tag in tags} == set(names)
@@ -397,3 +537,22 @@ def test_histograms_come_once_an_epoch():
         assert [point.step for point in points] == [0, 4]
         count = names[tag.partition("/")[2]].numel()
         assert points[0].histogram_value.num == pytest.approx(count)
+
+
+@pytest.mark.parametrize("values", [[0.0, 0.25, 1.0, 1.0], [2.0, 2.0, 2.0], [-3.0, 5.0]])
+def test_a_histogram_is_torchs(values):
+    class Holds(Foreign):
+        def __init__(self):
+            super().__init__()
+            self.held = torch.nn.Parameter(torch.tensor(values))
+
+    logger = TensorBoardLogger(".", default_hp_metric=False)
+    monitor = MetricMonitor(histograms=True)
+    quiet_trainer(logger=logger, callbacks=[monitor], max_steps=1).fit(Holds(), ones(), ones())
+    (point,) = read_events(logger.log_dir).Histograms("weights/held")
+    found = point.histogram_value
+    low, high = (
+        (values[0] - 0.5, values[0] + 0.5) if len(set(values)) == 1 else (min(values), max(values))
+    )
+    expected = torch.histc(torch.tensor(values), 64, low, high)
+    assert found.bucket == expected.tolist()

@@ -1,5 +1,6 @@
 """SpeedMonitor tells the speed of any training, on a clock that only its parts move on."""
 
+import contextlib
 import os
 import re
 import subprocess
@@ -16,6 +17,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_hparams import SpeedMonitor, speed
 from lightning_hparams.callbacks import speed_monitor
+from lightning_hparams.sinks import TensorBoardSink
 from tests.callbacks.test_metric_monitor import documented, scalars
 from tests.runs import matching, quiet_trainer, read_events, shapes
 
@@ -235,7 +237,8 @@ def test_a_loader_without_length_is_measured(clock):
     # Lightning fetches ahead by one, so the last batch of an epoch is not waited for, and the
     # first is for two.
     assert values(found["perf/data_wait_frac/train"])[-1] == pytest.approx(share, abs=0.02)
-    assert "perf/eta_s" not in found or len(found["perf/eta_s"]) < 12
+    # From the second epoch on it is known how long one is.
+    assert found["perf/eta_s"][0] == (9, pytest.approx((14 + 1 / 8) * LOAD + 14 * WORK, rel=0.05))
 
 
 @pytest.mark.filterwarnings("ignore:Found `dataloader_iter` argument")
@@ -458,6 +461,70 @@ def test_counting_operations_leaves_no_trace(clock):
     assert points["noise"] == points_too["noise"]
     assert points_too["perf/flops_per_sec/train"]
     assert "perf/mfu/train" not in points_too  # nobody knows what this processor could do
+
+
+def test_a_module_that_steps_its_own_schedule_has_its_operations_counted(clock):
+    class Scheduled(Model):
+        def training_step(self, batch, batch_idx):
+            super().training_step(batch, batch_idx)
+            self.lr_schedulers().step()
+
+        def configure_optimizers(self):
+            (first, second) = super().configure_optimizers()
+            return [first, second], [torch.optim.lr_scheduler.ConstantLR(first)]
+
+    found = fit(clock, Scheduled(clock, 2), monitor=SpeedMonitor(flops=True))[1]
+    assert found["perf/flops_per_sec/train"]
+
+
+def test_counting_operations_is_no_part_of_the_time_left(clock, monkeypatch):
+    def counts_slowly(*args):
+        clock.time += 1000.0
+        return FLOPS
+
+    monkeypatch.setattr(speed_monitor, "count_flops", counts_slowly)
+    _, found = fit(clock, monitor=SpeedMonitor(flops=True), log_every_n_steps=1)
+    for step, left in found["perf/eta_s"]:
+        assert left == pytest.approx((7 - step) * (LOAD + WORK))
+
+
+def test_memory_and_time_left_are_written_once_a_second(clock, monkeypatch):
+    monkeypatch.setattr("tests.callbacks.test_speed_monitor.LOAD", 0.0)
+    monkeypatch.setattr("tests.callbacks.test_speed_monitor.WORK", 0.25)
+    _, found = fit(clock, train=loader(clock, 16), log_every_n_steps=1)
+    assert steps(found["perf/step_ms_p50/train"]) == list(range(1, 16))
+    assert steps(found["perf/eta_s"]) == steps(found["perf/memory_mib/rss"]) == [1, 5, 9, 13]
+
+
+class Hooked(SpeedMonitor):
+    """Brings a hook that SpeedMonitor has not, and calls that of its base class."""
+
+    calls = 0
+
+    def on_before_zero_grad(self, *args):
+        super().on_before_zero_grad(*args)
+        self.calls += 1
+
+
+def test_a_subclass_may_have_any_hook(clock):
+    monitor = Hooked()
+    fit(clock, monitor=monitor)
+    assert monitor.calls == 8
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError])
+def test_nothing_written_is_lost_however_training_ends(clock, error, monkeypatch):
+    class Ends(Model):
+        def training_step(self, batch, batch_idx):
+            if error and batch_idx == 5:
+                raise error
+            return super().training_step(batch, batch_idx)
+
+    flushed = []
+    monkeypatch.setattr(TensorBoardSink, "flush", lambda sink: flushed.append(sink))
+    with contextlib.suppress(RuntimeError):
+        fit(clock, Ends(clock))
+    assert len(flushed) == 1
 
 
 def test_operations_that_cannot_be_counted_stop_nothing(clock):

@@ -1,0 +1,171 @@
+"""What scores are worth: precision over recall, and how often a model is right when it is sure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from torch import Tensor
+from torchmetrics import Metric
+
+from ..boxes import match_boxes
+from ..metrics import (
+    BoxScoreCounts,
+    CalibrationCounts,
+    ScoreCounts,
+    calibration_error,
+    confidences,
+)
+from ..render import calibration_picture, encode
+from ..samples import probabilities
+from ..sinks import PRCounts, Sink
+
+__all__ = ["Curves"]
+
+
+class Curves:
+    """Counts what the steps of a validation or test return, and writes it at the end.
+
+    Args:
+        pr_curves: Whether to count precision over recall.
+        calibration: Whether to count how often a model is right.
+        max_classes: So many classes have a curve.
+    """
+
+    def __init__(self, *, pr_curves: bool, calibration: bool, max_classes: int) -> None:
+        self.pr_curves = pr_curves
+        self.calibration = calibration
+        self.max_classes = max_classes
+        self._scores: Metric | None = None
+        self._calibration: CalibrationCounts | None = None
+
+    def reset(self) -> None:
+        """Count from zero."""
+        self._scores = self._calibration = None
+
+    def count(
+        self, module: LightningModule, names: Sequence[str] | None, outputs: Any, step: str
+    ) -> None:
+        """Take a batch in.
+
+        Args:
+            module: Its ``ignore_index`` is left out.
+            names: Of the classes; boxes need them.
+            outputs: What a step of the module returned.
+            step: The name of that step.
+
+        Raises:
+            TypeError: If there is nothing to count.
+            ValueError: If there are fewer names than classes.
+        """
+        if not (self.pr_curves or self.calibration):
+            return
+        if not isinstance(outputs, Mapping) or "kind" not in outputs:
+            got = sorted(outputs) if isinstance(outputs, Mapping) else type(outputs).__name__
+            raise TypeError(
+                f"MetricMonitor: with {self._wanted}=True, {step} must return a dict with "
+                "'kind', 'targets' and 'logits' or 'probs' (see lightning_hparams.outputs), "
+                f"got {got}"
+            )
+        if outputs["kind"] == "detection":
+            self._count_boxes(module, names, outputs)
+            return
+        probs = probabilities(outputs)
+        if probs is None:
+            raise TypeError(
+                f"MetricMonitor: with {self._wanted}=True, {step} must return 'logits' or "
+                f"'probs', got {sorted(outputs)}"
+            )
+        targets = outputs["targets"]
+        if outputs["kind"] == "binary" and targets.ndim < probs.ndim:
+            targets = targets[:, None]
+        classes = probs.shape[1]
+        if names and len(names) != classes and (classes, len(names)) != (1, 2):
+            raise ValueError(
+                f"class_names has {len(names)} entries, but predictions have {classes} classes; "
+                "name every class, in order"
+            )
+        ignore = getattr(module, "ignore_index", None)
+        if self.pr_curves:
+            if not isinstance(self._scores, ScoreCounts):
+                self._scores = ScoreCounts(classes, ignore_index=ignore).to(probs.device)
+            self._scores.update(probs, targets)
+        if self.calibration:
+            self._sure_of(*confidences(probs, targets, ignore_index=ignore))
+
+    def write(
+        self, names: Sequence[str] | None, stage: str, step: int, sinks: Sequence[Sink]
+    ) -> None:
+        """Write what was counted; every rank must come here."""
+        if self._scores is not None:
+            counts = self._scores.compute().cpu().numpy()
+            _write_precision(counts, names, stage, step, sinks, self.max_classes)
+        if self._calibration is not None:
+            sure = self._calibration.compute().cpu()
+            if sinks and bool(sure.sum()):
+                _write_calibration(sure, stage, step, sinks)
+        self.reset()
+
+    @property
+    def _wanted(self) -> str:
+        return "pr_curves" if self.pr_curves else "calibration"
+
+    def _count_boxes(
+        self, module: LightningModule, names: Sequence[str] | None, outputs: Mapping[str, Any]
+    ) -> None:
+        if names is None:
+            raise ValueError(
+                "MetricMonitor: curves of boxes need the names of all classes; pass class_names="
+            )
+        if self.pr_curves and not isinstance(self._scores, BoxScoreCounts):
+            self._scores = BoxScoreCounts(len(names)).to(module.device)
+        for pred, target in zip(outputs["preds"], outputs["targets"], strict=True):
+            matches = match_boxes(pred, target)
+            hits, found = (torch.from_numpy(part) for part in (matches.hits, matches.found))
+            labels, missed = pred["labels"].cpu(), target["labels"].cpu()[~found]
+            highest = max([*labels.tolist(), *missed.tolist()], default=0)
+            if highest >= len(names):
+                raise ValueError(f"class_names has {len(names)} entries, but a box {highest}")
+            scores = pred["scores"].cpu()
+            if self._scores is not None:
+                parts = (labels, scores, hits, missed)
+                self._scores.update(*(part.to(module.device) for part in parts))
+            if self.calibration:
+                self._sure_of(scores.to(module.device), hits.to(module.device))
+
+    def _sure_of(self, confidence: Tensor, right: Tensor) -> None:
+        if self._calibration is None:
+            self._calibration = CalibrationCounts().to(confidence.device)
+        self._calibration.update(confidence, right)
+
+
+def _write_precision(
+    counts: Any,
+    names: Sequence[str] | None,
+    stage: str,
+    step: int,
+    sinks: Sequence[Sink],
+    max_classes: int,
+) -> None:
+    names = names or [f"class {index}" for index in range(counts.shape[1])]
+    if counts.shape[1] == 1 and len(names) == 2:
+        names = names[1:]  # binary: the probability of the foreground
+    for label in range(min(counts.shape[1], max_classes)):
+        true, false, rejected, lost = counts[:, label]
+        if true[0] + lost[0] == 0:
+            continue  # nothing to find
+        curve = PRCounts(true, false, rejected, lost)
+        for sink in sinks:
+            sink.pr_curve(f"pr/{names[label]}/{stage}", curve, step)
+
+
+def _write_calibration(counts: Tensor, stage: str, step: int, sinks: Sequence[Sink]) -> None:
+    error = float(calibration_error(counts))
+    picture = encode(calibration_picture(counts, error))
+    edges = torch.linspace(0, 1, counts.shape[1] + 1).numpy()
+    for sink in sinks:
+        sink.image(f"calibration/{stage}", picture, step)
+        sink.histogram(f"confidence/{stage}", counts[1].numpy(), edges, step)
+        sink.scalars({f"metric/calibration_error/{stage}": error}, step)
