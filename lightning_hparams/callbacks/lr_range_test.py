@@ -40,6 +40,7 @@ from ..param_sweep import ParamTestResult, compare_values
 from ..render import encode
 from ..schedules import one_cycle
 from ..sinks import is_rehearsal, open_sinks
+from ._idle_hooks import skip_idle_hooks
 from ._log_step import log_step
 from ._sweep import (
     Data,
@@ -164,6 +165,7 @@ class LRRangeTest(Callback):
         isolation: Literal["copy", "snapshot"] = "copy",
     ) -> None:
         super().__init__()
+        skip_idle_hooks(self)
         check_range_test(min_lr, max_lr, num_steps, mode, param=param, rule=rule, repeats=repeats)
         one_of("on", on, ("train", "val"))
         one_of("on_fail", on_fail, ("keep", "raise"))

@@ -19,6 +19,7 @@ from ..bounds import MomentumCycle, RateBound, Span, check_rates
 from ..checks import in_range, one_of, require, whole_number
 from ..optim import initial_param, keep_initial, set_param
 from ..schedules import Schedule, as_schedule, exp_range, one_cycle, triangular, triangular2
+from ._idle_hooks import skip_idle_hooks
 from ._run_length import planned_steps, time_limit, timed_total
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ class ParamScheduler(Callback):
         override: bool = False,
     ) -> None:
         super().__init__()
+        skip_idle_hooks(self)
         one_of("on_resume", on_resume, ("rescale", "continue", "strict"))
         for steps in [total_steps] if isinstance(total_steps, (int, float)) else total_steps or []:
             whole_number("total_steps", steps, 1, remedy="count optimizer steps")
