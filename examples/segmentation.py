@@ -12,11 +12,14 @@ from rich.table import Table
 
 from lightning_hparams import (
     BrainTissueData,
+    LRRangeTest,
     MaskFolderData,
     MetricMonitor,
     OneCycle,
     PredictionMonitor,
+    RunRecorder,
     SegmentationTask,
+    SpeedMonitor,
     SyntheticShapesData,
 )
 from lightning_hparams.checks import writable_folder
@@ -29,7 +32,7 @@ parser.add_argument("--classes", nargs="+", help="class names, for --data folder
 parser.add_argument("--size", type=int, default=128, help="side of an image in pixels")
 parser.add_argument("--epochs", type=int, default=14)
 parser.add_argument("--encoder", default="tu-mobilenetv3_small_100")
-parser.add_argument("--lr", type=float, default=2e-3, help="peak of the one-cycle schedule")
+parser.add_argument("--lr", type=float, help="peak of the one-cycle schedule, not by a range test")
 parser.add_argument("--logdir", default="runs")
 parser.add_argument("--seed", type=int, default=0)
 
@@ -56,12 +59,13 @@ if __name__ == "__main__":
         in_channels=data.in_channels,
         num_classes=data.num_classes,
         class_names=data.class_names,
-        lr=args.lr,
+        lr=args.lr or 1e-3,  # where a range test finds nothing
     )
+    finder = [] if args.lr else [LRRangeTest()]
     pictures = PredictionMonitor()
     trainer = lightning.Trainer(
         max_epochs=args.epochs,
-        callbacks=[OneCycle(), MetricMonitor(), pictures],
+        callbacks=[*finder, OneCycle(), MetricMonitor(), SpeedMonitor(), pictures, RunRecorder()],
         logger=TensorBoardLogger(args.logdir, name=args.data, default_hp_metric=False),
         log_every_n_steps=5,
     )
