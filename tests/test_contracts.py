@@ -96,7 +96,9 @@ DDP = """
             max_epochs=1, limit_train_batches=2, log_every_n_steps=1, enable_checkpointing=False,
             logger=TensorBoardLogger(f"runs{devices}", default_hp_metric=False),
             enable_progress_bar=False, enable_model_summary=False,
-            callbacks=[MetricMonitor(pr_curves=True), PredictionMonitor(4), RunRecorder()],
+            callbacks=[
+                MetricMonitor(pr_curves=True, calibration=True), PredictionMonitor(4), RunRecorder()
+            ],
         )
         trainer.validate(task, data, verbose=False)
         metrics = {k: float(v) for k, v in trainer.callback_metrics.items()}
@@ -135,11 +137,18 @@ def test_two_processes_measure_and_draw_what_one_does(tmp_path):
     assert fit_first == pytest.approx(fit_second, nan_ok=True)
     assert set(fit_first) == set(fit_second)
     assert curves(tmp_path / "runs1") == curves(tmp_path / "runs2")
+    errors = [
+        read_events(min((tmp_path / f"runs{n}").rglob("version_*"))).Scalars(
+            "metric/calibration_error/val"
+        )[0]
+        for n in (1, 2)
+    ]
+    assert errors[0].value == pytest.approx(errors[1].value, rel=1e-5)
     manifests = [list((tmp_path / f"runs{n}").rglob("manifest.json")) for n in (1, 2)]
     assert [len(found) for found in manifests] == [1, 1]
     names = [read_images(tmp_path / f"runs{devices}") for devices in (1, 2)]
     assert names[0] == names[1]
-    assert len(names[0]) == 4 + 4 + 1  # chosen, worst, confusion matrix
+    assert len(names[0]) == 4 + 4 + 2  # chosen, worst, confusion, calibration
 
 
 def curves(folder):
