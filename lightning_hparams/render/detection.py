@@ -12,14 +12,15 @@ from torch import Tensor
 from ..boxes import Matches, confident, match_boxes
 from ..outputs import Boxes
 from .colors import ERROR_COLORS, Color, Picture, as_color, palette
-from .images import panel_size, resized, to_rgb
-from .text import Entry, framed, phrase
+from .images import panel_size, to_rgb
+from .text import Entry, framed, phrase, text_width
 
 __all__ = ["detection_picture"]
 
 _FALSE, _MISSED = ERROR_COLORS["false positive"], ERROR_COLORS["missed"]
 _DASH, _GAP = 6, 4  # pixels
 _THICK = 2
+_FEW = 10  # boxes whose labels do not hide the picture
 
 
 def detection_picture(
@@ -46,7 +47,8 @@ def detection_picture(
         target: Boxes.
         class_names: A name for each label.
         min_score: Predictions below it are left out, in the counts too.
-        max_boxes: Of each side at most so many are drawn, the surest; all are counted.
+        max_boxes: At most so many true ones, predicted ones and misses are drawn, the surest; all
+            are counted.
         caption: Stands before the counts below the picture.
         rgb: Channels to show.
         colors: ``(C, 3)``; None for :func:`palette`.
@@ -55,18 +57,18 @@ def detection_picture(
         ``(H', W', 3)``.
     """
     size = panel_size(image.shape[-2], image.shape[-1])
-    (ground,) = to_rgb(resized(image[None], size, smooth=True), rgb)
+    (ground,) = to_rgb(image[None], rgb, size)
     colors = palette(len(class_names)) if colors is None else colors
     pred = confident(pred, min_score)
     matches = match_boxes(pred, target)
     scale = (size[1] / image.shape[-1], size[0] / image.shape[-2])
     truth = _drawable(target, matches.found, class_names, colors, scale, _MISSED)
     guesses = _drawable(pred, matches.hits, class_names, colors, scale, _FALSE)
-    missed = [box for box in truth if box.dashed]
+    missed = [box for box in truth if box.dashed][:max_boxes]
     hits, false, lost = matches.counts
     counts = f"{hits} found, {false} false, {lost} missed"
     return framed(
-        [_panel(ground, truth[:max_boxes]), _panel(ground, [*missed, *guesses][:max_boxes])],
+        [_panel(ground, truth[:max_boxes]), _panel(ground, [*guesses[:max_boxes], *missed])],
         ["ground truth", f"prediction, score >= {min_score:g}"],
         _class_legend(pred, target, matches, class_names, colors),
         [Entry(_FALSE, "false positive", "dashed"), Entry(_MISSED, "missed", "dashed")],
@@ -109,12 +111,16 @@ def _drawable(
 
 
 def _panel(ground: Picture, boxes: Sequence[_Drawn]) -> Picture:
-    """The surest box is drawn last, and so lies on top; labels lie on top of all boxes."""
+    """The surest box is drawn last, and so lies on top; labels lie on top of all boxes.
+
+    Among many boxes, those narrower than their label go without.
+    """
     picture = ground.copy()
     for box in reversed(boxes):
         _outline(picture, box)
     for box in reversed(boxes):
-        _label(picture, box)
+        if len(boxes) <= _FEW or text_width(box.text) + 4 <= box.corners[2] - box.corners[0]:
+            _label(picture, box)
     return picture
 
 
