@@ -83,7 +83,8 @@ class _Drawn:
     corners: tuple[int, int, int, int]
     color: Color
     dashed: bool
-    text: str
+    name: str
+    score: str  # "" of a true box
 
 
 def _drawable(
@@ -102,7 +103,8 @@ def _drawable(
             (x1, y1, x2, y2),
             as_color(colors[label]) if is_right else wrong,
             not is_right,
-            names[label] if score is None else f"{names[label]} {score:.2f}",
+            names[label],
+            "" if score is None else f"{score:.2f}",
         )
         for (x1, y1, x2, y2), label, score, is_right in zip(
             corners.round().int().tolist(), labels, scores, right, strict=True
@@ -113,14 +115,16 @@ def _drawable(
 def _panel(ground: Picture, boxes: Sequence[_Drawn]) -> Picture:
     """The surest box is drawn last, and so lies on top; labels lie on top of all boxes.
 
-    Among many boxes, those narrower than their label go without.
+    Among many boxes, those narrower than their label go without score, or without label.
     """
     picture = ground.copy()
     for box in reversed(boxes):
         _outline(picture, box)
     for box in reversed(boxes):
-        if len(boxes) <= _FEW or text_width(box.text) + 4 <= box.corners[2] - box.corners[0]:
-            _label(picture, box)
+        for text in (f"{box.name} {box.score}".rstrip(), box.name):
+            if len(boxes) <= _FEW or text_width(text) + 4 <= box.corners[2] - box.corners[0]:
+                _label(picture, box, text)
+                break
     return picture
 
 
@@ -144,9 +148,9 @@ def _outline(picture: Picture, box: _Drawn) -> None:
         picture[down, max(x2 - offset, x1)] = box.color
 
 
-def _label(picture: Picture, box: _Drawn) -> None:
+def _label(picture: Picture, box: _Drawn, text: str) -> None:
     """The name above the box, or in it where there is no room above."""
-    tile = phrase(box.text, _ink_on(box.color), box.color)[1:-1]
+    tile = phrase(text, _ink_on(box.color), box.color)[1:-1]
     height, width = tile.shape[:2]
     left = min(max(box.corners[0], 0), max(picture.shape[1] - width, 0))
     top = box.corners[1] - height

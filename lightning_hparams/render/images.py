@@ -55,8 +55,8 @@ def to_rgb(
     if images.dtype != torch.uint8:
         shown = [channel.float() for channel in shown]  # 16 bits without a sign have few operations
     picked = torch.stack(shown, 1).cpu()
-    if picked.dtype != torch.uint8:
-        picked = picked.clamp(0, 1) if is_unit_range(picked) else _stretched(picked)
+    if picked.dtype != torch.uint8 and not is_unit_range(picked):
+        picked = _stretched(picked)
     if size is not None:
         picked = resized(picked, size, smooth=True)
     if picked.dtype != torch.uint8:
