@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +14,6 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, SequentialSampler
-from torch.utils.data.distributed import DistributedSampler
 
 from ..checks import in_range, names_in, one_of, whole_number
 from ..outputs import Output
@@ -36,6 +34,7 @@ from ..samples import (
 )
 from ..sinks import Sink, is_rehearsal, open_sinks
 from ._idle_hooks import skip_idle_hooks
+from ._loader_order import first_loader, keeps_order, order_of, reachable
 from ._log_step import log_step, pictures_due, resume_sinks, validations_in
 
 __all__ = ["PredictionMonitor"]
@@ -232,7 +231,7 @@ class PredictionMonitor(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the last validation."""
-        self._draw_pending(trainer)
+        self._finish(trainer)
         if self._validations > _SLIDER and self.schedule == "every":
             rank_zero_info(
                 f"TensorBoard shows {_SLIDER} of {self._validations} pictures of a tag; "
@@ -243,8 +242,10 @@ class PredictionMonitor(Callback):
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         """Draw the last validation, where that needs no other process: they may be gone."""
-        if trainer.world_size == 1:
-            self._draw_pending(trainer)
+        if trainer.world_size > 1:
+            self._pending = None
+        with self._forgiving("draw the last validation"):
+            self._finish(trainer)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Choose the samples of the test set."""
@@ -304,15 +305,15 @@ class PredictionMonitor(Callback):
         self._samples, self._worst = {}, []
         self._classes = None
         self._look = self._made_look(trainer, module)
-        loader = _first_loader(trainer)
-        self._order = _order(loader)
-        self._shuffled = not _keeps_order(loader)
+        loader = first_loader(trainer)
+        self._order = order_of(loader)
+        self._shuffled = not keeps_order(loader)
         if stage == "val" and self._indices:
             self._shown = self._indices
             return
-        reachable = _reachable(loader, num_batches, trainer.world_size)
+        size = reachable(loader, num_batches, trainer.world_size)
         try:
-            self._shown = self._chosen(reachable, stage, is_rehearsal(trainer))
+            self._shown = self._chosen(size, stage, is_rehearsal(trainer))
         except ValueError as error:
             if stage == "val" and not _may_fail(trainer):
                 self._warn_of_failure("choose samples", error)
@@ -327,10 +328,12 @@ class PredictionMonitor(Callback):
         order = self._order
         if size is not None and order is not None:
             size = min(size, len(order))
-        if isinstance(self.select, list):
-            seen = None if size is None else range(size) if order is None else set(order[:size])
-            outside = [index for index in self.select if seen is not None and index not in seen]
-            if outside and stage == "val" and not rehearsal:
+        if isinstance(self.select, list) and not rehearsal:
+            seen: Container[int] = range(size) if size is not None else self.select
+            if size is not None and order is not None:
+                seen = {int(index) for index in order[:size]}
+            outside = [index for index in self.select if index not in seen]
+            if outside and stage == "val":
                 raise ValueError(
                     f"`select` has indices outside the validation set: {outside}, "
                     f"which shows {size} samples (see limit_val_batches)"
@@ -339,11 +342,11 @@ class PredictionMonitor(Callback):
         if self.select == "per_class":
             return []
         count = self.num_samples if size is None else min(self.num_samples, size)
-        if self.select == "first" or size is None:
+        if self.select == "first" or rehearsal or size is None:
             places = list(range(count))
         else:
             places = [(2 * place + 1) * size // (2 * count) for place in range(count)]
-        return places if order is None else [order[place] for place in places]
+        return places if order is None else [int(order[place]) for place in places]
 
     def _checked(self, outputs: Any, batch: Any, step: str) -> Mapping[str, Any]:
         if self.adapter is not None:
@@ -393,12 +396,12 @@ class PredictionMonitor(Callback):
                 "batches carry no 'index'; turn shuffling off"
             )
         # Without a dataset index: the position, as a distributed sampler deals them out.
-        places = range(start, start + count)
-        positions = [p * trainer.world_size + trainer.global_rank for p in places]
+        ranks, rank = trainer.world_size, trainer.global_rank
+        places = [place * ranks + rank for place in range(start, start + count)]
         order = self._order
-        return (
-            positions if order is None else [order[p] if p < len(order) else p for p in positions]
-        )
+        if order is None:
+            return places
+        return [int(order[place]) if place < len(order) else place for place in places]
 
     def _choose_by_class(self, outputs: Mapping[str, Any], indices: Sequence[int]) -> None:
         """Drop what can be among the chosen no more: a new class takes the place of others."""
@@ -450,7 +453,7 @@ class PredictionMonitor(Callback):
         self._samples, self._worst = {}, []
         return drawing
 
-    def _draw_pending(self, trainer: Trainer) -> None:
+    def _finish(self, trainer: Trainer) -> None:
         if self._pending is not None:
             drawing, self._pending = self._pending, None
             self._draw(trainer, "val", drawing)
@@ -547,7 +550,7 @@ class _Drawing:
 
 def _may_fail(trainer: Trainer) -> bool:
     """Whether an error ends no training: it comes before, or there is none."""
-    return bool(trainer.sanity_checking) or trainer.state.fn != "fit"
+    return bool(trainer.sanity_checking) or trainer.state.fn != "fit" or is_rehearsal(trainer)
 
 
 def _gathered(trainer: Trainer, part: Any) -> list[Any]:
@@ -569,48 +572,3 @@ def _numbers(*values: Any) -> bool:
         isinstance(value, (list, tuple)) and all(isinstance(v, (int, float)) for v in value)
         for value in values
     )
-
-
-def _first_loader(trainer: Trainer) -> Any:
-    """Of the loaders in use, in whatever form they were given.
-
-    ``trainer.val_dataloaders`` are those of ``fit`` in a ``validate`` with others that comes later.
-    """
-    combined = trainer._evaluation_loop._combined_loader
-    return None if combined is None else combined.flattened[0]
-
-
-def _sampler(loader: Any) -> Any:
-    """A batch sampler of the user's stands beside a sampler of torch's that is not used."""
-    sampler = getattr(getattr(loader, "batch_sampler", None), "sampler", None)
-    return getattr(loader, "sampler", None) if sampler is None else sampler
-
-
-def _order(loader: Any) -> list[int] | None:
-    """The dataset indices that a sampler of a part goes through, such as SubsetRandomSampler."""
-    indices = getattr(_sampler(loader), "indices", None)
-    return None if indices is None else [int(index) for index in indices]
-
-
-def _reachable(loader: Any, num_batches: int | float, world_size: int) -> int | None:
-    """How many samples of the dataset a validation sees; None if nobody knows."""
-    dataset, sampler = getattr(loader, "dataset", None), _sampler(loader)
-    if not isinstance(dataset, Sized):
-        return None
-    size = len(dataset)
-    samples = len(sampler) if isinstance(sampler, Sized) else size  # on this rank
-    batch_size: int | None = getattr(loader, "batch_size", None)
-    if batch_size is None and isinstance(loader, Sized):
-        batch_size = -(-samples // max(len(loader), 1))
-    if batch_size is not None and num_batches != float("inf"):
-        samples = min(samples, int(num_batches) * batch_size)
-    return min(size, samples * world_size)
-
-
-def _keeps_order(loader: Any) -> bool:
-    if not isinstance(loader, DataLoader):
-        return True  # not known
-    sampler = _sampler(loader)
-    if isinstance(sampler, DistributedSampler):
-        return not sampler.shuffle
-    return isinstance(sampler, SequentialSampler)

@@ -185,6 +185,12 @@ def test_a_rehearsal_draws_one_picture_and_writes_nothing(tmp_path):
     quiet_trainer(fast_dev_run=True, callbacks=[monitor]).fit(matching(data), data)
     assert len(monitor.pictures) == 1
     assert list(tmp_path.iterdir()) == []
+    monitor = PredictionMonitor(select=[5])  # not in the one batch
+    quiet_trainer(fast_dev_run=True, callbacks=[monitor]).fit(matching(data), data)
+    assert len(monitor.pictures) == 1
+    monitor = PredictionMonitor(class_names=["a"])
+    with pytest.raises(ValueError, match="class_names has 1 entries"):
+        quiet_trainer(fast_dev_run=True, callbacks=[monitor]).fit(matching(data), data)
 
 
 class Foreign(LightningModule):
@@ -484,19 +490,18 @@ def test_a_test_shows_those_of_the_indices_that_it_has():
 
 
 class Numbered(Foreign):
-    """Tells the index of each sample, if its dataset does."""
+    """Tells the index of each sample."""
 
     def __init__(self):
         super().__init__(None)
 
     def validation_step(self, batch, batch_idx, dataloader_idx=0):
         output = adapter(self.layer(batch[0]), batch)
-        return {**output, "indices": batch[2]} if len(batch) > 2 else output
+        return {**output, "indices": batch[2]}
 
 
-def numbered(count=20, tells=True, **options):
+def numbered(count=20, **options):
     samples = [(torch.rand(3, 16, 16), torch.randint(0, 2, (16, 16)), n) for n in range(count)]
-    samples = samples if tells else [sample[:2] for sample in samples]
     return DataLoader(samples, **(options or {"batch_size": 4}))
 
 
