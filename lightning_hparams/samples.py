@@ -318,21 +318,22 @@ def probabilities(output: Mapping[str, Any], rows: slice = slice(None)) -> Tenso
 def _shown(image: Tensor, look: Look) -> Tensor:
     """The three channels of an image that are shown, reduced where it is larger than that."""
     if look.mean is not None and look.std is not None and image.is_floating_point():
-        channels = image.shape[0]
-        if len(look.mean) not in (1, channels):
-            raise ValueError(
-                f"`mean` and `std` have {len(look.mean)} values, but images have {channels} "
-                "channels; pass one a channel"
-            )
-        if not is_unit_range(image):
-            mean, std = (
-                torch.tensor(list(part), device=image.device).view(-1, 1, 1)
-                for part in (look.mean, look.std)
-            )
-            image = (image.float() * std + mean).clamp(0, 1)
+        image = image if is_unit_range(image) else _as_it_was(image, look.mean, look.std)
     size = panel_size(*image.shape[-2:])
-    (picture,) = to_rgb(image[None], look.rgb, size if max(size) < max(image.shape) else None)
+    (picture,) = to_rgb(image[None], look.rgb, size if max(size) < max(image.shape[-2:]) else None)
     return torch.from_numpy(picture.transpose(2, 0, 1).copy())
+
+
+def _as_it_was(image: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    if len(mean) not in (1, len(image)):
+        raise ValueError(
+            f"`mean` and `std` have {len(mean)} values, but images have {len(image)} channels; "
+            "pass one a channel"
+        )
+    center, scale = (
+        torch.tensor(list(part), device=image.device).view(-1, 1, 1) for part in (mean, std)
+    )
+    return (image.float() * scale + center).clamp(0, 1)
 
 
 def _copied(value: Any) -> Tensor:
@@ -382,11 +383,11 @@ def _one_minus_iou(output: Mapping[str, Any], look: Look) -> Tensor:
     preds, targets = output["preds"], output["targets"]
     kind = output["kind"]
     multilabel = kind == "multilabel"
-    classes = 2
-    if kind == "multiclass":
+    classes = 2 if kind != "multiclass" else _num_classes(output)
+    if classes is None:
         parts = (preds.flatten(), targets[_is_class(targets, look.ignore_index)])
-        highest = [int(part.max()) for part in parts if part.numel()]
-        classes = _num_classes(output) or min(max(highest), _MOST - 1) + 1
+        highest = max(int(part.max()) for part in parts if part.numel())
+        classes = min(highest, _MOST - 1) + 1
     background = _background(look.class_names or [], look, kind)
     scores = []
     for pred, target in zip(preds, targets, strict=True):

@@ -290,6 +290,7 @@ def same(one, other):
 
 
 def test_names_of_other_languages_can_be_read(anew):
+    pytest.importorskip("matplotlib")  # it brings a font that has them
     words = ["Straße", "Strasse", "château", "chateau", "żółw", "zolw", "σκύλος", "σκύλοι"]
     tiles = [text.phrase(word) for word in words]
     assert not any(same(a, b) for i, a in enumerate(tiles) for b in tiles[:i])
@@ -541,3 +542,9 @@ def test_a_label_map_becomes_a_png_without_loss():
     encoded = encode(picture)
     assert encoded.suffix == ".png"
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(encoded.data))), picture)
+
+
+def test_a_picture_that_is_too_long_for_jpeg_becomes_a_png():
+    long = np.random.default_rng(0).integers(0, 256, (1, 70_000, 3), dtype=np.uint8)
+    assert encode(long).suffix == ".png"
+    assert encode(long[:, :60_000]).suffix == ".jpg"

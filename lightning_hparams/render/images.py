@@ -19,7 +19,8 @@ __all__ = ["Encoded", "encode", "is_unit_range", "panel_size", "resized", "sheet
 
 _PANEL = (256, 512)  # panels smaller than this are enlarged, larger ones reduced, in pixels
 _OVERSHOOT = 0.1  # of cubic interpolation at an edge from 0 to 1, rounded up
-_TALLEST = 16_384  # pixels of a sheet: browsers show no more, JPEG has no more than 65500
+_TALLEST = 16_384  # pixels of a sheet: not all browsers show more
+_JPEG_SIDE = 65_500  # pixels, the most that libjpeg writes
 
 
 @dataclass(frozen=True)
@@ -127,11 +128,11 @@ def encode(picture: Picture, *, quality: int = 85) -> Encoded:
     is five times the size, which TensorBoard's writer then checksums in pure Python.
     """
     image = Image.fromarray(picture)
-    few_colors = image.getcolors(256) is not None
+    as_png = image.getcolors(256) is not None or max(image.size) > _JPEG_SIDE
     buffer = io.BytesIO()
-    if few_colors:
+    if as_png:
         image.save(buffer, "PNG", compress_level=1)
     else:
         image.save(buffer, "JPEG", quality=quality)
-    suffix = ".png" if few_colors else ".jpg"
+    suffix = ".png" if as_png else ".jpg"
     return Encoded(buffer.getvalue(), picture.shape[0], picture.shape[1], suffix)
