@@ -294,6 +294,7 @@ def test_names_of_other_languages_can_be_read(anew):
     words = ["Straße", "Strasse", "château", "chateau", "żółw", "zolw", "σκύλος", "σκύλοι"]
     tiles = [text.phrase(word) for word in words]
     assert not any(same(a, b) for i, a in enumerate(tiles) for b in tiles[:i])
+    assert same(text.phrase("e\u0301"), text.phrase("\u00e9"))
 
 
 def test_without_other_fonts_names_lose_their_accents(anew, monkeypatch):

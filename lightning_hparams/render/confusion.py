@@ -85,10 +85,9 @@ def _merged(matrix: npt.NDArray[np.float64], group: int) -> npt.NDArray[np.float
 
 
 def _paste(canvas: Picture, tile: Picture, left: int, top: int) -> None:
-    """Put a tile on a canvas, as far as there is room above and below."""
-    cut = max(-top, 0)
-    place = canvas[top + cut : top + len(tile), left : left + tile.shape[1]]
-    place[:] = tile[cut : cut + len(place), : place.shape[1]]
+    """Put a tile on a canvas, as far as there is room."""
+    place = canvas[top : top + len(tile), left : left + tile.shape[1]]
+    place[:] = tile[: len(place), : place.shape[1]]
 
 
 def _cells(percent: npt.NDArray[np.intp], totals: npt.NDArray[np.float64], cell: int) -> Picture:

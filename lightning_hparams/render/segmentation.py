@@ -129,8 +129,11 @@ def segmentation_pictures(
     values = 2 if preds.ndim == 4 else len(class_names)
     predicted = _as_uint8(resized(preds, size, smooth=False), values)
     truth = _as_uint8(resized(targets, size, smooth=False), values, ignore_index)
-    draw = _multilabel_panels if preds.ndim == 4 else _multiclass_panels
-    panels = draw(pictures, predicted, truth, colors, background, ignore_index is not None)
+    if preds.ndim == 4:
+        panels = _multilabel_panels(pictures, predicted, truth, colors)
+    else:
+        ignored = None if ignore_index is None else _NONE
+        panels = _multiclass_panels(pictures, predicted, truth, colors, background, ignored)
     titles = ("image", "ground truth", "prediction", "errors")
     key = [Entry(color, name) for name, color in ERROR_COLORS.items() if name != "ignored"]
     if ignore_index is not None and bool((truth == _NONE).any()):
@@ -149,10 +152,9 @@ def _multiclass_panels(
     truth: Picture,
     colors: Picture,
     background: int | None,
-    ignores: bool,
+    ignored: int | None,
 ) -> list[Picture]:
     hidden = [] if background is None else [background]
-    ignored = _NONE if ignores else None
     return [
         pictures,
         overlay(pictures, truth, colors, hidden=hidden),
@@ -162,12 +164,7 @@ def _multiclass_panels(
 
 
 def _multilabel_panels(
-    pictures: Picture,
-    preds: Picture,
-    targets: Picture,
-    colors: Picture,
-    background: int | None,
-    ignores: bool,
+    pictures: Picture, preds: Picture, targets: Picture, colors: Picture
 ) -> list[Picture]:
     counted = targets != _NONE
     predicted, truth = preds == 1, targets == 1

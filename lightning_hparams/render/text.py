@@ -63,8 +63,9 @@ def _set(text: str) -> tuple[str, Font]:
     """A text as it can be drawn, and the font for it.
 
     Pillow's font has ASCII and little else. What it lacks is drawn in a font of the machine's, or
-    without its accents where there is none.
+    without its accents where there is none. Names of folders may have accents apart from letters.
     """
+    text = unicodedata.normalize("NFC", text)
     fonts = [font()] if text.isascii() else [font(), *_other_fonts()]
     for plain in (text, _without_accents(text)):
         for one in fonts:
