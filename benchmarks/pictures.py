@@ -2,10 +2,10 @@
 
 The usual way: torchvision's drawing functions and make_grid, or matplotlib, then
 SummaryWriter.add_image or add_figure. Ours: table look-up, array slices and Pillow, JPEG bytes.
-Both sides of a pair draw the same sheet (ours of boxes the true ones beside the predicted, which is
-twice as much), both find the classes of a mask by ``max``, which is faster than the usual
-``argmax``, and both are flushed: the time ends when the file is written. Scores and probabilities
-are new in each round.
+Both sides of a pair draw the same sheet, find the classes of a mask by ``max``, which is faster
+than the usual ``argmax``, and are flushed: the time ends when the file is written. Our sheet of
+boxes has the true ones beside the predicted, twice as many pixels; and of many boxes in a picture
+only those wider than their label have one. Scores and probabilities are new in each round.
 """
 
 from __future__ import annotations

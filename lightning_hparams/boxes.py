@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,8 +33,9 @@ def match_boxes(pred: Boxes, target: Boxes, *, min_iou: float = 0.5) -> Matches:
     """Match greedily: the surest prediction first takes the true box that it overlaps most.
 
     A true box is found once, by a prediction of its class whose intersection over union with it is
-    at least ``min_iou``; of several that found it, the others are false positives. This is how
-    COCO and Pascal VOC count.
+    at least ``min_iou``; of several that found it, the others are false positives. A prediction
+    whose best one is taken gets its second best. This is how COCO counts; Pascal VOC does not let a
+    prediction have its second best.
 
     >>> box = torch.tensor([[0.0, 0.0, 10.0, 10.0]])
     >>> truth = {"boxes": box, "labels": torch.tensor([1])}
@@ -61,16 +63,18 @@ def confident(pred: Boxes, min_score: float) -> Boxes:
     return {"boxes": pred["boxes"][order], "labels": pred["labels"][order], "scores": scores[order]}
 
 
-def check_boxes(boxes: Tensor, what: str) -> None:
-    """Check that boxes ``(K, 4)`` are xyxy in pixels.
+def check_boxes(images: Sequence[Tensor], what: str) -> None:
+    """Check that the boxes ``(K, 4)`` of some images are xyxy in pixels.
+
+    They are judged together: a single small box says nothing of its unit.
 
     Raises:
         ValueError: If they are not, with what they seem to be.
     """
-    if boxes.ndim != 2 or boxes.shape[-1] != 4:
-        raise ValueError(f"{what}: boxes must be (K, 4), got {tuple(boxes.shape)}")
-    if not len(boxes):
-        return
+    for one in images:
+        if one.ndim != 2 or one.shape[-1] != 4:
+            raise ValueError(f"{what}: boxes must be (K, 4), got {tuple(one.shape)}")
+    boxes = torch.cat([one.detach().cpu() for one in images]) if images else torch.zeros(0, 4)
     if bool((boxes <= 1).all()) and bool((boxes > 0).any()):
         raise ValueError(
             f"{what}: boxes must be xyxy in pixels, got values <= 1; "
@@ -89,12 +93,13 @@ def _overlaps(pred: Boxes, target: Boxes) -> npt.NDArray[np.float64]:
     """Intersection over union ``(P, T)``; -1 between classes."""
     from torchvision.ops import box_iou  # a second to import, and only detection needs it
 
-    overlap = box_iou(pred["boxes"].double(), target["boxes"].double())
-    same = pred["labels"][:, None] == target["labels"][None]
-    array: npt.NDArray[np.float64] = torch.where(same, overlap, -1.0).cpu().numpy()
+    # On the CPU: Apple's GPUs have no float64.
+    overlap = box_iou(pred["boxes"].cpu().double(), target["boxes"].cpu().double())
+    same = pred["labels"].cpu()[:, None] == target["labels"].cpu()[None]
+    array: npt.NDArray[np.float64] = torch.where(same, overlap, -1.0).numpy()
     return array
 
 
 def _scores(pred: Boxes) -> npt.NDArray[np.float64]:
-    scores: npt.NDArray[np.float64] = pred["scores"].detach().double().cpu().numpy()
+    scores: npt.NDArray[np.float64] = pred["scores"].detach().cpu().double().numpy()
     return scores

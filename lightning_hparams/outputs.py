@@ -86,10 +86,10 @@ class ClassificationOutput(TypedDict, total=False):
     losses: Tensor  # (N,) of each sample, to find the worst; without it they are found otherwise
     terms: dict[str, Tensor]
     images: Tensor  # (N, I, H, W) as they came, before normalisation
-    logits: Tensor  # (N, C)
+    logits: Tensor  # (N, C); of two classes (N, 1) too, that of the second
     probs: Tensor  # (N, C) in 0..1, instead of logits: of one class each, or of each label
     preds: Tensor  # (N,) class indices, or (N, C) of 0 and 1 for multilabel
-    targets: Tensor  # shaped like preds
+    targets: Tensor  # shaped like preds; -1 or another number outside 0..C-1 is no label
     indices: Tensor | None  # (N,) position in the dataset, where the batch tells
 
 

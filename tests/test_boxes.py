@@ -99,5 +99,9 @@ def test_only_sure_predictions_are_kept_the_surest_first():
 )
 def test_boxes_of_another_form_are_refused(given_boxes, message):
     with pytest.raises(ValueError, match=message):
-        check_boxes(torch.tensor(given_boxes), "validation_step, preds")
-    check_boxes(torch.zeros(0, 4), "validation_step, preds")
+        check_boxes([torch.tensor(given_boxes)], "validation_step, preds")
+    check_boxes([torch.zeros(0, 4)], "validation_step, preds")
+
+
+def test_one_small_box_among_others_is_in_pixels_too():
+    check_boxes([torch.tensor([[0, 0, 0.8, 0.9]]), torch.tensor([[3.0, 4, 20, 30]])], "preds")

@@ -1,4 +1,5 @@
 import io
+import warnings
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from PIL import Image
 from lightning_hparams.render import (
     ERROR_COLORS,
     calibration_picture,
+    classification,
     classification_picture,
     confusion_picture,
     detection_picture,
@@ -17,8 +19,10 @@ from lightning_hparams.render import (
     palette,
     segmentation_pictures,
     sheet,
+    text,
     to_rgb,
 )
+from lightning_hparams.render.images import panel_size, resized
 
 RED, BLUE, AMBER = (np.array(ERROR_COLORS[n]) for n in ("false positive", "missed", "wrong class"))
 
@@ -48,6 +52,23 @@ def test_images_of_another_range_are_stretched(dtype):
     assert picture.min() == 0
     assert picture.max() == 255
     assert 100 < picture.mean() < 155
+
+
+@pytest.mark.parametrize(("height", "width"), [(48, 48), (200, 150), (600, 800), (1080, 1920)])
+def test_white_stays_white_at_any_size(height, width):
+    image = torch.full((1, 3, height, width), 0.4)
+    image[..., : height // 3, :] = 1
+    size = panel_size(height, width)
+    for picture in (to_rgb(image, size=size), to_rgb(resized(image, size, smooth=True))):
+        assert set(picture[0, :5].flat) == {255}
+        assert set(picture[0, -5:].flat) == {102}
+
+
+def test_what_cubic_interpolation_adds_is_cut_off_and_stretches_nothing():
+    image = torch.full((1, 3, 4, 4), 0.5)
+    image[..., 0, 0], image[..., 1, 1] = 1.05, -0.05
+    picture = to_rgb(image)[0, ..., 0]
+    assert [picture[0, 0], picture[1, 1], picture[2, 2]] == [255, 0, 128]
 
 
 def test_chosen_channels_of_a_multispectral_image_are_shown():
@@ -225,6 +246,84 @@ def test_a_sheet_keeps_the_pixels_of_its_pictures():
     assert (beside[:, 11:15] == 0).all()
 
 
+def test_a_sheet_of_many_pictures_is_no_taller_than_a_browser_shows():
+    assert sheet([np.zeros((300, 10, 3), np.uint8)] * 200, 1).shape[0] <= 16_384
+
+
+def panels_of(images, preds, targets, names, **options):
+    (picture,) = segmentation_pictures(images, preds, targets, names, **options)
+    return [picture[20 : 20 + 256, k * 262 : k * 262 + 256] for k in range(4)]
+
+
+def test_a_class_is_not_ignored_for_having_the_last_byte_of_the_ignored_value():
+    images, mask = torch.full((1, 3, 256, 256), 0.5), torch.full((1, 256, 256), 156)
+    names = [f"class {label}" for label in range(171)]
+    _, truth, _, errors = panels_of(images, mask - 1, mask, names, ignore_index=-100)
+    assert nearest(errors[9, 9], ERROR_COLORS) == "wrong class"
+    assert (truth[9, 9] != 128).any()
+    mask[:, :99] = -100
+    _, truth, _, errors = panels_of(images, mask - 1, mask, names, ignore_index=-100)
+    assert (truth[50, 9] == 128).all()
+    assert nearest(errors[50, 6], ERROR_COLORS) == "ignored"
+
+
+def test_more_classes_than_a_mask_has_values_for_are_told():
+    with pytest.raises(ValueError, match="masks of at most 255 classes can be drawn, got 300"):
+        segmentation_pictures(*torch.zeros(3, 1, 1, 8, 8).long(), ["a"] * 300)
+
+
+# -- words
+
+
+@pytest.fixture
+def anew():
+    """Fonts and words are looked up anew, and once more after the test."""
+    kept = text._set, text._other_fonts, text._word, text._word_width, text._warn_of_letters
+    for looked_up in kept:
+        looked_up.cache_clear()
+    yield
+    for looked_up in kept:
+        looked_up.cache_clear()
+
+
+def same(one, other):
+    return one.shape == other.shape and (one == other).all()
+
+
+def test_names_of_other_languages_can_be_read(anew):
+    pytest.importorskip("matplotlib")  # it brings a font that has them
+    words = ["Straße", "Strasse", "château", "chateau", "żółw", "zolw", "σκύλος", "σκύλοι"]
+    tiles = [text.phrase(word) for word in words]
+    assert not any(same(a, b) for i, a in enumerate(tiles) for b in tiles[:i])
+    assert same(text.phrase("e\u0301"), text.phrase("\u00e9"))
+
+
+def test_without_other_fonts_names_lose_their_accents(anew, monkeypatch):
+    monkeypatch.setattr(text, "_SYSTEM_FONTS", ())
+    monkeypatch.setattr(text.importlib.util, "find_spec", lambda name: None)
+    assert same(text.phrase("Straße żółw"), text.phrase("Strasse zolw"))
+
+
+def test_letters_that_no_font_has_are_told_of_once(anew, monkeypatch):
+    monkeypatch.setattr(text, "_SYSTEM_FONTS", ())
+    with pytest.warns(UserWarning, match="no font on this machine has all letters of the names"):
+        assert text.phrase("\U000f0000").shape[1] > 4
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        text.phrase("\U000f0001")
+
+
+@pytest.mark.parametrize("shape", [(1500, 200), (400, 60)])
+def test_titles_and_legends_of_narrow_pictures_have_their_room(shape):
+    images, mask = torch.full((1, 3, *shape), 0.5), torch.zeros(1, *shape).long()
+    mask[:, :99] = 1
+    names = ["a", "a name that is so long that nobody could read it in such a picture at all" * 2]
+    (picture,) = segmentation_pictures(images, mask, mask, names)
+    gaps = [picture[:, 206 * k - 6 : 206 * k] for k in (1, 2, 3)]
+    assert all((gap[:20] == 250).all() for gap in gaps)  # between titles
+    assert (gaps[2] == 250).all()  # between legend and key
+
+
 # -- boxes
 
 
@@ -287,6 +386,22 @@ def test_no_boxes_leave_the_image_alone():
     assert (guess == 100).all()
 
 
+def test_many_misses_leave_room_for_the_predictions():
+    lost = [[x, y, x + 8, y + 8] for x in range(0, 100, 12) for y in range(0, 100, 12)]
+    found = [150, 150, 220, 240]
+    _, _, guess = detected(boxes([found], [1], [0.9]), boxes([*lost, found], [1] * 82))
+    assert shares(guess, found, palette(3)[1]) == 1
+
+
+def test_among_many_boxes_a_label_does_not_hide_a_smaller_one():
+    small = [[x, 200, x + 8, 208] for x in range(0, 240, 20)]
+    _, truth, _ = detected(boxes([], [], []), boxes([*small, [20, 40, 110, 120]], [1] * 13))
+    assert (truth[180:198] == 100).all()
+    assert (truth[24:38, 22:30] != 100).any()
+    _, few, _ = detected(boxes([], [], []), boxes(small[:3], [1] * 3))
+    assert (few[184:198] != 100).any()
+
+
 def test_the_drawing_leaves_the_callers_boxes_alone():
     pred = boxes([[1, 2, 30, 40], [5, 5, 60, 60]], [1, 2], [0.4, 0.8])
     before = {key: value.clone() for key, value in pred.items()}
@@ -334,6 +449,21 @@ def test_several_labels_are_right_only_together():
     assert (classified([0, 0, 0], [0, 0, 0])[2, :268] == GREEN).all()
 
 
+def test_of_several_labels_those_taken_wrongly_are_named_and_have_bars(monkeypatch):
+    words = []
+    written = classification.write
+    monkeypatch.setattr(
+        classification, "write", lambda canvas, t, *at: words.append(t) or written(canvas, t, *at)
+    )
+    probs = torch.tensor([0.9, 0.8, 0.7, 0.6, 0.1, 0.05])
+    names = [f"label {label}" for label in range(6)]
+    image = torch.rand(3, 256, 256)
+    true = torch.tensor([1, 1, 1, 0, 1, 1])
+    classification_picture(image, (probs > 0.5).int(), true, names, probs=probs)
+    assert "predicted: label 0, label 1, label 2, label 3" in words
+    assert [word for word in words if word in names] == [names[i] for i in (0, 1, 2, 3, 4, 5)]
+
+
 def test_a_caption_adds_a_line_to_a_tile():
     assert classified(0, 0, caption="sample 3").shape[0] == classified(0, 0).shape[0] + 20
 
@@ -359,13 +489,33 @@ def test_a_class_that_does_not_occur_has_an_empty_row():
     assert (row == 235).all()
 
 
-@pytest.mark.parametrize("classes", [1, 2, 10, 21, 100, 256])
+def shade(picture, row, column):
+    cells = picture[-8 - 2 * 44 : -8, -70 - 2 * 44 : -70]
+    return cells[44 * row + 2, 44 * column + 2].tolist()
+
+
+def test_counts_that_were_normalised_are_drawn_as_shares_too():
+    counts = torch.tensor([[30, 10], [20, 40]])
+    whole, parts = (confusion_picture(c, ["a", "b"]) for c in (counts, counts / 100))
+    for row, column in np.ndindex(2, 2):
+        assert shade(whole, row, column) == shade(parts, row, column)
+    assert (whole[:, -60:] != 250).any()
+    assert (parts[:, -60:] == 250).all()  # no sums: they would be rounded
+
+
+def test_every_so_many_th_of_many_classes_is_named():
+    picture = confusion_picture(torch.eye(100), ["class"] * 100)
+    names = picture[-8 - 800 : -8, 20:60].min(axis=(1, 2)) < 200
+    assert 40 <= (np.diff(names.astype(int)) == 1).sum() <= 60
+
+
+@pytest.mark.parametrize("classes", [1, 2, 10, 21, 100, 256, 1000])
 def test_matrices_of_any_size_fit_a_screen(classes):
     counts = torch.randint(0, 10**6, (classes, classes))
     names = [f"class number {label}" for label in range(classes)]
     picture = confusion_picture(counts, names, title="val")
-    assert 60 < picture.shape[0] < 1200
-    assert 60 < picture.shape[1] < 1300
+    assert 60 < picture.shape[0] <= 1024
+    assert 60 < picture.shape[1] <= 1024
 
 
 def test_names_that_do_not_fit_the_matrix_are_told():
@@ -408,3 +558,9 @@ def test_a_calibration_diagram_is_as_high_as_predictions_are_right():
     assert orange[:, column].sum() == pytest.approx(144, abs=4)
     empty = calibration_picture(torch.zeros(3, 10), float("nan"))
     assert empty.shape == picture.shape
+
+
+def test_a_picture_that_is_too_long_for_jpeg_becomes_a_png():
+    long = np.random.default_rng(0).integers(0, 256, (1, 70_000, 3), dtype=np.uint8)
+    assert encode(long).suffix == ".png"
+    assert encode(long[:, :60_000]).suffix == ".jpg"

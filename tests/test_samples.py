@@ -1,5 +1,7 @@
 import math
+import pickle
 
+import numpy as np
 import pytest
 import torch
 
@@ -8,9 +10,12 @@ from lightning_hparams.samples import (
     Sample,
     badness,
     check_output,
+    classes_of,
     draw,
+    first_of_each,
     pick,
     probabilities,
+    tidied,
     worst_of,
 )
 
@@ -101,11 +106,38 @@ def test_the_worst_are_sorted_each_is_there_once_and_the_faultless_are_not():
 
 def test_a_sample_holds_its_own_and_nothing_else():
     output = classes([[2.0, 0.0], [0.0, 2.0]], [0, 1])
-    one = pick(output, 1, 7)
+    one = pick(output, 1, 7, Look())
     assert one.index == 7
-    assert torch.equal(one.image, output["images"][1])
+    shown = (output["images"][1] * 255).round().to(torch.uint8)
+    assert torch.equal(one.image, shown.expand(3, -1, -1))
     assert (int(one.pred), int(one.target)) == (1, 1)
     assert one.probs.sum() == pytest.approx(1)
+
+
+def boxed(corners, labels, scores=None):
+    made = {"boxes": torch.tensor(corners).view(-1, 4).float(), "labels": torch.tensor(labels)}
+    return made if scores is None else {**made, "scores": torch.tensor(scores)}
+
+
+def test_a_sample_holds_no_more_than_its_picture_needs():
+    many, few = torch.rand(4, 13, 600, 800), torch.randint(0, 9, (4, 600, 800))
+    mask = {"kind": "multiclass", "images": many, "preds": few, "targets": few - 1}
+    boxes = [boxed([[0, 0, 80, 60]], [1], [0.5])] * 4
+    found = {"kind": "detection", "images": many, "preds": boxes, "targets": boxes}
+    for output in (mask, found, classes([[2.0, 0.0]] * 9, [0] * 9)):
+        one = pick(output, 1, 0, Look())
+        boxes_of = [o.values() for o in (one.pred, one.target) if isinstance(o, dict)]
+        parts = [one.image, one.pred, one.target, one.probs, *(v for o in boxes_of for v in o)]
+        parts = [part for part in parts if torch.is_tensor(part)]
+        for part in parts:
+            assert part.untyped_storage().nbytes() == part.nbytes
+        assert one.image.dtype == torch.uint8
+        assert one.image.shape[0] == 3
+        assert max(one.image.shape[1:]) <= 512
+        assert len(pickle.dumps(one)) < 2_500_000
+    assert pick(mask, 0, 0, Look()).pred.dtype == torch.uint8
+    reduced = pick(found, 0, 0, Look())
+    assert reduced.target["boxes"].tolist() == [[0, 0, pytest.approx(51.2), pytest.approx(38.4)]]
 
 
 @pytest.mark.parametrize(
@@ -137,23 +169,176 @@ def test_probabilities_are_those_of_the_kind(kind, shape, sums):
 def test_outputs_that_cannot_be_drawn_are_refused(change, message):
     output = {**masks([[[0, 0], [0, 0]]] * 2, [[[0, 0], [0, 0]]] * 2), **change}
     with pytest.raises(ValueError, match=message):
-        check_output(output, "validation_step")
+        check_output(output, "validation_step", Look())
 
 
-def test_normalised_images_are_shown_as_they_were():
+def test_normalised_images_are_shown_as_they_were_at_any_size():
     mean, std = [0.4, 0.5, 0.6], [0.2, 0.3, 0.1]
-    image = torch.rand(3, 256, 256)
-    normalised = (image - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
-    mask = torch.zeros(256, 256, dtype=torch.long)
-    plain = draw(Sample("multiclass", 0, image, mask, mask), Look(), "")
-    again = draw(Sample("multiclass", 0, normalised, mask, mask), Look(mean=mean, std=std), "")
-    assert abs(plain.astype(int) - again).max() <= 1
+    for size in (256, 64, 700):
+        image = torch.rand(3, size, size)
+        normalised = (image - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+        output = masks(
+            [torch.zeros(size, size).tolist()] * 2, [torch.zeros(size, size).tolist()] * 2
+        )
+        output["images"] = torch.stack([image, normalised])
+        plain, again = (pick(output, place, 0, Look(mean=mean, std=std)).image for place in (0, 1))
+        assert abs(plain.int() - again.int()).max() <= 1
+
+
+def test_images_that_were_never_normalised_are_left_alone():
+    output = classes([[2.0, 0.0]], [0])
+    output["images"] = torch.full((1, 3, 8, 8), 0.9)
+    look = Look(mean=[0.5] * 3, std=[0.25] * 3)
+    assert (pick(output, 0, 0, look).image == 230).all()
+    output["images"] = torch.full((1, 3, 8, 8), 1.6)  # 0.9, normalised
+    assert (pick(output, 0, 0, look).image == 230).all()
+    with pytest.raises(
+        ValueError, match="`mean` and `std` have 2 values, but images have 3 channels"
+    ):
+        pick(output, 0, 0, Look(mean=[0.5] * 2, std=[0.5] * 2))
+
+
+def drawn(output, place=0, **look):
+    look = Look(**look)
+    output = tidied(output, look)
+    return draw(pick(output, place, 0, look), look, "")
 
 
 def test_too_few_names_are_told_for_each_kind():
-    look = Look(class_names=["a"])
-    mask = torch.ones(4, 4, dtype=torch.long)
-    boxes = {"boxes": torch.zeros(1, 4), "labels": torch.tensor([1]), "scores": torch.ones(1)}
-    for kind, value in (("multiclass", mask), ("detection", boxes), ("classification", mask[0, 0])):
+    mask = masks([[[1, 1]]], [[[0, 0]]])
+    guess = boxed([[0, 0, 1, 2]], [1], [1.0])
+    found = {"kind": "detection", "images": mask["images"], "preds": [guess], "targets": [guess]}
+    for output in (mask, found, classes([[0.0, 1.0]], [0])):
         with pytest.raises(ValueError, match="class_names has 1 entries, but a prediction class 1"):
-            draw(Sample(kind, 0, torch.rand(3, 4, 4), value, value), look, "")
+            drawn(output, class_names=["a"])
+
+
+def test_classes_that_a_module_has_but_did_not_predict_need_names_too():
+    output = {**masks([[[0, 0]]], [[[0, 0]]]), "logits": torch.zeros(1, 3, 1, 2)}
+    with pytest.raises(ValueError, match="class_names has 2 entries, but a prediction class 2"):
+        drawn(output, class_names=["a", "b"])
+
+
+def test_true_classes_are_drawn_though_they_were_not_predicted():
+    target = torch.zeros(64, 64, dtype=torch.long)
+    target[20:40, 20:40] = 2
+    output = masks([torch.zeros(64, 64).int().tolist()], [target.tolist()])
+    names = ["class 0", "class 1", "class 2"]
+    np.testing.assert_array_equal(drawn(output), drawn(output, class_names=names))
+    target[0, :9] = 255
+    output["targets"] = target[None]
+    ignoring = drawn(output, ignore_index=255)
+    np.testing.assert_array_equal(ignoring, drawn(output, ignore_index=255, class_names=names))
+
+
+def test_a_class_that_was_not_predicted_is_drawn_without_names_and_probabilities():
+    output = classes([[0.0, 1.0]], [7])
+    del output["logits"]
+    assert drawn(output).shape == drawn(output, class_names=list("abcdefgh")).shape
+
+
+def test_binary_masks_have_a_background_whatever_it_is_called():
+    preds, targets = torch.zeros(2, 1, 64, 64, dtype=torch.long)
+    preds[:, :20], targets[:, 10:30] = 1, 1
+    output = masks(preds.tolist(), targets.tolist(), "binary")
+    cracked = drawn(output, class_names=["intact", "crack"])
+    kinds = {tuple(color) for color in cracked[20 : 20 + 256, 3 * 262 :].reshape(-1, 3).tolist()}
+    assert len(kinds) > 3  # false positives and misses are told apart
+    assert badness(output, Look(class_names=["intact", "crack"])) == pytest.approx([1 - 1 / 3])
+    assert badness(output, Look(background=-1)) != pytest.approx([1 - 1 / 3])
+
+
+def test_an_axis_of_one_class_and_16_bit_masks_are_no_matter():
+    preds = torch.randint(0, 2, (2, 1, 8, 8))
+    plain = masks(preds[:, 0].tolist(), preds[:, 0].flip(0).tolist(), "binary")
+    odd = {**plain, "preds": preds.to(torch.uint16), "targets": preds.flip(0)}
+    names = ["background", "crack"]
+    np.testing.assert_array_equal(drawn(odd, class_names=names), drawn(plain, class_names=names))
+    assert badness(tidied(odd, Look()), Look()) == badness(plain, Look())
+
+
+def test_a_single_logit_tells_two_classes():
+    single = classes([[2.0], [-1.0]], [1, 1])
+    single["preds"] = torch.tensor([1, 0])
+    twice = {**single, "logits": torch.tensor([[0.0, 2.0], [0.0, -1.0]])}
+    assert torch.allclose(probabilities(single), probabilities(twice))
+    assert badness(single, Look()) == pytest.approx(badness(twice, Look()))
+    column = {**single, "preds": single["preds"][:, None], "targets": single["targets"][:, None]}
+    for output in (single, column):
+        picture = drawn(output, class_names=["cat", "dog"])
+        np.testing.assert_array_equal(picture, drawn(twice, class_names=["cat", "dog"]))
+
+
+def test_probabilities_that_are_no_number_are_drawn_and_are_the_worst():
+    single = classes([[math.nan] * 3], [1])
+    several = classes([[math.nan] * 3], [[1, 0, 1]])
+    for output in (single, several, {**several, "logits": None, "probs": several["logits"]}):
+        assert badness(output, Look()) == [math.inf]
+        assert drawn(output).ndim == 3
+
+
+@pytest.mark.parametrize("target", [-1, -100, 9])
+def test_a_sample_without_a_label_is_not_wrong(target):
+    output = classes([[0.0, 1.0, 5.0]], [target])
+    assert badness(output, Look()) == [0]
+    assert (drawn(output)[2, 2] == 150).all()  # a grey frame
+    if target < 0:
+        del output["logits"]
+        assert badness(output, Look()) == [0]
+
+
+def test_several_labels_of_which_some_are_unknown_count_those_that_are_known():
+    output = classes([[2.0, -1.0]], [[1, -1]])
+    assert badness(output, Look()) == pytest.approx([math.log(1 + math.exp(-2))], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "look", "message"),
+    [
+        ({"losses": torch.rand(2, 5)}, {}, r"losses must be \(2,\), one a sample, got \(2, 5\)"),
+        ({"images": torch.rand(2, 4, 4)}, {}, r"must be \(channels, height, width\), got \(4, 4\)"),
+        ({"targets": torch.zeros(2, 3, 2)}, {}, r"one shape, got \(2, 2, 2\) and \(2, 3, 2\)"),
+        (
+            {"targets": torch.full((2, 2, 2), 255), "logits": torch.zeros(2, 21, 2, 2)},
+            {},
+            "mask value 255 is outside 0..20; set ignore_index=255",
+        ),
+        (
+            {"targets": torch.full((2, 2, 2), -100)},
+            {"class_names": ["a", "b"]},
+            "mask value -100 is outside 0..1; set ignore_index=-100",
+        ),
+    ],
+)
+def test_shapes_and_values_that_do_not_fit_are_refused(change, look, message):
+    output = {**masks([[[0, 0], [0, 0]]] * 2, [[[0, 0], [0, 0]]] * 2), **change}
+    with pytest.raises(ValueError, match=message):
+        check_output(output, "validation_step", Look(**look))
+
+
+def test_values_that_do_not_count_are_no_error():
+    output = masks([[[0, 0]]], [[[0, 255]]])
+    check_output(output, "validation_step", Look(ignore_index=255, class_names=["a"]))
+
+
+def test_the_classes_of_a_sample_are_those_of_its_target():
+    look = Look(class_names=["background", "a", "b"], ignore_index=255)
+    assert classes_of(masks([[[0, 0, 0]]], [[[0, 2, 255]]]), look) == [[2]]
+    assert classes_of(classes([[0.0, 1.0]] * 2, [1, -1]), look) == [[1], []]
+    assert classes_of(classes([[0.0, 1.0]], [[1, 1]]), look) == [[0, 1]]
+    found = boxed([[0, 0, 1, 1]] * 3, [2, 1, 2])
+    assert classes_of({"kind": "detection", "targets": [found]}, look) == [[1, 2]]
+
+
+def test_each_class_has_its_turn():
+    there = {0: [1], 1: [1], 2: [1, 2], 3: [1], 4: [2], 5: [3], 6: []}
+    assert first_of_each(there, 4) == [0, 2, 5, 1]
+    assert first_of_each(there, 99) == [0, 2, 5, 1, 4, 3]
+
+
+def test_colours_are_as_many_as_classes():
+    output = masks([[[0, 1]]], [[[0, 1]]])
+    with pytest.raises(ValueError, match="class_colors has 1 entries, but there are 2 classes"):
+        drawn(output, colors=np.zeros((1, 3), np.uint8))
+    red = np.array([[9, 9, 9], [255, 0, 0]], np.uint8)
+    assert (drawn(output, colors=red) == red[1]).all(-1).any()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from torch import Tensor
 
 from .colors import PAPER, Color, Picture
-from .images import panel_size, resized, to_rgb
+from .images import panel_size, to_rgb
 from .text import LINE, shortened, text_width, write
 
 __all__ = ["classification_picture"]
@@ -36,10 +37,11 @@ def classification_picture(
     Args:
         image: ``(I, H, W)``, as for :func:`to_rgb`.
         pred: Scalar class index, or ``(C,)`` of 0 and 1 for multilabel.
-        target: Shaped like ``pred``.
+        target: Shaped like ``pred``; a class index outside 0..C-1 is that of an unlabelled image.
         class_names: C names.
         probs: ``(C,)`` in 0..1; None if not known.
-        top_k: Number of probabilities shown, with that of the true class if it is not among them.
+        top_k: Number of probabilities shown, the highest. So is that of the true class if it is
+            not among them; of several labels, as many again and one that were taken wrongly.
         caption: A line above the picture.
         rgb: Channels to show.
 
@@ -47,33 +49,38 @@ def classification_picture(
         ``(H', W', 3)``.
     """
     size = panel_size(image.shape[-2], image.shape[-1])
-    (ground,) = to_rgb(resized(image[None], size, smooth=True), rgb)
+    (ground,) = to_rgb(image[None], rgb, size)
     true, guessed = _labels(target), _labels(pred)
-    is_right = true == guessed
+    is_right: bool | None = true == guessed
+    if all(0 <= label < len(class_names) for label in true):
+        texts = [f"true: {_names(true, class_names)}"]
+    else:
+        is_right, true, texts = None, [], ["true: unlabelled"]
     rows = _rows(probs, true, guessed, top_k)
+    if not is_right and (probs is None or pred.ndim):
+        texts.append(f"predicted: {_names(guessed, class_names)}")
     width = max(size[1] + 2 * _FRAME, 200)
     top = LINE * bool(caption)
     below = top + size[0] + 2 * _FRAME + 2
-    lines = 1 + (not is_right and probs is None) + len(rows)
+    lines = len(texts) + len(rows)
     canvas = np.full((below + LINE * lines, width, 3), PAPER[0], np.uint8)
     write(canvas, shortened(caption, width - 4), 0, 1)
     framed = _in_frame(ground, is_right)
     left = (width - framed.shape[1]) // 2
     canvas[top : top + len(framed), left : left + framed.shape[1]] = framed
-    texts = [f"true: {_names(true, class_names)}"]
-    if not is_right and probs is None:
-        texts.append(f"predicted: {_names(guessed, class_names)}")
     for row, text in enumerate(texts):
         write(canvas, shortened(text, width - 4), 0, below + row * LINE)
     for row, (label, prob) in enumerate(rows, start=len(texts)):
-        color = _RIGHT if label in true else _WRONG if label in guessed else _OTHER
+        color = _OTHER
+        if is_right is not None:
+            color = _RIGHT if label in true else _WRONG if label in guessed else _OTHER
         bar = canvas[below + row * LINE : below + (row + 1) * LINE]
         _draw_bar(bar, class_names[label], prob, color)
     return canvas
 
 
 def _labels(value: Tensor) -> list[int]:
-    labels: list[int] = value.nonzero().flatten().tolist() if value.ndim else [int(value)]
+    labels: list[int] = (value > 0).nonzero().flatten().tolist() if value.ndim else [int(value)]
     return labels
 
 
@@ -84,13 +91,13 @@ def _names(labels: Sequence[int], names: Sequence[str]) -> str:
 def _rows(
     probs: Tensor | None, true: Sequence[int], guessed: Sequence[int], top_k: int
 ) -> list[tuple[int, float]]:
-    """Labels and probabilities to show: the highest, and those of the true classes."""
+    """Labels and probabilities to show: the highest, then those taken wrongly, then true ones."""
     if probs is None:
         return []
-    values = probs.tolist()
+    values = probs.nan_to_num(-1.0).tolist()
     highest = sorted(range(len(values)), key=lambda label: -values[label])[:top_k]
-    shown = [*highest, *(label for label in true if label not in highest)][: top_k + 1]
-    return [(label, values[label]) for label in shown]
+    shown = list(dict.fromkeys([*highest, *sorted({*true} ^ {*guessed}), *true]))[: 2 * top_k + 1]
+    return [(label, float(probs[label])) for label in shown]
 
 
 def _draw_bar(place: Picture, name: str, prob: float, color: Color) -> None:
@@ -101,16 +108,17 @@ def _draw_bar(place: Picture, name: str, prob: float, color: Color) -> None:
     write(place, shortened(name, width - 60), 7, 1)
     write(place, value, width - 8 - text_width(value), 1)
     # Letters are dark on light: darkened by them, the bar shows through.
-    bar = place[2:-2, 2 : 2 + max(round(prob * (width - 4)), 2)]
+    length = 0 if math.isnan(prob) else round(prob * (width - 4))
+    bar = place[2:-2, 2 : 2 + max(length, 2)]
     np.minimum(bar, pale, out=bar)
     bar[:, :3] = color
 
 
-def _in_frame(ground: Picture, is_right: bool) -> Picture:
+def _in_frame(ground: Picture, is_right: bool | None) -> Picture:
     height, width = (side + 2 * _FRAME for side in ground.shape[:2])
     framed = np.empty((height, width, 3), np.uint8)
-    framed[:] = _RIGHT if is_right else _WRONG
-    if not is_right:
+    framed[:] = _OTHER if is_right is None else _RIGHT if is_right else _WRONG
+    if is_right is False:
         for across in np.arange(width)[np.arange(width) % (_DASH + _GAP) >= _DASH]:
             framed[:, across] = PAPER
         gaps = np.arange(height) % (_DASH + _GAP) >= _DASH

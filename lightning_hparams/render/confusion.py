@@ -10,22 +10,25 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from .colors import INK, PAPER, Color, Picture
-from .text import LINE, font, shortened, text_width
+from .colors import INK, PAPER, Picture
+from .text import LINE, font, phrase, shortened, write
 
 __all__ = ["confusion_picture"]
 
 _LABEL = 120  # longest name of a class, in pixels
 _READABLE = 30  # a cell less wide has no room for a number
-_SIDE = 640  # pixels that the cells of many classes share
+_APART = 14  # pixels between two names
+_SIDE = 800  # pixels that the cells of many classes share: with their names, 1024 at most
+_RIGHT = 70  # pixels for the numbers beside the rows
 
 
 def confusion_picture(counts: Tensor, class_names: Sequence[str], *, title: str = "") -> Picture:
     """Draw counts by true class (rows) and predicted class (columns).
 
     The colour of a cell, and the number in it, is its share of the row in percent: the diagonal is
-    the recall of each class. The number of samples or pixels of a row stands at its right. A class
-    that does not occur has an empty row.
+    the recall of each class. The number of samples or pixels of a row stands at its right, if it is
+    a whole one. A class that does not occur has an empty row. Of many classes every so many-th is
+    named; of more than 800, neighbours share a cell.
 
     Args:
         counts: ``(C, C)``, rows of true classes.
@@ -41,36 +44,50 @@ def confusion_picture(counts: Tensor, class_names: Sequence[str], *, title: str 
             f"counts must be ({len(class_names)}, {len(class_names)}) for {len(class_names)} class "
             f"names, got {tuple(matrix.shape)}"
         )
+    group = -(-len(class_names) // _SIDE)
+    matrix = _merged(matrix, group)
     totals = matrix.sum(1)
-    percent = np.round(100 * matrix / np.maximum(totals, 1)[:, None]).astype(np.intp)
-    classes = len(class_names)
-    cell = min(max(_SIDE // classes, 4), 44)
-    named = cell >= 14
-    names = [shortened(name, _LABEL) for name in class_names]
-    margin = max(text_width(name) for name in names) + 10 if named else 8
-    cells = _cells(percent, totals, cell)
-    top = LINE * (1 + bool(title)) + margin
-    right = 70 if named else 8
-    canvas = Image.new("RGB", (LINE + margin + cells.shape[1] + right, top + len(cells) + 8), PAPER)
-    draw = ImageDraw.Draw(canvas)
-    canvas.paste(Image.fromarray(cells), (LINE + margin, top))
-    if title:
-        draw.text((4, 2), title, fill=INK, font=font())
-    draw.text((LINE + margin, top - margin - LINE + 2), "predicted, %", fill=INK, font=font())
-    _write_upwards(canvas, "true", (2, top), INK)
-    if named:
-        for index, name in enumerate(names):
-            middle = index * cell + cell // 2 - 8
-            length = text_width(name)
-            draw.text((LINE + margin - 6 - length, top + middle), name, fill=INK, font=font())
-            draw.text(
-                (LINE + margin + cells.shape[1] + 6, top + middle),
-                _short(totals[index]),
-                fill=INK,
-                font=font(),
-            )
-            _write_upwards(canvas, name, (LINE + margin + middle, top - 4 - length), INK)
-    return np.asarray(canvas)
+    shares = np.divide(
+        matrix, totals[:, None], out=np.zeros_like(matrix), where=totals[:, None] > 0
+    )
+    classes = len(matrix)
+    cell = min(_SIDE // classes, 44)
+    every = -(-_APART // cell)
+    names = {
+        row: phrase(shortened(class_names[row * group], _LABEL)) for row in range(0, classes, every)
+    }
+    margin = max(name.shape[1] for name in names.values()) + 6
+    left, top = LINE + margin, LINE * (1 + bool(title)) + margin
+    cells = _cells(np.round(100 * shares).astype(np.intp), totals, cell)
+    width = left + cells.shape[1] + _RIGHT
+    canvas = np.full((top + len(cells) + 8, width, 3), PAPER[0], np.uint8)
+    canvas[top : top + len(cells), left : left + cells.shape[1]] = cells
+    write(canvas, shortened(title, width - 8), 2, 2)
+    write(canvas, "predicted, %", left - 2, top - margin - LINE + 2)
+    _paste(canvas, np.rot90(phrase("true")), 2, top)
+    counted = bool((totals == totals.round()).all())
+    for row, name in names.items():
+        middle = row * cell + cell // 2 - 8
+        _paste(canvas, name, left - 4 - name.shape[1], top + middle)
+        _paste(canvas, np.rot90(name), left + middle, top - 2 - name.shape[1])
+        if counted:
+            write(canvas, _short(totals[row]), left + cells.shape[1] + 4, top + middle)
+    return canvas
+
+
+def _merged(matrix: npt.NDArray[np.float64], group: int) -> npt.NDArray[np.float64]:
+    """Sums over squares of ``group`` neighbouring classes."""
+    starts = np.arange(0, len(matrix), group)
+    merged: npt.NDArray[np.float64] = np.add.reduceat(
+        np.add.reduceat(matrix, starts, axis=0), starts, axis=1
+    )
+    return merged
+
+
+def _paste(canvas: Picture, tile: Picture, left: int, top: int) -> None:
+    """Put a tile on a canvas, as far as there is room."""
+    place = canvas[top : top + len(tile), left : left + tile.shape[1]]
+    place[:] = tile[: len(place), : place.shape[1]]
 
 
 def _cells(percent: npt.NDArray[np.intp], totals: npt.NDArray[np.float64], cell: int) -> Picture:
@@ -80,7 +97,8 @@ def _cells(percent: npt.NDArray[np.intp], totals: npt.NDArray[np.float64], cell:
         table = _numbers(cell)
     else:
         table = np.broadcast_to(_shades()[:, None, None], (101, cell, cell, 3)).copy()
-        table[:, -1:, :] = table[:, :, -1:] = np.uint8(235)
+        if cell >= 8:
+            table[:, -1:, :] = table[:, :, -1:] = np.uint8(235)
     tiles = table[percent]  # (C, C, cell, cell, 3)
     tiles[totals == 0] = 235
     drawn: Picture = tiles.transpose(0, 2, 1, 3, 4).reshape(classes * cell, classes * cell, 3)
@@ -112,12 +130,6 @@ def _shades() -> Picture:
     at = np.linspace(0, len(stops) - 1, 101)
     channels = [np.interp(at, np.arange(len(stops)), stops[:, channel]) for channel in range(3)]
     return np.stack(channels, axis=-1).round().astype(np.uint8)
-
-
-def _write_upwards(canvas: Image.Image, text: str, place: tuple[int, int], ink: Color) -> None:
-    tile = Image.new("RGB", (text_width(text) + 4, LINE - 3), PAPER)
-    ImageDraw.Draw(tile).text((1, 0), text, fill=ink, font=font())
-    canvas.paste(tile.transpose(Image.Transpose.ROTATE_90), place)
 
 
 def _short(count: float) -> str:

@@ -12,14 +12,15 @@ from torch import Tensor
 from ..boxes import Matches, confident, match_boxes
 from ..outputs import Boxes
 from .colors import ERROR_COLORS, Color, Picture, as_color, palette
-from .images import panel_size, resized, to_rgb
-from .text import Entry, framed, phrase
+from .images import panel_size, to_rgb
+from .text import Entry, framed, phrase, text_width
 
 __all__ = ["detection_picture"]
 
 _FALSE, _MISSED = ERROR_COLORS["false positive"], ERROR_COLORS["missed"]
 _DASH, _GAP = 6, 4  # pixels
 _THICK = 2
+_FEW = 10  # boxes whose labels do not hide the picture
 
 
 def detection_picture(
@@ -46,7 +47,8 @@ def detection_picture(
         target: Boxes.
         class_names: A name for each label.
         min_score: Predictions below it are left out, in the counts too.
-        max_boxes: Of each side at most so many are drawn, the surest; all are counted.
+        max_boxes: At most so many true ones, predicted ones and misses are drawn, the surest; all
+            are counted.
         caption: Stands before the counts below the picture.
         rgb: Channels to show.
         colors: ``(C, 3)``; None for :func:`palette`.
@@ -55,18 +57,18 @@ def detection_picture(
         ``(H', W', 3)``.
     """
     size = panel_size(image.shape[-2], image.shape[-1])
-    (ground,) = to_rgb(resized(image[None], size, smooth=True), rgb)
+    (ground,) = to_rgb(image[None], rgb, size)
     colors = palette(len(class_names)) if colors is None else colors
     pred = confident(pred, min_score)
     matches = match_boxes(pred, target)
     scale = (size[1] / image.shape[-1], size[0] / image.shape[-2])
     truth = _drawable(target, matches.found, class_names, colors, scale, _MISSED)
     guesses = _drawable(pred, matches.hits, class_names, colors, scale, _FALSE)
-    missed = [box for box in truth if box.dashed]
+    missed = [box for box in truth if box.dashed][:max_boxes]
     hits, false, lost = matches.counts
     counts = f"{hits} found, {false} false, {lost} missed"
     return framed(
-        [_panel(ground, truth[:max_boxes]), _panel(ground, [*missed, *guesses][:max_boxes])],
+        [_panel(ground, truth[:max_boxes]), _panel(ground, [*guesses[:max_boxes], *missed])],
         ["ground truth", f"prediction, score >= {min_score:g}"],
         _class_legend(pred, target, matches, class_names, colors),
         [Entry(_FALSE, "false positive", "dashed"), Entry(_MISSED, "missed", "dashed")],
@@ -81,7 +83,8 @@ class _Drawn:
     corners: tuple[int, int, int, int]
     color: Color
     dashed: bool
-    text: str
+    name: str
+    score: str  # "" of a true box
 
 
 def _drawable(
@@ -100,7 +103,8 @@ def _drawable(
             (x1, y1, x2, y2),
             as_color(colors[label]) if is_right else wrong,
             not is_right,
-            names[label] if score is None else f"{names[label]} {score:.2f}",
+            names[label],
+            "" if score is None else f"{score:.2f}",
         )
         for (x1, y1, x2, y2), label, score, is_right in zip(
             corners.round().int().tolist(), labels, scores, right, strict=True
@@ -109,12 +113,18 @@ def _drawable(
 
 
 def _panel(ground: Picture, boxes: Sequence[_Drawn]) -> Picture:
-    """The surest box is drawn last, and so lies on top; labels lie on top of all boxes."""
+    """The surest box is drawn last, and so lies on top; labels lie on top of all boxes.
+
+    Among many boxes, those narrower than their label go without score, or without label.
+    """
     picture = ground.copy()
     for box in reversed(boxes):
         _outline(picture, box)
     for box in reversed(boxes):
-        _label(picture, box)
+        for text in (f"{box.name} {box.score}".rstrip(), box.name):
+            if len(boxes) <= _FEW or text_width(text) + 4 <= box.corners[2] - box.corners[0]:
+                _label(picture, box, text)
+                break
     return picture
 
 
@@ -138,9 +148,9 @@ def _outline(picture: Picture, box: _Drawn) -> None:
         picture[down, max(x2 - offset, x1)] = box.color
 
 
-def _label(picture: Picture, box: _Drawn) -> None:
+def _label(picture: Picture, box: _Drawn, text: str) -> None:
     """The name above the box, or in it where there is no room above."""
-    tile = phrase(box.text, _ink_on(box.color), box.color)[1:-1]
+    tile = phrase(text, _ink_on(box.color), box.color)[1:-1]
     height, width = tile.shape[:2]
     left = min(max(box.corners[0], 0), max(picture.shape[1] - width, 0))
     top = box.corners[1] - height

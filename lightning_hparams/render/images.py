@@ -15,9 +15,12 @@ from torch import Tensor
 
 from .colors import MARGIN, PAPER, Picture
 
-__all__ = ["Encoded", "encode", "panel_size", "resized", "sheet", "to_rgb"]
+__all__ = ["Encoded", "encode", "is_unit_range", "panel_size", "resized", "sheet", "to_rgb"]
 
 _PANEL = (256, 512)  # panels smaller than this are enlarged, larger ones reduced, in pixels
+_OVERSHOOT = 0.1  # of cubic interpolation at an edge from 0 to 1, rounded up
+_TALLEST = 16_384  # pixels of a sheet: not all browsers show more
+_JPEG_SIDE = 65_500  # pixels, the most that libjpeg writes
 
 
 @dataclass(frozen=True)
@@ -30,34 +33,44 @@ class Encoded:
     suffix: str  # ".jpg" or ".png"
 
 
-def to_rgb(images: Tensor, rgb: Sequence[int] = (0, 1, 2)) -> Picture:
+def to_rgb(
+    images: Tensor, rgb: Sequence[int] = (0, 1, 2), size: tuple[int, int] | None = None
+) -> Picture:
     """Images as pictures.
 
     Args:
-        images: ``(N, I, H, W)``. uint8 stays as it is; floating point in 0..1 is scaled. Anything
-            else (16-bit, multispectral floats) is stretched between its 1st and 99th percentile,
-            each image and channel by itself; NaN is black.
+        images: ``(N, I, H, W)``. uint8 stays as it is; floating point in 0..1 is scaled, see
+            :func:`is_unit_range`. Anything else (16-bit, multispectral floats) is stretched between
+            its 1st and 99th percentile, each image and channel by itself; NaN is black.
         rgb: The channels to show as red, green and blue, where there are three or more.
+        size: Height and width of the pictures; None for those of the images.
 
     Returns:
         ``(N, H, W, 3)``.
     """
-    images = images.detach().cpu()
-    if images.dtype != torch.uint8:
-        images = images.float()  # torch indexes no unsigned type of 16 bits or more
     channels = images.shape[1]
-    if channels >= 3:
-        if max(rgb) >= channels:
-            raise ValueError(f"`rgb` names channel {max(rgb)}, but images have {channels}")
-        images = images[:, list(rgb)]
-    else:
-        images = images[:, :1].expand(-1, 3, -1, -1)
+    if channels >= 3 and max(rgb) >= channels:
+        raise ValueError(f"`rgb` names channel {max(rgb)}, but images have {channels}")
+    # Picked before anything else is done to them. Pictures of one channel are repeated at the end.
+    shown = [images[:, c].detach() for c in (rgb if channels >= 3 else [0])]
     if images.dtype != torch.uint8:
-        if not bool(((images >= 0) & (images <= 1)).all()):
-            images = _stretched(images)
-        images = images.mul(255).round().to(torch.uint8)
-    pictures: Picture = np.ascontiguousarray(images.permute(0, 2, 3, 1).numpy())
+        shown = [channel.float() for channel in shown]  # 16 bits without a sign have few operations
+    picked = torch.stack(shown, 1).cpu()
+    if picked.dtype != torch.uint8 and not is_unit_range(picked):
+        picked = _stretched(picked)
+    if size is not None:
+        picked = resized(picked, size, smooth=True)
+    if picked.dtype != torch.uint8:
+        # An interpolated 1 may be 1.0000002.
+        picked = picked.clamp(0, 1).mul(255).round().to(torch.uint8)
+    picked = picked.expand(-1, 3, -1, -1)
+    pictures: Picture = np.ascontiguousarray(picked.permute(0, 2, 3, 1).numpy())
     return pictures
+
+
+def is_unit_range(images: Tensor) -> bool:
+    """Whether all values lie in 0..1, or as far beyond as cubic interpolation makes them."""
+    return bool(((images >= -_OVERSHOOT) & (images <= 1 + _OVERSHOOT)).all())
 
 
 def _stretched(images: Tensor) -> Tensor:
@@ -96,10 +109,10 @@ def resized(images: Tensor, size: tuple[int, int], *, smooth: bool) -> Tensor:
 
 
 def sheet(pictures: Sequence[Picture], columns: int) -> Picture:
-    """Pictures in rows of ``columns``, each in a cell of the size of the largest."""
+    """Pictures in rows of ``columns`` or, where that gets too tall, of more; in equal cells."""
     height = max(picture.shape[0] for picture in pictures) + MARGIN
     width = max(picture.shape[1] for picture in pictures) + MARGIN
-    columns = min(columns, len(pictures))
+    columns = min(max(columns, -(-len(pictures) // max(_TALLEST // height, 1))), len(pictures))
     rows = -(-len(pictures) // columns)
     canvas = np.full((rows * height - MARGIN, columns * width - MARGIN, 3), PAPER[0], np.uint8)
     for place, picture in enumerate(pictures):
@@ -115,11 +128,11 @@ def encode(picture: Picture, *, quality: int = 85) -> Encoded:
     is five times the size, which TensorBoard's writer then checksums in pure Python.
     """
     image = Image.fromarray(picture)
-    few_colors = image.getcolors(256) is not None
+    as_png = image.getcolors(256) is not None or max(image.size) > _JPEG_SIDE
     buffer = io.BytesIO()
-    if few_colors:
+    if as_png:
         image.save(buffer, "PNG", compress_level=1)
     else:
         image.save(buffer, "JPEG", quality=quality)
-    suffix = ".png" if few_colors else ".jpg"
+    suffix = ".png" if as_png else ".jpg"
     return Encoded(buffer.getvalue(), picture.shape[0], picture.shape[1], suffix)

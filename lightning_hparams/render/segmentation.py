@@ -22,6 +22,7 @@ from .text import Entry, framed
 __all__ = ["error_map", "overlay", "segmentation_pictures"]
 
 _ALPHA = 115  # of 256: opacity of a class colour over the image, 0.45
+_NONE = 255  # the value of a pixel without a class
 
 
 def overlay(
@@ -101,8 +102,8 @@ def segmentation_pictures(
     Args:
         images: ``(N, I, H, W)``, as for :func:`to_rgb`.
         preds: ``(N, H, W)`` class indices, or ``(N, C, H, W)`` of 0 and 1 for multilabel.
-        targets: Shaped like ``preds``.
-        class_names: C names, for the legend.
+        targets: Shaped like ``preds``. A value outside 0..C-1 is not painted.
+        class_names: C names, for the legend; at most 255.
         background: Class that is not painted; see :func:`error_map`.
         ignore_index: Target value of pixels that do not count.
         captions: A line for each sample; None for none.
@@ -112,20 +113,30 @@ def segmentation_pictures(
     Returns:
         N pictures ``(H', W', 3)``: the four panels under their titles, over a legend with the
         colour, name and intersection over union of each class in the sample.
+
+    Raises:
+        ValueError: If there are more than 255 classes.
     """
+    if len(class_names) > _NONE:
+        raise ValueError(f"masks of at most {_NONE} classes can be drawn, got {len(class_names)}")
     size = panel_size(images.shape[-2], images.shape[-1])
-    pictures = to_rgb(resized(images, size, smooth=True), rgb)
+    pictures = to_rgb(images, rgb, size)
     colors = palette(len(class_names)) if colors is None else colors
     legends = [
         _legend(one, other, class_names, colors, background, ignore_index)
         for one, other in zip(preds, targets, strict=True)
     ]
-    shown_preds, shown_targets = (resized(mask, size, smooth=False) for mask in (preds, targets))
-    draw = _multilabel_panels if preds.ndim == 4 else _multiclass_panels
-    panels = draw(pictures, shown_preds, shown_targets, colors, background, ignore_index)
+    values = 2 if preds.ndim == 4 else len(class_names)
+    predicted = _as_uint8(resized(preds, size, smooth=False), values)
+    truth = _as_uint8(resized(targets, size, smooth=False), values, ignore_index)
+    if preds.ndim == 4:
+        panels = _multilabel_panels(pictures, predicted, truth, colors)
+    else:
+        ignored = None if ignore_index is None else _NONE
+        panels = _multiclass_panels(pictures, predicted, truth, colors, background, ignored)
     titles = ("image", "ground truth", "prediction", "errors")
     key = [Entry(color, name) for name, color in ERROR_COLORS.items() if name != "ignored"]
-    if ignore_index is not None and bool((targets == ignore_index).any()):
+    if ignore_index is not None and bool((truth == _NONE).any()):
         key.append(Entry(ERROR_COLORS["ignored"], "ignored"))
     return [
         framed([panel[index] for panel in panels], titles, legend, key, caption)
@@ -137,37 +148,26 @@ def segmentation_pictures(
 
 def _multiclass_panels(
     pictures: Picture,
-    preds: Tensor,
-    targets: Tensor,
+    predicted: Picture,
+    truth: Picture,
     colors: Picture,
     background: int | None,
-    ignore_index: int | None,
+    ignored: int | None,
 ) -> list[Picture]:
     hidden = [] if background is None else [background]
-    predicted, truth = _as_uint8(preds), _as_uint8(targets)
-    ignored = None if ignore_index is None else ignore_index % 256
-    errors = error_map(pictures, predicted, truth, background=background, ignore_index=ignored)
-    unpainted = hidden if ignored is None else [*hidden, ignored]
     return [
         pictures,
-        overlay(pictures, truth, colors, hidden=unpainted),
+        overlay(pictures, truth, colors, hidden=hidden),
         overlay(pictures, predicted, colors, hidden=hidden),
-        errors,
+        error_map(pictures, predicted, truth, background=background, ignore_index=ignored),
     ]
 
 
 def _multilabel_panels(
-    pictures: Picture,
-    preds: Tensor,
-    targets: Tensor,
-    colors: Picture,
-    background: int | None,
-    ignore_index: int | None,
+    pictures: Picture, preds: Picture, targets: Picture, colors: Picture
 ) -> list[Picture]:
-    counted = np.ones(targets.shape, bool)
-    if ignore_index is not None:
-        counted = _as_uint8(targets) != ignore_index % 256
-    predicted, truth = _as_uint8(preds) == 1, (_as_uint8(targets) == 1) & counted
+    counted = targets != _NONE
+    predicted, truth = preds == 1, targets == 1
     false = (predicted & ~truth & counted).any(1)
     missed = (truth & ~predicted).any(1)
     kind = np.where(false & missed, 3, np.where(false, 1, np.where(missed, 2, 0)))
@@ -175,8 +175,8 @@ def _multilabel_panels(
     for labels in (truth, predicted):
         layer = pictures
         for index in range(labels.shape[1]):
-            mask = np.where(labels[:, index], np.uint8(index), np.uint8(255))
-            layer = overlay(layer, mask, colors[:255])
+            mask = np.where(labels[:, index], np.uint8(index), np.uint8(_NONE))
+            layer = overlay(layer, mask, colors)
         layers.append(layer)
     return [pictures, *layers, _painted_errors(pictures, kind.astype(np.uint8))]
 
@@ -252,6 +252,11 @@ def _legend(
     ]
 
 
-def _as_uint8(mask: Tensor) -> Picture:
-    array: Picture = mask.detach().cpu().to(torch.uint8).numpy()
+def _as_uint8(mask: Tensor, values: int, ignore_index: int | None = None) -> Picture:
+    """Class indices; one outside 0..values-1 or ignored is :data:`_NONE`."""
+    indices = mask.detach().cpu().int()
+    no_class = (indices < 0) | (indices >= values)
+    if ignore_index is not None:
+        no_class |= indices == ignore_index
+    array: Picture = indices.masked_fill(no_class, _NONE).to(torch.uint8).numpy()
     return array

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import io
+import unicodedata
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -17,6 +21,21 @@ __all__ = ["LINE", "Entry", "font", "framed", "phrase", "shortened", "text_width
 
 LINE = 20  # height of a line of text
 _SWATCH = 12
+_NARROWEST = 200  # pixels of a panel's place: titles, legend and key fit in
+
+Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+# Pillow looks for them where the system keeps its fonts. The last three have Chinese characters.
+_SYSTEM_FONTS = (
+    "DejaVuSans.ttf", "NotoSans-Regular.ttf", "arial.ttf", "Arial.ttf", "Arial Unicode.ttf",
+    "NotoSansCJK-Regular.ttc", "msyh.ttc",
+)  # fmt: skip
+# Letters that Unicode does not take apart into one of ASCII and an accent.
+_WRITTEN_OUT = str.maketrans(
+    {"ß": "ss", "æ": "ae", "Æ": "Ae", "œ": "oe", "Œ": "Oe", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L",
+     "đ": "d", "Đ": "D", "\u0131": "i"}
+)  # fmt: skip
+_NO_LETTER = "\U0010ffff"  # drawn as what stands for a letter that a font does not have
 
 
 @dataclass(frozen=True)
@@ -29,7 +48,7 @@ class Entry:
 
 
 @functools.cache
-def font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def font() -> Font:
     """Pillow's own font, so that pictures look alike on every machine."""
     loaded = ImageFont.load_default(size=13)
     if isinstance(loaded, ImageFont.FreeTypeFont) and loaded.font_bytes:
@@ -40,9 +59,66 @@ def font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 @functools.lru_cache(maxsize=4096)
+def _set(text: str) -> tuple[str, Font]:
+    """A text as it can be drawn, and the font for it.
+
+    Pillow's font has ASCII and little else. What it lacks is drawn in a font of the machine's, or
+    without its accents where there is none. Names of folders may have accents apart from letters.
+    """
+    text = unicodedata.normalize("NFC", text)
+    fonts = [font()] if text.isascii() else [font(), *_other_fonts()]
+    for plain in (text, _without_accents(text)):
+        for one in fonts:
+            if plain.isascii() or _has(one, plain):
+                return plain, one
+    _warn_of_letters()
+    return text, max(fonts, key=lambda one: sum(_has(one, letter) for letter in text))
+
+
+@functools.cache
+def _warn_of_letters() -> None:
+    """Once: the names of the classes come again in each picture."""
+    warnings.warn(
+        "no font on this machine has all letters of the names in the pictures, boxes stand for "
+        "them; install one that has, such as DejaVu Sans or Noto Sans CJK",
+        stacklevel=2,
+    )
+
+
+@functools.cache
+def _other_fonts() -> list[Font]:
+    bundled = importlib.util.find_spec("matplotlib")
+    found: list[Font] = []
+    names = list(_SYSTEM_FONTS)
+    if bundled is not None and bundled.origin is not None:
+        fonts = Path(bundled.origin).parent / "mpl-data" / "fonts" / "ttf"
+        names.insert(0, str(fonts / "DejaVuSans.ttf"))
+    for name in names:
+        try:
+            found.append(ImageFont.truetype(name, 12, layout_engine=ImageFont.Layout.BASIC))
+        except OSError:
+            continue
+    return found
+
+
+def _has(one: Font, text: str) -> bool:
+    """Whether a font has all letters of a text."""
+    missing = bytes(one.getmask(_NO_LETTER))
+    return all(letter.isspace() or bytes(one.getmask(letter)) != missing for letter in text)
+
+
+def _ascent(one: Font) -> int:
+    return one.getmetrics()[0] if isinstance(one, ImageFont.FreeTypeFont) else 0
+
+
+def _without_accents(text: str) -> str:
+    parts = unicodedata.normalize("NFKD", text.translate(_WRITTEN_OUT))
+    return "".join(part for part in parts if not unicodedata.combining(part))
+
+
 def text_width(text: str) -> int:
-    """Width of a text in pixels."""
-    return round(font().getlength(text))
+    """Width of a text in pixels, as :func:`phrase` writes it, without its margins."""
+    return sum(_word_width(word) + 4 for word in _words(text)) - 4
 
 
 def phrase(text: str, ink: Color = INK, paper: Color = PAPER) -> Picture:
@@ -50,7 +126,17 @@ def phrase(text: str, ink: Color = INK, paper: Color = PAPER) -> Picture:
 
     The words are kept, each by itself: names and numbers come in ever new pairs, but are few.
     """
-    return np.concatenate([_word(word, ink, paper) for word in text.split(" ")], axis=1)
+    return np.concatenate([_word(word, ink, paper) for word in _words(text)], axis=1)
+
+
+def _words(text: str) -> list[str]:
+    return " ".join(text.splitlines()).split(" ")
+
+
+@functools.lru_cache(maxsize=4096)
+def _word_width(word: str) -> int:
+    drawn, with_font = _set(word)
+    return round(with_font.getlength(drawn))
 
 
 def write(canvas: Picture, text: str, left: int, top: int) -> None:
@@ -63,8 +149,11 @@ def write(canvas: Picture, text: str, left: int, top: int) -> None:
 
 @functools.lru_cache(maxsize=4096)
 def _word(text: str, ink: Color, paper: Color) -> Picture:
-    tile = Image.new("RGB", (text_width(text) + 4, 17), paper)
-    ImageDraw.Draw(tile).text((2, 0), text, fill=ink, font=font())
+    tile = Image.new("RGB", (_word_width(text) + 4, 17), paper)
+    drawn, with_font = _set(text)
+    # All fonts on the ground line of Pillow's own.
+    top = 0 if with_font is font() else _ascent(font()) - _ascent(with_font)
+    ImageDraw.Draw(tile).text((2, top), drawn, fill=ink, font=with_font)
     return np.asarray(tile)
 
 
@@ -86,14 +175,15 @@ def framed(
 ) -> Picture:
     """Panels side by side under their titles; below them the legend, and the key of the last."""
     height, width = panels[0].shape[:2]
-    step = width + MARGIN
+    place = max(width, _NARROWEST)
+    step = place + MARGIN
     total = step * len(panels) - MARGIN
     lines = _lines(legend, step * (len(panels) - 1) - MARGIN)
-    key_lines = _lines(key, width)
+    key_lines = _lines(key, place)
     foot = LINE * (max(len(lines), len(key_lines)) + bool(caption)) + MARGIN
     canvas = np.full((LINE + height + foot, total, 3), PAPER[0], np.uint8)
     for index, (panel, title) in enumerate(zip(panels, titles, strict=True)):
-        write(canvas, title, index * step, 2)
+        write(canvas, shortened(title, place - 4), index * step, 2)
         canvas[LINE : LINE + height, index * step : index * step + width] = panel
     top = LINE + height + MARGIN // 2
     _write_lines(canvas, lines, 2, top)
@@ -110,6 +200,8 @@ def _lines(entries: Sequence[Entry], width: int) -> list[Line]:
     lines: list[Line] = [[]]
     offset = 0
     for entry in entries:
+        if text_width(entry.text) > width - 24:
+            entry = replace(entry, text=shortened(entry.text, width - 24))
         length = 18 + text_width(entry.text) + 12
         if offset and offset + length > width:
             lines.append([])

@@ -7,10 +7,11 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from lightning import LightningModule
+from lightning import Callback, LightningModule
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.utilities import CombinedLoader
 from PIL import Image
-from torch.utils.data import DataLoader
+from torch.utils.data import BatchSampler, DataLoader, SequentialSampler, SubsetRandomSampler
 
 from lightning_hparams import PredictionMonitor
 from lightning_hparams.callbacks import prediction_monitor
@@ -184,6 +185,12 @@ def test_a_rehearsal_draws_one_picture_and_writes_nothing(tmp_path):
     quiet_trainer(fast_dev_run=True, callbacks=[monitor]).fit(matching(data), data)
     assert len(monitor.pictures) == 1
     assert list(tmp_path.iterdir()) == []
+    monitor = PredictionMonitor(select=[5])  # not in the one batch
+    quiet_trainer(fast_dev_run=True, callbacks=[monitor]).fit(matching(data), data)
+    assert len(monitor.pictures) == 1
+    monitor = PredictionMonitor(class_names=["a"])
+    with pytest.raises(ValueError, match="class_names has 1 entries"):
+        quiet_trainer(fast_dev_run=True, callbacks=[monitor]).fit(matching(data), data)
 
 
 class Foreign(LightningModule):
@@ -412,7 +419,20 @@ def test_a_loader_that_shuffles_and_tells_the_index_is_fine():
     [
         ({"num_samples": 0}, ValueError, "`1 <= num_samples` must hold"),
         ({"num_samples": 2.5}, TypeError, "`num_samples` must be a whole number"),
-        ({"select": "worst"}, ValueError, r"`select` must be one of \['spread', 'first'\]"),
+        (
+            {"select": "worst"},
+            ValueError,
+            r"`select` must be one of \['spread', .*, 'per_class'\]",
+        ),
+        (
+            {"select": 3},
+            TypeError,
+            "`select` must be one of .* or a list of .*, got 3",
+        ),
+        ({"select": [1.5]}, TypeError, "`select` must be a whole number, got 1.5"),
+        ({"select": [-1]}, ValueError, "`0 <= select` must hold"),
+        ({"class_colors": [(0, 0)]}, ValueError, r"needs \(red, green, blue\), got \(0, 0\)"),
+        ({"class_colors": [(0, 0, 300)]}, ValueError, "`0 <= class_colors <= 255` must hold"),
         ({"worst_k": -1}, ValueError, "`0 <= worst_k` must hold"),
         ({"min_score": 2}, ValueError, "`0 <= min_score <= 1` must hold"),
         ({"layout": "grid"}, ValueError, r"`layout` must be one of \['samples', 'sheet'\]"),
@@ -436,6 +456,7 @@ def test_bad_arguments_are_refused_at_once(options, error, message):
         ({"class_names": ["a"]}, "class_names has 1 entries, but a prediction class"),
         ({"rgb": (0, 1, 7)}, "`rgb` names channel 7, but images have 3"),
         ({"background": 77}, "`-1 <= background <= [123]` must hold, got background=77"),
+        ({"class_colors": [(0, 0, 0)]}, "class_colors has 1 entries, but there are . classes"),
     ],
 )
 def test_what_does_not_fit_the_data_is_told_before_training(kind, options, message):
@@ -446,13 +467,250 @@ def test_what_does_not_fit_the_data_is_told_before_training(kind, options, messa
     assert trainer.global_step == 0
 
 
-@pytest.mark.parametrize("select", [[50], [-1]])
-def test_an_index_outside_the_set_is_told_before_training(select):
+@pytest.mark.parametrize(
+    ("index", "options"), [(50, {}), (9, {"limit_val_batches": 2}), (9, {"limit_val_batches": 0.4})]
+)
+def test_an_index_outside_the_set_is_told_before_training(index, options):
     data = shapes(num_val=20)
-    module = matching(data)
-    before = [p.detach().clone() for p in module.parameters()]
-    with pytest.raises(
-        ValueError, match=r"indices outside the validation set: .* shows 20 samples"
+    trainer = quiet_trainer(callbacks=[PredictionMonitor(select=[2, index])], **options)
+    with pytest.raises(ValueError, match=rf"outside the validation set: \[{index}\], .* samples"):
+        trainer.fit(matching(data), data)
+    assert trainer.global_step == 0
+
+
+def test_a_test_shows_those_of_the_indices_that_it_has():
+    data = shapes(num_val=6)
+    logger = TensorBoardLogger(".", default_hp_metric=False)
+    trainer = quiet_trainer(logger=logger, callbacks=[PredictionMonitor(select=[2, 50])])
+    trainer.test(matching(data), data, verbose=False)
+    assert list(images(logger)) == ["test_pred/00_idx00002"]
+
+
+# -- loaders of all kinds
+
+
+class Numbered(Foreign):
+    """Tells the index of each sample."""
+
+    def __init__(self):
+        super().__init__(None)
+
+    def validation_step(self, batch, batch_idx, dataloader_idx=0):
+        output = adapter(self.layer(batch[0]), batch)
+        return {**output, "indices": batch[2]}
+
+
+def numbered(count=20, **options):
+    samples = [(torch.rand(3, 16, 16), torch.randint(0, 2, (16, 16)), n) for n in range(count)]
+    return DataLoader(samples, **(options or {"batch_size": 4}))
+
+
+def shown(monitor, loader, **options):
+    """The dataset indices of the pictures."""
+    logger = TensorBoardLogger(".", default_hp_metric=False)
+    quiet_trainer(logger=logger, callbacks=[monitor], **options).fit(Numbered(), pairs(), loader)
+    return [int(tag[-5:]) for tag in sorted(images(logger))]
+
+
+def in_batches(count):
+    return BatchSampler(SequentialSampler(range(count)), 4, drop_last=False)
+
+
+def test_a_batch_sampler_reaches_as_many_as_its_batches_hold():
+    loader = numbered(batch_sampler=in_batches(20))
+    assert shown(PredictionMonitor(8), loader, limit_val_batches=2) == list(range(8))
+
+
+@pytest.mark.filterwarnings("ignore:Your `val_dataloader`'s sampler has shuffling")
+def test_samples_are_chosen_from_those_that_a_sampler_takes():
+    sampler = SubsetRandomSampler(range(12, 20))
+    for options in (
+        {"batch_size": 4, "sampler": sampler},
+        {"batch_sampler": BatchSampler(sampler, 4, drop_last=False)},
     ):
-        run(PredictionMonitor(select=select), data, module)
-    assert all(torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
+        assert shown(PredictionMonitor(2), numbered(**options)) == [14, 18]
+        assert shown(PredictionMonitor(select=[13, 19]), numbered(**options)) == [13, 19]
+    with pytest.raises(ValueError, match=r"outside the validation set: \[3\], which shows 8"):
+        shown(PredictionMonitor(select=[3]), numbered(**options))
+
+
+@pytest.mark.parametrize("given", [dict, CombinedLoader, list])
+def test_the_first_of_several_loaders_is_shown_however_they_are_given(given):
+    loaders = {"a": numbered(), "b": numbered(3)}
+    if given is CombinedLoader:
+        loaders = CombinedLoader(loaders, "sequential")
+    elif given is list:
+        loaders = list(loaders.values())
+    assert shown(PredictionMonitor(2), loaders) == [5, 15]
+
+
+def test_a_second_run_chooses_from_its_own_set():
+    monitor = PredictionMonitor(2)
+    assert shown(monitor, numbered(100)) == [25, 75]
+    assert shown(monitor, numbered(12)) == [3, 9]
+
+
+def test_a_validation_of_another_set_chooses_from_it():
+    monitor, module = PredictionMonitor(2, worst_k=0), Numbered()
+    trainer = quiet_trainer(callbacks=[monitor])
+    trainer.fit(module, pairs(), numbered(100))
+    monitor.pictures = []
+    trainer.validate(module, numbered(12), verbose=False)
+    assert len(monitor.pictures) == 2
+
+
+def test_it_is_told_once_if_none_of_the_chosen_is_seen():
+    loader = numbered(8)
+    loader.dataset[:] = [(image, mask, 100 + n) for image, mask, n in loader.dataset]
+    with pytest.warns(UserWarning, match=r"none of the samples \[2, 6\] was seen") as told:
+        assert shown(PredictionMonitor(2), loader, max_epochs=3) == []
+    assert sum("PredictionMonitor" in str(one.message) for one in told) == 1
+
+
+def test_indices_of_numpy_make_a_checkpoint_that_can_be_loaded(tmp_path):
+    data = shapes()
+    trainer = quiet_trainer(callbacks=[PredictionMonitor(select=np.array([1, 2]))])
+    trainer.fit(matching(data), data)
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    saved = torch.load(tmp_path / "a.ckpt", weights_only=True)["callbacks"]["PredictionMonitor"]
+    assert saved["indices"] == [1, 2]
+
+
+class Classes(Foreign):
+    """Sample ``n`` is of the class given for it."""
+
+    def __init__(self, classes):
+        super().__init__(None)
+        self.classes = torch.tensor(classes)
+
+    def validation_step(self, batch, batch_idx):
+        targets = self.classes[batch[2]]
+        kind, preds = "classification", torch.zeros_like(targets)
+        return {
+            "kind": kind,
+            "images": batch[0],
+            "preds": preds,
+            "targets": targets,
+            "indices": batch[2],
+        }
+
+
+def test_each_class_is_shown_in_turn_if_asked_in_a_resumed_run_too(tmp_path):
+    classes = [0] * 9 + [1, 0, 0, 2, 1, 0, 0, 0, 0, 0, 1]
+    logger = TensorBoardLogger(tmp_path, version=0, default_hp_metric=False)
+    options = {"logger": logger, "callbacks": [PredictionMonitor(5, "per_class", worst_k=0)]}
+    trainer = quiet_trainer(**options)
+    trainer.fit(Classes(classes), pairs(), numbered())
+    chosen = [0, 9, 12, 1, 13]
+    expected = [f"val_pred/{place:02d}_idx{n:05d}" for place, n in enumerate(chosen)]
+    assert sorted(images(logger)) == expected
+    trainer.save_checkpoint(tmp_path / "stop.ckpt")
+    options["callbacks"] = [PredictionMonitor(5, "per_class", worst_k=0)]
+    trainer = quiet_trainer(**options, max_epochs=2)
+    trainer.fit(Classes(classes[::-1]), pairs(), numbered(), ckpt_path=tmp_path / "stop.ckpt")
+    assert sorted(images(logger)) == expected
+    assert [len(pictures) for pictures in images(logger).values()] == [2] * 5
+
+
+def test_classes_have_the_colours_that_were_given():
+    colors = [(0, 0, 0), (255, 0, 255), (255, 0, 255), (255, 0, 255)]
+    monitor = PredictionMonitor(1, class_colors=colors)
+    run(monitor)
+    assert (monitor.pictures[0] == (255, 0, 255)).all(-1).any()
+
+
+# -- what fails
+
+
+class Changing(Foreign):
+    """Validates by one function before training, and by another from the first epoch on."""
+
+    def __init__(self, before, after):
+        super().__init__(None)
+        self.before, self.after = before, after
+
+    def validation_step(self, batch, batch_idx):
+        return (self.after if self.global_step else self.before)(self, batch)
+
+
+def test_a_small_box_in_mid_training_is_no_error():
+    def small(module, batch):
+        output = boxed(module, batch)
+        guess = {**output["preds"][0], "boxes": torch.tensor([[0.0, 0.0, 0.8, 0.9]])}
+        return {**output, "preds": [guess] * len(batch[0])}
+
+    assert len(fit_foreign(Changing(boxed, small), PredictionMonitor(2))) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"preds": torch.full((2, 16, 16), 9)}, "could not draw sample 1, .* a prediction class 9"),
+        ({"losses": "none"}, "could not keep samples, training goes on: AttributeError"),
+        ({"images": torch.zeros(1)}, "could not keep samples, training goes on"),
+    ],
+)
+def test_what_cannot_be_drawn_in_mid_training_is_told_once_and_ends_nothing(change, message):
+    def before(module, batch):
+        return adapter(module.layer(batch[0]), batch)
+
+    def after(module, batch):
+        return {**before(module, batch), **change}
+
+    monitor = PredictionMonitor(2, class_names=["a", "b"])
+    logger = TensorBoardLogger(".", default_hp_metric=False)
+    trainer = quiet_trainer(logger=logger, callbacks=[monitor], max_epochs=3)
+    with pytest.warns(UserWarning, match=message) as told:
+        trainer.fit(Changing(before, after), pairs(), pairs())
+    assert sum("PredictionMonitor" in str(one.message) for one in told) == 1
+    assert trainer.current_epoch == 3
+
+
+def test_what_cannot_be_rated_is_told_before_training(monkeypatch):
+    def failing(outputs, look):
+        raise RuntimeError("no loss")
+
+    monkeypatch.setattr(prediction_monitor, "badness", failing)
+    data = shapes()
+    trainer = quiet_trainer(callbacks=[PredictionMonitor(1)])
+    with pytest.raises(RuntimeError, match="no loss"):
+        trainer.fit(matching(data), data)
+    assert trainer.global_step == 0
+
+
+def test_a_mask_value_that_is_no_class_is_told_before_training():
+    def returned(module, batch):
+        return {**adapter(module.layer(batch[0]), batch), "targets": batch[1] + 254}
+
+    trainer = quiet_trainer(callbacks=[PredictionMonitor(class_names=["a", "b"])])
+    with pytest.raises(ValueError, match=r"value 25. is outside 0\.\.1; set ignore_index=25."):
+        trainer.fit(Foreign(returned), pairs(), pairs())
+    assert trainer.global_step == 0
+
+
+class StopsIn(Callback):
+    def __init__(self, epoch, error):
+        self.epoch, self.error = epoch, error
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.current_epoch == self.epoch:
+            raise self.error
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_the_last_validation_before_a_crash_is_drawn(error):
+    data, logger = shapes(), TensorBoardLogger(".", default_hp_metric=False)
+    callbacks = [PredictionMonitor(1), StopsIn(4, error)]
+    trainer = quiet_trainer(logger=logger, callbacks=callbacks, max_epochs=9, limit_train_batches=1)
+    with pytest.raises((error, SystemExit)):
+        trainer.fit(matching(data), data)
+    (pictures,) = images(logger).values()
+    assert [p.step for p in pictures] == [0, 1, 2, 3]
+
+
+def test_nothing_is_kept_once_it_is_drawn():
+    monitor = PredictionMonitor(2)
+    run(monitor)
+    assert not monitor._samples
+    assert not monitor._worst
+    assert monitor._pending is None
