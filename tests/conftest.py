@@ -2,6 +2,11 @@
 
 import pytest
 import torch
+from tensorboard.summary.writer import event_file_writer
+
+# Event files of one second are told apart, and read in the order of, a number in their names. Here
+# a run goes on within a second of its start, and file 10 must not be read before file 9.
+event_file_writer._global_uid = event_file_writer.AtomicCounter(1000)
 
 
 @pytest.fixture(autouse=True)
