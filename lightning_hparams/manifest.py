@@ -16,14 +16,16 @@ import random
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path, PurePath
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from .redaction import Json, redact
 
 __all__ = [
     "compare",
@@ -31,13 +33,10 @@ __all__ = [
     "file_hash",
     "flatten",
     "plain",
-    "redact",
     "take",
     "to_markdown",
     "without_secrets",
 ]
-
-Json: TypeAlias = bool | int | float | str | list[Any] | dict[str, Any] | None
 
 _FORMAT = 1
 _DIFF_BYTES = 2**20
@@ -46,18 +45,6 @@ _ENVIRONMENT = (
     *("NCCL_DEBUG", "OMP_NUM_THREADS", "PL_GLOBAL_SEED", "PL_SEED_WORKERS", "PYTHONHASHSEED"),
     *("SLURM_JOB_ID", "SLURM_NNODES", "SLURM_NTASKS", "WORLD_SIZE"),
 )
-_SECRET_NAME = re.compile(
-    r"(?i)(token(?!iz)|secret|passw|passphrase|[_-]pwd$|credential|api_?-?key|access_?-?key|private_?-?key"
-    r"|account_?-?key|(^|[_-])(key|auth|cookie|dsn|sas|pat)$|authorization|connection_?-?string)"
-)
-_USER_IN_URL = re.compile(r"(\w+://)[^/@\s'\"]+@")
-_OPTION = re.compile(r"(?P<name>--?[\w.-]+)(?P<sign>=|\s+)(?P<value>\S+)")
-_ASSIGNED = re.compile(  # in code: a name that says so, and a text
-    r"(?i)(\b\w*(?:token(?!iz)|secret|passw|api_?key|access_?key|private_?key)\w*[\"']?\s*[=:]\s*)"
-    r"(\"[^\"\n]+\"|'[^'\n]+')"
-)
-_HIDDEN = "<hidden>"
-_SHORTEST = 4  # characters; to leave out each "1" because a secret is "1" would leave nothing
 
 
 def take(config: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -68,53 +55,30 @@ def take(config: Mapping[str, Any], environ: Mapping[str, str] | None = None) ->
         environ: The environment; None for ``os.environ``.
     """
     environ = os.environ if environ is None else environ
-    manifest = {
-        "format": _FORMAT,
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "status": "running",
+    told = {
         "command": [Path(sys.executable).name, *sys.argv],
         "git": _git(),
         "config": config,
+        "environment": environment(environ),
+    }
+    hidden = redact(plain(told), environ)
+    assert isinstance(hidden, dict)
+    return {
+        "format": _FORMAT,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "status": "running",
+        **hidden,
         "seeds": _seeds(environ),
         "deterministic": _deterministic(),
         "python": platform.python_version(),
         "packages": _packages(),
         "hardware": _hardware(),
-        "environment": environment(environ),
     }
-    hidden = redact(plain(manifest), environ)
-    assert isinstance(hidden, dict)
-    return hidden
 
 
 def environment(environ: Mapping[str, str]) -> dict[str, str]:
     """The few variables that say how a run was computed."""
     return {name: environ[name] for name in _ENVIRONMENT if name in environ}
-
-
-def redact(value: Json, environ: Mapping[str, str]) -> Json:
-    """Leave out what looks like a secret.
-
-    That is the value of each variable of the environment whose name says so, wherever it occurs,
-    from four characters on; what follows an option or a key with such a name; and the user and
-    password in an address.
-
-    >>> redact({"api_key": "abcd", "url": "https://me:pw@host/x"}, {})
-    {'api_key': '<hidden>', 'url': 'https://<hidden>@host/x'}
-    >>> redact(["train.py", "--hub-token", "abcd", "--lr=0.1 # hunter2"], {"PASSWORD": "hunter2"})
-    ['train.py', '--hub-token', '<hidden>', '--lr=0.1 # <hidden>']
-    """
-    return _redact(value, _secrets(environ))
-
-
-def without_secrets(
-    values: Mapping[str, bool | int | float | str], environ: Mapping[str, str]
-) -> dict[str, bool | int | float | str]:
-    """What :func:`flatten` makes, after :func:`redact`."""
-    secrets = _secrets(environ)
-    hidden = _redact(dict(values), secrets)
-    assert isinstance(hidden, dict)
-    return hidden
 
 
 def compare(a: Mapping[str, Any] | str | Path, b: Mapping[str, Any] | str | Path) -> list[str]:
@@ -187,6 +151,15 @@ def plain(value: Any) -> Json:
             return f"{type(value).__name__}{tuple(value.shape)}"
         case _:
             return _name(value)
+
+
+def without_secrets(
+    values: Mapping[str, Any], environ: Mapping[str, str]
+) -> dict[str, bool | int | float | str]:
+    """What :func:`flatten` makes of hyperparameters without what looks like a secret."""
+    hidden = redact(plain(values), environ)
+    assert isinstance(hidden, dict)
+    return flatten(hidden)
 
 
 def flatten(values: Mapping[str, Any]) -> dict[str, bool | int | float | str]:
@@ -287,49 +260,6 @@ def _differences(name: str, a: Any, b: Any) -> Iterator[str]:
 
 def _said(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _secrets(environ: Mapping[str, str]) -> list[str]:
-    """The longest first, for one may be part of another."""
-    values = {value for name, value in environ.items() if _SECRET_NAME.search(name)}
-    lines = {line.strip() for value in values for line in value.splitlines()}
-    return sorted((s for s in values | lines if len(s) >= _SHORTEST), key=len, reverse=True)
-
-
-def _redact(value: Json, secrets: Sequence[str]) -> Json:
-    match value:
-        case str():
-            for secret in secrets:
-                value = value.replace(secret, _HIDDEN)
-            value = _ASSIGNED.sub(rf"\1{_HIDDEN}", value)
-            value = _USER_IN_URL.sub(rf"\1{_HIDDEN}@", value)
-            return _OPTION.sub(_option, value)
-        case list():
-            after = [False, *(isinstance(v, str) and _is_option(v) for v in value)]
-            return [
-                _HIDDEN if follows else _redact(item, secrets)
-                for follows, item in zip(after, value, strict=False)
-            ]
-        case dict():
-            return {
-                str(_redact(key, secrets)): _HIDDEN
-                if _SECRET_NAME.search(key) and isinstance(item, (str, list, dict))
-                else _redact(item, secrets)
-                for key, item in value.items()
-            }
-        case _:
-            return value
-
-
-def _is_option(text: str) -> bool:
-    """Whether the next argument is a secret."""
-    return text.startswith("-") and "=" not in text and bool(_SECRET_NAME.search(text))
-
-
-def _option(match: re.Match[str]) -> str:
-    if _SECRET_NAME.search(match["name"]):
-        return f"{match['name']}{match['sign']}{_HIDDEN}"
-    return match[0]
 
 
 def _git() -> dict[str, Any] | None:

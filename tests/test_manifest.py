@@ -5,76 +5,9 @@ import subprocess
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
-from lightning_hparams.manifest import compare, flatten, plain, redact, take, to_markdown
-
-SECRETS = {
-    "GITHUB_TOKEN": "ghp_0123456789",
-    "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG",
-    "DB_PASSWORD": 'quote"d\\secret',
-    "SSH_PRIVATE_KEY": "-----BEGIN-----\nMIIEowIBAAKCAQEA\n-----END-----",
-    "WANDB_API_KEY": "wandbwandbwandb",
-    "HOME": "/home/me",
-    "OMP_NUM_THREADS": "2",
-}
-HIDDEN = [value for name, value in SECRETS.items() if name not in ("HOME", "OMP_NUM_THREADS")]
-
-
-@given(
-    st.recursive(
-        st.text(max_size=8) | st.sampled_from(HIDDEN),
-        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
-        max_leaves=8,
-    ),
-    st.sampled_from(HIDDEN),
-)
-def test_no_secret_of_the_environment_is_anywhere(value, secret):
-    found = redact({"config": value, "text": f"before {secret} after", secret: 1}, SECRETS)
-    text = str(list(strings(found)))
-    assert not [s for s in HIDDEN if s in text]
-    assert "MIIEowIBAAKCAQEA" not in text
-
-
-def strings(value):
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, list):
-        for item in value:
-            yield from strings(item)
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield key
-            yield from strings(item)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "--token=abcd",
-        "https://me:abcd@host/repo.git",
-        "postgresql://u:abcd@host/db",
-        'API_KEY = "abcd"',
-        "curl --password abcd x",
-        "{'hf_token': 'abcd'}",
-    ],
-)
-def test_what_looks_like_a_secret_is_hidden_without_the_environment(text):
-    assert "abcd" not in redact(text, {})
-    assert "<hidden>" in redact(text, {})
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        {"tokenizer": "bert", "max_tokens": 512, "num_keys": 3, "key": 4, "author": "me"},
-        ["train.py", "--lr", "0.1", "--keypoints", "17", "--passes=3"],
-        "a --learning-rate 0.1 https://host/path",
-    ],
-)
-def test_what_only_sounds_like_one_stays(value):
-    assert redact(value, {"HOME": "train", "PWD": "https", "OLDPWD": "17", "MODE": "bert"}) == value
+from lightning_hparams.manifest import compare, flatten, plain, take, to_markdown, without_secrets
+from tests.test_redaction import HIDDEN, SECRETS, strings
 
 
 def test_a_manifest_has_none_of_the_environment_but_the_short_list(monkeypatch, tmp_path):
@@ -100,6 +33,20 @@ def test_a_manifest_has_none_of_the_environment_but_the_short_list(monkeypatch, 
     assert len(manifest["git"]["commit"]) == 40
     assert manifest["git"]["remote"] == "https://<hidden>@example.org/x.git"
     assert manifest["command"][1:] == ["train.py", "--hub", "<hidden>"]
+
+
+def test_a_secret_that_is_a_word_leaves_the_names_of_packages(monkeypatch):
+    monkeypatch.setenv("POSTGRES_PASSWORD", "pytest")
+    assert "pytest" in take({})["packages"]
+
+
+def test_secrets_are_hidden_before_a_table_is_made_of_them():
+    nested = {"storage_options": {"key": "abcd"}, "remotes": [{"auth": 'ab"cd'}], "lr": 0.1}
+    assert without_secrets(nested, {}) == {
+        "storage_options.key": "<hidden>",
+        "remotes": "[{'auth': '<hidden>'}]",
+        "lr": 0.1,
+    }
 
 
 def test_outside_a_repository_there_is_no_commit():
@@ -128,7 +75,7 @@ def test_values_are_written_the_same_in_every_process():
         "s": {"b", "a"},
     }
     assert plain(values) == {
-        "f": "tests.test_manifest.strings",
+        "f": "tests.test_redaction.strings",
         "t": 2,
         "a": "ndarray(2, 3)",
         "c": "Color.RED",

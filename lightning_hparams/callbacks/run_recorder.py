@@ -7,9 +7,9 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import MLFlowLogger
@@ -20,12 +20,15 @@ from torch import Tensor
 from ..best import BestValues, Direction
 from ..checks import nearest, one_of
 from ..fingerprint import fingerprint
-from ..manifest import file_hash, flatten, plain, redact, take, to_markdown, without_secrets
+from ..manifest import file_hash, flatten, plain, take, to_markdown, without_secrets
+from ..redaction import redact
 from ..sinks import Domain, Sink, Status, open_sinks, register_model
 from ._idle_hooks import skip_idle_hooks
 from ._log_step import log_step, resume_sinks
 
 __all__ = ["RunRecorder"]
+
+_Flat: TypeAlias = dict[str, bool | int | float | str]
 
 _STAGE = re.compile(r"(^|[^a-z])(val|valid|validation)([^a-z]|$)")
 
@@ -97,7 +100,7 @@ class RunRecorder(Callback):
         self._directions = dict(metrics) if isinstance(metrics, Mapping) else {}
         self._best = BestValues(self._directions)
         self._last: dict[str, float] = {}
-        self._values: dict[str, bool | int | float | str] = {}
+        self._values: _Flat = {}
         self._identities: list[str | None] = []
         self._sinks: list[Sink] = []
         self._running = False
@@ -117,7 +120,7 @@ class RunRecorder(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin the row."""
-        self._values = self._hyperparameters(trainer, pl_module)
+        self._values = self._hyperparameters(trainer, pl_module, _without_secrets)
         for name in self.domains:
             if name not in self._values:
                 raise ValueError(
@@ -130,8 +133,9 @@ class RunRecorder(Callback):
             if identity is not None:
                 sink.adopt(identity)
         self._running, self._has_columns = True, False
+        group = self._group(self._hyperparameters(trainer, pl_module, flatten))
         for sink in self._sinks:
-            sink.hparams(self._values, group=self._group())
+            sink.hparams(self._values, group=group)
         if self.metrics != "auto":
             self._choose_columns(list(self.metrics))
         self.manifest = take(_config(trainer, pl_module, self._values))
@@ -188,21 +192,21 @@ class RunRecorder(Callback):
         self._identities = list(state_dict["identities"])
 
     def _hyperparameters(
-        self, trainer: Trainer, module: LightningModule
-    ) -> dict[str, bool | int | float | str]:
+        self, trainer: Trainer, module: LightningModule, flat: Callable[[Mapping[str, Any]], _Flat]
+    ) -> _Flat:
         """As they are now: a range test may have changed the rate that was saved."""
-        own = flatten(module.hparams)
+        own = flat(module.hparams)
         datamodule = _datamodule(trainer)
-        data = {} if datamodule is None else flatten(datamodule.hparams)
+        data = {} if datamodule is None else flat(datamodule.hparams)
         for name, value in data.items():
             own[f"data.{name}" if own.get(name, value) != value else name] = value
-        own.update(flatten(self.hparams))
-        return without_secrets(own, os.environ)
+        return own | flat(self.hparams)
 
-    def _group(self) -> str | None:
+    def _group(self, values: _Flat) -> str | None:
+        """Of all values, those too that are hidden: runs that differ in them are not the same."""
         if self.group == "run":
             return None
-        text = json.dumps(self._values, sort_keys=True)
+        text = json.dumps(values, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def _take_in(self, trainer: Trainer, step: int) -> None:
@@ -262,6 +266,10 @@ class RunRecorder(Callback):
                 sink.text("manifest", to_markdown(self.manifest), trainer.global_step)
             for sink in self._sinks:
                 sink.flush()  # before the file is gone
+
+
+def _without_secrets(values: Mapping[str, Any]) -> _Flat:
+    return without_secrets(values, os.environ)
 
 
 def _check_domain(name: str, domain: Any) -> None:

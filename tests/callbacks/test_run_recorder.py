@@ -148,6 +148,22 @@ def test_chosen_columns_have_domains_and_runs_of_a_config_share_a_row():
     assert metrics == {"best/val_loss": 1, "val_loss": 2}
 
 
+def test_runs_that_differ_in_what_is_hidden_are_not_of_one_config():
+    groups = []
+    for token in ("one", "two", "two"):
+        logger = CSVLogger("csv")
+        run(
+            Foreign(),
+            loggers=[logger],
+            recorder=RunRecorder(hparams={"token": token}, group="config"),
+            max_epochs=1,
+        )
+        row = read_json(f"{logger.log_dir}/hparams.json")
+        assert row["hparams"]["token"] == "<hidden>"
+        groups.append(row["group"])
+    assert groups[0] != groups[1] == groups[2]
+
+
 def test_tags_are_those_of_the_docstring():
     module, data = matching(shapes()), shapes()
     logger = TensorBoardLogger("runs")
