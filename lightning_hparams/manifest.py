@@ -6,17 +6,22 @@ on a short list, and whatever looks like a secret, there or elsewhere, is left o
 
 from __future__ import annotations
 
+import argparse
+import dataclasses
 import enum
+import functools
 import hashlib
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import random
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path, PurePath
 from typing import Any
@@ -40,6 +45,7 @@ __all__ = [
 
 _FORMAT = 1
 _DIFF_BYTES = 2**20
+_SMALL = 32  # values of an array that are written
 _ENVIRONMENT = (
     *("CUBLAS_WORKSPACE_CONFIG", "CUDA_VISIBLE_DEVICES", "LOCAL_WORLD_SIZE", "MKL_NUM_THREADS"),
     *("NCCL_DEBUG", "OMP_NUM_THREADS", "PL_GLOBAL_SEED", "PL_SEED_WORKERS", "PYTHONHASHSEED"),
@@ -130,26 +136,32 @@ def plain(value: Any) -> Json:
     {'lr': 0.5, 'act': 'pathlib.PurePath', 'size': [3, None]}
     """
     match value:
+        case np.generic():  # first, for some of them are numbers and texts of Python, too
+            item = value.item()
+            return str(item) if isinstance(item, np.generic) else plain(item)
         case None | bool() | int() | float() | str():
             # Subclasses of these, such as enumerations of strings, are written as their value.
             return value.value if isinstance(value, enum.Enum) else value
-        case enum.Enum():
-            return str(value)
-        case PurePath():
+        case enum.Enum() | PurePath() | range() | complex() | torch.dtype() | torch.device():
             return str(value)
         case Mapping():
             return {str(key): plain(item) for key, item in value.items()}
+        case argparse.Namespace():
+            return plain(vars(value))
+        case functools.partial():
+            arguments = {"args": value.args} if value.args else {}
+            return plain({"function": value.func, **arguments, **value.keywords})
         case set() | frozenset():
             return sorted((plain(item) for item in value), key=str)
-        case list() | tuple() | range():
+        case bytes() | bytearray() | memoryview():
+            return _name(value)
+        case Sequence():
             return [plain(item) for item in value]
-        case np.generic():
-            return plain(value.item())
         case Tensor() | np.ndarray():
-            if value.ndim == 0:
-                return plain(value.item())
-            return f"{type(value).__name__}{tuple(value.shape)}"
+            return _array(value)
         case _:
+            if dataclasses.is_dataclass(value) and not isinstance(value, type):
+                return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
             return _name(value)
 
 
@@ -187,10 +199,20 @@ def flatten(values: Mapping[str, Any]) -> dict[str, bool | int | float | str]:
     return flat
 
 
+def _array(value: Tensor | np.ndarray[Any, Any]) -> Json:
+    """Values of a small one, such as the weights of classes; the shape of another."""
+    if math.prod(value.shape) <= _SMALL:
+        with suppress(
+            RuntimeError, NotImplementedError, TypeError
+        ):  # one without values, or sparse
+            return plain(value.tolist())
+    return f"{type(value).__name__}{tuple(value.shape)}"
+
+
 def _name(value: Any) -> str:
     """The name of a class or function, or of the class of an object."""
     named = value if hasattr(value, "__qualname__") else type(value)
-    return f"{named.__module__}.{named.__qualname__}"
+    return f"{getattr(named, '__module__', None) or 'builtins'}.{named.__qualname__}"
 
 
 _SECTIONS = {

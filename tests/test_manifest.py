@@ -1,6 +1,11 @@
+import argparse
+import dataclasses
 import enum
+import functools
 import json
+import random
 import subprocess
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -54,12 +59,13 @@ def test_outside_a_repository_there_is_no_commit():
 
 
 def test_a_manifest_survives_json_and_takes_no_random_number():
-    state = torch.get_rng_state()
-    manifest = take({"lr": np.float32(0.5), "module": torch.nn.Linear(2, 2)})
+    config = {"lr": np.float32(0.5), "module": torch.nn.Linear(2, 2)}
+    states = torch.get_rng_state(), repr(np.random.get_state(legacy=False)), random.getstate()
+    manifest = take(config)
     assert json.loads(json.dumps(manifest)) == manifest
     assert manifest["config"] == {"lr": 0.5, "module": "torch.nn.modules.linear.Linear"}
-    torch.manual_seed(0)
-    assert torch.equal(state, torch.get_rng_state())
+    assert torch.equal(states[0], torch.get_rng_state())
+    assert states[1:] == (repr(np.random.get_state(legacy=False)), random.getstate())
 
 
 class Color(enum.Enum):
@@ -70,16 +76,66 @@ def test_values_are_written_the_same_in_every_process():
     values = {
         "f": strings,
         "t": torch.tensor(2),
-        "a": np.zeros((2, 3)),
+        "a": np.zeros((20, 3)),
         "c": Color.RED,
         "s": {"b", "a"},
     }
     assert plain(values) == {
         "f": "tests.test_redaction.strings",
         "t": 2,
-        "a": "ndarray(2, 3)",
+        "a": "ndarray(20, 3)",
         "c": "Color.RED",
         "s": ["a", "b"],
+    }
+
+
+@dataclasses.dataclass
+class Settings:
+    lr: float = 0.1
+    betas: tuple = (np.float64(0.9), np.float32(0.5))
+
+
+class ListOfItsOwn(Sequence):
+    """As OmegaConf's ListConfig."""
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        return [1, 2][index]
+
+
+def test_all_that_hyperparameters_are_made_of_is_written():
+    values = {
+        "args": argparse.Namespace(lr=0.1, size=ListOfItsOwn()),
+        "config": Settings(),
+        "optimizer": functools.partial(torch.optim.SGD, lr=0.1),
+        "dtype": torch.bfloat16,
+        "device": torch.device("cpu"),
+        "weights": torch.tensor([1.0, 2.0]),
+        "mean": np.array([0.25, 0.5]),
+        "sparse": torch.eye(2).to_sparse(),
+        "nowhere": torch.zeros(2, device="meta"),
+        "method": str.join,
+        "long": np.longdouble(1),
+        "bytes": b"ab",
+    }
+    assert flatten(values) == {
+        "args.lr": 0.1,
+        "args.size": "[1, 2]",
+        "config.lr": 0.1,
+        "config.betas": "[0.9, 0.5]",
+        "optimizer.function": "torch.optim.sgd.SGD",
+        "optimizer.lr": 0.1,
+        "dtype": "torch.bfloat16",
+        "device": "cpu",
+        "weights": "[1.0, 2.0]",
+        "mean": "[0.25, 0.5]",
+        "sparse": "Tensor(2, 2)",
+        "nowhere": "Tensor(2,)",
+        "method": "builtins.str.join",
+        "long": "1.0",
+        "bytes": "builtins.bytes",
     }
 
 
