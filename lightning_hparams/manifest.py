@@ -39,12 +39,18 @@ __all__ = [
     "flatten",
     "plain",
     "take",
+    "to_json",
     "to_markdown",
     "without_secrets",
 ]
 
 _FORMAT = 1
 _DIFF_BYTES = 2**20
+# Whatever the user has configured for the eye.
+_AS_A_PATCH = (
+    *("--no-color", "--no-ext-diff", "--no-textconv", "--no-relative", "--binary"),
+    *("--submodule=short", "--src-prefix=a/", "--dst-prefix=b/"),
+)
 _SMALL = 32  # values of an array that are written
 _ENVIRONMENT = (
     *("CUBLAS_WORKSPACE_CONFIG", "CUDA_VISIBLE_DEVICES", "LOCAL_WORLD_SIZE", "MKL_NUM_THREADS"),
@@ -120,13 +126,25 @@ def file_hash(path: str | Path) -> str:
     return digest.hexdigest()
 
 
+def to_json(value: Mapping[str, Any]) -> str:
+    """What :func:`plain` makes, as text that every reader of JSON takes: NaN is ``"nan"`` there.
+
+    >>> print(to_json({"loss": float("nan")}))
+    {
+      "loss": "nan"
+    }
+    """
+    return json.dumps(_finite(value), indent=2, allow_nan=False)
+
+
 def to_markdown(manifest: Mapping[str, Any]) -> str:
-    """The manifest as text for a page; the patch is only counted."""
-    git = dict(manifest.get("git") or {})
+    """The manifest as text for a page; the patch and earlier manifests are only counted."""
+    shown, git = dict(manifest), dict(manifest.get("git") or {})
     if git.get("diff"):
         git["diff"] = f"{len(git['diff'].splitlines())} lines, see manifest.json"
-    text = json.dumps({**manifest, "git": git}, indent=2)
-    return f"```json\n{text}\n```"
+    if earlier := shown.pop("earlier", None):
+        shown["earlier"] = f"{len(earlier)}, see manifest.json"
+    return f"```json\n{to_json({**shown, 'git': git})}\n```"
 
 
 def plain(value: Any) -> Json:
@@ -216,6 +234,9 @@ def _name(value: Any) -> str:
 
 
 _SECTIONS = {
+    "status": "status",
+    "first_step": "first step",
+    "last_step": "last step",
     "config": "config",
     "command": "command",
     "seeds": "seed",
@@ -250,6 +271,11 @@ def _code_differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[st
         yield f"only the {which} run had changes that were not committed"
     elif a.get("diff") != b.get("diff"):
         yield "both runs had changes that were not committed, and not the same ones"
+    for name in ("branch", "remote"):
+        yield from _differences(name, a.get(name), b.get(name))
+    for which, one, other in (("first", a, b), ("second", b, a)):
+        if only := sorted({*(one.get("untracked") or ())} - {*(other.get("untracked") or ())}):
+            yield f"only the {which} run had files that git does not know: {', '.join(only)}"
 
 
 def _short(git: Mapping[str, Any]) -> str:
@@ -262,22 +288,59 @@ def _data_differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[st
         if one is None or two is None:
             yield f"only the {'second' if one is None else 'first'} run had {name} data"
         elif one != two:
-            changed = list(_differences(f"{name} data", {**one, "sha256": 0}, {**two, "sha256": 0}))
+            changed = list(_differences(f"{name} data", _countable(one), _countable(two)))
             yield from changed or [f"{name} data: as many, but not the same"]
+
+
+def _countable(data: Any) -> Any:
+    """A fingerprint without its digests, which say nothing to a reader."""
+    kept = {name: value for name, value in data.items() if name != "sha256"}
+    if "parts" in kept:
+        kept["parts"] = [_countable(part) for part in kept["parts"]]
+    return kept
 
 
 def _differences(name: str, a: Any, b: Any) -> Iterator[str]:
     if isinstance(a, Mapping) and isinstance(b, Mapping):
-        one, two = flatten(a), flatten(b)
+        one, two = dict(_leaves(a)), dict(_leaves(b))
         for key in sorted({*one, *two}):
             if key not in two:
                 yield f"{name} {key}: {one[key]!r} in the first run only"
             elif key not in one:
                 yield f"{name} {key}: {two[key]!r} in the second run only"
-            elif one[key] != two[key] and one[key] == one[key]:
+            elif one[key] != two[key]:
                 yield f"{name} {key}: {one[key]!r} against {two[key]!r}"
     elif a != b:
         yield f"{name}: {_said(a)} against {_said(b)}"
+
+
+def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """The values by their dotted names, with the places in lists of sections among them."""
+    match value:
+        case Mapping():
+            items = value.items()
+        case list() if any(isinstance(item, Mapping) for item in value):
+            items = dict(enumerate(value)).items()
+        case None:
+            return
+        case _:
+            yield name, _finite(value)  # NaN equals no NaN
+            return
+    for key, item in items:
+        yield from _leaves(item, f"{name}.{key}".lstrip("."))
+
+
+def _finite(value: Any) -> Any:
+    """With text for NaN and infinity, which JSON does not have."""
+    match value:
+        case float() if not math.isfinite(value):
+            return str(value)
+        case dict():
+            return {key: _finite(item) for key, item in value.items()}
+        case list():
+            return [_finite(item) for item in value]
+        case _:
+            return value
 
 
 def _said(value: Any) -> str:
@@ -285,31 +348,41 @@ def _said(value: Any) -> str:
 
 
 def _git() -> dict[str, Any] | None:
-    """Commit and changes of the repository that the program was started in, if it was in one."""
+    """Commit and changes of the repository that the program was started in, if it was in one.
 
-    def git(*arguments: str) -> str | None:
+    What git could not tell is missing, and its ``error`` says why.
+    """
+    errors: list[str] = []
+
+    def git(*arguments: str) -> str:
         try:
             done = subprocess.run(
                 ["git", *arguments],
                 # To look must not write to the index.
-                env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+                env={**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"},
                 capture_output=True,
-                check=True,
                 timeout=20,
             )
-        except (OSError, subprocess.SubprocessError):
-            return None
+        except (OSError, subprocess.SubprocessError) as error:
+            errors.append(str(error))
+            return ""
+        if done.returncode:
+            errors.append(done.stderr.decode("utf-8", "replace").strip())
+            return ""
         return done.stdout.decode("utf-8", "replace")
 
-    commit = git("rev-parse", "HEAD")
-    if commit is None:
-        return None
-    diff = git("diff", "HEAD") or ""
-    changed = (git("status", "--porcelain") or "").splitlines()
+    commit = git("rev-parse", "--verify", "HEAD").strip()
+    if errors:
+        return None if "not a git repository" in errors[0] else {"error": errors[0]}
+    diff = git("diff", *_AS_A_PATCH, "HEAD")
+    changed = git("status", "--porcelain").splitlines()
+    branch = git("rev-parse", "--abbrev-ref", "HEAD").strip()
+    failed = {"error": "; ".join(errors)} if errors else {}
     return {
-        "commit": commit.strip(),
-        "branch": (git("rev-parse", "--abbrev-ref", "HEAD") or "").strip(),
-        "remote": (git("config", "--get", "remote.origin.url") or "").strip() or None,
+        **failed,
+        "commit": commit,
+        "branch": branch,
+        "remote": git("config", "--get", "remote.origin.url").strip() or None,
         "dirty": bool(changed),
         "untracked": [line[3:] for line in changed if line.startswith("??")][:100],
         "diff": diff.encode()[:_DIFF_BYTES].decode("utf-8", "ignore"),

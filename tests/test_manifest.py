@@ -3,6 +3,7 @@ import dataclasses
 import enum
 import functools
 import json
+import math
 import random
 import subprocess
 from collections.abc import Sequence
@@ -11,7 +12,15 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_hparams.manifest import compare, flatten, plain, take, to_markdown, without_secrets
+from lightning_hparams.manifest import (
+    compare,
+    flatten,
+    plain,
+    take,
+    to_json,
+    to_markdown,
+    without_secrets,
+)
 from tests.test_redaction import HIDDEN, SECRETS, strings
 
 
@@ -52,6 +61,46 @@ def test_secrets_are_hidden_before_a_table_is_made_of_them():
         "remotes": "[{'auth': '<hidden>'}]",
         "lr": 0.1,
     }
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """With a text file and a picture, both changed since the only commit."""
+
+    def git(*arguments):
+        who = ["-c", "user.name=me", "-c", "user.email=me@example.org"]
+        subprocess.run(["git", *who, *arguments], check=True, capture_output=True)
+
+    git("init", "-q")
+    (tmp_path / "a.txt").write_text("old\n")
+    (tmp_path / "b.bin").write_bytes(bytes(range(256)))
+    git("add", ".")
+    git("commit", "-qm", "first")
+    (tmp_path / "a.txt").write_text("new\n")
+    (tmp_path / "b.bin").write_bytes(bytes(range(255, -1, -1)))
+    return git
+
+
+def test_the_changes_are_a_patch_whatever_git_is_configured_to_show(repository, tmp_path):
+    for name, value in {
+        "color.ui": "always",
+        "diff.external": "/bin/echo",
+        "diff.noprefix": "true",
+        "diff.mnemonicPrefix": "true",
+    }.items():
+        repository("config", name, value)
+    diff = take({})["git"]["diff"]
+    repository("checkout", "-q", ".")
+    subprocess.run(["git", "apply"], input=diff, text=True, check=True)
+    assert (tmp_path / "a.txt").read_text() == "new\n"
+    assert (tmp_path / "b.bin").read_bytes() == bytes(range(255, -1, -1))
+
+
+def test_a_commit_that_git_does_not_tell_is_not_missing_in_silence(repository, monkeypatch):
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # as git's own tests do
+    assert "dubious ownership" in take({})["git"]["error"]
+    monkeypatch.setenv("PATH", "")
+    assert "git" in take({})["git"]["error"]
 
 
 def test_outside_a_repository_there_is_no_commit():
@@ -144,22 +193,44 @@ def test_a_table_has_flat_names_and_no_none():
     assert flatten(nested) == {"opt.lr": 0.1, "opt.betas": "[0.9, 0.99]", "flag": True}
 
 
+def test_a_manifest_is_json_for_every_reader():
+    def refused(constant):
+        raise ValueError(constant)
+
+    text = to_json({"loss": [math.nan], "clip": math.inf, "lr": 0.1})
+    assert json.loads(text, parse_constant=refused) == {"loss": ["nan"], "clip": "inf", "lr": 0.1}
+    assert "NaN" not in to_markdown({"loss": math.nan})
+
+
 def test_differences_are_said_in_words(tmp_path):
     one = take({"hparams": {"lr": 0.1, "wd": 0.5}})
     two = json.loads(json.dumps(one))
     assert compare(one, two) == []
+    diverged = [{**one, "metrics": {"last": {"loss": loss}}} for loss in (math.nan, "nan", 0.5)]
+    assert compare(diverged[0], diverged[1]) == []
+    assert compare(diverged[0], diverged[2]) == ["result last.loss: 'nan' against 0.5"]
+    assert compare(diverged[2], diverged[0]) == ["result last.loss: 0.5 against 'nan'"]
     two["config"]["hparams"] = {"lr": 0.2, "mode": "max"}
-    two["git"] = {"commit": "b" * 40, "dirty": True, "diff": "+x"}
+    untracked = {"untracked": ["a.py", "b.py"]}
+    two["git"] = {"commit": "b" * 40, "dirty": True, "diff": "+x", "branch": "main"} | untracked
     two["packages"]["torch"] = "1.0"
-    two["data"] = {"training": {"length": 3, "sha256": "a"}}
-    one["data"] = {"training": {"length": 3, "sha256": "b"}}
+    parts = [[{"class": name, "length": 4, "sha256": name}] for name in "xy"]
+    two["data"] = {"training": {"length": 3, "sha256": "a"}, "validation": {"parts": parts[0]}}
+    one["data"] = {"training": {"length": 3, "sha256": "b"}, "validation": {"parts": parts[1]}}
+    two |= {"status": "failed", "last_step": 3}
+    one |= {"status": "finished", "last_step": 9}
     two["command"] = ["python", "other.py"]
     one["command"] = ["python", "train.py"]
     (tmp_path / "manifest.json").write_text(json.dumps(two))
     assert compare(one, tmp_path) == [
         f"the code differs: commit none against {'b' * 9}",
         "only the second run had changes that were not committed",
+        "branch: None against main",
+        "only the second run had files that git does not know: a.py, b.py",
         "training data: as many, but not the same",
+        "validation data parts.0.class: 'y' against 'x'",
+        "status: finished against failed",
+        "last step: 9 against 3",
         "config hparams.lr: 0.1 against 0.2",
         "config hparams.mode: 'max' in the second run only",
         "config hparams.wd: 0.5 in the first run only",
