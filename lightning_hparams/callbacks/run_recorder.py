@@ -25,7 +25,7 @@ from ..fingerprint import fingerprint
 from ..isolation import random_state_kept
 from ..manifest import flatten, plain, take, to_json, to_markdown, without_secrets
 from ..redaction import redact
-from ..sinks import Domain, Sink, Status, open_sinks, register_model
+from ..sinks import Domain, Sink, Status, is_rehearsal, open_sinks, register_model
 from ._idle_hooks import skip_idle_hooks
 from ._log_step import log_step, resume_sinks
 from ._run_facts import checkpoints, configuration, datasets, keep_manifest, kept_manifest
@@ -55,21 +55,24 @@ class RunRecorder(Callback):
     | `{metric}` | its last value, where the module does not log it to its loggers | |
     | `manifest` | git commit and changes, command, configuration, seeds, versions, data | text |
 
-    ``manifest.json`` goes into the folder of the run and to MLflow, at the start and at the end.
-    :func:`lightning_hparams.manifest.compare` says what differs between two. Values of environment
-    variables that look like secrets never go into it.
+    ``manifest.json`` goes into the folder of the run and to MLflow, at its start and its end; with
+    loggers that have no room for it, to where checkpoints go. That of a run that went on has those
+    of its former parts in ``earlier``. :func:`lightning_hparams.manifest.compare` says what differs
+    between two. What looks like a secret is left out (:func:`lightning_hparams.redaction.redact`).
 
     Args:
-        metrics: ``"auto"`` for the validation metrics; or names of logged metrics, or a dict of
-            them to ``"min"`` or ``"max"``. By name, a loss or an error falls and a score rises;
-            where the name does not tell, there is no best value. What a checkpoint callback
-            monitors goes its way.
+        metrics: ``"auto"`` for what the validation logs and what other callbacks monitor; or names
+            of logged metrics, or a dict of them to ``"min"`` or ``"max"``. By name, a loss or an
+            error falls and a score rises; where the name does not tell, there is no best value.
+            What a checkpoint callback monitors goes its way. Metrics of the training count at the
+            end of each epoch.
         domains: Values that a hyperparameter may take: a tuple ``(low, high)``, or a list.
         group: ``"run"`` for a row of each run; ``"config"`` for one of all runs whose
             hyperparameters are the same, whose metrics TensorBoard then averages.
         hparams: More hyperparameters than the module and the data module have saved.
         register: Name to register the model by in MLflow when training ends, as it is then, with
-            its signature; it takes the module's ``example_input_array``.
+            its signature; it takes the module's ``example_input_array``, which is passed through it
+            once before training.
 
     Attributes:
         manifest: As it was last written, on rank zero.
@@ -298,23 +301,21 @@ class RunRecorder(Callback):
     def _tell_missing(
         self, found: Mapping[str, float], trainer: Trainer, *, of_validation: bool
     ) -> None:
-        """Once, when all that an epoch logs is there."""
-        so_far = f"logged so far: {', '.join(sorted(found)) or 'nothing'}"
-        missing = [tag for tag in self._wanted(found, trainer) if tag not in found]
-        if self._told:
+        """Once: after a validation, or, with a list, after a whole epoch."""
+        if self._told or (of_validation and self.metrics != "auto"):
             return
-        if self.metrics == "auto":
-            self._told = True
-            if not self._wanted(found, trainer):
-                rank_zero_warn(
-                    "RunRecorder has no metric to keep the best of, for the validation logs none; "
-                    f"call self.log in `validation_step`, or pass a list of `metrics`; {so_far}"
-                )
-        elif not of_validation:
-            self._told = True
-            if missing:
-                near = nearest(missing[0], found)
-                rank_zero_warn(f"metric {missing[0]!r} is not logged{near}; {so_far}")
+        self._told = True
+        wanted = self._wanted(found, trainer)
+        missing = [tag for tag in wanted if tag not in found]
+        so_far = f"logged so far: {', '.join(sorted(found)) or 'nothing'}"
+        if self.metrics != "auto" and missing:
+            near = nearest(missing[0], found)
+            rank_zero_warn(f"metric {missing[0]!r} is not logged{near}; {so_far}")
+        elif not wanted and _validates(trainer):
+            rank_zero_warn(
+                "RunRecorder has no metric to keep the best of, for the validation logs none; "
+                f"call self.log in `validation_step`, or pass a list of `metrics`; {so_far}"
+            )
 
     def _choose_columns(self, tags: Sequence[str]) -> None:
         self._has_columns = True
@@ -388,7 +389,8 @@ def _check_domain(name: str, domain: Any) -> None:
 
 
 def _check_registrable(trainer: Trainer, module: LightningModule) -> None:
-    if not any(isinstance(logger, MLFlowLogger) for logger in trainer.loggers):
+    has_mlflow = any(isinstance(logger, MLFlowLogger) for logger in trainer.loggers)
+    if not has_mlflow and not is_rehearsal(trainer):  # which has a logger of its own
         raise ValueError(
             "`register` needs MLflow, and the Trainer has no MLFlowLogger; pass "
             "Trainer(logger=lightning_hparams.mlflow_logger())"

@@ -450,6 +450,15 @@ def test_a_run_is_found_again_behind_another_logger(monkeypatch):
     assert adopted == ["one"]
 
 
+def test_a_rehearsal_passes_the_example_through_the_model_too():
+    trainer = quiet_trainer(fast_dev_run=True, callbacks=[RunRecorder(register="model")])
+    trainer.fit(Foreign(), Points())
+    module = Foreign()
+    module.example_input_array = torch.zeros(1, 5)
+    with pytest.raises(ValueError, match="refused its example_input_array"):
+        trainer.fit(module, Points())
+
+
 @pytest.mark.slow  # the first database takes 6 s to make
 def test_a_model_that_cannot_be_registered_says_so_before_training(monkeypatch):
     pytest.importorskip("mlflow")
