@@ -40,7 +40,8 @@ _NOT_SECRET = {
 # A "key" is one with such a word before it; alone, it is mostly that of a dictionary.
 _KEY_OF = {
     *("access", "account", "api", "auth", "aws", "azure", "deploy", "encryption", "license"),
-    *("master", "private", "s3", "secret", "service", "shared", "signing", "ssh", "storage"),
+    *("master", "openai", "private", "s3", "secret", "service", "shared", "signing", "ssh"),
+    *("storage", "wandb"),
 }
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _RANDOM = re.compile(r"(?<![A-Za-z0-9])(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9]{16,}")
@@ -69,10 +70,11 @@ _USER_IN_URL = re.compile(  # a slash in the password is none of a path after a 
 )
 # What some services give out can be told by its looks.
 _KNOWN = re.compile(
-    r"(?<![A-Za-z0-9])(?:gh[opsur]_\w{8,}|github_pat_\w{8,}|glpat-[\w-]{8,}|hf_[A-Za-z0-9]{16,}"
-    r"|sk-[\w-]{16,}|xox[abposr]-[\w-]{8,}|AKIA[A-Z0-9]{12,}|AIza[\w-]{30,}|eyJ[\w-]{8,4096}\.[\w.-]{8,})"
+    r"(?<![A-Za-z0-9])(?:gh[opsur]_\w{8,}|github_pat_\w{8,}|glpat-[\w-]{8,}|hf_[A-Za-z0-9]{30,}"
+    r"|sk-(?:proj-|ant-\w{1,10}-)?[A-Za-z0-9]{20,}|xox[abposr]-[\w-]{8,}|AKIA[A-Z0-9]{12,}"
+    r"|AIza[\w-]{30,}|eyJ[\w-]{8,4096}\.[\w.-]{8,})"
     r"|(?<=hooks\.slack\.com/services/)[\w/]+"
-    r"|(?<=PRIVATE KEY-----)[^-]{1,8192}(?=-----END)"
+    r"|(?<=PRIVATE KEY-----)[\s\S]{1,8192}?(?=-----END)"
 )
 _CODE = (
     *(".c", ".cc", ".cpp", ".cu", ".cuh", ".go", ".h", ".hpp", ".ipynb", ".java", ".js"),
