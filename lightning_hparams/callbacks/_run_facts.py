@@ -13,6 +13,7 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger
+from torch.nn.parameter import Parameter, is_lazy
 
 from ..manifest import file_hash
 
@@ -28,8 +29,8 @@ def configuration(
         "module": type(module),
         "data": None if datamodule is None else type(datamodule),
         "hparams": dict(values),
-        "parameters": sum(p.numel() for p in module.parameters()),
-        "trainable": sum(p.numel() for p in module.parameters() if p.requires_grad),
+        "parameters": _count(module.parameters()),
+        "trainable": _count(p for p in module.parameters() if p.requires_grad),
         "optimizers": [
             {
                 "class": type(optimizer),
@@ -51,6 +52,12 @@ def configuration(
         "accelerator": type(trainer.accelerator),
         "callbacks": {name: _settings(c) for name, c in _by_name(trainer.callbacks).items()},  # type: ignore[attr-defined]
     }
+
+
+def _count(parameters: Iterable[Parameter]) -> int | None:
+    """None before a lazy layer has seen its first batch."""
+    found = list(parameters)
+    return None if any(map(is_lazy, found)) else sum(p.numel() for p in found)
 
 
 def _without_params(group: Mapping[str, Any]) -> dict[str, Any]:

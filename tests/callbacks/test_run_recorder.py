@@ -421,6 +421,14 @@ def test_callbacks_of_one_class_are_told_apart():
     assert {"Callback", "Callback #2"} <= set(plain)
 
 
+@pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")  # of torch
+def test_a_lazy_layer_does_not_end_the_run():
+    module = Foreign()
+    module.layer = torch.nn.LazyLinear(1)
+    manifest = run(module).manifest
+    assert (manifest["status"], manifest["config"]["parameters"]) == ("finished", None)
+
+
 class Unknown(Logger):
     name, version, save_dir = "mine", 7, "elsewhere"
 
