@@ -6,7 +6,6 @@ the other a password.
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
@@ -82,6 +81,7 @@ _CODE = (
 )
 _SIGNATURES = ("sig", "Signature", "X-Amz-Signature")  # of an address that opens a file
 _NO_SECRETS = {_HIDDEN, "", "true", "false", "none", "null", "~", "yes", "no"}
+_LONGEST_NAME = 200  # characters, at the end of which it says what it is of
 _SHORTEST = 6  # characters: to leave out each "test" that a password is would leave no patch
 _UNMISTAKABLE = 16  # from here on it is no word that happens to stand in a longer one
 
@@ -103,7 +103,6 @@ def redact(value: Json, environ: Mapping[str, str]) -> Json:
     return _redact(value, _values(environ), "")
 
 
-@functools.lru_cache(4096)
 def sounds_secret(name: str) -> bool:
     """Whether a name, or the beginning of a dotted one, is that of a secret.
 
@@ -112,7 +111,7 @@ def sounds_secret(name: str) -> bool:
     >>> [sounds_secret(name) for name in ("token_mixer", "cls_token", "sort_key", "tokenizer")]
     [False, False, False, False]
     """
-    parts = name.split(".")
+    parts = name[-_LONGEST_NAME:].split(".")
     return any(_is_secret(parts[: end + 1]) for end in range(len(parts)))
 
 

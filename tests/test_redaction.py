@@ -128,6 +128,8 @@ def test_a_megabyte_takes_no_quadratic_time():
             base64.urlsafe_b64encode(bytes(range(256)) * 3000).decode(),
             "a-" * 500_000,
             "a" * 1_000_000,
+            "a." * 500_000 + "token=b",
+            "a=" * 500_000,
             "token" + " " * 1_000_000,
             "://:" * 250_000,
             'token="' * 150_000,
