@@ -13,27 +13,37 @@ __all__ = ["BestValues", "Direction", "direction"]
 
 Direction: TypeAlias = Literal["min", "max"]
 
-# Words of a tag, also with an "m" for "mean" before them. One that falls decides: `dice_loss` is a
-# loss.
+# Words of a tag, also with "m" or "mean" before them. One that falls decides: a `dice_loss` is one.
 _FALLS = {
-    *("loss", "losses", "error", "err", "mae", "mse", "rmse", "mape", "ece", "mce", "nll", "ce"),
-    *("bce", "perplexity", "ppl", "fid", "lpips", "brier", "distance", "hausdorff", "assd"),
+    *("loss", "losses", "error", "err", "mae", "mse", "rmse", "msle", "mape", "smape", "ece"),
+    *("mce", "nll", "ce", "bce", "perplexity", "ppl", "perceptual", "lpips", "texture", "dists"),
+    *("frechet", "fid", "kid", "divergence", "kl", "brier", "crps", "ranked", "distance"),
+    *("hausdorff", "hd", "asd", "assd", "epe", "angle", "variation", "wer", "cer", "fpr", "fnr"),
 }
 _RISES = {
-    *("acc", "accuracy", "top1", "top5", "iou", "jaccard", "dice", "f1", "fbeta", "auc", "auroc"),
-    *("ap", "map", "mar", "ap50", "map50", "precision", "recall", "sensitivity", "specificity"),
-    *("psnr", "ssim", "score", "kappa", "mcc", "r2", "pearson", "spearman"),
+    *("acc", "accuracy", "top1", "top5", "iou", "giou", "diou", "ciou", "jaccard", "dice", "dsc"),
+    *("nsd", "f1", "f2", "fbeta", "auc", "auroc", "auprc", "ap", "map", "mar", "ap50", "map50"),
+    *("precision", "recall", "sensitivity", "specificity", "tpr", "tnr", "pq", "quality", "psnr"),
+    *("snr", "signal", "ssim", "similarity", "fidelity", "score", "fscore", "kappa", "mcc", "corr"),
+    *("correlation", "pearson", "spearman", "r2", "explained"),
 }
+_CAMEL = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_IOU = re.compile(r"((Complete|Distance|Generalized)?IntersectionOverUnion|IoU)")
 
 
 def direction(tag: str) -> Direction | None:
     """``"min"`` or ``"max"``, whichever is better for the metric of that name; None if unknown.
 
+    Names of torchmetrics' classes are known, too.
+
     >>> direction("val_loss"), direction("metric/mIoU/val"), direction("val/zebra")
     ('min', 'max', None)
+    >>> direction("val_MulticlassF1Score"), direction("val_MeanSquaredError")
+    ('max', 'min')
     """
-    words = set(re.split(r"[^a-z0-9]+", tag.lower()))
-    words |= {word.removeprefix("m") for word in words}
+    tag = _IOU.sub("Iou", tag)
+    words = {*re.split(r"[^a-z0-9]+", tag.lower()), *map(str.lower, _CAMEL.findall(tag))}
+    words |= {word.removeprefix(mean) for word in words for mean in ("m", "mean")}
     if words & _FALLS:
         return "min"
     return "max" if words & _RISES else None

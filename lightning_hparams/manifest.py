@@ -6,10 +6,14 @@ on a short list, and whatever looks like a secret, there or elsewhere, is left o
 
 from __future__ import annotations
 
+import argparse
+import dataclasses
 import enum
+import functools
 import hashlib
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import random
@@ -17,13 +21,16 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path, PurePath
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from .redaction import Json, redact
 
 __all__ = [
     "compare",
@@ -31,33 +38,25 @@ __all__ = [
     "file_hash",
     "flatten",
     "plain",
-    "redact",
     "take",
+    "to_json",
     "to_markdown",
     "without_secrets",
 ]
 
-Json: TypeAlias = bool | int | float | str | list[Any] | dict[str, Any] | None
-
 _FORMAT = 1
 _DIFF_BYTES = 2**20
+# Whatever the user has configured for the eye.
+_AS_A_PATCH = (
+    *("--no-color", "--no-ext-diff", "--no-textconv", "--no-relative", "--binary"),
+    *("--submodule=short", "--src-prefix=a/", "--dst-prefix=b/"),
+)
+_SMALL = 32  # values of an array that are written
 _ENVIRONMENT = (
     *("CUBLAS_WORKSPACE_CONFIG", "CUDA_VISIBLE_DEVICES", "LOCAL_WORLD_SIZE", "MKL_NUM_THREADS"),
     *("NCCL_DEBUG", "OMP_NUM_THREADS", "PL_GLOBAL_SEED", "PL_SEED_WORKERS", "PYTHONHASHSEED"),
     *("SLURM_JOB_ID", "SLURM_NNODES", "SLURM_NTASKS", "WORLD_SIZE"),
 )
-_SECRET_NAME = re.compile(
-    r"(?i)(token(?!iz)|secret|passw|passphrase|[_-]pwd$|credential|api_?-?key|access_?-?key|private_?-?key"
-    r"|account_?-?key|(^|[_-])(key|auth|cookie|dsn|sas|pat)$|authorization|connection_?-?string)"
-)
-_USER_IN_URL = re.compile(r"(\w+://)[^/@\s'\"]+@")
-_OPTION = re.compile(r"(?P<name>--?[\w.-]+)(?P<sign>=|\s+)(?P<value>\S+)")
-_ASSIGNED = re.compile(  # in code: a name that says so, and a text
-    r"(?i)(\b\w*(?:token(?!iz)|secret|passw|api_?key|access_?key|private_?key)\w*[\"']?\s*[=:]\s*)"
-    r"(\"[^\"\n]+\"|'[^'\n]+')"
-)
-_HIDDEN = "<hidden>"
-_SHORTEST = 4  # characters; to leave out each "1" because a secret is "1" would leave nothing
 
 
 def take(config: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -68,53 +67,30 @@ def take(config: Mapping[str, Any], environ: Mapping[str, str] | None = None) ->
         environ: The environment; None for ``os.environ``.
     """
     environ = os.environ if environ is None else environ
-    manifest = {
-        "format": _FORMAT,
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "status": "running",
+    told = {
         "command": [Path(sys.executable).name, *sys.argv],
         "git": _git(),
         "config": config,
+        "environment": environment(environ),
+    }
+    hidden = redact(plain(told), environ)
+    assert isinstance(hidden, dict)
+    return {
+        "format": _FORMAT,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "status": "running",
+        **hidden,
         "seeds": _seeds(environ),
         "deterministic": _deterministic(),
         "python": platform.python_version(),
         "packages": _packages(),
         "hardware": _hardware(),
-        "environment": environment(environ),
     }
-    hidden = redact(plain(manifest), environ)
-    assert isinstance(hidden, dict)
-    return hidden
 
 
 def environment(environ: Mapping[str, str]) -> dict[str, str]:
     """The few variables that say how a run was computed."""
     return {name: environ[name] for name in _ENVIRONMENT if name in environ}
-
-
-def redact(value: Json, environ: Mapping[str, str]) -> Json:
-    """Leave out what looks like a secret.
-
-    That is the value of each variable of the environment whose name says so, wherever it occurs,
-    from four characters on; what follows an option or a key with such a name; and the user and
-    password in an address.
-
-    >>> redact({"api_key": "abcd", "url": "https://me:pw@host/x"}, {})
-    {'api_key': '<hidden>', 'url': 'https://<hidden>@host/x'}
-    >>> redact(["train.py", "--hub-token", "abcd", "--lr=0.1 # hunter2"], {"PASSWORD": "hunter2"})
-    ['train.py', '--hub-token', '<hidden>', '--lr=0.1 # <hidden>']
-    """
-    return _redact(value, _secrets(environ))
-
-
-def without_secrets(
-    values: Mapping[str, bool | int | float | str], environ: Mapping[str, str]
-) -> dict[str, bool | int | float | str]:
-    """What :func:`flatten` makes, after :func:`redact`."""
-    secrets = _secrets(environ)
-    hidden = _redact(dict(values), secrets)
-    assert isinstance(hidden, dict)
-    return hidden
 
 
 def compare(a: Mapping[str, Any] | str | Path, b: Mapping[str, Any] | str | Path) -> list[str]:
@@ -150,13 +126,25 @@ def file_hash(path: str | Path) -> str:
     return digest.hexdigest()
 
 
+def to_json(value: Mapping[str, Any]) -> str:
+    """What :func:`plain` makes, as text that every reader of JSON takes: NaN is ``"nan"`` there.
+
+    >>> print(to_json({"loss": float("nan")}))
+    {
+      "loss": "nan"
+    }
+    """
+    return json.dumps(_finite(value), indent=2, allow_nan=False)
+
+
 def to_markdown(manifest: Mapping[str, Any]) -> str:
-    """The manifest as text for a page; the patch is only counted."""
-    git = dict(manifest.get("git") or {})
+    """The manifest as text for a page; the patch and earlier manifests are only counted."""
+    shown, git = dict(manifest), dict(manifest.get("git") or {})
     if git.get("diff"):
         git["diff"] = f"{len(git['diff'].splitlines())} lines, see manifest.json"
-    text = json.dumps({**manifest, "git": git}, indent=2)
-    return f"```json\n{text}\n```"
+    if earlier := shown.pop("earlier", None):
+        shown["earlier"] = f"{len(earlier)}, see manifest.json"
+    return f"```json\n{to_json({**shown, 'git': git})}\n```"
 
 
 def plain(value: Any) -> Json:
@@ -166,27 +154,42 @@ def plain(value: Any) -> Json:
     {'lr': 0.5, 'act': 'pathlib.PurePath', 'size': [3, None]}
     """
     match value:
+        case np.generic():  # first, for some of them are numbers and texts of Python, too
+            item = value.item()
+            return str(item) if isinstance(item, np.generic) else plain(item)
         case None | bool() | int() | float() | str():
             # Subclasses of these, such as enumerations of strings, are written as their value.
             return value.value if isinstance(value, enum.Enum) else value
-        case enum.Enum():
-            return str(value)
-        case PurePath():
+        case enum.Enum() | PurePath() | range() | complex() | torch.dtype() | torch.device():
             return str(value)
         case Mapping():
             return {str(key): plain(item) for key, item in value.items()}
+        case argparse.Namespace():
+            return plain(vars(value))
+        case functools.partial():
+            arguments = {"args": value.args} if value.args else {}
+            return plain({"function": value.func, **arguments, **value.keywords})
         case set() | frozenset():
             return sorted((plain(item) for item in value), key=str)
-        case list() | tuple() | range():
-            return [plain(item) for item in value]
-        case np.generic():
-            return plain(value.item())
-        case Tensor() | np.ndarray():
-            if value.ndim == 0:
-                return plain(value.item())
-            return f"{type(value).__name__}{tuple(value.shape)}"
-        case _:
+        case bytes() | bytearray() | memoryview():
             return _name(value)
+        case Sequence():
+            return [plain(item) for item in value]
+        case Tensor() | np.ndarray():
+            return _array(value)
+        case _:
+            if dataclasses.is_dataclass(value) and not isinstance(value, type):
+                return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+            return _name(value)
+
+
+def without_secrets(
+    values: Mapping[str, Any], environ: Mapping[str, str]
+) -> dict[str, bool | int | float | str]:
+    """What :func:`flatten` makes of hyperparameters without what looks like a secret."""
+    hidden = redact(plain(values), environ)
+    assert isinstance(hidden, dict)
+    return flatten(hidden)
 
 
 def flatten(values: Mapping[str, Any]) -> dict[str, bool | int | float | str]:
@@ -214,13 +217,24 @@ def flatten(values: Mapping[str, Any]) -> dict[str, bool | int | float | str]:
     return flat
 
 
+def _array(value: Tensor | np.ndarray[Any, Any]) -> Json:
+    """Values of a small one, such as the weights of classes; the shape of another."""
+    if math.prod(value.shape) <= _SMALL:
+        with suppress(RuntimeError, TypeError):  # one that is sparse, or has no values
+            return plain(value.tolist())
+    return f"{type(value).__name__}{tuple(value.shape)}"
+
+
 def _name(value: Any) -> str:
     """The name of a class or function, or of the class of an object."""
     named = value if hasattr(value, "__qualname__") else type(value)
-    return f"{named.__module__}.{named.__qualname__}"
+    return f"{getattr(named, '__module__', None) or 'builtins'}.{named.__qualname__}"
 
 
 _SECTIONS = {
+    "status": "status",
+    "first_step": "first step",
+    "last_step": "last step",
     "config": "config",
     "command": "command",
     "seeds": "seed",
@@ -255,6 +269,11 @@ def _code_differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[st
         yield f"only the {which} run had changes that were not committed"
     elif a.get("diff") != b.get("diff"):
         yield "both runs had changes that were not committed, and not the same ones"
+    for name in ("branch", "remote"):
+        yield from _differences(name, a.get(name), b.get(name))
+    for which, one, other in (("first", a, b), ("second", b, a)):
+        if only := sorted({*(one.get("untracked") or ())} - {*(other.get("untracked") or ())}):
+            yield f"only the {which} run had files that git does not know: {', '.join(only)}"
 
 
 def _short(git: Mapping[str, Any]) -> str:
@@ -267,97 +286,101 @@ def _data_differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[st
         if one is None or two is None:
             yield f"only the {'second' if one is None else 'first'} run had {name} data"
         elif one != two:
-            changed = list(_differences(f"{name} data", {**one, "sha256": 0}, {**two, "sha256": 0}))
+            changed = list(_differences(f"{name} data", _countable(one), _countable(two)))
             yield from changed or [f"{name} data: as many, but not the same"]
+
+
+def _countable(data: Any) -> Any:
+    """A fingerprint without its digests, which say nothing to a reader."""
+    kept = {name: value for name, value in data.items() if name != "sha256"}
+    if "parts" in kept:
+        kept["parts"] = [_countable(part) for part in kept["parts"]]
+    return kept
 
 
 def _differences(name: str, a: Any, b: Any) -> Iterator[str]:
     if isinstance(a, Mapping) and isinstance(b, Mapping):
-        one, two = flatten(a), flatten(b)
+        one, two = dict(_leaves(a)), dict(_leaves(b))
         for key in sorted({*one, *two}):
             if key not in two:
                 yield f"{name} {key}: {one[key]!r} in the first run only"
             elif key not in one:
                 yield f"{name} {key}: {two[key]!r} in the second run only"
-            elif one[key] != two[key] and one[key] == one[key]:
+            elif one[key] != two[key]:
                 yield f"{name} {key}: {one[key]!r} against {two[key]!r}"
     elif a != b:
         yield f"{name}: {_said(a)} against {_said(b)}"
+
+
+def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """The values by their dotted names, with the places in lists of sections among them."""
+    match value:
+        case Mapping():
+            items = value.items()
+        case list() if any(isinstance(item, Mapping) for item in value):
+            items = dict(enumerate(value)).items()
+        case None:
+            return
+        case _:
+            yield name, _finite(value)  # NaN equals no NaN
+            return
+    for key, item in items:
+        yield from _leaves(item, f"{name}.{key}".lstrip("."))
+
+
+def _finite(value: Any) -> Any:
+    """With text for NaN and infinity, which JSON does not have."""
+    match value:
+        case float() if not math.isfinite(value):
+            return str(value)
+        case dict():
+            return {key: _finite(item) for key, item in value.items()}
+        case list():
+            return [_finite(item) for item in value]
+        case _:
+            return value
 
 
 def _said(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _secrets(environ: Mapping[str, str]) -> list[str]:
-    """The longest first, for one may be part of another."""
-    values = {value for name, value in environ.items() if _SECRET_NAME.search(name)}
-    lines = {line.strip() for value in values for line in value.splitlines()}
-    return sorted((s for s in values | lines if len(s) >= _SHORTEST), key=len, reverse=True)
-
-
-def _redact(value: Json, secrets: Sequence[str]) -> Json:
-    match value:
-        case str():
-            for secret in secrets:
-                value = value.replace(secret, _HIDDEN)
-            value = _ASSIGNED.sub(rf"\1{_HIDDEN}", value)
-            value = _USER_IN_URL.sub(rf"\1{_HIDDEN}@", value)
-            return _OPTION.sub(_option, value)
-        case list():
-            after = [False, *(isinstance(v, str) and _is_option(v) for v in value)]
-            return [
-                _HIDDEN if follows else _redact(item, secrets)
-                for follows, item in zip(after, value, strict=False)
-            ]
-        case dict():
-            return {
-                str(_redact(key, secrets)): _HIDDEN
-                if _SECRET_NAME.search(key) and isinstance(item, (str, list, dict))
-                else _redact(item, secrets)
-                for key, item in value.items()
-            }
-        case _:
-            return value
-
-
-def _is_option(text: str) -> bool:
-    """Whether the next argument is a secret."""
-    return text.startswith("-") and "=" not in text and bool(_SECRET_NAME.search(text))
-
-
-def _option(match: re.Match[str]) -> str:
-    if _SECRET_NAME.search(match["name"]):
-        return f"{match['name']}{match['sign']}{_HIDDEN}"
-    return match[0]
-
-
 def _git() -> dict[str, Any] | None:
-    """Commit and changes of the repository that the program was started in, if it was in one."""
+    """Commit and changes of the repository that the program was started in, if it was in one.
 
-    def git(*arguments: str) -> str | None:
+    What git could not tell is missing, and its ``error`` says why.
+    """
+    errors: list[str] = []
+
+    def git(*arguments: str) -> str:
         try:
             done = subprocess.run(
                 ["git", *arguments],
                 # To look must not write to the index.
-                env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+                env={**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"},
                 capture_output=True,
-                check=True,
                 timeout=20,
             )
-        except (OSError, subprocess.SubprocessError):
-            return None
+        except (OSError, subprocess.SubprocessError) as error:
+            errors.append(str(error))
+            return ""
+        if done.returncode:
+            errors.append(done.stderr.decode("utf-8", "replace").strip())
+            return ""
         return done.stdout.decode("utf-8", "replace")
 
-    commit = git("rev-parse", "HEAD")
-    if commit is None:
-        return None
-    diff = git("diff", "HEAD") or ""
-    changed = (git("status", "--porcelain") or "").splitlines()
+    commit = git("rev-parse", "--verify", "HEAD").strip()
+    if errors:
+        return None if "not a git repository" in errors[0] else {"error": errors[0]}
+    diff = git("diff", *_AS_A_PATCH, "HEAD")
+    changed = git("status", "--porcelain").splitlines()
+    branch = git("rev-parse", "--abbrev-ref", "HEAD").strip()
+    failed = {"error": "; ".join(errors)} if errors else {}
     return {
-        "commit": commit.strip(),
-        "branch": (git("rev-parse", "--abbrev-ref", "HEAD") or "").strip(),
-        "remote": (git("config", "--get", "remote.origin.url") or "").strip() or None,
+        **failed,
+        "commit": commit,
+        "branch": branch,
+        "remote": git("config", "--get", "remote.origin.url").strip() or None,
         "dirty": bool(changed),
         "untracked": [line[3:] for line in changed if line.startswith("??")][:100],
         "diff": diff.encode()[:_DIFF_BYTES].decode("utf-8", "ignore"),

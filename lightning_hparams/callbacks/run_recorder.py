@@ -7,10 +7,12 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Real
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
+import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import MLFlowLogger
 from lightning.pytorch.utilities import rank_zero_warn
@@ -20,12 +22,17 @@ from torch import Tensor
 from ..best import BestValues, Direction
 from ..checks import nearest, one_of
 from ..fingerprint import fingerprint
-from ..manifest import file_hash, flatten, plain, redact, take, to_markdown, without_secrets
-from ..sinks import Domain, Sink, Status, open_sinks, register_model
+from ..isolation import random_state_kept
+from ..manifest import flatten, plain, take, to_json, to_markdown, without_secrets
+from ..redaction import redact
+from ..sinks import Domain, Sink, Status, is_rehearsal, open_sinks, register_model
 from ._idle_hooks import skip_idle_hooks
 from ._log_step import log_step, resume_sinks
+from ._run_facts import checkpoints, configuration, datasets, keep_manifest, kept_manifest
 
 __all__ = ["RunRecorder"]
+
+_Flat: TypeAlias = dict[str, bool | int | float | str]
 
 _STAGE = re.compile(r"(^|[^a-z])(val|valid|validation)([^a-z]|$)")
 
@@ -48,21 +55,24 @@ class RunRecorder(Callback):
     | `{metric}` | its last value, where the module does not log it to its loggers | |
     | `manifest` | git commit and changes, command, configuration, seeds, versions, data | text |
 
-    ``manifest.json`` goes into the folder of the run and to MLflow, at the start and at the end.
-    :func:`lightning_hparams.manifest.compare` says what differs between two. Values of environment
-    variables that look like secrets never go into it.
+    ``manifest.json`` goes into the folder of the run and to MLflow, at its start and its end; with
+    loggers that have no room for it, to where checkpoints go. That of a run that went on has those
+    of its former parts in ``earlier``. :func:`lightning_hparams.manifest.compare` says what differs
+    between two. What looks like a secret is left out (:func:`lightning_hparams.redaction.redact`).
 
     Args:
-        metrics: ``"auto"`` for the validation metrics; or names of logged metrics, or a dict of
-            them to ``"min"`` or ``"max"``. By name, a loss or an error falls and a score rises;
-            where the name does not tell, there is no best value. What a checkpoint callback
-            monitors goes its way.
+        metrics: ``"auto"`` for what the validation logs and what other callbacks monitor; or names
+            of logged metrics, or a dict of them to ``"min"`` or ``"max"``. By name, a loss or an
+            error falls and a score rises; where the name does not tell, there is no best value.
+            What a checkpoint callback monitors goes its way. Metrics of the training count at the
+            end of each epoch.
         domains: Values that a hyperparameter may take: a tuple ``(low, high)``, or a list.
         group: ``"run"`` for a row of each run; ``"config"`` for one of all runs whose
             hyperparameters are the same, whose metrics TensorBoard then averages.
         hparams: More hyperparameters than the module and the data module have saved.
         register: Name to register the model by in MLflow when training ends, as it is then, with
-            its signature; it takes the module's ``example_input_array``.
+            its signature; it takes the module's ``example_input_array``, which is passed through it
+            once before training.
 
     Attributes:
         manifest: As it was last written, on rank zero.
@@ -97,11 +107,17 @@ class RunRecorder(Callback):
         self._directions = dict(metrics) if isinstance(metrics, Mapping) else {}
         self._best = BestValues(self._directions)
         self._last: dict[str, float] = {}
-        self._values: dict[str, bool | int | float | str] = {}
+        self._values: _Flat = {}
+        self._known: dict[str, str | None] = {}
         self._identities: list[str | None] = []
         self._sinks: list[Sink] = []
         self._running = False
         self._has_columns = False
+        self._before: set[str] = set()
+        self._brought: set[str] = set()  # metrics that validations brought
+        self._validated = False
+        self._owes_epoch = False
+        self._told = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Open the loggers, before Lightning writes hyperparameters to them."""
@@ -109,54 +125,78 @@ class RunRecorder(Callback):
             return
         if self.register is not None:
             _check_registrable(trainer, pl_module)
+        so_far = self._best.values if trainer.global_step else {}  # the same Trainer goes on
         self._best = BestValues({**_monitored(trainer), **self._directions})
-        self._last, self._identities = {}, []
+        self._best.values = so_far
+        self._last = self._last if trainer.global_step else {}
+        self._known, self._brought = {}, set()
+        self._validated = self._owes_epoch = self._told = False
         self._sinks = open_sinks(trainer, type(self).__name__)
         for sink in self._sinks:
             sink.own_hparams()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin the row."""
-        self._values = self._hyperparameters(trainer, pl_module)
+        self._values = self._hyperparameters(trainer, pl_module, _without_secrets)
         for name in self.domains:
             if name not in self._values:
                 raise ValueError(
                     f"`domains` has {name!r}, which is no hyperparameter of this run"
                     f"{nearest(name, self._values)}; it has {sorted(self._values)}"
                 )
+        if self.register is not None:
+            _check_forward(pl_module)
         if not self._sinks:
             return
+        self._identities = [self._known.get(place) for place in _places(self._sinks)]
         for sink, identity in zip(self._sinks, self._identities, strict=False):
             if identity is not None:
                 sink.adopt(identity)
         self._running, self._has_columns = True, False
+        group = self._group(self._hyperparameters(trainer, pl_module, flatten))
         for sink in self._sinks:
-            sink.hparams(self._values, group=self._group())
+            sink.hparams(self._values, group=group)
         if self.metrics != "auto":
             self._choose_columns(list(self.metrics))
-        self.manifest = take(_config(trainer, pl_module, self._values))
-        self._write_manifest(trainer)
+        self.manifest = take(configuration(trainer, pl_module, self._values))
+        if kept := kept_manifest(trainer, resumed=bool(self._known)):
+            self.manifest["earlier"] = [*kept.pop("earlier", []), kept]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note the data, which Lightning has loaded by now."""
         if not self._sinks:
             return
         resume_sinks(trainer, self._sinks)
-        config = _config(trainer, pl_module, self._values)
-        data = {name: fingerprint(dataset) for name, dataset in _datasets(trainer).items()}
-        known = {"config": config, "data": data, "first_step": trainer.global_step}
-        self.manifest |= {name: redact(plain(v), os.environ) for name, v in known.items()}
+        config = configuration(trainer, pl_module, self._values)
+        self.manifest |= {
+            "config": redact(plain(config), os.environ),
+            "data": {name: fingerprint(dataset) for name, dataset in datasets(trainer).items()},
+            "first_step": trainer.global_step,
+        }
         self._write_manifest(trainer)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Without a validation, take in the epoch before."""
-        if trainer.current_epoch and not _validates(trainer):
-            self._take_in(trainer, log_step(trainer))
+        """Take in the epoch before: now all that it logged is there."""
+        self._take_in_epoch(trainer)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note what there is, to tell what the validation brings."""
+        if _counts(trainer):
+            self._before = set(trainer.callback_metrics)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take in the scores."""
-        if trainer.state.fn == "fit" and not trainer.sanity_checking:
-            self._take_in(trainer, log_step(trainer))
+        if _counts(trainer):
+            self._brought |= set(trainer.callback_metrics) - self._before
+            self._validated = True
+            self._take_in(trainer, log_step(trainer), of_validation=True)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Know the epoch's best before checkpoints are written; the rest of it may come later."""
+        self._owes_epoch = True
+        found = _values(trainer)  # on all ranks, for it may gather metrics
+        if self._running:
+            self._update(self._of(found, trainer, of_validation=False))
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
@@ -167,69 +207,115 @@ class RunRecorder(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say that it ended well."""
-        if not _validates(trainer):
-            self._take_in(trainer, log_step(trainer) - 1)  # it has moved on
+        self._take_in_epoch(trainer)
         if self.register is not None and self._running:
-            for logger in trainer.loggers:
-                if isinstance(logger, MLFlowLogger):
-                    register_model(logger, pl_module, self.register)
+            self._register(trainer, pl_module, self.register)
         self._finish(trainer, "finished")
 
     def state_dict(self) -> dict[str, Any]:
         """The best values, and what the loggers find the run by."""
         return {
             "best": dict(self._best.values),
-            "identities": [sink.identity() for sink in self._sinks],
+            "identities": {
+                place: sink.identity()
+                for place, sink in zip(_places(self._sinks), self._sinks, strict=True)
+            },
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with them."""
         self._best.values = dict(state_dict["best"])
-        self._identities = list(state_dict["identities"])
+        self._known = dict(state_dict["identities"])
 
     def _hyperparameters(
-        self, trainer: Trainer, module: LightningModule
-    ) -> dict[str, bool | int | float | str]:
+        self, trainer: Trainer, module: LightningModule, flat: Callable[[Mapping[str, Any]], _Flat]
+    ) -> _Flat:
         """As they are now: a range test may have changed the rate that was saved."""
-        own = flatten(module.hparams)
-        datamodule = _datamodule(trainer)
-        data = {} if datamodule is None else flatten(datamodule.hparams)
+        own = flat(module.hparams)
+        datamodule = getattr(trainer, "datamodule", None)
+        data = {} if datamodule is None else flat(datamodule.hparams)
         for name, value in data.items():
             own[f"data.{name}" if own.get(name, value) != value else name] = value
-        own.update(flatten(self.hparams))
-        return without_secrets(own, os.environ)
+        return own | flat(self.hparams)
 
-    def _group(self) -> str | None:
+    def _group(self, values: _Flat) -> str | None:
+        """Of all values, those too that are hidden: runs that differ in them are not the same."""
         if self.group == "run":
             return None
-        text = json.dumps(self._values, sort_keys=True)
+        text = json.dumps(values, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
-    def _take_in(self, trainer: Trainer, step: int) -> None:
+    def _take_in_epoch(self, trainer: Trainer) -> None:
+        """What the training logged in the epoch that is over."""
+        if not self._owes_epoch:
+            return
+        self._owes_epoch = False
+        self._take_in(trainer, log_step(trainer) - 1, of_validation=False)  # it has moved on
+
+    def _take_in(self, trainer: Trainer, step: int, *, of_validation: bool) -> None:
         """Last and best values of the metrics."""
         if not self._running:
             return
-        found = {tag: float(value) for tag, value in trainer.callback_metrics.items()}
-        if self.metrics != "auto":
-            wanted = list(self.metrics)
-            if not self._last and (missing := [tag for tag in wanted if tag not in found]):
-                rank_zero_warn(
-                    f"metric {missing[0]!r} is not logged{nearest(missing[0], found)}; logged so "
-                    f"far: {', '.join(sorted(found)) or 'nothing'}"
-                )
-        else:
-            wanted = _chosen(found, validates=_validates(trainer))
-        values = {tag: found[tag] for tag in wanted if tag in found}
-        self._last |= values
-        best = self._best.update(values)
+        found = _values(trainer)
+        if self._validated or not _validates(trainer):
+            if self.domains and not self._has_columns:
+                self._choose_columns(self._wanted(found, trainer))
+            self._tell_missing(found, trainer, of_validation=of_validation)
+        values = self._of(found, trainer, of_validation=of_validation)
+        if not values:
+            return
+        best = self._update(values)
         written = {tag: v for tag, v in values.items() if tag not in trainer.logged_metrics}
         written |= {f"best/{tag}": value for tag, value in best.items()}
         for sink in self._sinks:
             if written:
                 sink.scalars(written, step)
             sink.flush()
-        if self.domains and not self._has_columns:
-            self._choose_columns(wanted)
+
+    def _of(
+        self, found: Mapping[str, float], trainer: Trainer, *, of_validation: bool
+    ) -> dict[str, float]:
+        """The metrics that a validation brought, or those that an epoch of training did."""
+        return {
+            tag: found[tag]
+            for tag in self._wanted(found, trainer)
+            if tag in found and (tag in self._brought) == of_validation
+        }
+
+    def _wanted(self, found: Iterable[str], trainer: Trainer) -> list[str]:
+        """Without a list those of a validation as a whole, and what other callbacks watch."""
+        if self.metrics != "auto":
+            return list(self.metrics)
+        if _validates(trainer):
+            named = (tag for tag in found if tag in self._brought or _STAGE.search(tag.lower()))
+            chosen = [tag for tag in named if not tag.startswith(("class/", "loss/val/"))]
+        else:
+            chosen = list(found)
+        watched = (tag for tag in _monitored(trainer) if tag not in (*chosen, "epoch", "step"))
+        return [*(tag for tag in chosen if not tag.endswith("_step")), *watched]
+
+    def _update(self, values: Mapping[str, float]) -> dict[str, float]:
+        self._last |= values
+        return self._best.update(values)
+
+    def _tell_missing(
+        self, found: Mapping[str, float], trainer: Trainer, *, of_validation: bool
+    ) -> None:
+        """Once: after a validation, or, with a list, after a whole epoch."""
+        if self._told or (of_validation and self.metrics != "auto"):
+            return
+        self._told = True
+        wanted = self._wanted(found, trainer)
+        missing = [tag for tag in wanted if tag not in found]
+        so_far = f"logged so far: {', '.join(sorted(found)) or 'nothing'}"
+        if self.metrics != "auto" and missing:
+            near = nearest(missing[0], found)
+            rank_zero_warn(f"metric {missing[0]!r} is not logged{near}; {so_far}")
+        elif not wanted and _validates(trainer):
+            rank_zero_warn(
+                "RunRecorder has no metric to keep the best of, for the validation logs none; "
+                f"call self.log in `validation_step`, or pass a list of `metrics`; {so_far}"
+            )
 
     def _choose_columns(self, tags: Sequence[str]) -> None:
         self._has_columns = True
@@ -247,37 +333,64 @@ class RunRecorder(Callback):
             "status": status,
             "last_step": trainer.global_step,
             "metrics": {"last": dict(self._last), "best": dict(self._best.values)},
-            "checkpoints": _checkpoints(trainer),
+            "checkpoints": checkpoints(trainer),
         }
         self._write_manifest(trainer)
         for sink in self._sinks:
             sink.finish(status)
 
+    def _register(self, trainer: Trainer, module: LightningModule, name: str) -> None:
+        for logger in trainer.loggers:
+            if isinstance(logger, MLFlowLogger):
+                try:
+                    register_model(logger, module, name)
+                except Exception as error:  # the training itself is done
+                    rank_zero_warn(
+                        f"the model was not registered as {name!r}: {error}; it is as it was "
+                        "trained: call lightning_hparams.sinks.register_model(logger, module, name)"
+                    )
+
     def _write_manifest(self, trainer: Trainer) -> None:
+        text = to_json(self.manifest)
+        self.manifest = json.loads(text)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "manifest.json"
-            path.write_text(json.dumps(self.manifest, indent=2) + "\n", encoding="utf-8")
+            path.write_text(text + "\n", encoding="utf-8")
             for sink in self._sinks:
                 sink.artifact(path)
                 sink.text("manifest", to_markdown(self.manifest), trainer.global_step)
+            if all(type(sink).artifact is Sink.artifact for sink in self._sinks):
+                keep_manifest(trainer, path)
             for sink in self._sinks:
                 sink.flush()  # before the file is gone
 
 
+def _without_secrets(values: Mapping[str, Any]) -> _Flat:
+    return without_secrets(values, os.environ)
+
+
 def _check_domain(name: str, domain: Any) -> None:
+    """That each logger can write it: else the run would end at its first validation."""
     if isinstance(domain, tuple):
-        if len(domain) == 2 and domain[0] < domain[1]:
+        numbers = all(isinstance(v, Real) and not isinstance(v, bool) for v in domain)
+        if numbers and len(domain) == 2 and domain[0] < domain[1]:
             return
-    elif isinstance(domain, Sequence) and not isinstance(domain, str) and len(domain) > 0:
-        return
+        remedy = "" if numbers else f"; pass a list: {list(domain)!r}"
+    else:
+        listed = isinstance(domain, Sequence) and not isinstance(domain, str)
+        known = [value for value in domain if value is not None] if listed else []
+        if known and all(isinstance(value, (str, Real, list, tuple)) for value in known):
+            return
+        remedy = ""
     raise ValueError(
-        f"the domain of {name!r} must be a tuple (low, high) with low < high, or a list of "
-        f"values, got {domain!r}"
+        f"the domain of {name!r} must be a tuple (low, high) of numbers with low < high, or a list "
+        f"of values, got {domain!r}{remedy}"
     )
 
 
 def _check_registrable(trainer: Trainer, module: LightningModule) -> None:
-    if not any(isinstance(logger, MLFlowLogger) for logger in trainer.loggers):
+    has_mlflow = any(isinstance(logger, MLFlowLogger) for logger in trainer.loggers)
+    if not has_mlflow and not is_rehearsal(trainer):  # which has a logger of its own
         raise ValueError(
             "`register` needs MLflow, and the Trainer has no MLFlowLogger; pass "
             "Trainer(logger=lightning_hparams.mlflow_logger())"
@@ -287,6 +400,32 @@ def _check_registrable(trainer: Trainer, module: LightningModule) -> None:
             f"`register` needs a batch to find the model's signature by; set "
             f"{type(module).__name__}.example_input_array to a tensor that `forward` takes"
         )
+
+
+def _check_forward(module: LightningModule) -> None:
+    """Once as registering will do it, before the training that would end with an error."""
+    batch = module.example_input_array
+    assert isinstance(batch, Tensor)
+    modes = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        with random_state_kept(), torch.no_grad():
+            module(batch.to(module.device))
+    except Exception as error:
+        raise ValueError(
+            f"`register` needs a batch that `forward` takes, and that of "
+            f"{type(module).__name__} refused its example_input_array of shape "
+            f"{tuple(batch.shape)}: {error}; set another one"
+        ) from error
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
+
+
+def _places(sinks: Iterable[Sink]) -> list[str]:
+    """What each is found by later, when there may be another logger before it."""
+    kinds = [type(sink).__name__ for sink in sinks]
+    return [f"{kind} {kinds[:index].count(kind)}" for index, kind in enumerate(kinds)]
 
 
 def _monitored(trainer: Trainer) -> dict[str, Direction]:
@@ -299,96 +438,14 @@ def _monitored(trainer: Trainer) -> dict[str, Direction]:
     return found
 
 
-def _chosen(tags: Iterable[str], *, validates: bool) -> list[str]:
-    """Metrics of a validation as a whole; without one, all but those of a step."""
-    if validates:
-        return [
-            tag
-            for tag in tags
-            if _STAGE.search(tag.lower()) and not tag.startswith(("class/", "loss/val/"))
-        ]
-    return [tag for tag in tags if not tag.endswith("_step")]
+def _values(trainer: Trainer) -> dict[str, float]:
+    return {tag: float(value) for tag, value in trainer.callback_metrics.items()}
+
+
+def _counts(trainer: Trainer) -> bool:
+    """Whether this is a validation of the training."""
+    return trainer.state.fn == "fit" and not trainer.sanity_checking
 
 
 def _validates(trainer: Trainer) -> bool:
     return trainer.enable_validation and sum(trainer.num_val_batches) > 0
-
-
-def _datamodule(trainer: Trainer) -> Any:
-    return getattr(trainer, "datamodule", None)
-
-
-def _config(trainer: Trainer, module: LightningModule, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything the run was told, as far as the objects remember it."""
-    datamodule = _datamodule(trainer)
-    return {
-        "module": type(module),
-        "data": None if datamodule is None else type(datamodule),
-        "hparams": dict(values),
-        "parameters": sum(p.numel() for p in module.parameters()),
-        "trainable": sum(p.numel() for p in module.parameters() if p.requires_grad),
-        "optimizers": [
-            {
-                "class": type(optimizer),
-                "groups": [_without_params(g) for g in optimizer.param_groups],
-            }
-            for optimizer in trainer.optimizers
-        ],
-        "lr_schedulers": [type(config.scheduler) for config in trainer.lr_scheduler_configs],
-        "trainer": {
-            name: getattr(trainer, name, None)
-            for name in (
-                *("max_epochs", "min_epochs", "max_steps", "min_steps", "precision"),
-                *("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm"),
-                *("num_devices", "num_nodes", "world_size", "check_val_every_n_epoch"),
-                *("val_check_interval", "limit_train_batches", "limit_val_batches"),
-            )
-        },
-        "strategy": type(trainer.strategy),
-        "accelerator": type(trainer.accelerator),
-        "callbacks": {type(c).__name__: _settings(c) for c in trainer.callbacks},  # type: ignore[attr-defined]
-    }
-
-
-def _without_params(group: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in group.items() if name != "params"}
-
-
-def _settings(callback: Callback) -> dict[str, Any]:
-    """What a callback was made with, as far as it keeps it under a public name."""
-    return {
-        name: value
-        for name, value in vars(callback).items()
-        if not name.startswith("_") and isinstance(value, (bool, int, float, str, list, tuple))
-    }
-
-
-def _datasets(trainer: Trainer) -> dict[str, Any]:
-    """The data behind each loader of the fit."""
-    found: dict[str, Any] = {}
-    for name, loaders in (
-        ("training", trainer.train_dataloader),
-        ("validation", trainer.val_dataloaders),
-    ):
-        for place, loader in _named(loaders):
-            found[f"{name} {place}".strip()] = getattr(loader, "dataset", loader)
-    return found
-
-
-def _named(loaders: Any) -> list[tuple[str, Any]]:
-    if isinstance(loaders, Mapping):
-        return [(str(name), loader) for name, loader in loaders.items()]
-    if isinstance(loaders, (list, tuple)):
-        return [(str(i) if len(loaders) > 1 else "", loader) for i, loader in enumerate(loaders)]
-    return [] if loaders is None else [("", loaders)]
-
-
-def _checkpoints(trainer: Trainer) -> dict[str, dict[str, str]]:
-    """Name and hash of what the checkpoint callbacks have kept."""
-    found = {}
-    for callback in trainer.checkpoint_callbacks:
-        for kind in ("best", "last"):
-            path = getattr(callback, f"{kind}_model_path", "")
-            if path and os.path.isfile(path):
-                found[kind] = {"file": Path(path).name, "sha256": file_hash(path)}
-    return found

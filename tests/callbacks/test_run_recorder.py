@@ -1,17 +1,20 @@
 import json
+import math
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from lightning import LightningDataModule, LightningModule
+from lightning import Callback, LightningDataModule, LightningModule
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_hparams import MetricMonitor, RunRecorder
+from lightning_hparams import MetricMonitor, RunRecorder, mlflow_logger
 from lightning_hparams.manifest import compare
+from lightning_hparams.sinks import FilesSink
 from tests.runs import matching, quiet_trainer, read_events, shapes
 from tests.server import browser, tensorboard
 
@@ -148,6 +151,22 @@ def test_chosen_columns_have_domains_and_runs_of_a_config_share_a_row():
     assert metrics == {"best/val_loss": 1, "val_loss": 2}
 
 
+def test_runs_that_differ_in_what_is_hidden_are_not_of_one_config():
+    groups = []
+    for token in ("one", "two", "two"):
+        logger = CSVLogger("csv")
+        run(
+            Foreign(),
+            loggers=[logger],
+            recorder=RunRecorder(hparams={"token": token}, group="config"),
+            max_epochs=1,
+        )
+        row = read_json(f"{logger.log_dir}/hparams.json")
+        assert row["hparams"]["token"] == "<hidden>"
+        groups.append(row["group"])
+    assert groups[0] != groups[1] == groups[2]
+
+
 def test_tags_are_those_of_the_docstring():
     module, data = matching(shapes()), shapes()
     logger = TensorBoardLogger("runs")
@@ -222,14 +241,16 @@ def test_the_manifest_says_what_to_repeat(monkeypatch):
     assert manifest["packages"]["torch"] == version("torch")
     assert manifest["environment"]["OMP_NUM_THREADS"] == "1"
     assert manifest["data"]["training"]["length"] == 8
-    assert set(manifest["checkpoints"]) == {"best", "last"}
+    ((name, kept),) = manifest["checkpoints"].items()
+    assert name.startswith("ModelCheckpoint")
+    assert set(kept) == {"best", "last"}
     digest = subprocess.run(
-        ["sha256sum", f"kept/{manifest['checkpoints']['last']['file']}"],
+        ["sha256sum", f"kept/{kept['last']['file']}"],
         capture_output=True,
         text=True,
         check=True,
     ).stdout.split()[0]
-    assert manifest["checkpoints"]["last"]["sha256"] == digest
+    assert kept["last"]["sha256"] == digest
     for path in ("tb", "csv"):
         found = subprocess.run(["grep", "-rl", "hunter2", path], capture_output=True, check=False)
         assert found.stdout == b""
@@ -269,9 +290,224 @@ def test_it_is_quiet_where_there_is_nothing_to_write_to(options, tmp_path):
     assert not list(tmp_path.rglob("manifest.json"))
 
 
-def test_a_run_without_validation_is_recorded_too():
-    recorder = run(Foreign(), limit_val_batches=0)
-    assert set(recorder.manifest["metrics"]["best"]) == {"train_loss"}
+class Epochs(Foreign):
+    """Logs a loss of 3, 1, 2 once an epoch, in the training alone."""
+
+    def training_step(self, batch, batch_idx):
+        loss = self(batch[0]).square().mean()
+        told = loss * 0 + self.losses[self.current_epoch]
+        self.log("train_loss", told, on_step=False, on_epoch=True)
+        return loss
+
+    def on_train_epoch_end(self):
+        self.log("train_last", self.losses[self.current_epoch], logger=False)
+
+
+def best_of(logger, tag):
+    return [(e.step, e.value) for e in read_events(logger.log_dir).Scalars(f"best/{tag}")]
+
+
+@pytest.mark.parametrize(
+    ("metrics", "options"), [("auto", {"limit_val_batches": 0}), (["train_loss", "train_last"], {})]
+)
+def test_what_training_logs_stands_at_the_end_of_its_epoch(metrics, options):
+    logger = TensorBoardLogger("tb")
+    recorder = run(Epochs(), loggers=[logger], recorder=RunRecorder(metrics), **options)
+    assert recorder.manifest["metrics"]["best"] == {"train_loss": 1}
+    assert recorder.manifest["metrics"]["last"] == {"train_loss": 2, "train_last": 2}
+    assert best_of(logger, "train_loss") == [(1, 3), (3, 1), (5, 1)]
+    events = read_events(logger.log_dir)
+    assert [(e.step, e.value) for e in events.Scalars("train_last")] == [(1, 3), (3, 1), (5, 2)]
+    assert [e.step for e in events.Scalars("train_loss")] == [1, 3, 5]
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory")  # of the run that goes on
+def test_a_checkpoint_has_the_best_of_the_epoch_that_it_ends():
+    options = {"enable_checkpointing": True, "limit_val_batches": 0}
+    keeps = {"dirpath": "kept", "every_n_epochs": 1, "save_top_k": -1}
+    run(Epochs(losses=(1.0, 3.0, 3.0)), callbacks=[ModelCheckpoint(**keeps)], **options)
+    checkpoint = "kept/epoch=0-step=2.ckpt"
+    module = Epochs(losses=(9.0, 5.0, 4.0))
+    recorder = run(module, callbacks=[ModelCheckpoint(**keeps)], ckpt_path=checkpoint, **options)
+    assert recorder.manifest["metrics"]["best"]["train_loss"] == 1
+
+
+class Unnamed(Foreign):
+    """Its metrics do not say that they are of the validation."""
+
+    def validation_step(self, batch, batch_idx):
+        self.log("accuracy", 1 / self.losses[self.current_epoch])
+
+
+def test_what_the_validation_logs_counts_whatever_it_is_called():
+    logger = TensorBoardLogger("tb")
+    recorder = run(Unnamed(), loggers=[logger])
+    assert recorder.manifest["metrics"]["best"] == {"accuracy": 1}
+    assert [step for step, _ in best_of(logger, "accuracy")] == [1, 3, 5]
+
+
+def test_what_another_callback_watches_counts():
+    keeps = ModelCheckpoint("kept", monitor="train_loss", mode="max")
+    recorder = run(Epochs(), callbacks=[keeps], enable_checkpointing=True)
+    assert set(recorder.manifest["metrics"]["best"]) == {"val_loss", "val_acc", "train_loss"}
+    assert recorder.manifest["metrics"]["best"]["train_loss"] == 3
+
+
+def test_a_validation_that_logs_nothing_is_told_once():
+    class Silent(Foreign):
+        def validation_step(self, batch, batch_idx):
+            pass
+
+    with pytest.warns(UserWarning, match="the validation logs none; call self.log") as told:
+        run(Silent())
+    assert sum("logs none" in str(warning.message) for warning in told) == 1
+
+
+def test_the_best_is_kept_while_a_trainer_goes_on():
+    recorder = RunRecorder()
+    trainer = quiet_trainer(logger=[CSVLogger("csv")], callbacks=[recorder], log_every_n_steps=1)
+    module = Foreign(losses=(1.0, 5.0, 6.0))
+    trainer.fit(module, Points())
+    trainer.fit_loop.max_epochs = 3
+    trainer.fit(module, Points())
+    assert recorder.manifest["metrics"]["best"]["val_loss"] == 1
+    quiet_trainer(logger=[CSVLogger("csv")], callbacks=[recorder]).fit(Foreign(), Points())
+    assert recorder.manifest["metrics"]["best"]["val_loss"] == 3
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory")  # of the run that goes on
+@pytest.mark.filterwarnings("ignore:Experiment logs directory")  # of CSVLogger
+def test_how_the_parts_of_a_run_before_were_run_is_kept():
+    options = {"enable_checkpointing": True, "max_epochs": 3}
+    options["loggers"] = [CSVLogger("csv", name="x", version=0)]
+    keeps = {"dirpath": "kept", "every_n_epochs": 1, "save_top_k": -1}
+    with pytest.raises(RuntimeError):
+        run(Foreign(fail=RuntimeError), callbacks=[ModelCheckpoint(**keeps)], **options)
+    for lr in (0.2, 0.3):
+        options["ckpt_path"] = "kept/epoch=0-step=2.ckpt"
+        run(Foreign(lr=lr), callbacks=[ModelCheckpoint(**keeps)], **options)
+    manifest = read_json("csv/x/version_0/manifest.json")
+    parts = [*manifest["earlier"], manifest]
+    assert [part["status"] for part in parts] == ["failed", "finished", "finished"]
+    assert [part["config"]["hparams"]["lr"] for part in parts] == [0.1, 0.2, 0.3]
+    assert [part["first_step"] for part in parts] == [0, 2, 2]
+    assert not [part for part in parts[:-1] if "earlier" in part]
+
+
+def test_a_run_that_diverged_has_json_that_every_reader_takes():
+    def refused(constant):
+        raise ValueError(constant)
+
+    logger = CSVLogger("csv")
+    losses = (1.0, math.nan, math.nan)
+    run(Foreign(losses=losses), loggers=[logger], recorder=RunRecorder(hparams={"clip": math.inf}))
+    text = Path(logger.log_dir, "manifest.json").read_text()
+    manifest = json.loads(text, parse_constant=refused)
+    assert manifest["metrics"]["last"]["val_loss"] == "nan"
+    assert manifest["config"]["hparams"]["clip"] == "inf"
+
+
+def test_callbacks_of_one_class_are_told_apart():
+    keeps = [
+        ModelCheckpoint("kept", filename=name, monitor=name, mode=mode)
+        for name, mode in (("val_loss", "min"), ("val_acc", "max"))
+    ]
+    recorder = run(Foreign(), callbacks=keeps, enable_checkpointing=True)
+    settings, kept = (recorder.manifest["config"]["callbacks"], recorder.manifest["checkpoints"])
+    for callback in keeps:
+        assert settings[callback.state_key]["monitor"] == callback.monitor
+        assert kept[callback.state_key]["best"]["file"] == f"{callback.monitor}.ckpt"
+    plain = run(Foreign(), "b", callbacks=[Callback(), Callback()]).manifest["config"]["callbacks"]
+    assert {"Callback", "Callback #2"} <= set(plain)
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")  # of torch
+def test_a_lazy_layer_does_not_end_the_run():
+    module = Foreign()
+    module.layer = torch.nn.LazyLinear(1)
+    manifest = run(module).manifest
+    assert (manifest["status"], manifest["config"]["parameters"]) == ("finished", None)
+
+
+class Unknown(Logger):
+    name, version, save_dir = "mine", 7, "elsewhere"
+
+    def log_metrics(self, metrics, step=None):
+        pass
+
+    def log_hyperparams(self, params):
+        pass
+
+
+def test_with_a_logger_that_has_no_room_for_it_the_manifest_lies_where_checkpoints_go():
+    with pytest.warns(UserWarning, match="numbers but no pictures to Unknown"):
+        run(Foreign(), loggers=[Unknown()])
+    assert read_json("elsewhere/mine/7/manifest.json")["status"] == "finished"
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory")  # of the run that goes on
+def test_a_run_is_found_again_behind_another_logger(monkeypatch):
+    adopted = []
+    monkeypatch.setattr(FilesSink, "identity", lambda self: "one")
+    monkeypatch.setattr(FilesSink, "adopt", lambda self, identity: adopted.append(identity))
+    keeps = ModelCheckpoint("kept", every_n_epochs=1, save_top_k=-1)
+    options = {"callbacks": [keeps], "enable_checkpointing": True}
+    run(Foreign(), loggers=[CSVLogger("csv")], max_epochs=1, **options)
+    loggers = [TensorBoardLogger("tb"), CSVLogger("csv"), CSVLogger("csv2")]
+    run(Foreign(), loggers=loggers, ckpt_path="kept/epoch=0-step=2.ckpt", **options)
+    assert adopted == ["one"]
+
+
+def test_a_rehearsal_passes_the_example_through_the_model_too():
+    trainer = quiet_trainer(fast_dev_run=True, callbacks=[RunRecorder(register="model")])
+    trainer.fit(Foreign(), Points())
+    module = Foreign()
+    module.example_input_array = torch.zeros(1, 5)
+    with pytest.raises(ValueError, match="refused its example_input_array"):
+        trainer.fit(module, Points())
+
+
+@pytest.mark.slow  # the first database takes 6 s to make
+def test_a_model_that_cannot_be_registered_says_so_before_training(monkeypatch):
+    pytest.importorskip("mlflow")
+    module, seen = Foreign(), []
+    monkeypatch.setattr(module, "training_step", lambda batch, index: seen.append(index))
+    module.example_input_array = torch.zeros(1, 5)
+    logger, recorder = mlflow_logger("sqlite:///a.db"), RunRecorder(register="model")
+    with pytest.raises(ValueError, match=r"Foreign refused its example_input_array of .*\(1, 5\)"):
+        run(module, recorder=recorder, loggers=[logger], max_epochs=1)
+    assert not seen
+    assert module.layer.training
+
+    def fails(*args):
+        raise OSError("the registry is away")
+
+    monkeypatch.setattr("lightning_hparams.callbacks.run_recorder.register_model", fails)
+    with pytest.warns(UserWarning, match="not registered as 'model': the registry is away"):
+        run(Foreign(), recorder=recorder, loggers=[logger], max_epochs=1)
+    assert recorder.manifest["status"] == "finished"
+
+
+@pytest.mark.slow  # the first database takes 6 s to make
+@pytest.mark.filterwarnings("ignore:Checkpoint directory")  # of the run that goes on
+def test_the_earlier_part_is_found_in_mlflow_too():
+    pytest.importorskip("mlflow")
+    keeps = ModelCheckpoint("kept", every_n_epochs=1, save_top_k=-1)
+    options = {"callbacks": [keeps], "enable_checkpointing": True}
+    run(Foreign(lr=0.1), loggers=[mlflow_logger("sqlite:///a.db")], max_epochs=1, **options)
+    options["ckpt_path"] = "kept/epoch=0-step=2.ckpt"
+    recorder = run(Foreign(lr=0.2), loggers=[mlflow_logger("sqlite:///a.db")], **options)
+    (earlier,) = recorder.manifest["earlier"]
+    assert (earlier["status"], earlier["config"]["hparams"]["lr"]) == ("finished", 0.1)
+
+
+def test_the_manifest_is_written_as_text_when_training_starts_and_ends(monkeypatch):
+    written = []
+    monkeypatch.setattr(
+        FilesSink, "text", lambda self, tag, text, step: written.append((tag, step))
+    )
+    run(Foreign(), loggers=[CSVLogger("csv")])
+    assert written == [("manifest", 0), ("manifest", 6)]
 
 
 def test_bad_arguments_are_refused():
@@ -279,6 +515,12 @@ def test_bad_arguments_are_refused():
         RunRecorder("all")
     with pytest.raises(ValueError, match="'lr' must be a tuple"):
         RunRecorder(domains={"lr": (1.0, 0.0)})
+    for domain in (("resnet", "unet"), (0.0, 1.0, 2.0), (False, True), [None], [{}], "adam", 3):
+        with pytest.raises(ValueError, match="'lr' must be a tuple"):
+            RunRecorder(domains={"lr": domain})
+    with pytest.raises(ValueError, match=r"pass a list: \['resnet', 'unet'\]"):
+        RunRecorder(domains={"arch": ("resnet", "unet")})
+    RunRecorder(domains={"wd": [None, 0.1], "betas": [[0.9, 0.99]], "lr": (np.float32(0), 1)})
     with pytest.raises(ValueError, match="direction of val_loss"):
         run(Foreign(), recorder=RunRecorder({"val_loss": "down"}))
     with pytest.raises(ValueError, match="no hyperparameter of this run; did you mean 'lr'"):
