@@ -124,8 +124,12 @@ class Sink:
     def table(self, tag: str, columns: Mapping[str, Sequence[Any]], step: int) -> None:
         """Write a table by its columns, all of one length."""
 
+    def tags(self) -> set[str]:
+        """Of all scalars so far, whoever wrote them; empty where there are no layouts."""
+        return set()
+
     def layout(self, layout: Layout) -> None:
-        """Say which tags belong into one chart."""
+        """Say which tags belong into one chart; the last layout holds."""
 
     def own_hparams(self) -> None:
         """Let ``hparams`` be the only one to write them: called before Lightning would."""
@@ -186,6 +190,10 @@ class Once:
 
     def __init__(self) -> None:
         self._last: dict[str, tuple[int, float | None]] = {}
+
+    def tags(self) -> set[str]:
+        """Of all values so far."""
+        return set(self._last)
 
     def __call__(self, values: Mapping[str, float], step: int) -> dict[str, float]:
         """Those of the values that were not the last to be written."""
