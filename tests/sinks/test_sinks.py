@@ -56,7 +56,7 @@ def test_pictures_and_numbers_share_a_file_in_either_way_of_writing(
     tmp_path, monkeypatch, appended
 ):
     if not appended:  # as with TensorFlow installed, whose files cannot be appended to
-        monkeypatch.setattr(tensorboard, "_local_file", lambda writer: None)
+        monkeypatch.setattr(tensorboard, "_local_file", lambda writer: "")
     logger = TensorBoardLogger(tmp_path)
     sink = TensorBoardSink(logger)
     for step in range(30):
