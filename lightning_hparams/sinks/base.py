@@ -7,8 +7,9 @@ import hashlib
 import io
 import os
 import re
+from argparse import Namespace
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -227,7 +228,7 @@ def hide_secrets(logger: Any) -> None:
     write = logger.log_hyperparams
 
     def log_hyperparams(params: Any, *args: Any, **kwargs: Any) -> None:
-        values = _nested(params if isinstance(params, Mapping) else vars(params))
+        values = _nested(params)
         hidden = redact(values, os.environ)
         write(params if hidden == values else hidden, *args, **kwargs)
 
@@ -236,6 +237,8 @@ def hide_secrets(logger: Any) -> None:
 
 def _nested(value: Any) -> Any:
     """With plain dicts and lists, in which secrets are looked for."""
+    if isinstance(value, Namespace) or (is_dataclass(value) and not isinstance(value, type)):
+        value = getattr(value, "__dict__", value)
     if isinstance(value, Mapping):
         return {str(key): _nested(item) for key, item in value.items()}
     return [_nested(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -196,7 +196,7 @@ class TensorBoardSink(Sink):
         """See :class:`~lightning_hparams.sinks.base.Sink`."""
         files, folder = url_to_fs(self._logger.log_dir)
         target = f"{folder}/{path.name}"
-        if os.path.abspath(target) != str(path.absolute()):
+        if Path(target).resolve() != path.resolve():
             files.makedirs(folder, exist_ok=True)
             files.put_file(str(path), target)
 

@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import math
+from argparse import Namespace
 from pathlib import Path
 
 import fsspec
@@ -262,7 +263,8 @@ def test_lightning_writes_no_secret_beside_ours(tmp_path, monkeypatch):
     for sink, logger in zip(sinks, loggers, strict=True):
         sink.own_hparams()
         logger.log_hyperparams({"betas": betas})
-        logger.log_hyperparams({"hub": {"urls": ["https://hunter2-hunter2@host"]}, "lr": 0.1})
+        nested = Namespace(urls=["https://hunter2-hunter2@host"])
+        logger.log_hyperparams(Namespace(hub=nested, lr=0.1))
         logger.save()
         written = (Path(logger.log_dir) / "hparams.yaml").read_text()
         assert "hunter2" not in written
