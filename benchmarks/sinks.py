@@ -106,7 +106,7 @@ def mlflow(folder: Path, rounds: int) -> None:
     pending = {
         "waiting": lambda: None,
         "asynchronous": flush_async_logging,
-        "ours": sink.flush,
+        "ours": lambda: sink.flush(wait=True),
     }
     times: dict[str, list[float]] = {name: [] for name in rounds_of}
     behind: dict[str, list[float]] = {name: [] for name in rounds_of}

@@ -9,7 +9,9 @@ __all__ = ["charts", "stage_free"]
 
 _STAGE = re.compile(r"(?<![a-z0-9])(train|training|val|valid|validation|test)(?![a-z0-9])", re.I)
 _STAGES = "(train|training|val|valid|validation|test)"
-_GROUPED = re.compile(r"(?:lr|momentum|norm/[a-z]+)(?=/)")
+_GROUPED = re.compile(r"(?:lr|momentum|norm/[a-z]+|perf/memory_mib)(?=/)")
+_PERCENTILE = re.compile(r"(perf/step_ms)_p\d+(/.+)")
+_EACH = re.compile(r"_(?:step|epoch)(?=$|/)")  # Lightning's, of a value that is logged as both
 _CLASS = re.compile(r"class/([^/]+)/.+/(val|test)")
 # The first that is found in a tag decides; what fits none is a metric.
 _CATEGORIES = (
@@ -17,9 +19,10 @@ _CATEGORIES = (
     ("Loss", re.compile(r"(?<![a-z0-9])loss(?![a-z0-9])", re.I)),
     ("Learning rate and momentum", re.compile(r"(lr|momentum)[/-]")),
     ("Norms", re.compile(r"norm/")),
+    ("Throughput", re.compile(r"perf/")),
 )
-_ORDER = ("Loss", "Metrics", "Per class", "Learning rate and momentum", "Norms")
-_LEFT_OUT = re.compile(r"(best/|epoch$|step$|hp_metric$|hp/|perf/)")
+_ORDER = ("Loss", "Metrics", "Per class", "Learning rate and momentum", "Norms", "Throughput")
+_LEFT_OUT = re.compile(r"(best/|epoch$|step$|hp_metric$|hp/)")
 
 
 def charts(tags: Iterable[str]) -> dict[str, dict[str, list[str]]]:
@@ -63,8 +66,10 @@ def _chart(tag: str) -> tuple[str, str]:
         return title, f"class/{re.escape(name)}/.+/{stage}"
     if match := _GROUPED.match(tag):
         return match[0], f"{match[0]}/.+"
+    if match := _PERCENTILE.fullmatch(tag):
+        return match[1] + match[2], rf"{match[1]}_p\d+{match[2]}"
     escaped = re.escape(_STAGE.sub("\0", tag)).replace(re.escape("\0"), _STAGES)
-    return stage_free(tag), escaped
+    return stage_free(_EACH.sub("", tag)), escaped
 
 
 def _category(tag: str) -> str:

@@ -40,7 +40,7 @@ class Server:
         return answer
 
     def rows(self):
-        """Of the HParams table: ``{row: (status, hparams, metrics)}``."""
+        """Of the HParams table: ``{run: (status, hparams, metrics)}``, by the first of a row."""
         body = {
             "experimentName": "",
             "allowedStatuses": STATUSES,
@@ -50,7 +50,7 @@ class Server:
         }
         groups = self.get("plugin/hparams/session_groups", body)["sessionGroups"]
         return {
-            group["name"]: (
+            group["sessions"][0]["name"]: (
                 group["sessions"][0]["status"],
                 group["hparams"],
                 {m["name"]["tag"]: m["value"] for m in group["metricValues"]},

@@ -54,7 +54,10 @@ def open_sinks(trainer: Trainer, monitor: str) -> list[Sink]:
         return []
     if not trainer.loggers:
         rank_zero_info(f"{monitor} has nowhere to write: the Trainer has no logger")
-    return [_shared(logger, monitor) for logger in trainer.loggers]
+    sinks = [_shared(logger, monitor) for logger in trainer.loggers]
+    for sink in sinks:
+        sink.begin_fit()
+    return sinks
 
 
 def is_rehearsal(trainer: Trainer) -> bool:
@@ -84,12 +87,13 @@ def _open(logger: Logger, monitor: str) -> Sink:
             return TensorBoardSink(logger)
         case MLFlowLogger():
             return MLflowSink(logger)
-        case CSVLogger():
-            return FilesSink(logger.log_dir)
+        case CSVLogger() if "://" not in logger.log_dir:
+            return FilesSink(logger.log_dir, logger)
         case _:
             rank_zero_warn(
                 f"{monitor} writes numbers but no pictures to {type(logger).__name__}; "
-                "add a TensorBoardLogger, an MLFlowLogger or a CSVLogger for pictures"
+                "add a TensorBoardLogger, an MLFlowLogger or a CSVLogger with a folder on this "
+                "machine for pictures"
             )
             return _ScalarsOnly(logger)
 
@@ -105,5 +109,5 @@ class _ScalarsOnly(Sink):
         if new := self._once(values, step):
             self._logger.log_metrics(new, step)
 
-    def flush(self) -> None:
+    def flush(self, *, wait: bool = False) -> None:
         self._logger.save()

@@ -2,17 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import csv
+import hashlib
+import io
+import os
+import re
+from argparse import Namespace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..manifest import redact
 from ..render import Encoded
 
-__all__ = ["Domain", "Layout", "Once", "PRCounts", "Scalar", "Sink", "Status", "markdown_table"]
+__all__ = [
+    "Domain",
+    "Layout",
+    "Once",
+    "PRCounts",
+    "Scalar",
+    "Sink",
+    "Status",
+    "csv_text",
+    "file_path",
+    "hide_secrets",
+    "is_of_test",
+    "markdown_table",
+    "with_prefix",
+]
+
+_TEST = re.compile(r"(?<![a-z0-9])test(?![a-z0-9])", re.I)
+_PART_BYTES = 120  # of 255 that file systems take: some sinks write more into a name
 
 Scalar: TypeAlias = bool | int | float | str
 Domain: TypeAlias = tuple[float, float] | Sequence[Scalar]
@@ -101,8 +125,12 @@ class Sink:
     def table(self, tag: str, columns: Mapping[str, Sequence[Any]], step: int) -> None:
         """Write a table by its columns, all of one length."""
 
+    def tags(self) -> set[str]:
+        """Of all scalars so far, whoever wrote them; empty where there are no layouts."""
+        return set()
+
     def layout(self, layout: Layout) -> None:
-        """Say which tags belong into one chart."""
+        """Say which tags belong into one chart; the last layout holds."""
 
     def own_hparams(self) -> None:
         """Let ``hparams`` be the only one to write them: called before Lightning would."""
@@ -127,7 +155,17 @@ class Sink:
         """Keep a copy of a file with the run."""
 
     def resume(self, step: int) -> None:
-        """Forget what an earlier process wrote after ``step``: the run goes on from there."""
+        """Forget what was written after ``step``: the run goes on from there.
+
+        Each monitor says so; what the first of them has written since is not to be forgotten.
+        """
+        if self._resumed_at != step:
+            self._resumed_at = step
+            self._forget(step)
+
+    def begin_fit(self) -> None:
+        """Say that another fit begins, which may be resumed at the same step again."""
+        self._resumed_at = None
 
     def identity(self) -> str | None:
         """What a later process finds the run by, where its logger does not know it."""
@@ -136,26 +174,105 @@ class Sink:
     def adopt(self, identity: str) -> None:
         """Go on with the run of an earlier process, if it can be found."""
 
-    def flush(self) -> None:
-        """Bring everything written so far to where others see it."""
+    def flush(self, *, wait: bool = False) -> None:
+        """Bring everything written so far to where others see it; with ``wait``, be there."""
 
     def finish(self, status: Status) -> None:
         """Say how the run ended. It may be written to, and begun, again."""
+
+    _resumed_at: int | None = None
+
+    def _forget(self, step: int) -> None:
+        """What :meth:`resume` does, once in a fit."""
 
 
 class Once:
     """Lets each value through once: two monitors may write the same tag at the same step."""
 
     def __init__(self) -> None:
-        self._last: dict[str, tuple[int, float]] = {}
+        self._last: dict[str, tuple[int, float | None]] = {}
+
+    def tags(self) -> set[str]:
+        """Of all values so far."""
+        return set(self._last)
 
     def __call__(self, values: Mapping[str, float], step: int) -> dict[str, float]:
         """Those of the values that were not the last to be written."""
-        last = self._last
-        new = {tag: value for tag, value in values.items() if last.get(tag) != (step, value)}
-        for tag, value in new.items():
-            last[tag] = (step, value)
+        last, new = self._last, {}
+        for tag, value in values.items():
+            written = (step, value if value == value else None)  # NaN is not equal to itself
+            if last.get(tag) != written:
+                last[tag] = written
+                new[tag] = value
         return new
+
+
+def with_prefix(logger: Any, tag: str) -> str:
+    """A scalar's tag as a logger of Lightning calls it."""
+    return f"{logger._prefix}{logger.LOGGER_JOIN_CHAR}{tag}" if logger._prefix else tag
+
+
+def is_of_test(tag: str) -> bool:
+    """Whether a tag is of a test, which stands one step behind the training before it.
+
+    >>> [is_of_test(tag) for tag in ("loss/test", "test_pred/0", "latest")]
+    [True, True, False]
+    """
+    return bool(_TEST.search(tag))
+
+
+def hide_secrets(logger: Any) -> None:
+    """Have a logger of Lightning write hyperparameters without the secrets among them."""
+    if "log_hyperparams" in vars(logger):
+        return
+    write = logger.log_hyperparams
+
+    def log_hyperparams(params: Any, *args: Any, **kwargs: Any) -> None:
+        values = _nested(params)
+        hidden = redact(values, os.environ)
+        write(params if hidden == values else hidden, *args, **kwargs)
+
+    logger.log_hyperparams = log_hyperparams
+
+
+def _nested(value: Any) -> Any:
+    """With plain dicts and lists, in which secrets are looked for."""
+    if isinstance(value, Namespace) or (is_dataclass(value) and not isinstance(value, type)):
+        value = getattr(value, "__dict__", value)
+    if isinstance(value, Mapping):
+        return {str(key): _nested(item) for key, item in value.items()}
+    return [_nested(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def file_path(tag: str) -> str:
+    """A tag as a path that any file system takes.
+
+    >>> file_path("class/iou/mAP@0.5/val")
+    'class/iou/mAP_0_5/val'
+    """
+    return "/".join(_file_name(part) for part in tag.split("/"))
+
+
+def _file_name(part: str) -> str:
+    name = re.sub(r"[^\w\- ]", "_", part) or "_"
+    data = name.encode()
+    if len(data) <= _PART_BYTES:
+        return name
+    digest = hashlib.sha256(part.encode()).hexdigest()[:8]
+    return f"{data[: _PART_BYTES - 9].decode(errors='ignore')}_{digest}"
+
+
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    r"""A table as CSV.
+
+    >>> csv_text(("class", "iou"), [("a,b", 0.5)])
+    'class,iou\n"a,b",0.5\n'
+    """
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return buffer.getvalue()
 
 
 def markdown_table(columns: Mapping[str, Sequence[Any]]) -> str:

@@ -4,21 +4,37 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ..checks import writable_folder
 from ..render import Encoded
-from .base import Once, PRCounts, Scalar, Sink, Status
+from .base import (
+    Once,
+    PRCounts,
+    Scalar,
+    Sink,
+    Status,
+    csv_text,
+    file_path,
+    hide_secrets,
+    is_of_test,
+    with_prefix,
+)
+
+if TYPE_CHECKING:
+    from lightning.pytorch.loggers import CSVLogger
 
 __all__ = ["FilesSink"]
 
+_COLUMNS = ("step", "tag", "value")
 _PR_COLUMNS = (
     "threshold",
     "true_positives",
@@ -38,23 +54,27 @@ class FilesSink(Sink):
     histograms and tables are CSV files, texts Markdown, laid out as the pictures are, and
     ``hparams.json`` holds the hyperparameters and how the run ended.
 
+    Args:
+        folder: On this machine.
+        logger: Of Lightning, that writes there too.
+
     Raises:
         PermissionError: If the folder cannot be written to.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, logger: CSVLogger | None = None) -> None:
         self._folder = writable_folder("log folder", folder)
+        self._logger = logger
         self._once = Once()
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """See :class:`~lightning_hparams.sinks.base.Sink`."""
-        path = self._folder / "scalars.csv"
-        is_new = not path.exists()
-        with path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            if is_new:
-                writer.writerow(("step", "tag", "value"))
-            writer.writerows((step, tag, value) for tag, value in self._once(values, step).items())
+        rows = [(step, self._name(tag), v) for tag, v in self._once(values, step).items()]
+        with self._table().open("a", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            if not file.tell():
+                writer.writerow(_COLUMNS)
+            writer.writerows(rows)
 
     def image(self, tag: str, picture: Encoded, step: int) -> None:
         """See :class:`~lightning_hparams.sinks.base.Sink`."""
@@ -64,22 +84,26 @@ class FilesSink(Sink):
         """See :class:`~lightning_hparams.sinks.base.Sink`."""
         bounds = np.asarray(edges).tolist()
         rows = zip(bounds[:-1], bounds[1:], np.asarray(counts).tolist(), strict=True)
-        path = self._path("histograms", tag, step, ".csv")
-        _write_rows(path, ("from", "to", "count"), rows)
+        self._write("histograms", tag, step, ".csv", csv_text(("from", "to", "count"), rows))
 
     def pr_curve(self, tag: str, counts: PRCounts, step: int) -> None:
         """See :class:`~lightning_hparams.sinks.base.Sink`."""
         rows = np.vstack([counts.thresholds, counts.rows()]).T.tolist()
-        _write_rows(self._path("pr_curves", tag, step, ".csv"), _PR_COLUMNS, rows)
+        self._write("pr_curves", tag, step, ".csv", csv_text(_PR_COLUMNS, rows))
 
     def text(self, tag: str, text: str, step: int) -> None:
         """See :class:`~lightning_hparams.sinks.base.Sink`."""
-        self._path("texts", tag, step, ".md").write_text(text, encoding="utf-8")
+        self._write("texts", tag, step, ".md", text)
 
     def table(self, tag: str, columns: Mapping[str, Sequence[Any]], step: int) -> None:
         """See :class:`~lightning_hparams.sinks.base.Sink`."""
-        rows = zip(*columns.values(), strict=True)
-        _write_rows(self._path("tables", tag, step, ".csv"), tuple(columns), rows)
+        text = csv_text(tuple(columns), zip(*columns.values(), strict=True))
+        self._write("tables", tag, step, ".csv", text)
+
+    def own_hparams(self) -> None:
+        """See :class:`~lightning_hparams.sinks.base.Sink`."""
+        if self._logger is not None:
+            hide_secrets(self._logger)
 
     def hparams(self, values: Mapping[str, Scalar], *, group: str | None = None) -> None:
         """See :class:`~lightning_hparams.sinks.base.Sink`."""
@@ -91,37 +115,56 @@ class FilesSink(Sink):
         if target.resolve() != path.resolve():
             shutil.copyfile(path, target)
 
-    def resume(self, step: int) -> None:
-        """See :class:`~lightning_hparams.sinks.base.Sink`."""
-        path = self._folder / "scalars.csv"
-        if path.exists():
-            with path.open(newline="", encoding="utf-8") as file:
-                header, *rows = csv.reader(file)
-            _write_rows(path, header, (row for row in rows if int(row[0]) <= step))
-        for kind in ("images", "histograms", "pr_curves", "texts", "tables"):
-            for file_path in (self._folder / kind).rglob("step_*"):
-                if int(file_path.stem.removeprefix("step_")) > step:
-                    file_path.unlink()
-
     def finish(self, status: Status) -> None:
         """See :class:`~lightning_hparams.sinks.base.Sink`."""
         path = self._folder / "hparams.json"
         if path.exists():
             self._write_hparams({**json.loads(path.read_text("utf-8")), "status": status})
 
+    def _forget(self, step: int) -> None:
+        if self._table().exists():
+            text = self._table().read_text("utf-8")
+            whole = text[: text.rfind("\n") + 1].split("\n")  # a crash may leave half a line
+            rows = [row for row in csv.reader(whole) if len(row) == 3 and row[0].isdigit()]
+            kept = [row for row in rows if int(row[0]) <= _last_step(row[1], step)]
+            _replace(self._table(), csv_text(_COLUMNS, kept))
+        for kind in ("images", "histograms", "pr_curves", "texts", "tables"):
+            for path in (self._folder / kind).rglob("step_*"):
+                tag = path.parent.relative_to(self._folder / kind).as_posix()
+                written = re.fullmatch(r"step_(\d{8,})\.\w+", path.name)
+                if written and int(written[1]) > _last_step(tag, step):
+                    path.unlink()
+
+    def _table(self) -> Path:
+        return self._folder / "scalars.csv"
+
+    def _name(self, tag: str) -> str:
+        return tag if self._logger is None else with_prefix(self._logger, tag)
+
     def _write_hparams(self, record: Mapping[str, Any]) -> None:
         text = json.dumps(record, indent=2, sort_keys=True)
-        (self._folder / "hparams.json").write_text(text + "\n", encoding="utf-8")
+        _replace(self._folder / "hparams.json", text + "\n")
+
+    def _write(self, kind: str, tag: str, step: int, suffix: str, text: str) -> None:
+        path = self._path(kind, tag, step, suffix)
+        path.write_text(text, encoding="utf-8", newline="")
 
     def _path(self, kind: str, tag: str, step: int, suffix: str) -> Path:
-        parts = [re.sub(r"[^\w\- ]", "_", part) for part in tag.split("/")]
-        path = self._folder.joinpath(kind, *parts, f"step_{step:08d}{suffix}")
+        path = self._folder / kind / file_path(tag) / f"step_{step:08d}{suffix}"
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
 
-def _write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows(rows)
+def _last_step(tag: str, step: int) -> int:
+    """Up to which a tag is kept by a run that goes on after ``step``.
+
+    The test after that step stands at the next one, and the run that goes on does not repeat it.
+    """
+    return step + is_of_test(tag)
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file such that it is never seen half written."""
+    beside = path.with_suffix(path.suffix + ".part")
+    beside.write_text(text, encoding="utf-8", newline="")
+    os.replace(beside, path)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-import shutil
+import re
 import socket
 import struct
 import time
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import google_crc32c
 import numpy as np
+from fsspec.core import url_to_fs  # type: ignore[import-untyped]
 from lightning.pytorch.loggers import TensorBoardLogger
 from numpy.typing import ArrayLike
 from tensorboard.compat import tf
@@ -29,7 +32,18 @@ from tensorboard.util.tensor_util import make_tensor_proto
 from torch.utils.tensorboard import FileWriter
 
 from ..render import Encoded
-from .base import Domain, Layout, Once, PRCounts, Scalar, Sink, Status, markdown_table
+from .base import (
+    Domain,
+    Layout,
+    Once,
+    PRCounts,
+    Scalar,
+    Sink,
+    Status,
+    hide_secrets,
+    markdown_table,
+    with_prefix,
+)
 
 __all__ = ["TensorBoardSink"]
 
@@ -43,21 +57,25 @@ class TensorBoardSink(Sink):
     takes 350 to 420 ms for 1034 x 1034 pixels, and six calls of ``add_scalar`` take twelve times as
     long as one ``Summary`` of six values that is appended to the file at once.
 
-    The HParams records stand in a small event file of their own. TensorBoard believes the first
-    record of a kind that it finds in a run, so a run that crashed, was resumed and then finished
-    would stay a failure if they were appended to what is there.
+    The HParams records stand in a small event file of their own, which takes the place of an
+    earlier one. TensorBoard believes the first record of a kind that it finds in a run, so a run
+    that crashed, was resumed and then finished would stay a failure if they were appended to what
+    is there. For the same reason a TensorBoard that is open meanwhile shows the row as it was until
+    it is started again.
     """
 
     def __init__(self, logger: TensorBoardLogger) -> None:
         self._logger = logger
         self._once = Once()
-        self._resumed_at = -1
+        self._records = b""  # all of the file
+        self._records_path = ""
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """See :class:`~lightning_hparams.sinks.base.Sink`."""
         event = Event(step=step)
+        prefix = with_prefix(self._logger, "")
         for tag, value in self._once(values, step).items():
-            event.summary.value.add(tag=tag, simple_value=value)
+            event.summary.value.add(tag=prefix + tag, simple_value=value)
         if event.summary.value:
             self._write(event)
 
@@ -102,9 +120,14 @@ class TensorBoardSink(Sink):
         """See :class:`~lightning_hparams.sinks.base.Sink`."""
         self.text(tag, markdown_table(columns), step)
 
+    def tags(self) -> set[str]:
+        """See :class:`~lightning_hparams.sinks.base.Sink`."""
+        return self._once.tags()
+
     def layout(self, layout: Layout) -> None:
         """See :class:`~lightning_hparams.sinks.base.Sink`."""
         # The plugin matches from the start of a tag on, not the whole of it.
+        prefix = re.escape(with_prefix(self._logger, ""))
         categories = [
             layout_pb2.Category(
                 title=category,
@@ -112,7 +135,7 @@ class TensorBoardSink(Sink):
                     layout_pb2.Chart(
                         title=title,
                         multiline=layout_pb2.MultilineChartContent(
-                            tag=[f"(?:{pattern})$" for pattern in patterns]
+                            tag=[f"{prefix}(?:{pattern})$" for pattern in patterns]
                         ),
                     )
                     for title, patterns in charts.items()
@@ -128,19 +151,23 @@ class TensorBoardSink(Sink):
         )
 
     def own_hparams(self) -> None:
-        """Keep Lightning from its ``hp_metric``.
+        """Keep Lightning from its ``hp_metric``, and secrets from its ``hparams.yaml``.
 
         Its record would name a metric of -1 as the only one, and TensorBoard takes the first
         record that it finds (Lightning #1111, #8175).
         """
         self._logger._default_hp_metric = False
+        hide_secrets(self._logger)
 
     def hparams(self, values: Mapping[str, Scalar], *, group: str | None = None) -> None:
         """See :class:`~lightning_hparams.sinks.base.Sink`."""
-        if path := self._records_file():
-            path.unlink(missing_ok=True)
-            _append(path, Event(wall_time=time.time(), file_version="brain.Event:2"))
-        run = "/".join(Path(self._logger.log_dir).parts[-2:])
+        self._begin_records()
+        folder = self._logger.log_dir
+        whole = folder if "://" in folder else os.path.abspath(folder)
+        # Runs of different models have the same version of `lightning_logs`; with equal ids
+        # TensorBoard would average them.
+        digest = hashlib.sha256(whole.encode()).hexdigest()[:6]
+        run = f"{'/'.join(Path(folder).parts[-2:])} ({digest})"
         self._record(summary_v2.hparams_pb(dict(values), trial_id=group or run))
 
     def columns(self, domains: Mapping[str, Domain | None], metrics: Mapping[str, str]) -> None:
@@ -149,11 +176,13 @@ class TensorBoardSink(Sink):
         for name, domain in domains.items():
             # The page shows those first that are said to differ.
             info = api_pb2.HParamInfo(name=name, differs=domain is not None)
-            if domain is not None:
-                _domain(domain).update_hparam_info(info)
+            if domain is not None and (known := _domain(domain)) is not None:
+                known.update_hparam_info(info)
             infos.append(info)
         shown = [
-            api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag), display_name=name)
+            api_pb2.MetricInfo(
+                name=api_pb2.MetricName(tag=with_prefix(self._logger, tag)), display_name=name
+            )
             for tag, name in metrics.items()
         ]
         experiment = api_pb2.Experiment(
@@ -165,24 +194,13 @@ class TensorBoardSink(Sink):
 
     def artifact(self, path: Path) -> None:
         """See :class:`~lightning_hparams.sinks.base.Sink`."""
-        target = Path(self._logger.log_dir) / path.name
-        if _is_local(self._logger.log_dir) and target.resolve() != path.resolve():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target)
+        files, folder = url_to_fs(self._logger.log_dir)
+        target = f"{folder}/{path.name}"
+        if Path(target).resolve() != path.resolve():
+            files.makedirs(folder, exist_ok=True)
+            files.put_file(str(path), target)
 
-    def resume(self, step: int) -> None:
-        """See :class:`~lightning_hparams.sinks.base.Sink`.
-
-        TensorBoard's default reader lets later points replace earlier ones by itself. The one in
-        Python drops all that came after a restart's step; that is why a range test whose own
-        steps go beyond it loses its end there.
-        """
-        if self._resumed_at != step:
-            self._resumed_at = step
-            start = SessionLog(status=SessionLog.START)
-            self._write(Event(step=step + 1, session_log=start))
-
-    def flush(self) -> None:
+    def flush(self, *, wait: bool = False) -> None:
         """See :class:`~lightning_hparams.sinks.base.Sink`."""
         self._logger.experiment.flush()
 
@@ -196,6 +214,16 @@ class TensorBoardSink(Sink):
         )
         self.flush()
 
+    def _forget(self, step: int) -> None:
+        """Note where the run goes on from.
+
+        TensorBoard's default reader lets later points replace earlier ones by itself. The one in
+        Python drops all that came after a restart's step: a test after the step before it, and the
+        end of a range test whose own steps go beyond it.
+        """
+        start = SessionLog(status=SessionLog.START)
+        self._write(Event(step=step + 1, session_log=start))
+
     def _writer(self) -> FileWriter:
         # The public methods of SummaryWriter take one value each. This is the accessor that all of
         # them go through: it opens a new file where the logger has closed the old one.
@@ -205,9 +233,9 @@ class TensorBoardSink(Sink):
     def _write(self, event: Event) -> None:
         writer = self._writer()
         event.wall_time = time.time()
-        if path := _local_file(writer):
-            _append(path, event)
-        else:
+        try:
+            _append(_local_file(writer), event)
+        except FileNotFoundError:
             writer.event_writer.add_event(event)
 
     def _tensor(self, tag: str, value: Any, metadata: SummaryMetadata, step: int) -> None:
@@ -215,20 +243,25 @@ class TensorBoardSink(Sink):
         summary = Summary(value=[Summary.Value(tag=tag, metadata=metadata, tensor=tensor)])
         self._write(Event(step=step, summary=summary))
 
-    def _records_file(self) -> Path | None:
-        folder = self._logger.log_dir
-        if not _is_local(folder):
-            return None
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        return Path(folder) / f"events.out.tfevents.0.{socket.gethostname()}.hparams"
+    def _begin_records(self) -> None:
+        """In place of those of earlier processes, whichever machine they ran on."""
+        files, folder = url_to_fs(self._logger.log_dir)
+        for path in files.find(folder, maxdepth=1):
+            if fnmatch(path, "*/events.out.tfevents.0.*.hparams"):
+                files.rm_file(path)
+        files.makedirs(folder, exist_ok=True)
+        # TensorBoard reads files by name: before those of the logger. An open one goes on with a
+        # file that it knows by name, and would not see that it is another now.
+        name = f"events.out.tfevents.0.{time.time_ns()}.{socket.gethostname()}.hparams"
+        self._records_path = f"{folder}/{name}"
+        self._records = _framed(Event(wall_time=time.time(), file_version="brain.Event:2"))
 
     def _record(self, summary: Summary) -> None:
-        path = self._records_file()
-        event = Event(wall_time=time.time(), summary=summary)
-        if path is None:
-            self._write(event)
-        else:
-            _append(path, event)
+        if not self._records:
+            self._begin_records()
+        self._records += _framed(Event(wall_time=time.time(), summary=summary))
+        files, _ = url_to_fs(self._logger.log_dir)
+        files.pipe_file(self._records_path, self._records)
 
 
 def _hparams(tag: str, data: HParamsPluginData) -> Summary:
@@ -238,24 +271,23 @@ def _hparams(tag: str, data: HParamsPluginData) -> Summary:
     return Summary(value=[value])
 
 
-def _domain(domain: Domain) -> summary_v2.Domain:
-    if isinstance(domain, tuple) and len(domain) == 2:
-        return summary_v2.RealInterval(float(domain[0]), float(domain[1]))
-    if any(isinstance(value, str) for value in domain):
-        return summary_v2.Discrete([str(value) for value in domain], dtype=str)
-    if all(isinstance(value, bool) for value in domain):
-        return summary_v2.Discrete(list(domain), dtype=bool)
-    return summary_v2.Discrete([float(value) for value in domain], dtype=float)
+def _domain(domain: Domain) -> summary_v2.Domain | None:
+    values = [value for value in domain if value is not None]
+    if not values:
+        return None
+    if not all(isinstance(value, (bool, int, float)) for value in values):
+        return summary_v2.Discrete([str(value) for value in values], dtype=str)
+    if isinstance(domain, tuple) and len(values) == 2:
+        return summary_v2.RealInterval(float(values[0]), float(values[1]))
+    if all(isinstance(value, bool) for value in values):
+        return summary_v2.Discrete(values, dtype=bool)
+    return summary_v2.Discrete([float(value) for value in values], dtype=float)
 
 
-def _is_local(folder: str) -> bool:
-    return "://" not in folder
-
-
-def _append(path: str | Path, event: Event) -> None:
+def _append(path: str, event: Event) -> None:
     """Write a whole record at the end of an event file; by a third of the time of ``open``."""
-    record = memoryview(_record(event.SerializeToString()))
-    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    record = memoryview(_framed(event))
+    file = os.open(path, os.O_WRONLY | os.O_APPEND)
     try:
         while record:
             record = record[os.write(file, record) :]
@@ -263,22 +295,22 @@ def _append(path: str | Path, event: Event) -> None:
         os.close(file)
 
 
-def _local_file(writer: FileWriter) -> str | None:
-    """The event file, if a record may be appended to it beside its own writer.
+def _local_file(writer: FileWriter) -> str:
+    """The event file, if a record may be appended to it beside its own writer; else nothing's name.
 
     That writer checksums in pure Python while it holds the interpreter: 74 ms for a picture of
     0.4 MB. It opens a local file anew for each record, in append mode, so whole records of others
     may stand between its own. With TensorFlow installed it keeps the file open instead, and remote
     folders have their own rules: there the writer is used as it is.
     """
-    path = getattr(writer.event_writer, "_file_name", None)
-    if getattr(tf, "__version__", None) != "stub" or not isinstance(path, str):
-        return None
-    return path if os.path.isfile(path) else None
+    if getattr(tf, "__version__", None) != "stub":
+        return ""
+    return str(getattr(writer.event_writer, "_file_name", ""))
 
 
-def _record(data: bytes) -> bytes:
-    """Frame an event as a TFRecord: length, its checksum, data, its checksum."""
+def _framed(event: Event) -> bytes:
+    """An event as a TFRecord: length, its checksum, data, its checksum."""
+    data: bytes = event.SerializeToString()
     length = struct.pack("<Q", len(data))
     return length + _checksum(length) + data + _checksum(data)
 

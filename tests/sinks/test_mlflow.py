@@ -6,15 +6,19 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from lightning import LightningModule
+from lightning.pytorch.loggers import MLFlowLogger
 from PIL import Image
 
+import lightning_hparams
 from lightning_hparams import MetricMonitor, RunRecorder, mlflow_logger
 from lightning_hparams.render import encode
 from lightning_hparams.sinks import MLflowSink, PRCounts, register_model
@@ -22,6 +26,7 @@ from tests.runs import matching, quiet_trainer, shapes
 from tests.server import browser
 
 mlflow = pytest.importorskip("mlflow")
+INVALID_PARAMETER_VALUE = 1000  # of mlflow.protos.databricks_pb2
 pytestmark = pytest.mark.slow  # the first database takes 6 s to make
 PICTURE = np.arange(12 * 20 * 3, dtype=np.uint8).reshape(12, 20, 3)
 
@@ -85,10 +90,11 @@ def test_everything_is_there_after_a_flush(uri, tmp_path):
         with Image.open(client.download_artifacts(run.info.run_id, path)) as found:
             assert found.size == (20, 12)
             assert abs(np.asarray(found).astype(int) - PICTURE).mean() < 8  # a JPEG
-    table = json.loads(text_of(client, run, "tables/per class/step_00000007.json"))
-    assert table == {"columns": ["class", "iou"], "data": [["a", 0.5]]}
-    curve = json.loads(text_of(client, run, "tables/pr/disc/step_00000007.json"))
-    assert curve["data"][0] == pytest.approx([0, 8 / 12, 1])
+    table = text_of(client, run, "tables/per class/step_00000007.csv")
+    assert table == "class,iou\na,0.5\n"
+    assert "mlflow.loggedArtifacts" not in run.data.tags  # it has room for 120 tables
+    curve = text_of(client, run, "tables/pr/disc/step_00000007.csv").splitlines()
+    assert [float(cell) for cell in curve[1].split(",")] == pytest.approx([0, 8 / 12, 1])
     assert text_of(client, run, "texts/notes/step_00000007.md") == "**bold**"
     assert text_of(client, run, "kept.json") == "{}"
 
@@ -114,14 +120,89 @@ def test_a_changed_parameter_is_a_tag_and_no_error(uri):
     assert run.info.status == "FAILED"
 
 
-def test_names_are_cleaned_with_one_warning(uri):
+def test_names_are_cleaned_with_one_warning_and_never_shared(uri):
     sink = MLflowSink(logger_of(uri))
-    with pytest.warns(UserWarning, match="'class/iou/café/val' is written as 'class/iou/caf_/val'"):
-        sink.scalars({"class/iou/café/val": 1.0}, 0)
-    sink.scalars({"../up//x:y": 1.0}, 0)
-    sink.flush()
+    with pytest.warns(UserWarning, match="'mAP@0.5/val' is written as 'mAP_0.5/val'"):
+        sink.scalars({"class/iou/猫/val": 1.0, "class/iou/犬/val": 2.0, "mAP@0.5/val": 3.0}, 0)
+    sink.scalars({"../up//x:y": 4.0, "mAP?0.5/val": 5.0, "x" * 300: 6.0, "x" * 301: 7.0}, 0)
+    for tag in ("class/猫/val", "class/犬/val"):
+        sink.image(tag, encode(PICTURE), 0)
+    sink.flush(wait=True)
+    client, run = read(sink._logger)
+    assert {key: value for key, value in run.data.metrics.items() if key[0] != "x"} == {
+        "class/iou/猫/val": 1,
+        "class/iou/犬/val": 2,
+        "mAP_0.5/val": 3,
+        "up/x_y": 4,
+        "mAP_0.5/val_2": 5,
+    }
+    assert sorted(v for key, v in run.data.metrics.items() if key[0] == "x") == [6, 7]
+    images = [f.path for f in client.list_artifacts(run.info.run_id, "images")]
+    assert len({path.split("+")[0] for path in images}) == 2
+
+
+def test_what_is_refused_takes_nothing_else_with_it(uri, monkeypatch):
+    sink = MLflowSink(logger_of(uri))
+    log_batch = sink._client().log_batch
+
+    def refusing(run, **rows):
+        if any(row.key == "bad" for kind in rows.values() for row in kind):
+            raise mlflow.exceptions.MlflowException("bad name", INVALID_PARAMETER_VALUE)
+        log_batch(run, **rows)
+
+    monkeypatch.setattr(sink._client(), "log_batch", refusing)
+    sink.hparams({"lr": 1, "bad": 1, "wd": 1})
+    sink.scalars({"loss": 1.0, "bad": 1.0, "acc": 1.0}, 0)
+    with pytest.warns(UserWarning, match="did not take what was written: .*bad name"):
+        sink.flush(wait=True)
     _, run = read(sink._logger)
-    assert set(run.data.metrics) == {"class/iou/caf_/val", "up/x_y"}
+    assert set(run.data.metrics) == {"loss", "acc"}
+    assert set(run.data.params) == {"lr", "wd"}
+
+
+def test_training_does_not_wait_for_a_flush_and_a_file_may_go(uri, tmp_path, monkeypatch):
+    sink = MLflowSink(logger_of(uri))
+    go_on = threading.Event()
+    monkeypatch.setattr(sink._client(), "log_image", lambda *args, **options: go_on.wait(60))
+    sink.image("a", encode(PICTURE), 0)
+    (tmp_path / "kept.json").write_text("{}")
+    sink.artifact(tmp_path / "kept.json")
+    sink.flush()
+    assert not go_on.is_set()
+    (tmp_path / "kept.json").unlink()
+    go_on.set()
+    sink.flush(wait=True)
+    client, run = read(sink._logger)
+    assert text_of(client, run, "kept.json") == "{}"
+
+
+def test_nothing_is_lost_when_a_process_ends_without_a_word(uri):
+    script = f"""
+from lightning_hparams import mlflow_logger
+from lightning_hparams.sinks import MLflowSink
+logger = mlflow_logger({uri!r}, "tests")
+MLflowSink(logger).scalars({{"loss": 0.5}}, 0)
+print(logger.run_id, flush=True)
+raise RuntimeError("crash")
+"""
+    env = {**os.environ, "PYTHONPATH": str(Path(lightning_hparams.__file__).parents[1])}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert "RuntimeError: crash" in done.stderr
+    run = mlflow.MlflowClient(uri).get_run(done.stdout.split()[-1])
+    assert run.data.metrics == {"loss": 0.5}
+
+
+def test_an_interruption_is_not_hidden_by_a_server_that_is_away(uri, monkeypatch):
+    logger = logger_of(uri)
+    sink = MLflowSink(logger)
+
+    def away(status):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(logger, "finalize", away)
+    with pytest.warns(UserWarning, match="no route to host"):
+        sink.finish("killed")
 
 
 def test_a_server_that_is_away_does_not_end_the_run(uri, monkeypatch):
@@ -134,9 +215,9 @@ def test_a_server_that_is_away_does_not_end_the_run(uri, monkeypatch):
     monkeypatch.setattr(client, "log_batch", away)
     sink.scalars({"a": 1.0}, 0)
     with pytest.warns(UserWarning, match="no route to host; training goes on"):
-        sink.flush()
+        sink.flush(wait=True)
     sink.scalars({"a": 1.0}, 1)
-    sink.flush()  # told once
+    sink.flush(wait=True)  # told once
 
 
 def fit(uri, fail=None, logger=None, ckpt_path=None, **options):
@@ -200,6 +281,71 @@ def test_a_resumed_run_goes_on_in_the_same_run(uri):
     assert sorted(steps) == [3, 7]
 
 
+def begun(uri, name="tests", **options):
+    """A run of an earlier process."""
+    logger = logger_of(uri, name, **options)
+    sink = MLflowSink(logger)
+    sink.scalars({"loss": 1.0}, 0)
+    sink.finish("failed")
+    return logger.run_id
+
+
+def adopting(identity, logger):
+    """The run that a logger goes on in, and what becomes of the one that it had."""
+    _ = logger.experiment
+    before = logger.run_id
+    sink = MLflowSink(logger)
+    sink.adopt(identity)
+    return logger.run_id, sink._client().get_run(before).info.lifecycle_stage
+
+
+def test_a_run_goes_on_where_the_user_said_nothing_else(uri):
+    old = begun(uri, run_name="night")
+    assert adopting(old, logger_of(uri)) == (old, "deleted")
+    assert adopting(old, logger_of(uri, run_name="night")) == (old, "deleted")
+
+
+def test_what_the_user_chose_or_made_is_kept(uri):
+    old = begun(uri)
+    client = mlflow.MlflowClient(uri)
+    mine = client.create_run(client.get_run(old).info.experiment_id).info.run_id
+    assert adopting(old, logger_of(uri, run_id=mine)) == (mine, "active")
+    direct = MLFlowLogger("tests", tracking_uri=uri, run_id=mine)
+    assert adopting(old, direct) == (mine, "active")
+    for logger in (logger_of(uri, run_name="other"), logger_of(uri, "elsewhere")):
+        run, stage = adopting(old, logger)
+        assert (run != old, stage) == (True, "active")
+    logger = logger_of(uri)
+    client.log_text(logger.run_id, "x", "notes.txt")
+    assert adopting(old, logger)[1] == "active"
+    client.delete_run(old)
+    run, stage = adopting(old, logger_of(uri))
+    assert (run != old, stage) == (True, "active")
+
+
+def test_what_is_written_already_is_passed_over(uri):
+    logger = logger_of(uri, prefix="p")
+    sink = MLflowSink(logger)
+    for step in range(6):
+        sink.scalars({"lr": 0.1}, step)
+        logger.log_metrics({"loss": 1.0}, step)
+    sink.finish("failed")
+    later = logger_of(uri, prefix="p", run_id=logger.run_id)
+    sink = MLflowSink(later)
+    sink.resume(3)
+    for step in range(4, 8):
+        sink.scalars({"lr": 0.2}, step)
+        later.log_metrics({"loss": 2.0, "new": 1.0}, step)
+    sink.finish("finished")
+    client, run = read(later)
+    steps = {key: steps_of(client, run, key) for key in run.data.metrics}
+    assert steps == {"p-lr": [*range(8)], "p-loss": [*range(8)], "p-new": [4, 5, 6, 7]}
+
+
+def steps_of(client, run, key):
+    return sorted(point.step for point in client.get_metric_history(run.info.run_id, key))
+
+
 @pytest.mark.filterwarnings("ignore:.*Any type hint is inferred")
 def test_a_run_registers_its_model(uri):
     data = shapes()
@@ -252,7 +398,7 @@ def test_files_go_beside_the_database(uri, tmp_path, monkeypatch):
     logger = logger_of(uri, "beside")
     sink = MLflowSink(logger)
     sink.text("a", "b", 0)
-    sink.flush()
+    sink.flush(wait=True)
     assert list((tmp_path / "store" / "mlartifacts").rglob("step_00000000.md"))
     assert not (tmp_path / "mlruns").exists()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)

@@ -2,12 +2,16 @@ import csv
 import io
 import json
 import math
+from argparse import Namespace
+from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 from lightning import Trainer
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from PIL import Image
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from lightning_hparams.render import encode
 from lightning_hparams.sinks import (
@@ -53,7 +57,7 @@ def test_pictures_and_numbers_share_a_file_in_either_way_of_writing(
     tmp_path, monkeypatch, appended
 ):
     if not appended:  # as with TensorFlow installed, whose files cannot be appended to
-        monkeypatch.setattr(tensorboard, "_local_file", lambda writer: None)
+        monkeypatch.setattr(tensorboard, "_local_file", lambda writer: "")
     logger = TensorBoardLogger(tmp_path)
     sink = TensorBoardSink(logger)
     for step in range(30):
@@ -66,6 +70,42 @@ def test_pictures_and_numbers_share_a_file_in_either_way_of_writing(
     assert [e.step for e in events.Scalars("c")] == list(range(30))
     assert [e.step for e in events.Images("b")] == list(range(30))
     assert len(list((tmp_path / "lightning_logs" / "version_0").glob("events*"))) == 1
+
+
+def test_a_remote_folder_gets_one_file_of_records_and_the_artifact(tmp_path):
+    logger = TensorBoardLogger("memory://bucket/tb", version=0)
+    (tmp_path / "kept.json").write_text("{}")
+    for status in ("failed", "finished"):
+        sink = TensorBoardSink(logger)
+        sink.hparams({"lr": 0.1})
+        sink.finish(status)
+        sink.artifact(tmp_path / "kept.json")
+    files = fsspec.filesystem("memory")
+    folder = "/bucket/tb/lightning_logs/version_0"
+    assert files.cat(f"{folder}/kept.json") == b"{}"
+    (records,) = files.glob(f"{folder}/*.hparams")
+    events = list(EventFileLoader(f"memory://{records}").Load())
+    tags = [value.tag for event in events for value in event.summary.value]
+    assert tags == ["_hparams_/session_start_info", "_hparams_/session_end_info"]
+    assert not list(Path().glob("memory*"))
+
+
+@pytest.mark.parametrize(
+    ("domain", "known"),
+    [
+        ([None, 0.1], [0.1]),
+        (("resnet", "unet"), ["resnet", "unet"]),
+        ([[0.9, 0.99]], ["[0.9, 0.99]"]),
+        ([False, True], [False, True]),
+        ([None], None),
+    ],
+)
+def test_values_of_any_kind_may_be_a_domain(tmp_path, domain, known):
+    sink = TensorBoardSink(TensorBoardLogger(tmp_path))
+    sink.hparams({"x": 1})
+    sink.columns({"x": domain}, {})
+    found = tensorboard._domain(domain)
+    assert (None if found is None else list(found.values)) == known
 
 
 def test_files_hold_a_table_that_a_later_run_goes_on_with(tmp_path):
@@ -133,6 +173,105 @@ def test_files_forget_what_came_after_the_step_that_a_run_goes_on_from(tmp_path)
     assert names == ["step_00000001", "step_00000002"]
 
 
+@pytest.mark.parametrize(
+    "table", ["", "step,tag,value\n1,a,0.5\n\n", "step,tag,value\n1,a,0.5\n2,a"]
+)
+def test_files_go_on_after_a_crash(tmp_path, table):
+    (tmp_path / "scalars.csv").write_text(table)
+    FilesSink(tmp_path).histogram("weights/step_embed", [1], [0, 1], 1)
+    later = FilesSink(tmp_path)
+    later.resume(3)
+    later.scalars({"a": 1.0}, 4)
+    rows = (tmp_path / "scalars.csv").read_text().splitlines()
+    assert rows == ["step,tag,value", *(["1,a,0.5"] if table else []), "4,a,1.0"]
+    assert list(tmp_path.rglob("step_embed/step_00000001.csv"))
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_files_keep_the_test_after_the_step_that_a_run_goes_on_from(tmp_path):
+    sink = FilesSink(tmp_path)
+    sink.scalars({"loss/test": 1.0, "latest": 1.0}, 4)
+    sink.image("test_pred/0", encode(PICTURE), 4)
+    sink.image("val_pred/0", encode(PICTURE), 4)
+    FilesSink(tmp_path).resume(3)
+    assert (tmp_path / "scalars.csv").read_text().split() == ["step,tag,value", "4,loss/test,1.0"]
+    assert [path.parts[-3] for path in tmp_path.rglob("step_*")] == ["test_pred"]
+
+
+def test_files_keep_the_old_table_if_they_are_killed_meanwhile(tmp_path, monkeypatch):
+    FilesSink(tmp_path).scalars({"a": 1.0}, 1)
+
+    def killed(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        FilesSink(tmp_path).resume(0)
+    assert "1,a,1.0" in (tmp_path / "scalars.csv").read_text()
+
+
+def test_a_tag_may_be_longer_than_a_files_name(tmp_path):
+    for last in "ab":
+        FilesSink(tmp_path).text("猫" * 300 + last, last, 0)
+    assert len(list(tmp_path.rglob("step_00000000.md"))) == 2
+
+
+def test_a_fit_forgets_once_and_the_next_one_again(tmp_path):
+    trainer = Trainer(logger=CSVLogger(tmp_path), accelerator="cpu", enable_checkpointing=False)
+    held = []
+    for _ in range(2):
+        held += open_sinks(trainer, "RunRecorder")
+        held[0].scalars({"a": 1.0}, 5)
+        held[0].resume(3)
+        held[0].text("manifest", "of this fit", 4)
+        held[0].resume(3)  # another monitor
+        assert list(tmp_path.rglob("manifest/step_00000004.md"))
+        table = next(tmp_path.rglob("scalars.csv"))
+        assert table.read_text().split() == ["step,tag,value"]
+        held[0].scalars({"b": 1.0}, 5)
+
+
+def test_a_remote_folder_gets_lightnings_numbers(tmp_path):
+    logger = CSVLogger("memory://bucket/csv")
+    trainer = Trainer(logger=logger, accelerator="cpu", enable_checkpointing=False)
+    with pytest.warns(UserWarning, match="no pictures to CSVLogger; add .* on this machine"):
+        (sink,) = open_sinks(trainer, "MetricMonitor")
+    sink.scalars({"a": 1.0}, 3)
+    sink.flush()
+    written = fsspec.filesystem("memory").cat("/bucket/csv/lightning_logs/version_0/metrics.csv")
+    assert written.decode().split() == ["a,step", "1.0,3"]
+    assert not list(tmp_path.rglob("*.csv"))
+
+
+def test_scalars_have_the_loggers_prefix(tmp_path):
+    loggers = [TensorBoardLogger(tmp_path, prefix="p"), CSVLogger(tmp_path / "csv", prefix="p")]
+    trainer = Trainer(logger=loggers, accelerator="cpu", enable_checkpointing=False)
+    sinks = open_sinks(trainer, "MetricMonitor")
+    for sink in sinks:
+        sink.scalars({"a": 1.0}, 3)
+        sink.flush()
+    assert read_events(loggers[0].log_dir).Tags()["scalars"] == ["p-a"]
+    assert "3,p-a,1.0" in next(tmp_path.rglob("scalars.csv")).read_text()
+
+
+def test_lightning_writes_no_secret_beside_ours(tmp_path, monkeypatch):
+    monkeypatch.setenv("HUB_TOKEN", "hunter2-hunter2")
+    loggers = [TensorBoardLogger(tmp_path), CSVLogger(tmp_path / "csv")]
+    trainer = Trainer(logger=loggers, accelerator="cpu", enable_checkpointing=False)
+    sinks = open_sinks(trainer, "RunRecorder")
+    betas = (0.9, 0.99)
+    for sink, logger in zip(sinks, loggers, strict=True):
+        sink.own_hparams()
+        logger.log_hyperparams({"betas": betas})
+        nested = Namespace(urls=["https://hunter2-hunter2@host"])
+        logger.log_hyperparams(Namespace(hub=nested, lr=0.1))
+        logger.save()
+        written = (Path(logger.log_dir) / "hparams.yaml").read_text()
+        assert "hunter2" not in written
+        assert "lr: 0.1" in written
+    assert loggers[0].hparams["betas"] is betas  # as it was
+
+
 def test_a_value_that_two_monitors_know_is_written_once(tmp_path):
     logger = CSVLogger(tmp_path)
     trainer = Trainer(logger=logger, accelerator="cpu", enable_checkpointing=False)
@@ -140,9 +279,10 @@ def test_a_value_that_two_monitors_know_is_written_once(tmp_path):
     assert one == two
     for sink in (*one, *two):
         sink.scalars({"a": 1.0}, 3)
+        sink.scalars({"b": float("nan")}, 3)
     two[0].scalars({"a": 2.0}, 3)  # another value is another measurement
     lines = (tmp_path / "lightning_logs" / "version_0" / "scalars.csv").read_text().split()
-    assert lines == ["step,tag,value", "3,a,1.0", "3,a,2.0"]
+    assert lines == ["step,tag,value", "3,a,1.0", "3,b,nan", "3,a,2.0"]
 
 
 def test_counts_of_a_curve_must_fit_together():

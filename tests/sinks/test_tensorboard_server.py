@@ -100,6 +100,61 @@ def test_the_row_has_typed_columns(server):
     assert metrics["metric/miou/val"] == 1
 
 
+def record(folder, lr, status=None, version=None):
+    sink = TensorBoardSink(TensorBoardLogger(folder, version=version))
+    sink.hparams({"lr": lr})
+    sink.scalars({"val_acc": lr}, 1)
+    if status is not None:
+        sink.finish(status)
+    sink.flush()
+    return sink
+
+
+@pytest.mark.slow
+def test_each_run_has_a_row_that_says_how_it_ended_at_last(tmp_path, monkeypatch):
+    for model, lr in (("resnet", 0.25), ("unet", 0.5)):  # both are lightning_logs/version_0
+        record(tmp_path / model, lr, "finished")
+    for machine, status in (("node-a", "failed"), ("node-b", "finished")):
+        monkeypatch.setattr("socket.gethostname", lambda name=machine: name)
+        record(tmp_path / "moved", 0.75, status, version=0)
+    record(tmp_path / "killed", 1.0)
+    with tensorboard(tmp_path) as server:
+        server.wait_for(lambda: len(server.rows()) == 4)
+        rows = {name.split("/")[0]: row for name, row in server.rows().items()}
+        assert rows["killed"][0] == "STATUS_UNKNOWN"
+        record(tmp_path / "killed", 1.0, "finished", version=0)
+        server.wait_for(lambda: all(row[0] == "STATUS_SUCCESS" for row in server.rows().values()))
+    assert {name: row[2]["val_acc"] for name, row in rows.items()} == {
+        "resnet": 0.25,
+        "unet": 0.5,
+        "moved": 0.75,
+        "killed": 1.0,
+    }
+
+
+@pytest.mark.slow
+def test_a_later_layout_takes_the_place_of_the_first(tmp_path):
+    sink = TensorBoardSink(TensorBoardLogger(tmp_path, prefix="p"))
+    sink.layout({"First": {"loss": ["loss"]}})
+    sink.scalars({"loss": 1.0}, 0)
+    assert sink.tags() == {"loss"}
+    sink.flush()
+
+    def titles():
+        layout = server.get("plugin/custom_scalars/layout")
+        return [category["title"] for category in layout.get("category", [])]
+
+    with tensorboard(tmp_path) as server:
+        server.wait_for(lambda: titles() == ["First"])
+        sink.layout({"Second": {"loss": ["loss"]}})
+        server.wait_for(lambda: titles() == ["Second"])
+        (chart,) = server.get("plugin/custom_scalars/layout")["category"][0]["chart"]
+        (pattern,) = chart["multiline"]["tag"]
+        run = "lightning_logs/version_0"
+        shown = server.get("plugin/custom_scalars/scalars", run=run, tag=pattern)
+        assert list(shown["tag_to_events"]) == ["p-loss"]
+
+
 @pytest.mark.slow
 def test_a_person_sees_the_charts_and_the_table(server, tmp_path):
     with browser() as page:
