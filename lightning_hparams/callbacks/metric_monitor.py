@@ -126,7 +126,7 @@ class MetricMonitor(Callback):
         self._pending: tuple[Tensor, int] | None = None  # counts that are not drawn yet, and step
         self._curves = Curves(pr_curves=pr_curves, calibration=calibration, max_classes=max_classes)
         self._tags: set[str] = set()  # of all scalars so far
-        self._has_layout = False
+        self._charted: set[str] = set()  # of them, those that the layout has
         self._told = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -135,7 +135,7 @@ class MetricMonitor(Callback):
         if stage == "fit":
             self._written_step = self._histogram_epoch = -1
             self._pending = None
-            self._tags, self._has_layout = set(), False
+            self._tags, self._charted = set(), set()
             self._best, self._validations = BestValues(), 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -319,13 +319,12 @@ class MetricMonitor(Callback):
             sink.flush()
 
     def _write_layout(self) -> None:
-        """Once a run, as soon as there are tags of training and validation."""
-        if self._has_layout or not self._tags:
-            return
-        self._has_layout = True
-        layout = charts(self._tags)
+        """As soon as there are tags of training and validation, and again if there are more."""
         for sink in self._sinks:
-            sink.layout(layout)
+            tags = self._tags | sink.tags()  # of other monitors, too
+            if not tags <= self._charted:
+                sink.layout(charts(tags))
+        self._charted |= self._tags.union(*(sink.tags() for sink in self._sinks))
 
     # -- curves and pictures
 

@@ -362,7 +362,7 @@ class RunRecorder(Callback):
             if all(type(sink).artifact is Sink.artifact for sink in self._sinks):
                 keep_manifest(trainer, path)
             for sink in self._sinks:
-                sink.flush()  # before the file is gone
+                sink.flush()
 
 
 def _without_secrets(values: Mapping[str, Any]) -> _Flat:

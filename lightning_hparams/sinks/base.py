@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..manifest import redact
+from ..redaction import redact
 from ..render import Encoded
 
 __all__ = [

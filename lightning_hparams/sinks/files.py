@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..checks import writable_folder
+from ..manifest import to_json
 from ..render import Encoded
 from .base import (
     Once,
@@ -142,8 +143,7 @@ class FilesSink(Sink):
         return tag if self._logger is None else with_prefix(self._logger, tag)
 
     def _write_hparams(self, record: Mapping[str, Any]) -> None:
-        text = json.dumps(record, indent=2, sort_keys=True)
-        _replace(self._folder / "hparams.json", text + "\n")
+        _replace(self._folder / "hparams.json", to_json(record) + "\n")
 
     def _write(self, kind: str, tag: str, step: int, suffix: str, text: str) -> None:
         path = self._path(kind, tag, step, suffix)

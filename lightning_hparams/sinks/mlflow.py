@@ -26,7 +26,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..checks import require
-from ..manifest import flatten, without_secrets
+from ..manifest import without_secrets
 from ..render import Encoded
 from .base import Once, PRCounts, Scalar, Sink, Status, csv_text, file_path, with_prefix
 
@@ -228,7 +228,7 @@ class MLflowSink(Sink):
         @rank_zero_only
         def log_hyperparams(params: Any, *args: Any, **kwargs: Any) -> None:
             values = dict(params) if isinstance(params, Mapping) else vars(params)
-            self._params(without_secrets(flatten(values), os.environ), tell_drift=False)
+            self._params(without_secrets(values, os.environ), tell_drift=False)
 
         self._logger.log_hyperparams = log_hyperparams  # type: ignore[method-assign]
 

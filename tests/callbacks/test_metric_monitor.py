@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from torchmetrics.classification import MulticlassConfusionMatrix
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from lightning_hparams import MetricMonitor, OneCycle
+from lightning_hparams import MetricMonitor, OneCycle, SpeedMonitor
 from lightning_hparams.sinks import TensorBoardSink
 from tests.runs import documented, matching, quiet_trainer, read_events, shapes
 
@@ -505,9 +505,25 @@ def test_what_cannot_be_counted_is_told_before_training(module, error, message):
     assert torch.equal(before, module.layers[0].weight)
 
 
+def test_the_layout_has_the_curves_of_other_monitors_and_of_later_epochs():
+    class Late(Foreign):
+        def validation_step(self, batch, batch_idx):
+            if self.current_epoch:
+                self.log("metric/late/val", 0.5, logger=False)
+
+    logger = TensorBoardLogger(".", default_hp_metric=False)
+    callbacks = [MetricMonitor(), SpeedMonitor()]
+    quiet_trainer(logger=logger, callbacks=callbacks, max_epochs=2).fit(Late(), ones(), ones())
+    *_, event = read_events(logger.log_dir).Tensors("custom_scalars__config__")
+    layout = Layout.FromString(make_ndarray(event.tensor_proto).item())
+    titles = {category.title: [c.title for c in category.chart] for category in layout.category}
+    assert titles["Metrics"] == ["metric/late"]
+    assert "perf/samples_per_sec" in titles["Throughput"]
+
+
 def test_one_layout_puts_training_and_validation_into_one_chart():
     _, events = run(max_epochs=1)
-    (event,) = events.Tensors("custom_scalars__config__")
+    *_, event = events.Tensors("custom_scalars__config__")
     layout = Layout.FromString(make_ndarray(event.tensor_proto).item())
     charts = {
         chart.title: list(chart.multiline.tag)
