@@ -1,18 +1,19 @@
 """What monitors cost: microseconds that a callback adds to a step; and whether they are right.
 
 Each side trains a tiny module with a Trainer and a TensorBoardLogger of its own, in a thread of its
-own. They take turns of 50 steps, one at a time, in an order that moves on with every round: sides
-so near in time share what else the machine does, which between two fits comes to more than a
-callback costs. Times are CPU seconds of the process; the thread that writes the event file is part
-of them. The cost of a round is its own difference to the 50 steps without callbacks, and
-undisturbed is that between the fastest tenths. The side called empty is a Callback that does
-nothing: what Lightning spends on calling one.
+own. They take turns of 50 steps, one at a time, in a new order in every round: sides so near in
+time share what else the machine does, which between two fits comes to more than a callback costs.
+Times are CPU seconds of the process; the thread that writes the event file is part of them. The
+cost of a round is its own difference to the 50 steps without callbacks, and undisturbed is that
+between the fastest tenths. The side called empty is a Callback that does nothing: what Lightning
+spends on calling one.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import random
 import statistics
 import tempfile
 import time
@@ -55,6 +56,7 @@ class Tiny(LightningModule):
     def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
         """Wait, if a block is over."""
         if batch_idx % BLOCK == 0:
+            self.logger.experiment.flush()  # what a thread has yet to write belongs to this block
             self.turn_over.set()
             if not self.turn.wait(PATIENCE):
                 raise TimeoutError("another side has failed")
@@ -95,16 +97,18 @@ def added_us(sides: Sides, log_every: int, rounds: int) -> dict[str, float]:
     modules = {name: Tiny() for name in sides}
     batches = [torch.ones(4, 32)] * ((WARMUP + rounds) * BLOCK + 1)
     seconds: dict[str, list[float]] = {name: [] for name in sides}
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(len(sides)) as pool:
+    # Each thread has a number of its own of threads that it would compute with.
+    alone = ThreadPoolExecutor(len(sides), initializer=torch.set_num_threads, initargs=(1,))
+    with tempfile.TemporaryDirectory() as folder, alone as pool:
         fits = []
         for name, callbacks in sides.items():
             logger = TensorBoardLogger(Path(folder) / name, default_hp_metric=False)
             fit = trainer(logger, callbacks, log_every).fit
             fits.append(pool.submit(fit, modules[name], DataLoader(batches, batch_size=None)))
             modules[name].turn_over.wait(PATIENCE)  # one sets itself up at a time, too
-        for turn in range(WARMUP + rounds):
-            for place in range(len(sides)):
-                name = list(sides)[(turn + place) % len(sides)]
+        shuffled = random.Random(0)
+        for _ in range(WARMUP + rounds):
+            for name in shuffled.sample(list(sides), len(sides)):
                 seconds[name].append(modules[name].block())
         for module, fit in zip(modules.values(), fits, strict=True):
             module.turn.set()
