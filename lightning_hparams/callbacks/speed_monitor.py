@@ -358,13 +358,13 @@ class SpeedMonitor(Callback):
             if (clock := self._clock) is not None:
                 clock.fetched(now())
 
-        vars(loop).update(_on_before_fetch=before, _on_after_fetch=after)
+        # Python reads the attributes of an object slower once its dict was asked for.
+        loop._on_before_fetch, loop._on_after_fetch = before, after
         self._watched.append(loop)
 
     def _release(self) -> None:
         for loop in self._watched:
-            vars(loop).pop("_on_before_fetch", None)
-            vars(loop).pop("_on_after_fetch", None)
+            del loop._on_before_fetch, loop._on_after_fetch
         self._watched.clear()
         self._clock = self._train_clock = None
 
