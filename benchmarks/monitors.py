@@ -242,7 +242,7 @@ def main() -> None:
     """Print the rows."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("rows", nargs="*", help=f"any of {', '.join(ROWS)}; all if none is named")
-    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--rounds", type=int, default=150)
     args = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
