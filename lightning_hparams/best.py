@@ -16,9 +16,9 @@ Direction: TypeAlias = Literal["min", "max"]
 # Words of a tag, also with "m" or "mean" before them. One that falls decides: a `dice_loss` is one.
 _FALLS = {
     *("loss", "losses", "error", "err", "mae", "mse", "rmse", "msle", "mape", "smape", "ece"),
-    *("mce", "nll", "ce", "bce", "perplexity", "ppl", "perceptual", "lpips", "texture", "dists"),
-    *("frechet", "fid", "kid", "divergence", "kl", "brier", "crps", "ranked", "distance"),
-    *("hausdorff", "hd", "asd", "assd", "epe", "angle", "variation", "wer", "cer", "fpr", "fnr"),
+    *("mce", "nll", "ce", "bce", "perplexity", "ppl", "perceptual", "lpips", "dists"),
+    *("frechet", "fid", "divergence", "kl", "brier", "crps", "ranked", "distance"),
+    *("hausdorff", "asd", "assd", "epe", "wer", "cer", "fpr", "fnr"),
 }
 _RISES = {
     *("acc", "accuracy", "top1", "top5", "iou", "giou", "diou", "ciou", "jaccard", "dice", "dsc"),
@@ -27,6 +27,8 @@ _RISES = {
     *("snr", "signal", "ssim", "similarity", "fidelity", "score", "fscore", "kappa", "mcc", "corr"),
     *("correlation", "pearson", "spearman", "r2", "explained"),
 }
+# Words of something else as well: they count where no other word tells.
+_MAY_FALL = {"angle", "hd", "kid", "texture", "variation"}
 _CAMEL = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _IOU = re.compile(r"((Complete|Distance|Generalized)?IntersectionOverUnion|IoU)")
 
@@ -41,12 +43,14 @@ def direction(tag: str) -> Direction | None:
     >>> direction("val_MulticlassF1Score"), direction("val_MeanSquaredError")
     ('max', 'min')
     """
-    tag = _IOU.sub("Iou", tag)
+    tag = _IOU.sub("Iou", tag).replace("StructureAndTextureSimilarity", "Dists")
     words = {*re.split(r"[^a-z0-9]+", tag.lower()), *map(str.lower, _CAMEL.findall(tag))}
     words |= {word.removeprefix(mean) for word in words for mean in ("m", "mean")}
     if words & _FALLS:
         return "min"
-    return "max" if words & _RISES else None
+    if words & _RISES:
+        return "max"
+    return "min" if words & _MAY_FALL else None
 
 
 class BestValues:

@@ -26,6 +26,7 @@ _END_VALUES = 8 * 1024  # of an array
 _READ_FILES = 256  # whose contents do, evenly over all of them; names and sizes are of all
 _ITEMS = 10_000  # of a list of lists or the like, evenly over all of it
 _STEPS = 200_000  # things that are gone into, in all: about a second
+_FEW = 16  # items that are looked at for files, whatever the first one is
 _DEPTH = 6  # of lists in lists
 _MISSED = 20  # most names of what was not looked at
 _LABELS = ("targets", "labels", "ys")
@@ -199,7 +200,7 @@ def _classes(values: Mapping[str, Any]) -> dict[str, int]:
 
 def _contents(value: Any) -> Mapping[Any, Any] | Sequence[Any] | None:
     """What a list, a dict, a table or the like holds; None if it is none of them."""
-    if isinstance(value, (Mapping, list, tuple, range)):
+    if isinstance(value, (dict, types.MappingProxyType, list, tuple, range)):
         return value
     if isinstance(value, (set, frozenset)):
         return sorted(value, key=_text)
@@ -208,7 +209,8 @@ def _contents(value: Any) -> Mapping[Any, Any] | Sequence[Any] | None:
     if isinstance(value, (argparse.Namespace, types.SimpleNamespace)):
         return vars(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        names = (field.name for field in dataclasses.fields(value))
+        return {name: getattr(value, name) for name in names if hasattr(value, name)}
     if hasattr(value, "to_numpy") and not isinstance(value, type):  # of pandas or polars
         if hasattr(value, "columns"):
             return {column: value[column].to_numpy() for column in value.columns}
@@ -222,7 +224,7 @@ def _is_array(value: Any) -> bool:
 
 
 def _files(value: Any, depth: int = 0) -> Iterator[str]:
-    """Files in nested lists and the like; a list whose first item has none is not gone through."""
+    """Files in nested lists and the like; of a long one whose first item has none, no other."""
     if isinstance(value, (str, PurePath)):
         if _is_file(value):
             yield str(value)
@@ -235,7 +237,7 @@ def _files(value: Any, depth: int = 0) -> Iterator[str]:
     if isinstance(contents, Mapping):
         for item in contents.values():
             yield from _files(item, depth + 1)
-    elif depth or any(_files(next(iter(contents), None), 1)):
+    elif len(contents) <= _FEW or any(_files(next(iter(contents), None), depth + 1)):
         for item in contents:
             yield from _files(item, depth + 1)
 
@@ -281,6 +283,9 @@ def _text(value: Any) -> str:
         return repr(value.item())
     if isinstance(value, PurePath):
         return repr(value.as_posix())
+    if isinstance(value, (tuple, frozenset)):
+        texts = map(_text, value)
+        return f"({', '.join(texts if isinstance(value, tuple) else sorted(texts))})"
     return repr(value) if isinstance(value, _SCALARS) else _class_name(value)
 
 

@@ -69,7 +69,7 @@ def _chart(tag: str) -> tuple[str, str]:
     if match := _PERCENTILE.fullmatch(tag):
         return match[1] + match[2], rf"{match[1]}_p\d+{match[2]}"
     escaped = re.escape(_STAGE.sub("\0", tag)).replace(re.escape("\0"), _STAGES)
-    return stage_free(_EACH.sub("", tag)), escaped
+    return stage_free(_EACH.sub("", tag) if _STAGE.search(tag) else tag), escaped
 
 
 def _category(tag: str) -> str:

@@ -20,7 +20,8 @@ import random
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path, PurePath
@@ -48,7 +49,7 @@ _FORMAT = 1
 _DIFF_BYTES = 2**20
 # Whatever the user has configured for the eye.
 _AS_A_PATCH = (
-    *("--no-color", "--no-ext-diff", "--no-textconv", "--no-relative", "--binary"),
+    *("--no-color", "--no-ext-diff", "--no-textconv", "--no-relative"),
     *("--submodule=short", "--src-prefix=a/", "--dst-prefix=b/"),
 )
 _SMALL = 32  # values of an array that are written
@@ -171,15 +172,16 @@ def plain(value: Any) -> Json:
             return plain({"function": value.func, **arguments, **value.keywords})
         case set() | frozenset():
             return sorted((plain(item) for item in value), key=str)
-        case bytes() | bytearray() | memoryview():
-            return _name(value)
-        case Sequence():
+        case list() | tuple() | deque():
             return [plain(item) for item in value]
         case Tensor() | np.ndarray():
             return _array(value)
         case _:
             if dataclasses.is_dataclass(value) and not isinstance(value, type):
-                return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+                names = (field.name for field in dataclasses.fields(value))
+                return {name: plain(getattr(value, name)) for name in names if hasattr(value, name)}
+            if type(value).__name__ == "ListConfig":  # of OmegaConf
+                return [plain(item) for item in value]
             return _name(value)
 
 
@@ -372,7 +374,11 @@ def _git() -> dict[str, Any] | None:
     commit = git("rev-parse", "--verify", "HEAD").strip()
     if errors:
         return None if "not a git repository" in errors[0] else {"error": errors[0]}
-    diff = git("diff", *_AS_A_PATCH, "HEAD")
+    # A changed binary would fill the diff, and take its time: its name must do.
+    counts = [line.split("\t", 2) for line in git("diff", "--numstat", "-z", "HEAD").split("\0")]
+    binaries = [path for added, _, path in (c for c in counts if len(c) == 3) if added == "-"]
+    left_out = [f":(top,exclude,literal){path}" for path in binaries[:1000]]
+    diff = git("diff", *_AS_A_PATCH, "HEAD", "--", ":/", *left_out)
     changed = git("status", "--porcelain").splitlines()
     branch = git("rev-parse", "--abbrev-ref", "HEAD").strip()
     failed = {"error": "; ".join(errors)} if errors else {}
@@ -383,6 +389,7 @@ def _git() -> dict[str, Any] | None:
         "remote": git("config", "--get", "remote.origin.url").strip() or None,
         "dirty": bool(changed),
         "untracked": [line[3:] for line in changed if line.startswith("??")][:100],
+        "changed_binaries": binaries[:100],
         "diff": diff.encode()[:_DIFF_BYTES].decode("utf-8", "ignore"),
         "diff_is_cut": len(diff.encode()) > _DIFF_BYTES,
     }

@@ -256,6 +256,9 @@ class BoxScoreCounts(_BinnedCounts):
         self.missed += torch.bincount(missed.long(), minlength=self.num_classes)
 
 
+_PARTS = 2**20  # of a confidence of 1, to which it is rounded
+
+
 class CalibrationCounts(Metric):
     """How often predictions are right by how sure they are, in bins over [0, 1].
 
@@ -276,7 +279,8 @@ class CalibrationCounts(Metric):
         super().__init__()
         in_range("bins", bins, 1)
         self.bins = bins
-        self.add_state("counts", torch.zeros(3, bins, dtype=torch.float64), dist_reduce_fx="sum")
+        # Whole numbers add up to the same in any order, and on devices without float64.
+        self.add_state("counts", torch.zeros(3, bins, dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, confidence: Tensor, right: Tensor) -> None:
         """Add predictions."""
@@ -285,11 +289,13 @@ class CalibrationCounts(Metric):
         bins = ((confidence * self.bins).ceil().long() - 1).clamp_(0, self.bins - 1)
         for row, kept in enumerate((bins[right], bins)):
             self.counts[row] += torch.bincount(kept, minlength=self.bins)
-        self.counts[2].index_add_(0, bins, confidence.double())
+        self.counts[2].index_add_(0, bins, (confidence * _PARTS).round().long())
 
     def compute(self) -> Tensor:
-        """Counts so far, over all ranks."""
-        return self.counts
+        """Counts so far, over all ranks, on the CPU."""
+        counts = self.counts.cpu().double()
+        counts[2] /= _PARTS
+        return counts
 
 
 def confidences(
@@ -299,8 +305,8 @@ def confidences(
 
     Args:
         probs: ``(N, C, ...)`` in 0..1.
-        target: Class indices ``(N, ...)``, of which those below 0 are left out, or 0 and 1 of shape
-            ``(N, C, ...)``: then each label is a prediction, as sure as ``max(p, 1 - p)``.
+        target: Class indices ``(N, ...)``, of which those outside 0..C-1 are left out, or 0 and 1
+            of shape ``(N, C, ...)``: then each label is a prediction, as sure as ``max(p, 1 - p)``.
         ignore_index: Targets of this value are left out.
 
     >>> confidences(torch.tensor([[0.2, 0.8], [0.6, 0.4]]), torch.tensor([1, 1]))
@@ -308,9 +314,11 @@ def confidences(
     """
     if target.ndim == probs.ndim:
         confidence, preds = torch.maximum(probs, 1 - probs), probs > 0.5
+        classes = 2
     else:
         confidence, preds = probs.max(1)
-    kept = target >= 0
+        classes = probs.shape[1]
+    kept = (target >= 0) & (target < classes)
     if ignore_index is not None:
         kept &= target != ignore_index
     return confidence[kept], (preds == target)[kept]

@@ -18,7 +18,7 @@ _HIDDEN = "<hidden>"
 
 # Names that say so wherever it stands in them, separators aside.
 _STRONG = re.compile(
-    r"secret|passw|passphrase|credential|authorization|bearer|webhook|connectionstring"
+    r"secret|password|passwd|passphrase|credential|authorization|bearer|webhook|connectionstring"
     r"|(api|access|private|account|storage|encryption|signing|licen[cs]e|deploy|subscription)key"
     r"|(api|hub|access|auth|refresh)token(?!iz)"
 )
@@ -30,6 +30,7 @@ _NOT_SECRET = {
         *("eos", "extra", "image", "img", "learnable", "learned", "mask", "masked", "max"),
         *("memory", "min", "next", "num", "object", "out", "pad", "patch", "per", "pos", "prompt"),
         *("query", "reg", "register", "sep", "special", "start", "stop", "text", "unk", "visual"),
+        *("global", "go", "input", "mean", "n", "pool", "prefix", "sos", "summary"),
     ),
     "pass": (
         *("all", "backward", "band", "first", "forward", "high", "low", "multi", "second"),
@@ -115,10 +116,14 @@ def sounds_secret(name: str) -> bool:
     return any(_is_secret(parts[: end + 1]) for end in range(len(parts)))
 
 
+def _is_strong(name: str) -> bool:
+    return any(_STRONG.search(re.sub(r"[\W_]", "", part).lower()) for part in name.split("."))
+
+
 def _is_secret(parts: Sequence[str]) -> bool:
-    if _STRONG.search(re.sub(r"[\W_]", "", parts[-1]).lower()):
+    if _is_strong(parts[-1]):
         return True
-    words = [word.lower() for part in parts for word in _WORD.findall(part)]
+    words = [word.lower() for part in parts[-2:] for word in _WORD.findall(part)]
     if not words:
         return False
     last = words[-1]
@@ -174,7 +179,10 @@ def _redact(value: Json, secrets: Sequence[re.Pattern[str]], path: str) -> Json:
             for key, item in value.items():
                 folder, _, last = names[key].rpartition(".")
                 hides = sounds_secret(names[key]) or (last == "key" and folder in beside)
-                if (hides or _may_be_secret(key, item)) and not isinstance(item, bool | None):
+                # A number under a weaker name is a size or a count, of tokens or of passes.
+                numbers = isinstance(item, (int, float)) and not _is_strong(names[key])
+                harmless = numbers or isinstance(item, bool | None)
+                if (hides or _may_be_secret(key, item)) and not harmless:
                     item = _HIDDEN
                 hidden[_redact_text(key, secrets)] = _redact(item, secrets, names[key])
             return hidden

@@ -75,7 +75,7 @@ def tidied(output: Mapping[str, Any], look: Look) -> Mapping[str, Any]:
         return output
     changed = dict(output)
     for key in ("preds", "targets"):
-        value = output[key]
+        value = output.get(key)
         if not isinstance(value, Tensor):
             continue
         if value.dtype in (torch.uint16, torch.uint32, torch.uint64):

@@ -61,3 +61,8 @@ def test_what_the_user_says_goes_before_the_name():
     best = BestValues({"val_loss": "max"})
     best.update({"val_loss": 1.0})
     assert best.update({"val_loss": 2.0}) == {"val_loss": 2}
+
+
+@pytest.mark.parametrize("tag", ["val_angle_acc", "val/iou/kid", "val/dice_variation", "acc_hd"])
+def test_a_word_that_means_something_else_too_decides_nothing(tag):
+    assert direction(tag) == "max"

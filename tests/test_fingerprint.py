@@ -222,3 +222,13 @@ def test_objects_in_an_array_are_not_known_by_their_addresses():
             self.names = np.array([object(), object()], dtype=object)
 
     assert fingerprint(Objects()) == fingerprint(Objects())
+
+
+def test_pairs_in_a_set_or_as_keys_are_told_apart_in_any_order():
+    class Graph:
+        def __init__(self, *pairs):
+            self.pairs, self.weights = set(pairs), dict.fromkeys(sorted(pairs), 0)
+
+    one = fingerprint(Graph(("a", "b"), ("c", "d")))
+    assert one["sha256"] == fingerprint(Graph(("c", "d"), ("a", "b")))["sha256"]
+    assert one["sha256"] != fingerprint(Graph(("a", "b"), ("c", "e")))["sha256"]

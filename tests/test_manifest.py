@@ -89,11 +89,13 @@ def test_the_changes_are_a_patch_whatever_git_is_configured_to_show(repository, 
         "diff.mnemonicPrefix": "true",
     }.items():
         repository("config", name, value)
-    diff = take({})["git"]["diff"]
+    found = take({})["git"]
     repository("checkout", "-q", ".")
-    subprocess.run(["git", "apply"], input=diff, text=True, check=True)
+    subprocess.run(["git", "apply"], input=found["diff"], text=True, check=True)
     assert (tmp_path / "a.txt").read_text() == "new\n"
-    assert (tmp_path / "b.bin").read_bytes() == bytes(range(255, -1, -1))
+    # Its contents would fill the patch.
+    assert (tmp_path / "b.bin").read_bytes() == bytes(range(256))
+    assert found["changed_binaries"] == ["b.bin"]
 
 
 def test_a_commit_that_git_does_not_tell_is_not_missing_in_silence(repository, monkeypatch):
@@ -144,7 +146,7 @@ class Settings:
     betas: tuple = (np.float64(0.9), np.float32(0.5))
 
 
-class ListOfItsOwn(Sequence):
+class ListConfig(Sequence):
     """As OmegaConf's ListConfig."""
 
     def __len__(self):
@@ -156,7 +158,7 @@ class ListOfItsOwn(Sequence):
 
 def test_all_that_hyperparameters_are_made_of_is_written():
     values = {
-        "args": argparse.Namespace(lr=0.1, size=ListOfItsOwn()),
+        "args": argparse.Namespace(lr=0.1, size=ListConfig()),
         "config": Settings(),
         "optimizer": functools.partial(torch.optim.SGD, lr=0.1),
         "dtype": torch.bfloat16,

@@ -218,6 +218,7 @@ def test_the_calibration_error_is_that_of_torchmetrics(seed, bins, by_label):
 def test_confidence_leaves_out_what_has_no_label():
     probs = torch.tensor([[0.9, 0.1], [0.3, 0.7], [0.4, 0.6]])
     found = confidences(probs, torch.tensor([0, -100, 0]))
+    assert torch.equal(found[0], confidences(probs, torch.tensor([0, 255, 0]))[0])
     assert found[0].tolist() == pytest.approx([0.9, 0.6])
     assert found[1].tolist() == [True, False]
     counts = CalibrationCounts(4)

@@ -146,3 +146,15 @@ def test_all_under_a_secret_name_is_secret(name):
     nested = redact({"token": {name: "x"}, name: {"token": "x"}}, {})
     assert nested["token"] == "<hidden>"
     assert sounds_secret(f"token.{name}")
+
+
+def test_sizes_and_counts_stay_and_numeric_passwords_do_not():
+    values = {
+        "low_pass_width": 6,
+        "bypass_weight": 0.1,
+        "n_token": 512,
+        "num_pass": 3,
+        "shared": {"attn": {"key": "rope"}},
+        "password": 12345678,
+    }
+    assert redact(values, {}) == {**values, "password": "<hidden>"}

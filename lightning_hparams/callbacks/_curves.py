@@ -19,7 +19,7 @@ from ..metrics import (
     confidences,
 )
 from ..render import calibration_picture, encode
-from ..samples import probabilities
+from ..samples import Look, probabilities, tidied
 from ..sinks import PRCounts, Sink
 
 __all__ = ["Curves"]
@@ -69,6 +69,7 @@ class Curves:
                 "'kind', 'targets' and 'logits' or 'probs' (see lightning_hparams.outputs), "
                 f"got {got}"
             )
+        outputs = tidied(outputs, Look(class_names=names))
         if outputs["kind"] == "detection":
             self._count_boxes(module, names, outputs)
             return
@@ -82,7 +83,7 @@ class Curves:
         if outputs["kind"] == "binary" and targets.ndim < probs.ndim:
             targets = targets[:, None]
         classes = probs.shape[1]
-        if names and len(names) != classes and (classes, len(names)) != (1, 2):
+        if names and len(names) < classes:
             raise ValueError(
                 f"class_names has {len(names)} entries, but predictions have {classes} classes; "
                 "name every class, in order"

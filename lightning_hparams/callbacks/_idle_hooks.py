@@ -18,8 +18,10 @@ def skip_idle_hooks(callback: Callback) -> None:
 
     Lightning opens an entry in its profiler around each hook, those that do nothing too: six in a
     step, which add up to 8 us. It does not call what is not callable. A subclass that brings such a
-    hook is called, and its ``super()`` still finds that of :class:`~lightning.Callback`.
+    hook is called, and its ``super()`` still finds that of :class:`~lightning.Callback`. Who calls
+    the hooks of a callback himself must ask first, as Lightning does, whether they are callable.
     """
     for name in _EACH_BATCH:
-        if getattr(type(callback), name) is getattr(Callback, name):
+        is_own = name in vars(callback)
+        if not is_own and getattr(type(callback), name) is getattr(Callback, name):
             setattr(callback, name, None)

@@ -273,9 +273,10 @@ class MetricMonitor(Callback):
         metrics = {tag: float(value) for tag, value in trainer.callback_metrics.items()}
         values = {tag: value for tag, value in metrics.items() if _belongs(tag, stage)}
         for name, scores in _class_scores(metrics, stage).items():
-            values |= dict(list(scores.items())[: self.max_classes])
+            shown = list(scores.values())[: self.max_classes]
+            values |= {tag: metrics[tag] for tag in shown}
             if len(scores) > self.max_classes:
-                self._write_extremes(name, scores, stage, step)
+                self._write_extremes(name, {k: metrics[t] for k, t in scores.items()}, step)
         values = {tag: value for tag, value in values.items() if tag not in logged}
         if stage == "val" and trainer.state.fn == "fit":
             best = self._best.update({t: v for t, v in metrics.items() if _is_judged(t)})
@@ -283,9 +284,7 @@ class MetricMonitor(Callback):
         self._tags.update(logged)
         self._write(values, step)
 
-    def _write_extremes(
-        self, name: str, scores: Mapping[str, float], stage: str, step: int
-    ) -> None:
+    def _write_extremes(self, name: str, scores: Mapping[str, float], step: int) -> None:
         """The best and the worst of classes that are too many to look at."""
         if self._sinks and not self._told:
             self._told = True
@@ -293,18 +292,16 @@ class MetricMonitor(Callback):
                 f"{type(self).__name__} writes the scores of {self.max_classes} of {len(scores)} "
                 "classes, and a table of the best and the worst; pass max_classes= for more"
             )
-        known = [(value, tag) for tag, value in scores.items() if not math.isnan(value)]
+        known = [(value, label) for label, value in scores.items() if not math.isnan(value)]
         order = sorted(known, reverse=True)
         if len(order) > 2 * _EXTREMES:
             order = [*order[:_EXTREMES], *order[-_EXTREMES:]]
         columns = {
-            "class": [
-                tag.removeprefix(f"class/{name}/").replace(f"/{stage}", "") for _, tag in order
-            ],
-            name: [f"{value:.4f}" for value, _ in order],
+            "class": [label for _, label in order],
+            "score": [f"{value:.4f}" for value, _ in order],
         }
         for sink in self._sinks:
-            sink.table(f"class_extremes/{name}/{stage}", columns, step)
+            sink.table(f"class_extremes/{name}", columns, step)
 
     def _write(self, values: Mapping[str, float], step: int) -> None:
         if values:
@@ -368,12 +365,16 @@ def _belongs(tag: str, stage: str) -> bool:
     return tag.startswith("metric/") and tag.endswith(f"/{stage}")
 
 
-def _class_scores(metrics: Mapping[str, float], stage: str) -> dict[str, dict[str, float]]:
-    """Scores of classes by the name of the score and by their tag."""
-    found: dict[str, dict[str, float]] = {}
-    for tag, value in metrics.items():
-        if tag.startswith("class/") and _LOADER.sub("", tag).endswith(f"/{stage}"):
-            found.setdefault(tag.split("/")[1], {})[tag] = value
+def _class_scores(metrics: Mapping[str, float], stage: str) -> dict[str, dict[str, str]]:
+    """For each score of classes, by its name, stage and dataloader: tags by what follows a name."""
+    found: dict[str, dict[str, str]] = {}
+    for tag in metrics:
+        plain = _LOADER.sub("", tag)
+        if tag.startswith("class/") and plain.endswith(f"/{stage}"):
+            name, _, label = plain.removeprefix("class/").partition("/")
+            loader = tag.removeprefix(plain)
+            label = label.removesuffix(f"/{stage}")
+            found.setdefault(f"{name}/{stage}{loader}", {})[label] = tag
     return found
 
 

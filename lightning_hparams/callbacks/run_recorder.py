@@ -113,7 +113,7 @@ class RunRecorder(Callback):
         self._sinks: list[Sink] = []
         self._running = False
         self._has_columns = False
-        self._before: set[str] = set()
+        self._before: dict[str, float] = {}
         self._brought: set[str] = set()  # metrics that validations brought
         self._validated = False
         self._owes_epoch = False
@@ -159,7 +159,8 @@ class RunRecorder(Callback):
         if self.metrics != "auto":
             self._choose_columns(list(self.metrics))
         self.manifest = take(configuration(trainer, pl_module, self._values))
-        if kept := kept_manifest(trainer, resumed=bool(self._known)):
+        resumed = bool(self._known) or trainer.global_step > 0
+        if kept := kept_manifest(trainer, resumed=resumed):
             self.manifest["earlier"] = [*kept.pop("earlier", []), kept]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -168,9 +169,10 @@ class RunRecorder(Callback):
             return
         resume_sinks(trainer, self._sinks)
         config = configuration(trainer, pl_module, self._values)
+        data: Any = {name: fingerprint(dataset) for name, dataset in datasets(trainer).items()}
         self.manifest |= {
             "config": redact(plain(config), os.environ),
-            "data": {name: fingerprint(dataset) for name, dataset in datasets(trainer).items()},
+            "data": redact(data, os.environ),
             "first_step": trainer.global_step,
         }
         self._write_manifest(trainer)
@@ -182,12 +184,16 @@ class RunRecorder(Callback):
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note what there is, to tell what the validation brings."""
         if _counts(trainer):
-            self._before = set(trainer.callback_metrics)
+            self._before = _values(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take in the scores."""
         if _counts(trainer):
-            self._brought |= set(trainer.callback_metrics) - self._before
+            self._brought |= {
+                tag
+                for tag, value in _values(trainer).items()
+                if str(self._before.get(tag)) != str(value)  # NaN is not equal to itself
+            }
             self._validated = True
             self._take_in(trainer, log_step(trainer), of_validation=True)
 
@@ -225,7 +231,8 @@ class RunRecorder(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with them."""
         self._best.values = dict(state_dict["best"])
-        self._known = dict(state_dict["identities"])
+        known = state_dict["identities"]
+        self._known = dict(known) if isinstance(known, Mapping) else {}
 
     def _hyperparameters(
         self, trainer: Trainer, module: LightningModule, flat: Callable[[Mapping[str, Any]], _Flat]
@@ -254,9 +261,9 @@ class RunRecorder(Callback):
 
     def _take_in(self, trainer: Trainer, step: int, *, of_validation: bool) -> None:
         """Last and best values of the metrics."""
+        found = _values(trainer)  # on all ranks, for it may gather metrics
         if not self._running:
             return
-        found = _values(trainer)
         if self._validated or not _validates(trainer):
             if self.domains and not self._has_columns:
                 self._choose_columns(self._wanted(found, trainer))
@@ -410,7 +417,9 @@ def _check_forward(module: LightningModule) -> None:
     module.eval()
     try:
         with random_state_kept(), torch.no_grad():
-            module(batch.to(module.device))
+            precision = module.trainer.precision_plugin
+            with precision.forward_context():
+                module(precision.convert_input(batch.to(module.device)))
     except Exception as error:
         raise ValueError(
             f"`register` needs a batch that `forward` takes, and that of "

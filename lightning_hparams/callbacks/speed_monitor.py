@@ -364,7 +364,9 @@ class SpeedMonitor(Callback):
 
     def _release(self) -> None:
         for loop in self._watched:
-            del loop._on_before_fetch, loop._on_after_fetch
+            for mark in ("_on_before_fetch", "_on_after_fetch"):
+                with contextlib.suppress(AttributeError):  # another monitor may have been here
+                    delattr(loop, mark)
         self._watched.clear()
         self._clock = self._train_clock = None
 

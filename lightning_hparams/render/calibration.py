@@ -91,7 +91,8 @@ def _draw_bars(
 def _column(place: int, count: int, top: int, height: int, share: float) -> tuple[int, ...]:
     """Corners of a bar that stands on the ground, with a pixel between it and the next."""
     left, right = (_LEFT + _SIDE * edge // count for edge in (place, place + 1))
-    return left + 1, top + height - round(height * share), right - 1, top + height
+    right = max(right - 1, left + 1)
+    return left + 1, top + height - round(height * share), right, top + height
 
 
 def _write_left(draw: ImageDraw.ImageDraw, text: str, level: int) -> None:

@@ -10,6 +10,7 @@ import re
 from argparse import Namespace
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -223,16 +224,14 @@ def is_of_test(tag: str) -> bool:
 
 def hide_secrets(logger: Any) -> None:
     """Have a logger of Lightning write hyperparameters without the secrets among them."""
-    if "log_hyperparams" in vars(logger):
-        return
-    write = logger.log_hyperparams
+    if "log_hyperparams" not in vars(logger):
+        logger.log_hyperparams = partial(_log_hyperparams, logger)
 
-    def log_hyperparams(params: Any, *args: Any, **kwargs: Any) -> None:
-        values = _nested(params)
-        hidden = redact(values, os.environ)
-        write(params if hidden == values else hidden, *args, **kwargs)
 
-    logger.log_hyperparams = log_hyperparams
+def _log_hyperparams(logger: Any, params: Any, *args: Any, **kwargs: Any) -> None:
+    values = _nested(params)
+    hidden = redact(values, os.environ)
+    type(logger).log_hyperparams(logger, params if hidden == values else hidden, *args, **kwargs)
 
 
 def _nested(value: Any) -> Any:

@@ -124,7 +124,7 @@ class FilesSink(Sink):
 
     def _forget(self, step: int) -> None:
         if self._table().exists():
-            text = self._table().read_text("utf-8")
+            text = self._table().read_bytes().decode("utf-8", "replace")
             whole = text[: text.rfind("\n") + 1].split("\n")  # a crash may leave half a line
             rows = [row for row in csv.reader(whole) if len(row) == 3 and row[0].isdigit()]
             kept = [row for row in rows if int(row[0]) <= _last_step(row[1], step)]

@@ -320,6 +320,45 @@ def test_several_dataloaders_have_all_their_scores():
         assert values[f"best/metric/miou/val/dataloader_idx_{number}"] == [(7, 0.5 + number)]
 
 
+def test_the_classes_of_several_dataloaders_are_counted_apart():
+    class Several(Foreign):
+        def validation_step(self, batch, batch_idx, dataloader_idx=0):
+            for label in ("road/valley", "sky", "tree"):
+                self.log(f"class/iou/{label}/val", 0.25 + dataloader_idx, logger=False)
+
+    def run(max_classes):
+        logger = TensorBoardLogger(".", default_hp_metric=False)
+        monitor = MetricMonitor(max_classes=max_classes)
+        trainer = quiet_trainer(logger=logger, callbacks=[monitor])
+        trainer.fit(Several(), ones(), [ones(1), ones(2)])
+        return read_events(logger.log_dir)
+
+    assert len([tag for tag in scalars(run(3)) if tag.startswith("class/")]) == 6
+    events = run(2)
+    assert len([tag for tag in scalars(events) if tag.startswith("class/")]) == 4
+    tables = [tag for tag in events.Tags()["tensors"] if tag.startswith("class_extremes/")]
+    assert sorted(tables) == [f"class_extremes/iou/val/dataloader_idx_{n}" for n in (0, 1)]
+    (event,) = events.Tensors(tables[0])
+    assert "| road/valley | 0.2500 |" in make_ndarray(event.tensor_proto).item().decode()
+
+
+class Named(Foreign):
+    class_names = ("cat", "dog")
+
+    def validation_step(self, batch, batch_idx):
+        probs, targets = torch.full((2, 3), 1 / 3), torch.tensor([0, 1])
+        images = torch.rand(2, 3, 8, 8)
+        return {"kind": "classification", "images": images, "probs": probs, "targets": targets}
+
+
+def test_a_void_class_that_no_model_predicts_may_have_a_name():
+    class Void(Named):
+        class_names = ("cat", "dog", "bird", "void")
+        ignore_index = 3
+
+    fit_foreign(Void(), callbacks=[MetricMonitor(pr_curves=True, calibration=True)])
+
+
 class Accumulates(Foreign):
     """Steps by itself in every fourth batch: 0, 4, 8, ..."""
 
@@ -475,15 +514,6 @@ def test_precision_recall_curves_of_boxes_count_matches():
     assert rows[:4, 0].tolist() == [3, 3, 0, 0]
     assert rows[:4, 60].tolist() == [3, 0, 3, 0]
     assert rows[:4, 90].tolist() == [0, 0, 3, 3]
-
-
-class Named(Foreign):
-    class_names = ("cat", "dog")
-
-    def validation_step(self, batch, batch_idx):
-        probs, targets = torch.full((2, 3), 1 / 3), torch.tensor([0, 1])
-        images = torch.rand(2, 3, 8, 8)
-        return {"kind": "classification", "images": images, "probs": probs, "targets": targets}
 
 
 @pytest.mark.parametrize(

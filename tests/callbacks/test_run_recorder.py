@@ -1,6 +1,9 @@
 import json
 import math
+import os
 import subprocess
+import sys
+import textwrap
 from importlib.metadata import version
 from pathlib import Path
 
@@ -529,3 +532,43 @@ def test_bad_arguments_are_refused():
         run(Foreign(), recorder=RunRecorder(register="model"))
     with pytest.warns(UserWarning, match="metric 'val_los' is not logged; did you mean 'val_loss'"):
         run(Foreign(), recorder=RunRecorder(["val_los"]))
+
+
+DDP = """
+    import datetime, torch, lightning
+    from lightning.pytorch.loggers import CSVLogger
+    from lightning.pytorch.strategies import DDPStrategy
+    from lightning_hparams import RunRecorder
+    from tests.runs import matching, shapes
+
+    class Gathers(lightning.Callback):
+        def on_train_epoch_start(self, trainer, module):
+            module.log("noise", torch.tensor(1.0), sync_dist=True)
+
+    if __name__ == "__main__":
+        data = shapes()
+        trainer = lightning.Trainer(
+            accelerator="cpu", devices=2, max_epochs=3, limit_train_batches=1, logger=CSVLogger("."),
+            strategy=DDPStrategy(timeout=datetime.timedelta(seconds=60)), log_every_n_steps=1,
+            enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
+            callbacks=[Gathers(), RunRecorder()],
+        )
+        trainer.fit(matching(data), data)
+"""
+
+
+@pytest.mark.slow
+def test_of_two_processes_none_waits_for_the_other_where_metrics_are_gathered(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(DDP))
+    result = subprocess.run(
+        [sys.executable, str(script)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    (manifest,) = tmp_path.rglob("manifest.json")
+    assert json.loads(manifest.read_text())["status"] == "finished"

@@ -496,6 +496,11 @@ def test_memory_and_time_left_are_written_once_a_second(clock, monkeypatch):
     assert steps(found["perf/eta_s"]) == steps(found["perf/memory_mib/rss"]) == [1, 5, 9, 13]
 
 
+def test_two_of_them_may_watch_one_training(clock):
+    trainer, _ = fit(clock, callbacks=[SpeedMonitor(window=5)])
+    assert "_on_before_fetch" not in vars(trainer.fit_loop.epoch_loop)
+
+
 class Hooked(SpeedMonitor):
     """Brings a hook that SpeedMonitor has not, and calls that of its base class."""
 
