@@ -548,8 +548,8 @@ DDP = """
     if __name__ == "__main__":
         data = shapes()
         trainer = lightning.Trainer(
-            accelerator="cpu", devices=2, max_epochs=3, limit_train_batches=1, logger=CSVLogger("."),
-            strategy=DDPStrategy(timeout=datetime.timedelta(seconds=60)), log_every_n_steps=1,
+            accelerator="cpu", devices=2, max_epochs=3, limit_train_batches=1, log_every_n_steps=1,
+            strategy=DDPStrategy(timeout=datetime.timedelta(seconds=60)), logger=CSVLogger("."),
             enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
             callbacks=[Gathers(), RunRecorder()],
         )
