@@ -177,6 +177,7 @@ class PredictionMonitor(Callback):
         self._worst: list[Sample] = []
         self._look = Look()
         self._seen = 0
+        self._size: int | None = None  # samples that the loader goes through, if it says
         self._order: Sequence[int] | None = None  # in which a sampler takes the dataset, if it says
         self._shuffled = False
         self._validations = 0
@@ -308,6 +309,7 @@ class PredictionMonitor(Callback):
         loader = first_loader(trainer)
         self._order = order_of(loader)
         self._shuffled = not keeps_order(loader)
+        self._size = reachable(loader, float("inf"), trainer.world_size)
         if stage == "val" and self._indices:
             self._shown = self._indices
             return
@@ -398,6 +400,8 @@ class PredictionMonitor(Callback):
         # Without a dataset index: the position, as a distributed sampler deals them out.
         ranks, rank = trainer.world_size, trainer.global_rank
         places = [place * ranks + rank for place in range(start, start + count)]
+        if self._size:
+            places = [place % self._size for place in places]  # it begins anew to fill the last
         order = self._order
         if order is None:
             return places

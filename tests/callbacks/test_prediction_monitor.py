@@ -3,6 +3,7 @@
 import io
 import re
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -714,3 +715,11 @@ def test_nothing_is_kept_once_it_is_drawn():
     assert not monitor._samples
     assert not monitor._worst
     assert monitor._pending is None
+
+
+def test_a_sample_that_fills_the_last_batch_of_several_processes_is_known_by_its_index():
+    """A distributed sampler begins anew where the dataset ends before all have as many."""
+    monitor = PredictionMonitor()
+    monitor._size = 5
+    second = SimpleNamespace(world_size=2, global_rank=1)
+    assert monitor._dataset_indices(second, {"images": torch.zeros(3, 1)}) == [1, 3, 0]
