@@ -132,7 +132,10 @@ def kept_manifest(trainer: Trainer, *, resumed: bool) -> dict[str, Any] | None:
     for logger in trainer.loggers:
         # What cannot be read, or fetched, is not there, or is no manifest.
         with suppress(Exception), tempfile.TemporaryDirectory() as temporary:
-            folder = None if isinstance(logger, MLFlowLogger) else _folder(trainer, logger)
+            # Where a folder's name is not known to be the run's own, another run's lies there.
+            is_of_run = resumed or isinstance(logger, (TensorBoardLogger, CSVLogger))
+            is_local = is_of_run and not isinstance(logger, MLFlowLogger)
+            folder = _folder(trainer, logger) if is_local else None
             if isinstance(logger, MLFlowLogger) and resumed:
                 folder = Path(temporary)
                 logger.experiment.download_artifacts(logger.run_id, "manifest.json", temporary)
@@ -147,5 +150,7 @@ def _folder(trainer: Trainer, logger: Logger) -> Path | None:
     if isinstance(logger, (TensorBoardLogger, CSVLogger)):
         return None if "://" in logger.log_dir else Path(logger.log_dir)
     root = logger.save_dir or trainer.default_root_dir
-    names = [str(name) for name in (logger.name, logger.version) if name is not None]
+    version = logger.version  # as ModelCheckpoint names its folder
+    named = version if version is None or isinstance(version, str) else f"version_{version}"
+    names = [str(name) for name in (logger.name, named) if name is not None]
     return None if "://" in str(root) else Path(root, *names)

@@ -26,6 +26,7 @@ from ..isolation import random_state_kept
 from ..manifest import flatten, plain, take, to_json, to_markdown, without_secrets
 from ..redaction import redact
 from ..sinks import Domain, Sink, Status, is_rehearsal, open_sinks, register_model
+from ..sinks.mlflow import input_for
 from ._idle_hooks import skip_idle_hooks
 from ._log_step import log_step, resume_sinks
 from ._run_facts import checkpoints, configuration, datasets, keep_manifest, kept_manifest
@@ -417,9 +418,7 @@ def _check_forward(module: LightningModule) -> None:
     module.eval()
     try:
         with random_state_kept(), torch.no_grad():
-            precision = module.trainer.precision_plugin
-            with precision.forward_context():
-                module(precision.convert_input(batch.to(module.device)))
+            module(input_for(module, batch))
     except Exception as error:
         raise ValueError(
             f"`register` needs a batch that `forward` takes, and that of "

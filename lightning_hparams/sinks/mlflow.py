@@ -30,7 +30,7 @@ from ..manifest import without_secrets
 from ..render import Encoded
 from .base import Once, PRCounts, Scalar, Sink, Status, csv_text, file_path, with_prefix
 
-__all__ = ["MLflowSink", "mlflow_logger", "register_model"]
+__all__ = ["MLflowSink", "input_for", "mlflow_logger", "register_model"]
 
 _SQLITE = "sqlite:///mlflow.db"
 _METRICS = 1000  # most metrics, and most params, that MLflow takes at once
@@ -87,6 +87,12 @@ def mlflow_logger(
     return logger
 
 
+def input_for(module: LightningModule, batch: Tensor) -> Tensor:
+    """A batch where the module is, and as it computes: in bfloat16, it may be."""
+    moved = batch.to(module.device)
+    return moved.to(module.dtype) if moved.is_floating_point() else moved
+
+
 def register_model(
     logger: MLFlowLogger, module: LightningModule, name: str, example: Tensor | None = None
 ) -> str:
@@ -117,7 +123,7 @@ def register_model(
     module.eval()
     try:
         with torch.no_grad():
-            output = module(batch.to(module.device))
+            output = module(input_for(module, batch))
         if not isinstance(output, Tensor):
             output = None  # MLflow describes tensors
         signature = models.infer_signature(

@@ -445,7 +445,7 @@ class Unknown(Logger):
 def test_with_a_logger_that_has_no_room_for_it_the_manifest_lies_where_checkpoints_go():
     with pytest.warns(UserWarning, match="numbers but no pictures to Unknown"):
         run(Foreign(), loggers=[Unknown()])
-    assert read_json("elsewhere/mine/7/manifest.json")["status"] == "finished"
+    assert read_json("elsewhere/mine/version_7/manifest.json")["status"] == "finished"
 
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory")  # of the run that goes on
