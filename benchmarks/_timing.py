@@ -12,6 +12,16 @@ from pathlib import Path
 
 import torch
 
+# A Trainer that does nothing but train, until it is stopped.
+QUIET = {
+    "logger": False,
+    "enable_checkpointing": False,
+    "enable_model_summary": False,
+    "enable_progress_bar": False,
+    "accelerator": "cpu",
+    "max_epochs": -1,
+}
+
 
 def interleaved_ms(
     sides: Mapping[str, Callable[[], object]], rounds: int, warmup: int = 1

@@ -29,7 +29,7 @@ from typing import Any
 import segmentation_models_pytorch as smp
 import torch
 import torch.nn.functional as F
-from _timing import about, verdict
+from _timing import QUIET, about, verdict
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.tuner import Tuner
 from sklearn.datasets import load_digits
@@ -43,14 +43,6 @@ from lightning_hparams.metrics import confusion_counts, iou_score, mean_present
 
 START = 1e-3  # what the module is configured with before a finder
 EVERY = 10  # steps between two looks at the score of a constant rate
-QUIET = {
-    "logger": False,
-    "enable_checkpointing": False,
-    "enable_model_summary": False,
-    "enable_progress_bar": False,
-    "accelerator": "cpu",
-    "max_epochs": -1,
-}
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from threading import Event
 from typing import Any
 
 import torch
-from _timing import about, verdict
+from _timing import QUIET, about, verdict
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import (
     DeviceStatsMonitor,
@@ -79,16 +79,8 @@ class Tiny(LightningModule):
 
 def trainer(logger: Logger, callbacks: list[Callback], log_every: int) -> Trainer:
     """Does nothing but train, and call callbacks."""
-    return Trainer(
-        accelerator="cpu",
-        max_epochs=1,
-        logger=logger,
-        callbacks=callbacks,
-        log_every_n_steps=log_every,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    options = {**QUIET, "max_epochs": 1, "logger": logger, "callbacks": callbacks}
+    return Trainer(**options, log_every_n_steps=log_every)
 
 
 def added_us(sides: Sides, log_every: int, rounds: int) -> dict[str, float]:

@@ -20,7 +20,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from _timing import about, interleaved_ms, peak_mb, verdict
+from _timing import QUIET, about, interleaved_ms, peak_mb, verdict
 from lightning import LightningModule, Trainer
 from lightning.pytorch.tuner import Tuner
 from torch import Tensor, nn
@@ -30,14 +30,6 @@ from torch_lr_finder import LRFinder
 from lightning_hparams import lr_range_test
 
 STEPS = 100
-QUIET = {
-    "logger": False,
-    "enable_checkpointing": False,
-    "enable_model_summary": False,
-    "enable_progress_bar": False,
-    "accelerator": "cpu",
-    "max_epochs": -1,
-}
 RANGE = (1e-7, 1e-3)  # nothing diverges, so that every side takes all steps
 OURS, LIGHTNING, BARE = "lr_range_test", "Lightning Tuner.lr_find", "Trainer.fit, 100 steps"
 PEER = "pytorch-lr-finder (no Lightning)"

@@ -24,7 +24,14 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader
 
-__all__ = ["copy_data", "copy_module", "is_bound_to_itself", "module_kept", "random_state_kept"]
+__all__ = [
+    "copy_data",
+    "copy_module",
+    "evaluation_mode",
+    "is_bound_to_itself",
+    "module_kept",
+    "random_state_kept",
+]
 
 T = TypeVar("T")
 
@@ -54,6 +61,18 @@ def random_state_kept() -> Iterator[None]:
 
 
 # -- modules ---------------------------------------------------------------------------------------
+
+
+@contextmanager
+def evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Evaluate, and put each part back into the mode that it was in, whatever happens."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
 
 
 def copy_module(module: nn.Module, replace: Mapping[int, object] | None = None) -> Any:

@@ -34,6 +34,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 from torch.optim import Optimizer
 
+from ..isolation import evaluation_mode
 from ..lr_curve import Stop, Sweep
 from ..optim import has_param, set_param
 
@@ -425,19 +426,16 @@ class _Recorder(Callback):
 
     def _val_loss(self, trainer: Trainer, module: LightningModule) -> Tensor:
         """Mean of what ``validation_step`` returns over the batches kept."""
-        modes = [(part, part.training) for part in module.modules()]
         vars(module)["log"] = vars(module)["log_dict"] = _nothing  # not in this hook
-        module.eval()
         losses = []
+        validating = trainer.precision_plugin.val_step_context()
         try:
-            with torch.no_grad(), trainer.precision_plugin.val_step_context():
+            with evaluation_mode(module), torch.no_grad(), validating:
                 module.on_validation_epoch_start()
                 for index, batch in enumerate(self._val):
                     losses.append(_validation_loss(module, batch, index))
         finally:
             del vars(module)["log"], vars(module)["log_dict"]
-            for part, training in modes:
-                part.training = training
         return torch.stack(losses).mean()
 
 

@@ -193,7 +193,8 @@ class MetricMonitor(Callback):
     ) -> None:
         """Count scores for the curves."""
         if dataloader_idx == 0 and trainer.loggers:
-            self._curves.count(pl_module, self._names(pl_module), outputs, "validation_step")
+            step = "test_step" if trainer.testing else "validation_step"
+            self._curves.count(pl_module, self._names(pl_module), outputs, step)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the confusion counts before the module may reset them."""
@@ -226,23 +227,8 @@ class MetricMonitor(Callback):
         self._draw_pending(pl_module, "val")
         self._finish_writing(trainer)
 
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count from zero."""
-        self._counts = None
-        self._curves.reset()
-
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Count scores for the curves."""
-        if dataloader_idx == 0 and trainer.loggers:
-            self._curves.count(pl_module, self._names(pl_module), outputs, "test_step")
+    on_test_start = on_validation_start
+    on_test_batch_end = on_validation_batch_end
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the confusion counts before the module may reset them."""

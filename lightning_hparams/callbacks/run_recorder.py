@@ -22,7 +22,7 @@ from torch import Tensor
 from ..best import BestValues, Direction
 from ..checks import nearest, one_of
 from ..fingerprint import fingerprint
-from ..isolation import random_state_kept
+from ..isolation import evaluation_mode, random_state_kept
 from ..manifest import flatten, plain, take, to_json, to_markdown, without_secrets
 from ..redaction import redact
 from ..sinks import Domain, Sink, Status, is_rehearsal, open_sinks, register_model
@@ -190,13 +190,14 @@ class RunRecorder(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take in the scores."""
         if _counts(trainer):
+            found = _values(trainer)
             self._brought |= {
                 tag
-                for tag, value in _values(trainer).items()
+                for tag, value in found.items()
                 if str(self._before.get(tag)) != str(value)  # NaN is not equal to itself
             }
             self._validated = True
-            self._take_in(trainer, log_step(trainer), of_validation=True)
+            self._take_in(trainer, found, log_step(trainer), of_validation=True)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Know the epoch's best before checkpoints are written; the rest of it may come later."""
@@ -258,11 +259,14 @@ class RunRecorder(Callback):
         if not self._owes_epoch:
             return
         self._owes_epoch = False
-        self._take_in(trainer, log_step(trainer) - 1, of_validation=False)  # it has moved on
-
-    def _take_in(self, trainer: Trainer, step: int, *, of_validation: bool) -> None:
-        """Last and best values of the metrics."""
         found = _values(trainer)  # on all ranks, for it may gather metrics
+        step = log_step(trainer) - 1  # it has moved on
+        self._take_in(trainer, found, step, of_validation=False)
+
+    def _take_in(
+        self, trainer: Trainer, found: Mapping[str, float], step: int, *, of_validation: bool
+    ) -> None:
+        """Last and best values of the metrics."""
         if not self._running:
             return
         if self._validated or not _validates(trainer):
@@ -414,10 +418,8 @@ def _check_forward(module: LightningModule) -> None:
     """Once as registering will do it, before the training that would end with an error."""
     batch = module.example_input_array
     assert isinstance(batch, Tensor)
-    modes = {part: part.training for part in module.modules()}
-    module.eval()
     try:
-        with random_state_kept(), torch.no_grad():
+        with random_state_kept(), evaluation_mode(module), torch.no_grad():
             module(input_for(module, batch))
     except Exception as error:
         raise ValueError(
@@ -425,9 +427,6 @@ def _check_forward(module: LightningModule) -> None:
             f"{type(module).__name__} refused its example_input_array of shape "
             f"{tuple(batch.shape)}: {error}; set another one"
         ) from error
-    finally:
-        for part, mode in modes.items():
-            part.training = mode
 
 
 def _places(sinks: Iterable[Sink]) -> list[str]:

@@ -203,19 +203,7 @@ class SpeedMonitor(Callback):
             samples = self._batch_size(batch) or self._missed(batch)
             self._clock.batch_done(self._timer.now(), samples, 0)
 
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Note the batch."""
-        if self._clock is not None:
-            samples = self._batch_size(batch) or self._missed(batch)
-            self._clock.batch_done(self._timer.now(), samples, 0)
+    on_test_batch_end = on_validation_batch_end
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the rates of the validation."""

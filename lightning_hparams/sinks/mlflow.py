@@ -26,6 +26,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..checks import require
+from ..isolation import evaluation_mode
 from ..manifest import without_secrets
 from ..render import Encoded
 from .base import Once, PRCounts, Scalar, Sink, Status, csv_text, file_path, with_prefix
@@ -119,9 +120,7 @@ def register_model(
             f"to register {type(module).__name__} a batch is needed that `forward` takes, got "
             f"{type(batch).__name__}; set `example_input_array` or pass `example`"
         )
-    modes = {part: part.training for part in module.modules()}
-    module.eval()
-    try:
+    with evaluation_mode(module):
         with torch.no_grad():
             output = module(input_for(module, batch))
         if not isinstance(output, Tensor):
@@ -145,9 +144,6 @@ def register_model(
                 **options,
             )
         client.update_run(run, status)
-    finally:
-        for part, mode in modes.items():
-            part.training = mode
     return str(info.model_uri)
 
 
