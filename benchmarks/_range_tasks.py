@@ -16,7 +16,7 @@ from PIL import Image
 from sklearn import datasets
 from torch import Tensor, nn
 
-from lightning_hparams.data.samples import brain_slices, brain_split
+from lightning_hparams.data import brain_slices, brain_split
 from lightning_hparams.losses import dice_loss
 from lightning_hparams.schedules import one_cycle
 

@@ -37,7 +37,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_hparams import LRRangeTest, OneCycle
-from lightning_hparams.data.samples import brain_slices, brain_split
+from lightning_hparams.data import brain_slices, brain_split
 from lightning_hparams.losses import WeightedLoss
 from lightning_hparams.metrics import confusion_counts, iou_score, mean_present
 

@@ -31,7 +31,7 @@ from _range_peers import PEERS
 from _range_tasks import TASKS, Task, probe_loss, sweep, train, trained, untrained
 from _timing import about, verdict
 
-from lightning_hparams.lr_curve import RangeTestResult, Sweep, analyse, lr_values, probe
+from lightning_hparams.range_test import RangeTestResult, Sweep, analyse, lr_values, probe
 
 GRID = [float(lr) for lr in np.geomspace(1e-5, 10, 13)]
 OURS = lr_values(1e-7, 10, 100)

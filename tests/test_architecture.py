@@ -1,4 +1,4 @@
-"""The layout of the design: root files are pure, folders are glue, imports run one way."""
+"""The layout: what each room is for, and which others it may import."""
 
 import ast
 import subprocess
@@ -10,17 +10,33 @@ import pytest
 import lightning_hparams
 
 PACKAGE = Path(lightning_hparams.__file__).parent
-ROOT_FILES = sorted(p for p in PACKAGE.glob("*.py") if p.stem not in {"__init__", "__main__"})
-# Root files that grew into a package of the same name: still pure.
-PURE_PACKAGES = {"render"}
-PURE_FILES = [*ROOT_FILES, *(p for name in PURE_PACKAGES for p in (PACKAGE / name).glob("*.py"))]
-PURE = {path.stem for path in ROOT_FILES} | PURE_PACKAGES
-# A folder may import what stands behind it; every one may import the pure files.
-MAY_IMPORT = {
-    "callbacks": {"sinks"},
-    "sinks": set(),
-    "tasks": set(),
+# Each room, and the rooms that it may import; every one may import the modules at the root that
+# stand in LOWER. A room of the upper half may import Lightning, one of the lower half may not.
+UPPER = {
+    "callbacks": {"sinks", "range_test", "schedules", "metrics", "samples", "render", "speed"}
+    | {"provenance", "tags"},
+    "sinks": {"render", "provenance", "tags"},
+    "tasks": {"losses", "metrics", "tags"},
     "data": set(),
+}
+LOWER = {
+    "range_test": {"render"},
+    "samples": {"metrics", "render"},
+    "render": {"metrics"},
+    "schedules": set(),
+    "losses": set(),
+    "metrics": set(),
+    "speed": set(),
+    "provenance": set(),
+    "tags": set(),
+}
+ROOMS = UPPER | LOWER
+ROOT = {
+    "boxes": {"checks", "outputs"},
+    "checks": set(),
+    "isolation": set(),
+    "optim": {"checks"},
+    "outputs": set(),
 }
 GLUE = {"lightning", "pytorch_lightning", "tensorboard", "mlflow", "optuna", "ray"}
 
@@ -45,37 +61,69 @@ def own(names):
     return {name.split(".")[1] for name in names if name.startswith("lightning_hparams.")}
 
 
-@pytest.mark.parametrize("folder", sorted(MAY_IMPORT))
-def test_folders_import_only_what_stands_behind_them(folder):
-    for path in (PACKAGE / folder).glob("*.py"):
-        reached = own(imports(path)) - PURE - {folder}
-        assert reached <= MAY_IMPORT[folder], path
+def files(room):
+    return sorted((PACKAGE / room).glob("*.py"))
 
 
-def test_every_folder_has_its_rule():
-    folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
-    assert folders == set(MAY_IMPORT) | PURE_PACKAGES
+def test_every_room_and_root_module_has_its_rule():
+    assert {path.parent.name for path in PACKAGE.glob("*/__init__.py")} == set(ROOMS)
+    assert {path.stem for path in PACKAGE.glob("*.py")} - {"__init__", "__main__"} == set(ROOT)
+
+
+@pytest.mark.parametrize("room", sorted(ROOMS))
+def test_a_room_imports_only_what_its_rule_allows(room):
+    for path in files(room):
+        assert own(imports(path)) - {room} <= ROOMS[room] | set(ROOT), path
+
+
+@pytest.mark.parametrize("room", sorted(ROOMS))
+def test_a_room_is_entered_by_its_door(room):
+    """What other rooms use of it stands in its ``__init__.pyi``, which hides the files behind."""
+    doors = {".".join(["lightning_hparams", room, path.stem]) for path in files(room)}
+    for other in PACKAGE.rglob("*.py"):
+        if other.parent.name != room:
+            assert not imports(other) & doors, other
+
+
+@pytest.mark.parametrize("room", sorted(ROOMS))
+def test_a_room_says_what_it_is_for(room):
+    text = ast.get_docstring(ast.parse((PACKAGE / room / "__init__.py").read_text("utf-8")))
+    assert len(text) > 20
+
+
+@pytest.mark.parametrize("module", sorted(ROOT))
+def test_root_modules_import_only_each_other(module):
+    assert own(imports(PACKAGE / f"{module}.py")) <= ROOT[module]
+
+
+@pytest.mark.parametrize("room", sorted(LOWER))
+def test_the_lower_half_imports_no_glue(room):
+    for path in files(room):
+        assert not {name.split(".")[0] for name in imports(path)} & GLUE, path
 
 
 def test_no_callback_imports_another():
     callbacks = {path.stem for path in (PACKAGE / "callbacks").glob("[a-z]*.py")}
     for path in (PACKAGE / "callbacks").glob("[a-z]*.py"):
-        assert not {name.rsplit(".", 1)[-1] for name in imports(path)} & (callbacks - {path.stem})
-
-
-@pytest.mark.parametrize("path", PURE_FILES, ids=lambda path: path.stem)
-def test_root_files_import_no_glue(path):
-    assert not {name.split(".")[0] for name in imports(path)} & GLUE
-    assert own(imports(path)) <= PURE
+        within = {
+            name.split(".")[2]
+            for name in imports(path)
+            if name.startswith("lightning_hparams.callbacks.")
+        }
+        assert not within & (callbacks - {path.stem}), path
 
 
 def test_there_is_no_circle():
+    """Between modules; a room's door leads to all that is behind it."""
     modules = {
         ".".join(["lightning_hparams", *path.relative_to(PACKAGE).with_suffix("").parts]): path
         for path in PACKAGE.rglob("*.py")
         if path.name != "__init__.py"
     }
     graph = {name: imports(path) & set(modules) for name, path in modules.items()}
+    for name, path in modules.items():
+        for room in own(imports(path)) & set(ROOMS) - {path.parent.name}:
+            graph[name] |= {other for other in modules if other.split(".")[1] == room}
     done = set()
     while ready := {name for name in graph if name not in done and graph[name] <= done}:
         done |= ready
@@ -88,21 +136,23 @@ def run(code):
 
 
 def test_importing_the_package_imports_nothing_heavy():
+    rooms = ", ".join(f"lightning_hparams.{room}" for room in sorted(ROOMS))
     code = (
-        "import sys, lightning_hparams\n"
+        f"import sys, lightning_hparams, {rooms}\n"
         "heavy = {'torch', 'lightning', 'optuna', 'mlflow', 'tensorboard', 'numpy'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
     assert run(code).stdout.strip() == "[]"
 
 
-def test_root_files_work_without_the_glue():
-    """One process for all of them: importing torch takes a second."""
+def test_the_lower_half_works_without_the_glue():
+    """One process for all of it: importing torch takes a second."""
+    names = [*sorted(ROOT), *(f"{room}.{path.stem}" for room in LOWER for path in files(room))]
     code = (
         "import sys, importlib, warnings\n"
         "warnings.simplefilter('default')\n"
         f"for name in {sorted(GLUE)!r}: sys.modules[name] = None\n"
-        f"for name in {sorted(PURE)!r}:\n"
+        f"for name in {names!r}:\n"
         "    importlib.import_module('lightning_hparams.' + name)\n"
         "print('done')"
     )
@@ -110,14 +160,16 @@ def test_root_files_work_without_the_glue():
     assert result.stdout.strip() == "done", result.stderr
 
 
-def test_every_public_name_is_there_and_known_to_type_checkers():
-    source = (PACKAGE / "__init__.py").read_text(encoding="utf-8")
-    for name in lightning_hparams.__all__:
-        assert getattr(lightning_hparams, name) is not None
-        assert name == "__version__" or f"import {name} as {name}" in source
-    assert set(lightning_hparams.__all__) <= set(dir(lightning_hparams))
+@pytest.mark.parametrize("room", ["", *sorted(ROOMS)])
+def test_every_name_at_a_door_is_there(room):
+    __import__(f"lightning_hparams.{room}".rstrip("."))
+    package = getattr(lightning_hparams, room) if room else lightning_hparams
+    assert package.__all__
+    for name in package.__all__:
+        assert getattr(package, name) is not None
+    assert set(package.__all__) <= set(dir(package))
 
 
 def test_an_unknown_name_is_an_attribute_error():
-    with pytest.raises(AttributeError, match="has no attribute 'SegmentationTusk'"):
+    with pytest.raises(AttributeError, match="SegmentationTusk"):
         _ = lightning_hparams.SegmentationTusk

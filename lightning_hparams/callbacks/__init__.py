@@ -1,1 +1,5 @@
-"""Callbacks for a Lightning Trainer."""
+"""What hangs on a Trainer; may import sinks and the rooms below them, and no callback another."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -11,13 +11,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from ..boxes import match_boxes
-from ..metrics import (
-    BoxScoreCounts,
-    CalibrationCounts,
-    ScoreCounts,
-    calibration_error,
-    confidences,
-)
+from ..metrics import BoxScoreCounts, CalibrationCounts, ScoreCounts, calibration_error, confidences
 from ..render import calibration_picture, encode
 from ..samples import Look, probabilities, tidied
 from ..sinks import PRCounts, Sink

@@ -15,7 +15,7 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger
 from torch.nn.parameter import Parameter, is_lazy
 
-from ..manifest import file_hash
+from ..provenance import file_hash
 
 __all__ = ["checkpoints", "configuration", "datasets", "keep_manifest", "kept_manifest"]
 

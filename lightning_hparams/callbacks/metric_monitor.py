@@ -15,12 +15,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torchmetrics import Metric
 
-from ..best import BestValues
 from ..checks import names_in, whole_number
-from ..layout import charts
 from ..optim import get_param, group_norms, has_param
 from ..render import confusion_picture, encode
 from ..sinks import Sink, open_sinks
+from ..tags import BestValues, charts
 from ._curves import Curves
 from ._idle_hooks import skip_idle_hooks
 from ._log_step import (

@@ -15,10 +15,20 @@ from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.optim import Optimizer
 
-from ..bounds import MomentumCycle, RateBound, Span, check_rates
 from ..checks import in_range, one_of, require, whole_number
 from ..optim import initial_param, keep_initial, set_param
-from ..schedules import Schedule, as_schedule, exp_range, one_cycle, triangular, triangular2
+from ..schedules import (
+    MomentumCycle,
+    RateBound,
+    Schedule,
+    Span,
+    as_schedule,
+    check_rates,
+    exp_range,
+    one_cycle,
+    triangular,
+    triangular2,
+)
 from ._idle_hooks import skip_idle_hooks
 from ._run_length import planned_steps, time_limit, timed_total
 
@@ -58,7 +68,7 @@ class ParamScheduler(Callback):
 
     Args:
         schedule: A function ``(step, total) -> multiplier``, or the name of one of
-            :mod:`lightning_hparams.schedules`.
+            :mod:`lightning_hparams.schedules.shapes`.
         param: Key of the parameter groups: lr, weight_decay, ...; ``"momentum"`` is ``betas[0]``
             where there is no such key.
         total_steps: Optimizer steps in the run, or a list of one number an optimizer; None for

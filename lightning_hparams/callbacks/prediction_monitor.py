@@ -17,8 +17,7 @@ from torch import Tensor
 
 from ..checks import in_range, names_in, one_of, whole_number
 from ..outputs import Output
-from ..render import Picture, encode, sheet
-from ..render.images import is_unit_range
+from ..render import Picture, encode, is_unit_range, sheet
 from ..samples import (
     NEEDED,
     Look,

@@ -19,14 +19,20 @@ from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
-from ..best import BestValues, Direction
 from ..checks import nearest, one_of
-from ..fingerprint import fingerprint
 from ..isolation import evaluation_mode, random_state_kept
-from ..manifest import flatten, plain, take, to_json, to_markdown, without_secrets
-from ..redaction import redact
-from ..sinks import Domain, Sink, Status, is_rehearsal, open_sinks, register_model
-from ..sinks.mlflow import input_for
+from ..provenance import (
+    fingerprint,
+    flatten,
+    plain,
+    redact,
+    take,
+    to_json,
+    to_markdown,
+    without_secrets,
+)
+from ..sinks import Domain, Sink, Status, input_for, is_rehearsal, open_sinks, register_model
+from ..tags import BestValues, Direction
 from ._idle_hooks import skip_idle_hooks
 from ._log_step import log_step, resume_sinks
 from ._run_facts import checkpoints, configuration, datasets, keep_manifest, kept_manifest
@@ -57,9 +63,9 @@ class RunRecorder(Callback):
     | `manifest` | git commit and changes, command, configuration, seeds, versions, data | text |
 
     ``manifest.json`` goes into the folder of the run and to MLflow, at its start and its end; with
-    loggers that have no room for it, to where checkpoints go. That of a run that went on has those
-    of its former parts in ``earlier``. :func:`lightning_hparams.manifest.compare` says what differs
-    between two. What looks like a secret is left out (:func:`lightning_hparams.redaction.redact`).
+    loggers that have no room for it, to where checkpoints go. A resumed run keeps those of its
+    earlier parts under ``earlier``. :func:`lightning_hparams.provenance.compare` tells what differs
+    between two. Secrets are left out (:func:`lightning_hparams.provenance.redact`).
 
     Args:
         metrics: ``"auto"`` for what the validation logs and what other callbacks monitor; or names

@@ -15,7 +15,6 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch.utils.data import DataLoader
 
 from ..checks import in_range
-from ..hardware import memory_mib, peak_flops
 from ..sinks import Sink, is_rehearsal, open_sinks
 from ..speed import (
     CudaTimer,
@@ -26,6 +25,8 @@ from ..speed import (
     Totals,
     batch_size,
     bottleneck,
+    memory_mib,
+    peak_flops,
 )
 from ._flop_count import count_flops
 from ._idle_hooks import skip_idle_hooks
@@ -75,7 +76,7 @@ class SpeedMonitor(Callback):
         flops: Whether to count the operations of one training step, on copies of the module and of
             the first batch, whose memory is part of the peaks.
         peak_flops: Operations per second that one device could do; None for the table of
-            :mod:`lightning_hparams.hardware`. Needs ``flops=True``.
+            :mod:`lightning_hparams.speed.hardware`. Needs ``flops=True``.
 
     Raises:
         ValueError: If an argument is out of range.

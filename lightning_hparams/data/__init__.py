@@ -1,1 +1,5 @@
-"""LightningDataModules that check their files before training."""
+"""LightningDataModules and their datasets; may import the rooms that need no Lightning."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

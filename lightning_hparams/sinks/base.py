@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..redaction import redact
+from ..provenance import redact
 from ..render import Encoded
 
 __all__ = [

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..checks import writable_folder
-from ..manifest import to_json
+from ..provenance import to_json
 from ..render import Encoded
 from .base import (
     Once,

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from ..checks import require
 from ..isolation import evaluation_mode
-from ..manifest import without_secrets
+from ..provenance import without_secrets
 from ..render import Encoded
 from .base import Once, PRCounts, Scalar, Sink, Status, csv_text, file_path, with_prefix
 

@@ -21,10 +21,8 @@ from numpy.typing import ArrayLike
 from tensorboard.compat import tf
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary, SummaryMetadata
-from tensorboard.plugins.custom_scalar import layout_pb2
-from tensorboard.plugins.custom_scalar import metadata as custom_scalar
-from tensorboard.plugins.hparams import api_pb2, summary_v2
-from tensorboard.plugins.hparams import metadata as hparams_plugin
+from tensorboard.plugins.custom_scalar import layout_pb2, metadata as custom_scalar
+from tensorboard.plugins.hparams import api_pb2, metadata as hparams_plugin, summary_v2
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo
 from tensorboard.plugins.pr_curve import metadata as pr_curve
 from tensorboard.plugins.text import metadata as text_plugin

@@ -1,1 +1,5 @@
-"""LightningModules, one for each kind of problem."""
+"""LightningModules, one for each kind of problem; may import the rooms that need no Lightning."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

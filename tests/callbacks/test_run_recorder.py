@@ -16,7 +16,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_hparams import MetricMonitor, RunRecorder, mlflow_logger
-from lightning_hparams.manifest import compare
+from lightning_hparams.provenance import compare
 from lightning_hparams.sinks import FilesSink
 from tests.runs import matching, quiet_trainer, read_events, shapes
 from tests.server import browser, tensorboard

@@ -1,0 +1,21 @@
+from .callbacks import (
+    Cyclic as Cyclic,
+    LRRangeTest as LRRangeTest,
+    MetricMonitor as MetricMonitor,
+    OneCycle as OneCycle,
+    ParamScheduler as ParamScheduler,
+    PredictionMonitor as PredictionMonitor,
+    RunRecorder as RunRecorder,
+    SpeedMonitor as SpeedMonitor,
+    lr_range_test as lr_range_test,
+)
+from .data import (
+    BrainTissueData as BrainTissueData,
+    MaskFolderData as MaskFolderData,
+    SyntheticShapesData as SyntheticShapesData,
+)
+from .range_test import RangeTestResult as RangeTestResult
+from .sinks import mlflow_logger as mlflow_logger
+from .tasks import SegmentationTask as SegmentationTask
+
+__version__: str

@@ -1,0 +1,16 @@
+from .augment import (
+    Augmentation as Augmentation,
+    CropFlipJitter as CropFlipJitter,
+    augmented as augmented,
+    resized as resized,
+)
+from .base import MaskDataset as MaskDataset, SegmentationData as SegmentationData
+from .demo import (
+    BrainTissueData as BrainTissueData,
+    ShapesDataset as ShapesDataset,
+    SyntheticShapesData as SyntheticShapesData,
+    brain_slices as brain_slices,
+    brain_split as brain_split,
+)
+from .mask_folder import FileDataset as FileDataset, MaskFolderData as MaskFolderData
+from .masks import MaskReader as MaskReader, read_header as read_header, read_image as read_image

@@ -1,0 +1,5 @@
+"""Scores as functions of counts, and the metrics that count."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,16 @@
+from .segmentation import (
+    BatchMean as BatchMean,
+    BoxScoreCounts as BoxScoreCounts,
+    CalibrationCounts as CalibrationCounts,
+    ConfusionCounts as ConfusionCounts,
+    ScoreCounts as ScoreCounts,
+    calibration_error as calibration_error,
+    class_recall as class_recall,
+    confidences as confidences,
+    confusion_counts as confusion_counts,
+    dice_score as dice_score,
+    iou_score as iou_score,
+    mean_present as mean_present,
+    pixel_accuracy as pixel_accuracy,
+    segmentation_scores as segmentation_scores,
+)

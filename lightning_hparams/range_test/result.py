@@ -1,0 +1,366 @@
+"""LR range test (Smith, 1506.01186): sweeps -> a peak, a range, and a status that says how sure.
+
+One sweep by itself stands in ``lr_sweep``, whose names are here too.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+
+from ..checks import in_range, one_of
+from ..render import Picture
+from .curve import (
+    MIN_POINTS,
+    PARAMS,
+    RULES,
+    Curve,
+    Rule,
+    Stop,
+    Sweep,
+    check_range_test,
+    lr_values,
+    read,
+    rule_named,
+    smooth,
+)
+from .plot import Chart
+
+__all__ = [
+    "PARAMS",
+    "RULES",
+    "Curve",
+    "RangeTestResult",
+    "Rule",
+    "Status",
+    "Stop",
+    "Sweep",
+    "analyse",
+    "check_range_test",
+    "lr_values",
+    "probe",
+    "smooth",
+]
+
+Status = Literal["ok", "no_descent", "no_divergence", "too_few_points", "non_finite"]
+_USABLE = ("ok", "no_divergence")
+
+
+# -- the result ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RangeTestResult:
+    """What a range test found. Rates are those of the parameter group with the largest one."""
+
+    lrs: tuple[float, ...]
+    losses: tuple[float, ...]  # before the step at each rate; with repeats, their mean
+    smoothed: tuple[float, ...]  # shorter than `losses` where the last ones said nothing
+    status: Status
+    suggestion: float | None  # peak of a schedule; None where the status allows none
+    base_lr: float | None  # low end of the range of a cyclic schedule
+    max_lr: float | None  # high end of it, the suggestion
+    edge: float | None  # the rate up to which the loss stayed low, whether or not it had fallen
+    diverged_at: float | None  # the rate that ended the sweep, None if none did
+    spread: float | None  # decades between the suggestions of the repeats, None without repeats
+    per_repeat: tuple[float | None, ...]  # suggestion of each sweep
+    steps_run: int
+    seconds: float
+    param: str
+    rule: str
+    probes: tuple[tuple[float, float], ...] = ()  # rate and loss of each short training
+
+    def __post_init__(self) -> None:
+        # One and the same NaN equals itself inside a tuple, so that a copy equals its original.
+        for name in ("lrs", "losses", "smoothed"):
+            values = getattr(self, name)
+            same = tuple(math.nan if value != value else value for value in values)
+            object.__setattr__(self, name, same)
+
+    @property
+    def applies(self) -> bool:
+        """Whether there is a suggestion to train with: status ``ok`` or ``no_divergence``."""
+        return self.suggestion is not None
+
+    @property
+    def reason(self) -> str:
+        """The status in words."""
+        match self.status:
+            case "ok":
+                tried = f", checked by {len(self.probes)} short trainings" if self.probes else ""
+                return f"the loss fell and then rose{tried}"
+            case "no_divergence":
+                return f"the loss fell and had not risen at {self.lrs[-1]:.2g}; raise max_lr"
+            case "no_descent":
+                held = "" if self.edge is None else f", and held up to {self.edge:.2g}"
+                return f"the loss never fell by more than its noise{held}"
+            case "too_few_points":
+                return f"{len(self.losses)} points are too few; {MIN_POINTS} are needed"
+            case "non_finite":
+                return f"the loss was not finite at {self.lrs[-1]:.2g}, before it had fallen"
+
+    def summary(self) -> str:
+        """One line for people."""
+        if self.suggestion is None:
+            found = "no suggestion"
+        else:
+            found = f"{self.suggestion:.2g} (range {self.base_lr:.2g} to {self.max_lr:.2g})"
+        spread = "" if self.spread is None else f", repeats within {self.spread:.2f} decades"
+        return f"LR range test: {found}{spread}; {self.status}: {self.reason}"
+
+    def __str__(self) -> str:
+        return self.summary()
+
+    def picture(self) -> Picture:
+        """The curve as a picture ``(H, W, 3)``, without matplotlib."""
+        return self._chart().picture()
+
+    def plot(self, to: str | Path | Any = None) -> Any:
+        """Draw raw and smoothed loss, the range shaded, the suggestion, the status in words.
+
+        Args:
+            to: A file name, whose folder is made; matplotlib axes; or None for new axes. A PNG
+                file needs no matplotlib.
+
+        Returns:
+            The path written, or the axes.
+
+        Raises:
+            ModuleNotFoundError: If matplotlib is needed and not installed.
+        """
+        return self._chart().plot(to)
+
+    def _chart(self) -> Chart:
+        base, peak = self.base_lr, self.max_lr
+        return Chart(
+            x=self.lrs,
+            y=self.losses,
+            line=self.smoothed,
+            marked=self.suggestion,
+            shaded=None if base is None or peak is None else (base, peak),
+            title=self.summary().partition("; ")[0],
+            caption=f"{self.status}: {self.reason}",
+        )
+
+    def to_json(self) -> str:
+        """Strict JSON, from which :meth:`from_json` makes an equal result."""
+        return to_json(self)
+
+    @classmethod
+    def from_json(cls, text: str) -> RangeTestResult:
+        """The result that :meth:`to_json` wrote.
+
+        Raises:
+            ValueError: If it is no such text.
+        """
+        return from_json(cls, text)
+
+
+def analyse(
+    sweeps: Sequence[Sweep],
+    rule: str | Rule = "edge",
+    *,
+    param: str = "lr",
+    seconds: float = 0.0,
+) -> RangeTestResult:
+    """Make a result of one sweep, or of several over the same rates.
+
+    Each sweep gets its own suggestion; the result has their geometric mean, and how far they lie
+    apart.
+
+    Args:
+        sweeps: At least one.
+        rule: A name in :data:`RULES`, or a function of a :class:`Curve` that returns a rate.
+        param: What was swept.
+        seconds: How long the sweeps took, for the record.
+
+    Raises:
+        ValueError: If there is no sweep, the rule is unknown, or what it returns is no rate.
+    """
+    if not sweeps:
+        raise ValueError("`sweeps` must hold at least one sweep, got none")
+    one_of("param", param, PARAMS)
+    suggest = rule_named(rule)
+    name = rule if isinstance(rule, str) else getattr(rule, "__name__", type(rule).__name__)
+    curves = [read(sweep) for sweep in sweeps]
+    statuses = [_status(sweep, curve) for sweep, curve in zip(sweeps, curves, strict=True)]
+    status = _common(statuses)
+    good = [
+        curve if each in _USABLE else None for curve, each in zip(curves, statuses, strict=True)
+    ]
+    per_repeat = tuple(None if curve is None else _checked(suggest, curve) for curve in good)
+    suggestion = _middle(per_repeat) if status in _USABLE else None
+    started = _middle(None if curve is None else curve.fallen(0.1) for curve in good)
+    mean = _mean(sweeps)
+    shown = read(mean)
+    logs = np.log10([each for each in per_repeat if each is not None])
+    return RangeTestResult(
+        lrs=tuple(mean.lrs),
+        losses=tuple(mean.losses),
+        smoothed=() if shown is None else tuple(shown.smoothed.tolist()),
+        status=status,
+        suggestion=suggestion,
+        base_lr=_base(started, suggestion),
+        max_lr=suggestion,
+        edge=_middle(None if curve is None or not curve.left else curve.edge for curve in curves),
+        diverged_at=_middle(None if curve is None else curve.ended for curve in curves),
+        spread=float(np.ptp(logs)) if len(logs) > 1 else None,
+        per_repeat=per_repeat,
+        steps_run=sum(len(sweep.losses) for sweep in sweeps),
+        seconds=seconds,
+        param=param,
+        rule=name,
+    )
+
+
+def probe(
+    result: RangeTestResult,
+    train: Callable[[float], float],
+    *,
+    factor: float = 3.0,
+    limit: int = 6,
+) -> RangeTestResult:
+    """Check a suggestion by short trainings, and lower it for as long as that trains better.
+
+    A sweep is at each rate for one step, so it does not see that a rate kills the network after
+    fifty (unscaled targets), and in a network that is trained already it sees nothing fall. Two
+    short trainings tell, at the suggested rate and at a third of it. Only lower rates are tried:
+    a short training likes a higher rate than a long one does.
+
+    Args:
+        result: Of a range test. Without a suggestion, half of its edge is where this begins.
+        train: Trains a short one-cycle, of 50 steps or so, with the given peak and from the same
+            start as the sweep, and returns the loss at its end, over several batches.
+        factor: Between one rate and the next, above 1.
+        limit: Trainings at most, at least 2.
+
+    Returns:
+        The result with the rate that trained best. It is the result that was given if there is no
+        place to begin, or if what had not fallen in the sweep has not in the trainings either.
+    """
+    in_range("factor", factor, above=1.0, remedy="3 is usual")
+    in_range("limit", limit, 2, remedy="6 is usual")
+    curve = read(Sweep(result.lrs, result.losses))
+    first = result.suggestion
+    if first is None and result.edge is not None:
+        first = result.edge / 2
+    if first is None or curve is None:
+        return result
+    probes: list[tuple[float, float]] = []
+    for index in range(limit):
+        rate = first / factor**index
+        loss = train(rate)
+        probes.append((rate, loss if math.isfinite(loss) else math.inf))
+        if index and probes[-1][1] >= probes[-2][1] < math.inf:
+            break
+    best, lowest = min(probes, key=lambda pair: pair[1])
+    if not lowest < curve.start - (0.0 if result.applies else curve.noise / 2):
+        return replace(result, probes=tuple(probes))
+    return replace(
+        result,
+        status=result.status if result.applies else "ok",
+        suggestion=best,
+        base_lr=_base(result.base_lr or best / 10, best),
+        max_lr=best,
+        probes=tuple(probes),
+    )
+
+
+def _checked(rule: Rule, curve: Curve) -> float:
+    rate = float(rule(curve))
+    if not (math.isfinite(rate) and rate > 0):
+        raise ValueError(f"`rule` must return a learning rate above 0, got {rate}")
+    return rate
+
+
+def _status(sweep: Sweep, curve: Curve | None) -> Status:
+    if curve is None:
+        finite = all(map(math.isfinite, sweep.losses))
+        return "too_few_points" if finite else "non_finite"
+    if not curve.fell:
+        return "no_descent" if curve.finite else "non_finite"
+    return "ok" if curve.left else "no_divergence"
+
+
+def _common(statuses: Sequence[Status]) -> Status:
+    """The commonest, among those that allow a suggestion only if more than half do."""
+    usable = [status for status in statuses if status in _USABLE]
+    if 2 * len(usable) <= len(statuses):
+        usable = [status for status in statuses if status not in _USABLE]
+    return Counter(usable).most_common(1)[0][0]
+
+
+def _middle(rates: Iterable[float | None]) -> float | None:
+    """Geometric mean of those that are there."""
+    there = [rate for rate in rates if rate is not None]
+    if len(there) < 2:
+        return there[0] if there else None
+    return math.exp(sum(map(math.log, there)) / len(there))
+
+
+def _base(started: float | None, peak: float | None) -> float | None:
+    """Where the loss began to fall, at least a factor 4 below the peak (Smith, 1506.01186)."""
+    if started is None or peak is None:
+        return None
+    return min(max(started, peak / 100), peak / 4)
+
+
+def _mean(sweeps: Sequence[Sweep]) -> Sweep:
+    """Mean loss at each rate over the sweeps that reached it."""
+    losses: dict[float, list[float]] = {}
+    for sweep in sweeps:
+        for lr, loss in zip(sweep.lrs, sweep.losses, strict=True):
+            losses.setdefault(float(lr), []).append(float(loss))
+    lrs = sorted(losses)
+    return Sweep(lrs, [sum(losses[lr]) / len(losses[lr]) for lr in lrs])
+
+
+# -- text ------------------------------------------------------------------------------------------
+
+_WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+_Result = TypeVar("_Result")
+
+
+def to_json(result: Any) -> str:
+    """Strict JSON of a dataclass; numbers that JSON has no word for are text there."""
+    return json.dumps(_plain(asdict(result)), allow_nan=False)
+
+
+def from_json(kind: type[_Result], text: str) -> _Result:
+    """The dataclass whose :func:`to_json` this is.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    values = json.loads(text)
+    names = {item.name for item in fields(kind)}  # type: ignore[arg-type]
+    found = set(values) if isinstance(values, dict) else set()
+    if found != names:
+        raise ValueError(
+            f"this is not the JSON of a {kind.__name__}: "
+            f"missing {sorted(names - found)}, unknown {sorted(found - names)}"
+        )
+    return kind(**{name: _unplain(value) for name, value in values.items()})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, tuple | list) else value
+
+
+def _unplain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _unplain(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return tuple(_unplain(each) for each in value)
+    return _WORDS.get(value, value) if isinstance(value, str) else value

@@ -1,0 +1,36 @@
+from .calibration import calibration_picture as calibration_picture
+from .classification import classification_picture as classification_picture
+from .colors import (
+    ERROR_COLORS as ERROR_COLORS,
+    MARGIN as MARGIN,
+    Color as Color,
+    Picture as Picture,
+    as_color as as_color,
+    palette as palette,
+)
+from .confusion import confusion_picture as confusion_picture
+from .detection import detection_picture as detection_picture
+from .images import (
+    Encoded as Encoded,
+    encode as encode,
+    is_unit_range as is_unit_range,
+    panel_size as panel_size,
+    resized as resized,
+    sheet as sheet,
+    to_rgb as to_rgb,
+)
+from .segmentation import (
+    error_map as error_map,
+    overlay as overlay,
+    segmentation_pictures as segmentation_pictures,
+)
+from .text import (
+    LINE as LINE,
+    Entry as Entry,
+    font as font,
+    framed as framed,
+    phrase as phrase,
+    shortened as shortened,
+    text_width as text_width,
+    write as write,
+)

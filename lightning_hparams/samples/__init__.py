@@ -1,0 +1,5 @@
+"""Single samples of what a step returned, a file for each kind of task; may import render."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

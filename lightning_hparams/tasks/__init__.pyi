@@ -1,0 +1,2 @@
+from .base import VisionTask as VisionTask
+from .segmentation import SegmentationTask as SegmentationTask

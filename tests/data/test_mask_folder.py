@@ -1,0 +1,629 @@
+"""MaskFolderData reads what people have, and names what is wrong before training."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings, strategies as st
+from lightning.pytorch.cli import LightningCLI
+from PIL import Image
+from torchvision.transforms import v2
+
+from lightning_hparams import MaskFolderData, SegmentationTask
+from lightning_hparams.data import (
+    CropFlipJitter,
+    MaskReader,
+    augmented,
+    read_header,
+    read_image,
+    resized,
+)
+from tests.runs import matching, quiet_trainer
+
+
+def save(path, array, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.asarray(array)).save(path, **options)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Ten images of 20 x 30 with masks of classes 0, 1 and 2."""
+    rng = np.random.default_rng(0)
+    for index in range(10):
+        image = rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)
+        save(tmp_path / "images" / f"{index}.png", image)
+        save(tmp_path / "masks" / f"{index}.png", (image[..., 0] % 3).astype(np.uint8))
+    return tmp_path
+
+
+def make(folder, **options):
+    options = {"num_classes": 3, "num_workers": 0, **options}
+    if options["num_classes"] is None:
+        del options["num_classes"]
+    return MaskFolderData(str(folder / "images"), str(folder / "masks"), **options)
+
+
+def test_a_batch_holds_images_masks_and_where_they_come_from(folder):
+    data = make(folder, augment=False)
+    data.setup("fit")
+    assert (len(data.train_set), len(data.val_set)) == (8, 2)
+    batch = next(iter(data.val_dataloader()))
+    assert batch["image"].shape == (2, 3, 20, 30)
+    assert batch["image"].dtype == torch.uint8
+    assert torch.equal(batch["mask"], batch["image"][:, 0] % 3)
+    assert batch["path"][0].startswith(str(folder / "images"))
+    assert batch["size"].tolist() == [[20, 30]] * 2
+
+
+def test_the_split_depends_on_the_seed_alone(folder):
+    def split(seed):
+        data = make(folder, seed=seed)
+        torch.rand(seed + 1)
+        data.setup("fit")
+        return [path for path, _ in data.val_set.files]
+
+    assert split(3) == split(3)
+    assert len({tuple(split(seed)) for seed in range(8)}) > 3
+
+
+def test_split_files_are_followed(folder):
+    for name, stems in {"train": "0\n1\n2\n", "val": "3\n4\n", "test": "5\n\n"}.items():
+        (folder / f"{name}.txt").write_text(stems)
+    data = make(
+        folder,
+        train_split=str(folder / "train.txt"),
+        val_split=str(folder / "val.txt"),
+        test_split=str(folder / "test.txt"),
+    )
+    data.setup("fit")
+    names = [
+        [p.stem for p, _ in part.files] for part in (data.train_set, data.val_set, data.test_set)
+    ]
+    assert names == [["0", "1", "2"], ["3", "4"], ["5"]]
+
+
+def test_files_in_no_split_need_no_partner(folder):
+    for index in (0, 1, 2):
+        (folder / "masks" / f"{index}.png").unlink()
+    (folder / "train.txt").write_text("3\n4\n5\n")
+    (folder / "val.txt").write_text("6\n7\n")
+    data = make(folder, train_split=folder / "train.txt", val_split=folder / "val.txt")
+    data.setup("fit")
+    assert (len(data.train_set), len(data.val_set)) == (3, 2)
+
+
+def test_images_and_masks_may_lie_in_one_folder(folder):
+    for index in range(10):
+        mask = folder / "masks" / f"{index}.png"
+        mask.rename(folder / "images" / f"{index}_mask.png")
+    (folder / "images" / "._0.png").write_bytes(b"what macOS leaves behind")
+    data = MaskFolderData(
+        folder / "images", folder / "images", num_classes=3, mask_suffix="_mask", num_workers=0
+    )
+    data.setup("fit")
+    assert (len(data.train_set), len(data.val_set)) == (8, 2)
+    data.setup("predict")
+    assert len(data.predict_set) == 10
+
+
+def test_images_are_resized_and_masks_keep_their_classes(folder):
+    data = make(folder, size=[64, 32])
+    data.setup("fit")
+    batch = next(iter(data.train_dataloader()))
+    assert batch["image"].shape == (8, 3, 64, 32)
+    assert batch["mask"].shape == (8, 64, 32)
+    assert batch["mask"].unique().tolist() == [0, 1, 2]
+    assert batch["size"].tolist() == [[20, 30]] * 8
+
+
+def test_augmentation_moves_image_and_mask_together(folder):
+    grey = np.arange(20 * 30, dtype=np.uint8).reshape(20, 30) % 3
+    for index in range(10):
+        save(folder / "images" / f"{index}.png", np.repeat(grey[..., None], 3, 2) * 100)
+        save(folder / "masks" / f"{index}.png", grey)
+    moves = v2.Compose(
+        [v2.RandomHorizontalFlip(), v2.RandomVerticalFlip(), v2.RandomCrop((10, 10))]
+    )
+    data = make(folder, augment=moves)
+    data.setup("fit")
+    masks = set()
+    for _ in range(5):
+        for batch in data.train_dataloader():
+            assert torch.equal(batch["image"][:, 0], batch["mask"] * 100)
+            masks |= {mask.numpy().tobytes() for mask in batch["mask"]}
+    assert len(masks) > 10
+
+
+@settings(deadline=None, max_examples=40)
+@given(seed=st.integers(0, 10**6))
+def test_the_default_augmentation_makes_no_new_class(seed):
+    torch.manual_seed(seed)
+    mask = torch.randint(1, 5, (40, 48), dtype=torch.uint8)
+    image = torch.randint(0, 256, (3, 40, 48), dtype=torch.uint8)
+    image, moved = augmented(image, mask, CropFlipJitter((32, 32)))
+    assert image.shape == (3, 32, 32)
+    assert moved.shape == (32, 32)
+    assert set(moved.unique().tolist()) <= {1, 2, 3, 4}
+
+
+@settings(deadline=None, max_examples=40)
+@given(seed=st.integers(0, 10**6))
+def test_the_default_augmentation_keeps_the_mask_on_the_image(seed):
+    """A ramp in both: wherever a pixel comes from, image and mask must agree on it."""
+    torch.manual_seed(seed)
+    ramp = torch.arange(256, dtype=torch.uint8).expand(200, 256)
+    transform = CropFlipJitter((64, 64))
+    transform.rest = v2.RandomHorizontalFlip()  # brightness would change what is compared
+    image, mask = augmented(ramp.expand(3, -1, -1), ramp, transform)
+    difference = (image[0].float() - mask.float())[:, 1:-1]  # smoothing ends at the border
+    assert difference.abs().max() <= 3  # of at most 4 values a pixel
+    assert difference.mean().abs() <= 0.6
+
+
+def test_the_default_crop_has_about_the_shape_of_the_image():
+    columns = torch.arange(200, dtype=torch.uint8).expand(100, 200)
+    rows = torch.arange(100, dtype=torch.uint8)[:, None].expand(100, 200)
+    for _ in range(20):
+        picture = torch.stack([columns, rows, rows])
+        _, mask = augmented(picture, picture, CropFlipJitter((100, 200)))
+        width, height = (float(one.max()) - float(one.min()) + 1 for one in mask[:2])
+        assert 0.5 * 0.99 <= width * height / 20_000 <= 1.01
+        assert 3 / 4 * 0.97 <= width / height / 2 <= 4 / 3 * 1.03
+
+
+def test_a_resized_mask_holds_the_centre_of_each_pixel():
+    ramp = torch.arange(60, dtype=torch.uint8).expand(60, 60)
+    mask, image = resized(ramp, (20, 20), mask=True), resized(ramp, (20, 20))
+    assert torch.equal(mask[:, 1:-1], image[:, 1:-1])  # a pixel, and the mean of those around it
+
+
+def test_prediction_reads_images_without_masks_one_size_at_a_time(folder):
+    save(folder / "new" / "a.png", np.zeros((10, 12, 3), np.uint8))
+    save(folder / "new" / "b.png", np.zeros((9, 7, 3), np.uint8))
+    data = make(folder, predict_images=str(folder / "new"))
+    data.setup("predict")
+    shapes = [tuple(batch["image"].shape[-2:]) for batch in data.predict_dataloader()]
+    assert shapes == [(10, 12), (9, 7)]
+
+
+def test_prediction_without_a_folder_of_its_own_takes_all_images(folder):
+    data = make(folder, size=32)
+    data.setup("predict")
+    batch = next(iter(data.predict_dataloader()))
+    assert batch["path"] == [str(folder / "images" / f"{k}.png") for k in range(8)]
+    assert "mask" not in batch
+
+
+@pytest.mark.parametrize("size", [None, 32])
+def test_a_trainer_uses_every_loader_and_the_checkpoint_keeps_the_arguments(folder, size):
+    data = make(folder, batch_size=2, size=size, class_values={0: 0, 1: 1, 2: 2})
+    task = matching(data)
+    trainer = quiet_trainer()
+    trainer.fit(task, data)
+    trainer.test(task, data, verbose=False)
+    masks = [mask for output in trainer.predict(task, data) for mask in output["masks"]]
+    assert [tuple(mask.shape) for mask in masks] == [(20, 30)] * 10
+    trainer.save_checkpoint(folder / "run.ckpt")
+    again = MaskFolderData.load_from_checkpoint(folder / "run.ckpt", weights_only=True)
+    assert again.reader == data.reader
+
+
+def test_prediction_names_files_that_do_not_go_together(folder):
+    save(folder / "new" / "a.png", np.zeros((10, 12), np.uint8))
+    save(folder / "new" / "b.png", np.zeros((10, 12), np.uint16))
+    data = make(folder, predict_images=folder / "new", size=32)
+    with pytest.raises(ValueError, match=r"b.png has more than 8 bits a channel and .*a.png has n"):
+        data.setup("predict")
+
+
+def test_arguments_are_plain_values_that_make_the_same_again(folder):
+    data = MaskFolderData(
+        folder / "images", folder / "masks", num_classes=3, class_values={0: 0, 128: 1}, size=[8, 9]
+    )
+    hparams = json.loads(json.dumps(dict(data.hparams)))
+    again = MaskFolderData(**hparams)
+    assert again.reader == data.reader
+    assert again.size == (8, 9)
+    assert again.class_names == ["class 0", "class 1", "class 2"]
+    assert "augment" not in make(folder, augment=v2.RandomHorizontalFlip()).hparams
+
+
+# Lightning 2.6 with jsonargparse 4.49: its own use of what jsonargparse is about to rename.
+@pytest.mark.filterwarnings("ignore:(?s).*Jsonargparse", "ignore:(?s).*was deprecated in v4")
+def test_arguments_come_from_a_configuration_file(folder, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["run"])  # pytest's own are none of Lightning's business
+    (folder / "run.yaml").write_text(
+        f"""
+        model: {{num_classes: 3}}
+        data:
+          class_path: lightning_hparams.MaskFolderData
+          init_args:
+            images: {folder / "images"}
+            masks: {folder / "masks"}
+            num_classes: 3
+            class_values: {{0: 0, 128: 1}}
+            size: [8, 9]
+            augment:
+              class_path: torchvision.transforms.v2.RandomVerticalFlip
+              init_args: {{p: 1.0}}
+        """
+    )
+    data = LightningCLI(
+        SegmentationTask,
+        subclass_mode_data=True,
+        run=False,
+        seed_everything_default=0,
+        save_config_callback=None,
+        args=["--config", str(folder / "run.yaml")],
+    ).datamodule
+    assert data.reader.class_values == {0: 0, 128: 1}
+    assert data.size == (8, 9)
+    assert data.augment.p == 1.0
+
+
+def test_workers_read_what_the_main_process_reads(folder):
+    batches = []
+    for num_workers in (0, 2):
+        data = make(folder, size=[16, 24], num_workers=num_workers, val_fraction=0.5)
+        data.setup("fit")
+        batches.append(next(iter(data.val_dataloader())))
+    assert torch.equal(batches[0]["image"], batches[1]["image"])
+    assert torch.equal(batches[0]["mask"], batches[1]["mask"])
+    assert len(pickle.loads(pickle.dumps(data.train_set))) == 5
+
+
+def test_images_of_16_bits_keep_their_range_through_augmentation(folder):
+    for index in range(10):
+        image = np.linspace(0, 65535, 600).reshape(20, 30).astype(np.uint16)
+        save(folder / "images" / f"{index}.png", image)
+    data = make(folder, size=32, in_channels=1)
+    data.setup("fit")
+    image = next(iter(data.train_dataloader()))["image"]
+    assert image.dtype == torch.float32
+    assert image.shape == (8, 1, 32, 32)
+    assert float(image.min()) >= 0
+    assert 0.5 < float(image.max()) <= 1
+
+
+# -- files of every kind --------------------------------------------------------------------------
+
+
+def test_images_of_every_kind_are_read(tmp_path):
+    rng = np.random.default_rng(0)
+    color = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    grey16 = rng.integers(0, 65536, (6, 8), dtype=np.uint16)
+    assert read_image(save(tmp_path / "rgb.png", color), 3).equal(
+        torch.from_numpy(color).permute(2, 0, 1)
+    )
+    alpha = np.dstack([color, np.full((6, 8), 7, np.uint8)])
+    assert read_image(save(tmp_path / "rgba.png", alpha), 3).equal(
+        torch.from_numpy(color).permute(2, 0, 1)
+    )
+    assert read_image(save(tmp_path / "grey.tif", color[..., 0]), 3).shape == (3, 6, 8)
+    assert read_image(tmp_path / "rgb.png", 1).shape == (1, 6, 8)
+    deep = read_image(save(tmp_path / "deep.png", grey16), 1)
+    torch.testing.assert_close(deep[0], torch.from_numpy(grey16.astype(np.float32) / 65535))
+
+
+def test_a_photograph_on_its_side_is_turned_with_its_size(tmp_path):
+    image = Image.fromarray(np.zeros((6, 8, 3), np.uint8))
+    exif = image.getexif()
+    exif[0x0112] = 6
+    image.save(tmp_path / "turned.jpg", exif=exif)
+    assert read_header(tmp_path / "turned.jpg").size == (8, 6)
+    assert read_image(tmp_path / "turned.jpg", 3).shape == (3, 8, 6)
+
+
+def test_a_palette_image_is_read_by_its_indices(tmp_path):
+    indices = np.array([[0, 1], [2, 1]], np.uint8)
+    palette = Image.new("P", (2, 2))
+    palette.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
+    palette.putdata(indices.flatten().tolist())
+    palette.save(tmp_path / "mask.png")
+    assert MaskReader(3)(tmp_path / "mask.png").tolist() == indices.tolist()
+
+
+def test_colours_become_classes(tmp_path):
+    colors = [[0, 0, 0], [255, 0, 0], [0, 0, 255]]
+    classes = np.array([[0, 1, 2], [2, 2, 1]])
+    path = save(tmp_path / "mask.png", np.array(colors, np.uint8)[classes])
+    assert MaskReader(3, palette=colors)(path).tolist() == classes.tolist()
+
+
+def test_the_last_colour_of_a_palette_may_be_that_of_ignored_pixels(tmp_path):
+    colors = [[0, 0, 0], [255, 0, 0], [224, 224, 192]]
+    path = save(tmp_path / "mask.png", np.array(colors, np.uint8)[None])
+    assert MaskReader(2, palette=colors, ignore_index=255)(path).tolist() == [[0, 1, 255]]
+    assert MaskReader(2, palette=colors, ignore_index=-1)(path).tolist() == [[0, 1, -1]]
+
+
+def test_grey_values_in_three_channels_are_values(tmp_path):
+    values = np.array([[0, 1], [2, 1]], np.uint8)
+    path = save(tmp_path / "mask.png", np.dstack([values] * 3))
+    assert MaskReader(3)(path).tolist() == values.tolist()
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "I;16", "I", "F"])
+def test_masks_of_every_mode_are_read_by_value(tmp_path, mode):
+    values = np.array([[0, 1], [1, 1]], np.uint8)
+    if mode == "1":
+        image = Image.fromarray(values * 255).convert("1")
+    elif mode == "P":
+        image = Image.fromarray(values)
+        image.putpalette([7, 7, 7, 3, 2, 1])
+    elif mode == "I;16":
+        image = Image.fromarray(values.astype(np.uint16))
+    else:
+        image = Image.fromarray(values).convert(mode)
+    image.save(tmp_path / "mask.tif")
+    with Image.open(tmp_path / "mask.tif") as image:
+        assert image.mode == mode
+    mask = MaskReader(2)(tmp_path / "mask.tif")
+    assert mask.dtype == torch.uint8
+    assert mask.tolist() == values.tolist()
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    mapping=st.dictionaries(st.integers(0, 65535), st.integers(0, 4), min_size=1, max_size=6),
+    seed=st.integers(0, 1000),
+)
+def test_values_are_mapped_one_by_one(tmp_path_factory, mapping, seed):
+    rng = np.random.default_rng(seed)
+    values = rng.choice(list(mapping), (5, 6)).astype(np.uint16)
+    path = save(tmp_path_factory.mktemp("masks") / "mask.png", values)
+    expected = np.vectorize(mapping.get)(values)
+    read = MaskReader(5, class_values=mapping)(path)
+    assert read.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("high", [1, 255])
+def test_binary_masks_hold_1_or_255(tmp_path, high):
+    path = save(tmp_path / "mask.png", np.array([[0, high]], np.uint8))
+    assert MaskReader(2, binary=True)(path).tolist() == [[0, 1]]
+
+
+def test_ignored_pixels_keep_their_value(tmp_path):
+    path = save(tmp_path / "mask.png", np.array([[0, 1, 255]], np.uint8))
+    assert MaskReader(2, ignore_index=255)(path).tolist() == [[0, 1, 255]]
+    assert MaskReader(2, binary=True, ignore_index=255)(path).tolist() == [[0, 1, 255]]
+
+
+# -- what is wrong is named -----------------------------------------------------------------------
+
+
+def break_value(folder):
+    mask = np.zeros((20, 30), np.uint8)
+    mask[:1, :18] = 255
+    save(folder / "masks" / "3.png", mask)
+
+
+def break_size(folder):
+    save(folder / "masks" / "4.png", np.zeros((20, 29), np.uint8))
+
+
+def break_stem(folder):
+    (folder / "masks" / "5.png").rename(folder / "masks" / "five.png")
+
+
+def break_many_stems(folder):
+    for index in range(7):
+        (folder / "masks" / f"{index}.png").unlink()
+
+
+def break_color(folder):
+    save(folder / "masks" / "6.png", np.full((20, 30, 3), (9, 8, 7), np.uint8))
+
+
+def break_jpeg(folder):
+    (folder / "masks" / "7.png").unlink()
+    noisy = np.random.default_rng(0).integers(0, 3, (20, 30)).astype(np.uint8) * 100
+    save(folder / "masks" / "7.jpg", noisy, quality=50)
+
+
+def break_file(folder):
+    (folder / "masks" / "8.png").write_bytes(b"not an image")
+
+
+def break_cut_file(folder):
+    path = folder / "masks" / "8.png"
+    path.write_bytes(path.read_bytes()[:60])
+
+
+def break_image(folder):
+    path = folder / "images" / "2.png"
+    path.write_bytes(path.read_bytes()[:-300])
+
+
+def break_depth(folder):
+    save(folder / "images" / "2.png", np.zeros((20, 30), np.uint16))
+
+
+def one_class_more(folder):
+    save(folder / "masks" / "1.png", np.full((20, 30), 3, np.uint8))
+
+
+def break_twice(folder):
+    save(folder / "images" / "0.jpg", np.zeros((20, 30, 3), np.uint8))
+
+
+def break_fractions(folder):
+    (folder / "masks" / "9.png").unlink()
+    save(folder / "masks" / "9.tif", np.full((20, 30), 0.5, np.float32))
+
+
+def break_sizes(folder):
+    save(folder / "images" / "9.png", np.zeros((8, 8, 3), np.uint8))
+    save(folder / "masks" / "9.png", np.zeros((8, 8), np.uint8))
+
+
+def break_masks(folder):
+    for path in (folder / "masks").iterdir():
+        path.unlink()
+
+
+def binary_as_classes(folder):
+    for path in (folder / "masks").iterdir():
+        save(path, np.array([[0] * 15 + [255] * 15] * 20, np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("broken", "options", "message"),
+    [
+        (
+            break_value,
+            {},
+            r"masks/3.png has value 255 \(3.0% of pixels\), but num_classes=3; "
+            r"pass ignore_index=255, or class_values=\{0: 0, 255: 1\} with your classes",
+        ),
+        (
+            one_class_more,
+            {},
+            r"1.png has value 3 \(100.0% of .*; pass num_classes=4, ignore_index=3",
+        ),
+        (break_image, {}, r"images/2.png cannot be read as an image \(.*\); replace or remove it"),
+        (break_depth, {}, r"2.png has more than 8 bits a channel and .*/\d.png has not"),
+        (break_value, {"class_values": {0: 0, 1: 1, 2: 2}}, r"3.png has value 255 .* add it there"),
+        (binary_as_classes, {"num_classes": 2}, r"pass task='binary', or class_values=\{0: 0, 255"),
+        (break_value, {"task": "binary", "num_classes": 2}, r"0.png has value 2 .* 0 and 255"),
+        (break_size, {}, r"masks/4.png is 20 x 29 pixels .*images/4.png is 20 x 30"),
+        (break_stem, {}, r"images without a mask: 5.png; masks without an image: five.png; rename"),
+        (
+            break_many_stems,
+            {},
+            r"\(10 images\) and .*\(3 masks\) do not match: images without a mask: "
+            r"0.png, 1.png, 2.png, 3.png, 4.png and 2 more",
+        ),
+        (
+            break_color,
+            {},
+            r"masks/6.png is a colour image with colours \[\(9, 8, 7\)\]; pass palet",
+        ),
+        (break_color, {"palette": [[0, 0, 0], [1, 1, 1], [2, 2, 2]]}, "0.png is no colour image"),
+        (break_jpeg, {"class_values": {0: 0, 100: 1, 200: 2, 1: 1, 2: 2}}, r"7.jpg has \d+ differ"),
+        (break_file, {}, r"masks/8.png cannot be read as an image"),
+        (break_cut_file, {}, r"masks/8.png cannot be read as an image"),
+        (break_twice, {}, r"files of the same stem: 0.jpg, 0.png; which one is meant"),
+        (break_fractions, {}, r"masks/9.tif holds fractions; save masks as whole numbers"),
+        (
+            break_sizes,
+            {},
+            r"0.png is 20 x 30 .*/9.png is 8 x 8 .*: a batch needs one size; pass size=",
+        ),
+        (break_masks, {}, r"`masks`: .* holds no image; known are"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_named_in_setup(folder, broken, options, message):
+    broken(folder)
+    with pytest.raises(ValueError, match=message):
+        make(folder, **options).setup("fit")
+
+
+def test_a_mask_without_any_known_value_is_named(tmp_path):
+    path = save(tmp_path / "mask.png", np.array([[3]], np.uint8))
+    with pytest.raises(ValueError, match=r"value 3 \(100.0% of pixels\).* has only \[1000\]"):
+        MaskReader(2, class_values={1000: 1})(path)
+
+
+def test_a_colour_outside_the_palette_is_named(tmp_path):
+    path = save(tmp_path / "mask.png", np.array([[[0, 0, 0], [9, 8, 7]]], np.uint8))
+    with pytest.raises(ValueError, match=r"has colour \(9, 8, 7\) \(50.0% of pixels\).* add it"):
+        MaskReader(2, palette=[[0, 0, 0], [1, 1, 1]])(path)
+
+
+def test_a_mask_beyond_those_checked_is_named_when_it_is_read(folder):
+    break_value(folder)
+    data = make(folder, check_files=1, val_fraction=0.5)
+    data.setup("fit")
+    with pytest.raises(ValueError, match=r"masks/3.png has value 255"):
+        list(data.train_set) + list(data.val_set)
+
+
+def test_images_of_several_sizes_are_taken_one_by_one(folder):
+    break_sizes(folder)
+    data = make(folder, batch_size=1, val_fraction=0.5)
+    data.setup("fit")
+    assert {tuple(batch["image"].shape) for batch in data.train_dataloader()}
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"val_fraction": 0.0}, ValueError, r"`0 < val_fraction < 1` must hold, got 0.0"),
+        ({"val_fraction": 1.0}, ValueError, r"`0 < val_fraction < 1` must hold, got 1.0"),
+        ({"size": 3.5}, TypeError, "`size` must be a whole number, got 3.5"),
+        ({"size": [32, 3.5]}, TypeError, "`size` must be a whole number, got 3.5"),
+        ({"ignore_index": 0.5}, TypeError, "`ignore_index` must be a whole number, got 0.5"),
+        ({"class_names": "abc"}, TypeError, "`class_names` must be a list of names, got 'abc'"),
+        ({"num_classes": 2.5}, TypeError, "`num_classes` must be a whole number, got 2.5"),
+        ({"batch_size": "8"}, TypeError, "`batch_size` must be a whole number, got '8'"),
+        ({"train_split": "a"}, ValueError, "go together; give both or neither"),
+        ({"num_classes": None}, ValueError, "`class_names` or `num_classes` is needed"),
+        ({"class_names": ["a"]}, ValueError, "`num_classes` is 3, but class_names has 1"),
+        ({"class_values": {7: 3}}, ValueError, r"maps 7 to 3, but the classes are 0..2"),
+        ({"palette": [[0, 0, 0]]}, ValueError, "`palette` needs 3 different colours"),
+        ({"palette": [[0, 0]] * 3}, ValueError, r"\[red, green, blue\] of 0..255, got \[0, 0\]"),
+        ({"palette": [[0, 0, 256]] * 3}, ValueError, r"0..255, got \[0, 0, 256\]"),
+        ({"palette": [[0, 0, 0]], "class_values": {0: 0}}, ValueError, "exclude each other"),
+        ({"num_classes": 1}, ValueError, r"`2 <= num_classes <= 256` must hold, got num_classes=1"),
+        ({"class_names": ["a", "b", "a"]}, ValueError, "`class_names` must differ"),
+        ({"size": [1, 2, 3]}, ValueError, r"or one number for both, got \[1, 2, 3\]"),
+        ({"check_files": -1}, ValueError, "`0 <= check_files` must hold"),
+        ({"task": "binry"}, ValueError, "did you mean 'binary'"),
+        ({"task": "binary"}, ValueError, "`num_classes` is 3, but class_names has 2"),
+        ({"in_channels": 4}, ValueError, "`in_channels` must be 1 or 3, got 4"),
+        ({"size": 0}, ValueError, "`1 <= size` must hold, got size=0"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused_at_once(folder, options, error, message):
+    with pytest.raises(error, match=message):
+        make(folder, **options)
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"`images`: .*images is no folder; check the path"):
+        make(tmp_path).setup("fit")
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "error", "message"),
+    [
+        ("0\n1\n", "1\n2\n", ValueError, "1 stand in both the train and the validation split"),
+        ("0\nx\n", "1\n", ValueError, r"train.txt names x, of which there is no image"),
+        ("0\n", "", ValueError, r"left for validation in the splits \{'train': 1, 'val"),
+        ("0\n", None, FileNotFoundError, r"split file .*val.txt does not exist"),
+    ],
+)
+def test_split_files_that_do_not_fit_are_named(folder, train, val, error, message):
+    (folder / "train.txt").write_text(train)
+    if val is not None:
+        (folder / "val.txt").write_text(val)
+    data = make(folder, train_split=str(folder / "train.txt"), val_split=str(folder / "val.txt"))
+    with pytest.raises(error, match=message):
+        data.setup("fit")
+
+
+def test_a_split_file_that_is_no_text_is_named(folder):
+    (folder / "train.txt").write_bytes("0\n1\n".encode("utf-16"))
+    (folder / "val.txt").write_text("2\n")
+    data = make(folder, train_split=folder / "train.txt", val_split=folder / "val.txt")
+    with pytest.raises(ValueError, match=r"train.txt is no text in UTF-8 \(.*\); save it as such"):
+        data.setup("fit")
+
+
+def test_a_binary_mask_of_0_1_and_255_is_read_as_its_error_says(tmp_path):
+    path = save(tmp_path / "a.png", np.array([[0, 1, 1, 255]], np.uint8))
+    with pytest.raises(ValueError, match=r"value 255 \(25.0% of pixels\).* pass ignore_index=255"):
+        MaskReader(2, binary=True)(path)
+    assert MaskReader(2, binary=True, ignore_index=255)(path).tolist() == [[0, 1, 1, 255]]
+
+
+def test_too_few_images_for_a_split_are_told(tmp_path):
+    for kind in ("images", "masks"):
+        save(tmp_path / kind / "only.png", np.zeros((4, 4), np.uint8))
+    with pytest.raises(ValueError, match=r"no image is left for validation .*; change val_frac"):
+        make(tmp_path).setup("fit")

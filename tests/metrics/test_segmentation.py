@@ -1,0 +1,248 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings, strategies as st
+from hypothesis.extra import numpy as hnp
+from torchmetrics.functional.classification import multiclass_calibration_error
+
+from lightning_hparams.metrics import (
+    BatchMean,
+    BoxScoreCounts,
+    CalibrationCounts,
+    ConfusionCounts,
+    ScoreCounts,
+    calibration_error,
+    class_recall,
+    confidences,
+    dice_score,
+    iou_score,
+    mean_present,
+    pixel_accuracy,
+    segmentation_scores,
+)
+
+
+def hand_case():
+    """Two images, four classes: 3 is absent everywhere, 2 in the first image, a column is wrong."""
+    target = torch.tensor([[[0, 0, 0, 1], [0, 0, 0, 1]], [[1, 1, 2, 2], [1, 1, 2, 2]]])
+    preds = target.clone()
+    preds[1, :, 2] = 1
+    return preds, target
+
+
+def reference_scores(preds, target, num_classes, ignore_index=None):
+    """Per-class IoU, dice and recall in plain numpy, one class at a time."""
+    counted = np.ones(target.shape, bool) if ignore_index is None else target != ignore_index
+    rows = []
+    for index in range(num_classes):
+        ours, theirs = (preds == index) & counted, (target == index) & counted
+        hits = (ours & theirs).sum()
+        union, both = (ours | theirs).sum(), ours.sum() + theirs.sum()
+        rows.append(
+            (
+                hits / union if union else np.nan,
+                2 * hits / both if both else np.nan,
+                hits / theirs.sum() if theirs.any() else np.nan,
+            )
+        )
+    return np.array(rows).T
+
+
+def test_scores_of_the_hand_checked_case():
+    preds, target = hand_case()
+    metric = ConfusionCounts(4)
+    metric.update(preds, target)
+    counts = metric.compute()
+    expected = torch.tensor([1.0, 6 / 8, 2 / 4, torch.nan])
+    torch.testing.assert_close(iou_score(counts), expected, equal_nan=True)
+    torch.testing.assert_close(
+        dice_score(counts), torch.tensor([1.0, 12 / 14, 4 / 6, torch.nan]), equal_nan=True
+    )
+    assert mean_present(iou_score(counts)) == pytest.approx(0.75)
+    assert pixel_accuracy(counts) == pytest.approx(14 / 16)
+    assert mean_present(class_recall(counts)) == pytest.approx((1 + 1 + 0.5) / 3)
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    data=st.data(),
+    num_classes=st.integers(2, 7),
+    ignore_index=st.sampled_from([None, 255, 0, 1]),
+    dtype=st.sampled_from([torch.uint8, torch.long, torch.int32]),
+)
+def test_scores_equal_a_plain_reference(data, num_classes, ignore_index, dtype):
+    shape = data.draw(hnp.array_shapes(min_dims=3, max_dims=3, max_side=9))
+    values = hnp.arrays(np.int64, shape, elements=st.integers(0, num_classes - 1))
+    preds, target = data.draw(values), data.draw(values)
+    if ignore_index == 255:
+        target[data.draw(hnp.arrays(bool, shape))] = 255
+    metric = ConfusionCounts(num_classes, ignore_index=ignore_index)
+    metric.update(torch.from_numpy(preds).to(dtype), torch.from_numpy(target).to(dtype))
+    counts = metric.compute()
+    expected = reference_scores(preds, target, num_classes, ignore_index)
+    ours = torch.stack([iou_score(counts), dice_score(counts), class_recall(counts)])
+    np.testing.assert_allclose(ours.numpy(), expected, rtol=1e-6)
+
+
+@settings(deadline=None, max_examples=50)
+@given(seed=st.integers(0, 10**6), cut=st.integers(1, 7))
+def test_counts_do_not_depend_on_how_the_data_is_batched(seed, cut):
+    generator = torch.Generator().manual_seed(seed)
+    preds, target = torch.randint(0, 5, (2, 8, 6, 6), generator=generator)
+    whole, parts = ConfusionCounts(5), ConfusionCounts(5)
+    whole.update(preds, target)
+    parts.update(preds[:cut], target[:cut])
+    parts.update(preds[cut:], target[cut:])
+    assert torch.equal(whole.compute(), parts.compute())
+
+
+def test_each_label_of_a_multilabel_task_is_scored_by_itself():
+    target = torch.tensor([[[[1, 1, 0, 0]], [[1, 0, 0, 255]]]])
+    preds = torch.tensor([[[[1, 0, 1, 0]], [[1, 0, 0, 1]]]])
+    metric = ConfusionCounts(2, task="multilabel", ignore_index=255)
+    metric.update(preds, target)
+    counts = metric.compute()
+    assert counts.shape == (2, 2, 2)
+    torch.testing.assert_close(iou_score(counts), torch.tensor([1 / 3, 1.0]))
+    assert pixel_accuracy(counts) == pytest.approx(5 / 7)
+
+
+@pytest.mark.parametrize("bad", [3, 255, -1])
+def test_a_value_outside_the_classes_is_not_counted_in_silence(bad):
+    metric = ConfusionCounts(3)
+    metric.update(torch.tensor([0, 1]), torch.tensor([0, bad]))
+    with pytest.raises(ValueError, match=r"lie in 0..2, but 1 pixels did not; pass ignore_index"):
+        metric.compute()
+
+
+def test_shapes_that_differ_are_refused():
+    with pytest.raises(ValueError, match=r"one shape, got \(2, 3\) and \(3, 2\)"):
+        ConfusionCounts(3).update(torch.zeros(2, 3).long(), torch.zeros(3, 2).long())
+
+
+def test_the_keys_do_not_depend_on_the_classes_that_occur():
+    metric = ConfusionCounts(3)
+    metric.update(torch.zeros(4).long(), torch.zeros(4).long())
+    whole, by_class = segmentation_scores(metric.compute(), ["a", "b", "c"])
+    assert list(by_class["iou"]) == list(by_class["dice"]) == ["a", "b", "c"]
+    assert by_class["iou"]["a"] == 1
+    assert by_class["iou"]["b"].isnan()
+    assert whole["miou"] == 1
+
+
+def test_an_ignored_class_has_no_score_though_it_is_predicted():
+    metric = ConfusionCounts(2, ignore_index=0)
+    metric.update(torch.tensor([0, 1, 0]), torch.tensor([0, 1, 1]))
+    whole, by_class = segmentation_scores(metric.compute(), ["bg", "cell"], ignore_index=0)
+    assert by_class["iou"]["bg"].isnan()
+    assert whole["miou"] == pytest.approx(0.5)
+
+
+def test_nothing_counted_gives_nan_not_an_error():
+    whole, _ = segmentation_scores(ConfusionCounts(2).compute(), ["a", "b"])
+    assert all(value.isnan() for value in whole.values())
+
+
+def test_counts_stay_exact_beyond_float32():
+    metric = ConfusionCounts(2)
+    metric.counts[0] = 2**24
+    metric.update(torch.tensor([0]), torch.tensor([0]))
+    assert metric.compute()[0, 0] == 2**24 + 1
+
+
+pytestmark = pytest.mark.filterwarnings(
+    # torchmetrics warns when compute() comes before the first update(), which a test does.
+    "ignore:The ``compute`` method of metric ConfusionCounts was called before:UserWarning"
+)
+
+
+# -- scores in bins
+
+
+@pytest.mark.parametrize("by_label", [False, True])
+def test_binned_counts_equal_those_of_each_threshold(by_label):
+    generator = torch.Generator().manual_seed(1)
+    probs = torch.randint(0, 101, (5, 3, 8, 8), generator=generator) / 100
+    target = torch.randint(0, 3, (5, 8, 8), generator=generator)
+    labels = torch.stack([target == label for label in range(3)], 1).long()
+    target[0, :4], labels[0, :, :4] = 255, 255
+    counts = ScoreCounts(3, thresholds=21, ignore_index=255)
+    for part in (slice(0, 2), slice(2, 5)):
+        counts.update(probs[part], (labels if by_label else target)[part])
+    result = counts.compute()
+    counted = target != 255
+    for label in range(3):
+        score, truth = probs[:, label][counted], (target == label)[counted]
+        for place in range(21):
+            above = score >= place / 20 - 1e-6
+            expected = [
+                above & truth,
+                above & ~truth,
+                ~above & ~truth,
+                ~above & truth,
+            ]
+            assert result[:, label, place].tolist() == [int(part.sum()) for part in expected]
+
+
+def test_binned_counts_of_boxes_miss_what_no_box_found():
+    counts = BoxScoreCounts(2, thresholds=3)
+    hits = torch.tensor([True, False])
+    counts.update(torch.tensor([1, 1]), torch.tensor([0.6, 0.9]), hits, torch.tensor([1, 1, 0]))
+    result = counts.compute()
+    assert result[:, 1].tolist() == [[1, 1, 0], [1, 1, 0], [0, 0, 1], [2, 2, 3]]
+    assert result[3, 0].tolist() == [1, 1, 1]
+
+
+@given(st.integers(0, 10**6), st.integers(1, 20), st.booleans())
+@settings(max_examples=30, deadline=None)
+def test_the_calibration_error_is_that_of_torchmetrics(seed, bins, by_label):
+    generator = torch.Generator().manual_seed(seed)
+    counts = CalibrationCounts(bins)
+    if by_label:
+        probs = torch.rand(3, 1, 8, 8, generator=generator)
+        target = torch.randint(0, 2, (3, 1, 8, 8), generator=generator)
+        # Its binary error is of the probability of 1; ours of the side that was taken.
+        sides = torch.stack([1 - probs, probs], 1).flatten(2)
+        expected = multiclass_calibration_error(sides, target.flatten(1), 2, n_bins=bins)
+    else:
+        probs = torch.randn(6, 4, 8, generator=generator).softmax(1)
+        target = torch.randint(0, 4, (6, 8), generator=generator)
+        target[0, :3] = 255
+        expected = multiclass_calibration_error(probs, target, 4, n_bins=bins, ignore_index=255)
+    for part in (slice(0, 2), slice(2, None)):
+        counts.update(*confidences(probs[part], target[part], ignore_index=255))
+    assert float(calibration_error(counts.compute())) == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_confidence_leaves_out_what_has_no_label():
+    probs = torch.tensor([[0.9, 0.1], [0.3, 0.7], [0.4, 0.6]])
+    found = confidences(probs, torch.tensor([0, -100, 0]))
+    assert torch.equal(found[0], confidences(probs, torch.tensor([0, 255, 0]))[0])
+    assert found[0].tolist() == pytest.approx([0.9, 0.6])
+    assert found[1].tolist() == [True, False]
+    counts = CalibrationCounts(4)
+    counts.update(torch.tensor([float("nan"), 0.0, 1.0, 0.25]), torch.tensor([True] * 4))
+    assert counts.compute()[1].tolist() == [3, 0, 0, 1]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_the_mean_of_batches_hides_no_value_that_is_not_finite(value):
+    metric = BatchMean()
+    for loss in (1.0, value, 2.0):
+        metric.update(torch.tensor(loss), 4)
+    assert str(metric.compute().item()) == str(value)
+    metric.reset()
+    metric.update(torch.tensor(1.0), 3)
+    assert metric.compute() == 1
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.tuples(st.floats(-10, 10, width=32), st.integers(1, 9)), min_size=1, max_size=20)
+)
+def test_the_mean_of_batches_is_that_of_their_images(batches):
+    metric = BatchMean()
+    for value, images in batches:
+        metric.update(torch.tensor(value), images)
+    expected = np.average([v for v, _ in batches], weights=[n for _, n in batches])
+    assert float(metric.compute()) == pytest.approx(expected, rel=1e-5, abs=1e-5)

@@ -1,0 +1,159 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, strategies as st
+
+from lightning_hparams.provenance import redact, sounds_secret
+
+SECRETS = {
+    "GITHUB_TOKEN": "ghp_0123456789",
+    "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG",
+    "DB_PASSWORD": 'quote"d\\secret',
+    "SMTP_PASS": "hunter2!",
+    "SSH_PRIVATE_KEY": "-----BEGIN-----\nMIIEowIBAAKCAQEA\n-----END-----",
+    "WANDB_API_KEY": "wandbwandbwandb",
+    "HOME": "/home/me",
+    "OMP_NUM_THREADS": "2",
+}
+HIDDEN = [value for name, value in SECRETS.items() if name not in ("HOME", "OMP_NUM_THREADS")]
+
+
+def strings(value):
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for item in value:
+            yield from strings(item)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield key
+            yield from strings(item)
+
+
+@given(
+    st.recursive(
+        st.text(max_size=8) | st.sampled_from(HIDDEN),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
+        max_leaves=8,
+    ),
+    st.sampled_from(HIDDEN),
+)
+def test_no_secret_of_the_environment_is_anywhere(value, secret):
+    found = redact({"config": value, "text": f"before {secret} after", secret: 1}, SECRETS)
+    text = str(list(strings(found)))
+    assert not [s for s in HIDDEN if s in text]
+    assert "MIIEowIBAAKCAQEA" not in text
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "--token=abcd",
+        "curl --password abcd x",
+        ["train.py", "api_key=abcd", "hub.token=abcd", "+wandb.api_key=abcd"],
+        ["train.py", "-token", "abcd"],
+        "https://me:abcd@host/repo.git",
+        "https://me:p@abcd@host/x",
+        "postgresql://u:ab/abcd@host/db",
+        "https://host/x?access_token=abcd&sig=abcd",
+        "https://hooks.slack.com/services/T0/B0/abcd",
+        "Authorization: Bearer abcd",
+        "curl -H 'Authorization: Bearer abcd' x",
+        'API_KEY = "abcd"',
+        'api_key: str = "abcd"',
+        'os.environ["HF_TOKEN"] = "abcd"',
+        '"TOKEN = \\"abcd\\""',
+        "{'hf_token': 'abcd'}",
+        "+HF_TOKEN=abcd1234\n+export AWS_SECRET_ACCESS_KEY=abcd",
+        "+password: not abcd but abcd",
+        "+-----BEGIN RSA PRIVATE KEY-----\n+abcd\n+-----END RSA PRIVATE KEY-----",
+        "------BEGIN PRIVATE KEY-----\n-abcd\n------END PRIVATE KEY-----",
+        "sk-proj-abcd0123456789abcdef0123",
+        {"pass": "abcd", "pwd": "abcd", "dbPass": "abcd", "webhook_url": "abcd"},
+        {"storage_options": {"key": "abcd"}, "o": [{"auth": "abcd"}]},
+        {"storage_options.key": "abcd", "db.dsn": "abcd", "x.key": "abcd", "x.secret": "abcd"},
+        {"note": "ghp_abcd0123456789", "token_2": "abcd0123456789abcd"},
+    ],
+)
+def test_what_looks_like_a_secret_is_hidden_without_the_environment(value):
+    text = str(redact(value, {}))
+    assert "abcd" not in text
+    assert "<hidden>" in text
+
+
+def test_a_secret_may_be_a_number():
+    assert redact({"password": 12345678}, {}) == {"password": "<hidden>"}
+    assert redact({"use_token": True, "token": None}, {}) == {"use_token": True, "token": None}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"tokenizer": "bert", "max_tokens": 512, "num_keys": 3, "key": 4, "author": "me"},
+        {"token_mixer": "pool", "cls_token": "mean", "image_key": "image", "low_pass": 0.2},
+        ["train.py", "--lr", "0.1", "--keypoints", "17", "--passes=3", "sort_key=name"],
+        ["train.py", "--use-token", "--lr", "0.1"],
+        {"model": "hf_visiontransformerbase", "estimator": "sk-learn-random-forest-2"},
+        "a --learning-rate 0.1 https://host:8080/path@v1",
+        "diff --git a/x.py b/x.py\n-token = tokens.next()\n+def f(token: str, password=password):",
+    ],
+)
+def test_what_only_sounds_like_one_stays(value):
+    environ = {"HOME": "train", "PWD": "https", "OLDPWD": "17", "MODE": "bert", "PASS": "rate"}
+    assert redact(value, environ) == value
+
+
+def test_a_short_secret_hides_whole_words_and_no_parts():
+    environ = {"POSTGRES_PASSWORD": "test", "DB_PASS": "python"}
+    assert redact("pytest python pythonic", environ) == "pytest <hidden> pythonic"
+
+
+def test_in_a_patch_source_code_and_settings_are_told_apart():
+    patch = "diff --git a/{0} b/{0}\n--- a/{0}\n+++ b/{0}\n+token = abcd\n"
+    code, settings = patch.format("train.py"), patch.format("settings.toml")
+    hidden = settings.replace("abcd", "<hidden>")
+    assert redact(code + settings + code, {}) == code + hidden + code
+
+
+def test_a_megabyte_takes_no_quadratic_time():
+    """Which would be minutes to hours; the limit leaves a fortyfold for a slow machine."""
+    code = """if True:
+        import base64
+        from lightning_hparams.provenance.redaction import redact
+        texts = [
+            base64.urlsafe_b64encode(bytes(range(256)) * 3000).decode(),
+            "a-" * 500_000,
+            "a" * 1_000_000,
+            "a." * 500_000 + "token=b",
+            "a=" * 500_000,
+            "token" + " " * 1_000_000,
+            "://:" * 250_000,
+            'token="' * 150_000,
+        ]
+        for text in texts:
+            redact({"some_key": text}, {"TOKEN": "abcdefgh"})
+    """
+    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    subprocess.run([sys.executable, "-c", code], env=environ, check=True, timeout=60)
+
+
+@given(st.text(alphabet="aB_-. 1", max_size=20))
+def test_all_under_a_secret_name_is_secret(name):
+    nested = redact({"token": {name: "x"}, name: {"token": "x"}}, {})
+    assert nested["token"] == "<hidden>"
+    assert sounds_secret(f"token.{name}")
+
+
+def test_sizes_and_counts_stay_and_numeric_passwords_do_not():
+    values = {
+        "low_pass_width": 6,
+        "bypass_weight": 0.1,
+        "n_token": 512,
+        "num_pass": 3,
+        "shared": {"attn": {"key": "rope"}},
+        "password": 12345678,
+    }
+    assert redact(values, {}) == {**values, "password": "<hidden>"}

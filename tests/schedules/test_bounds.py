@@ -1,0 +1,62 @@
+"""What a rate asked for, or a momentum that cycles, means for one parameter group."""
+
+import pytest
+from hypothesis import given, strategies as st
+
+from lightning_hparams.schedules import MomentumCycle, RateBound, check_rates
+
+rates = st.lists(st.floats(1e-6, 10), min_size=1, max_size=5)
+
+
+@given(rates=rates, asked=st.floats(1e-6, 10))
+def test_a_number_is_the_largest_groups_exactly_and_the_others_in_ratio(rates, asked):
+    bound = RateBound.among("max_lr", asked, rates)
+    bounds = [bound.at(rate, place) for place, rate in enumerate(rates)]
+    assert max(bounds) == asked
+    for rate, value in zip(rates, bounds, strict=True):
+        assert value / asked == pytest.approx(rate / max(rates))
+
+
+@given(rates=rates)
+def test_none_is_what_is_configured_and_a_list_each_groups_own(rates):
+    nothing = RateBound.among("max_lr", None, rates)
+    listed = RateBound.among("max_lr", [rate * 2 for rate in rates], rates)
+    for place, rate in enumerate(rates):
+        assert nothing.at(rate, place) == rate
+        assert listed.at(rate, place) == rate * 2
+    assert listed.at(0.5, None) == 0.5  # a group added later is in no list
+
+
+def test_what_does_not_fit_the_groups_is_refused():
+    with pytest.raises(ValueError, match=r"a rate for each of 2 parameter groups, got \[0.1\]"):
+        RateBound.among("max_lr", [0.1], [1.0, 2.0])
+    with pytest.raises(ValueError, match="all are configured as 0; configure their ratio"):
+        RateBound.among("max_lr", 0.1, [0.0, 0.0])
+    for bad in (0, -1.0, [0.1, 0.0]):
+        with pytest.raises(ValueError, match=r"`0.0 < base_lr` must hold"):
+            check_rates("base_lr", bad)
+    check_rates("base_lr", None)
+
+
+@pytest.mark.parametrize(
+    ("group", "auto", "told"),
+    [
+        ({"momentum": 0.9}, True, True),
+        ({"betas": (0.9, 0.999)}, False, True),
+        ({"momentum": 0}, False, None),
+        ({"betas": (0.0, 0.999)}, False, None),
+        ({"lr": 0.1}, False, None),
+    ],
+)
+def test_momentum_cycles_where_there_is_one(group, auto, told):
+    assert MomentumCycle("auto", 0.85, 0.95).cycles(group) is auto
+    assert MomentumCycle(False, 0.85, 0.95).cycles(group) is False
+    if told:
+        assert MomentumCycle(True, 0.85, 0.95).cycles(group) is True
+    else:
+        with pytest.raises(ValueError, match="needs a momentum"):
+            MomentumCycle(True, 0.85, 0.95).cycles({"name": "head", **group})
+
+
+def test_momentum_asks_what_the_group_had_first():
+    assert MomentumCycle("auto", 0.0, 0.95).cycles({"momentum": 0.0, "initial_momentum": 0.9})

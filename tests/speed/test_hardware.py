@@ -1,0 +1,70 @@
+"""What the machine has: memory that is really there, and peaks of the right GPU."""
+
+import os
+import resource
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from lightning_hparams.speed import hardware, memory_mib, peak_flops
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs Linux")
+def test_resident_memory_grows_by_what_is_touched():
+    before = memory_mib(torch.device("cpu"))
+    block = np.ones(64 * 2**20, dtype=np.uint8)
+    grown = memory_mib(torch.device("cpu"))["rss"] - before["rss"]
+    assert set(before) == {"rss"}
+    assert 60 < grown < 70
+    assert block.all()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX")
+def test_where_nothing_tells_what_is_resident_now_the_most_there_was_is_taken(monkeypatch):
+    def missing(*args, **kwargs):
+        raise FileNotFoundError
+
+    monkeypatch.setattr(hardware, "open", missing, raising=False)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    scale = 2**20 if sys.platform == "darwin" else 2**10
+    assert memory_mib(torch.device("cpu"))["rss"] == pytest.approx(peak / scale, rel=0.01)
+
+
+def test_a_gpu_has_its_peaks(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 3 * 2**20)
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda device: 4 * 2**20)
+    found = memory_mib(torch.device("cuda", 0))
+    assert (found["cuda_peak_allocated"], found["cuda_peak_reserved"]) == (3, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "precision", "tera"),
+    [
+        ("NVIDIA H100 80GB HBM3", "bf16-mixed", 989.5),
+        ("NVIDIA H100 PCIe", "16-mixed", 756),
+        ("NVIDIA H100 NVL", "bf16-true", 835.5),
+        ("NVIDIA A100-SXM4-40GB", "32-true", 156),
+        ("NVIDIA A100 80GB PCIe", "16-true", 312),
+        ("NVIDIA L4", "bf16-mixed", 121),
+        ("NVIDIA L40S", "bf16-mixed", 362),
+        ("Tesla V100-SXM2-16GB", "32-true", 15.7),
+        ("Tesla T4", "16-mixed", 65),
+        ("NVIDIA GeForce RTX 4090", "16-mixed", 165.2),
+    ],
+)
+def test_peaks_are_those_of_the_data_sheet(name, precision, tera):
+    assert peak_flops(name, precision) == tera * 1e12
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["NVIDIA GeForce RTX 4090 Laptop GPU", "NVIDIA A100-SXM4-40GB MIG 1g.5gb", "NVIDIA L400", ""],
+)
+def test_a_gpu_that_only_sounds_alike_has_no_peak(name):
+    assert peak_flops(name, "16-mixed") is None
+
+
+def test_double_precision_has_no_peak():
+    assert peak_flops("NVIDIA L4", "64-true") is None
