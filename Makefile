@@ -4,7 +4,7 @@ PYTHON ?= python3
 LOGDIR ?= runs
 BIN := $(VENV)/bin
 
-.PHONY: example tensorboard test test-slow test-oldest lint bench clean
+.PHONY: example tensorboard test test-slow test-oldest test-internals lint bench clean
 
 example: $(VENV)/.examples
 	$(BIN)/python examples/segmentation.py --logdir $(LOGDIR) $(ARGS)
@@ -28,6 +28,19 @@ test-oldest:
 	$(VENV)-oldest/bin/uv pip install --quiet --python $(VENV)-oldest/bin/python \
 		--resolution lowest-direct --editable '.[dev]'
 	$(VENV)-oldest/bin/python -m pytest -n auto -m "not slow" $(ARGS)
+
+# The private parts of other packages that are needed here, in the oldest versions that
+# pyproject.toml admits; `make test` looks at the newest. torch is left as it is: it is too large.
+OWNERS := lightning|mlflow|mlflow-skinny|mlflow-tracing|tensorboard
+test-internals: $(VENV)/.dev
+	rm -rf $(VENV)/oldest && mkdir $(VENV)/oldest
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --no-header --no-annotate --resolution lowest-direct \
+		--python $(BIN)/python --extra dev pyproject.toml --output-file $(VENV)/oldest/all.txt
+	grep -E '^($(OWNERS))==' $(VENV)/oldest/all.txt > $(VENV)/oldest/owners.txt
+	$(BIN)/python -m pip install --quiet --no-deps --target $(VENV)/oldest/packages \
+		--requirement $(VENV)/oldest/owners.txt
+	PYTHONPATH=$(VENV)/oldest/packages $(BIN)/python -m pytest tests/internals
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -24,6 +24,8 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader
 
+from .internals import LOADER_ITERATOR, compiles_itself
+
 __all__ = [
     "copy_data",
     "copy_module",
@@ -104,7 +106,7 @@ def is_bound_to_itself(module: nn.Module) -> bool:
     Functions are not copied, so those of a copy would act on the original: a hook that fills a
     list around it, a compiled method.
     """
-    if getattr(module, "_compiler_ctx", None) is not None:  # torch.compile(module) in Lightning
+    if compiles_itself(module):  # torch.compile(module) in Lightning
         return True
     # One with a __setstate__ of its own binds the copy's functions anew, as torchmetrics does.
     plain = (m for m in module.modules() if type(m).__setstate__ is nn.Module.__setstate__)
@@ -298,7 +300,7 @@ class _Pickler(pickle.Pickler):
 
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, DataLoader):
-            state = {**vars(obj), "_iterator": None}  # worker processes
+            state = {**vars(obj), LOADER_ITERATOR.path: None}  # worker processes
             return _rebuild, (type(obj), state)
         if type(obj) in copyreg.dispatch_table:
             return NotImplemented

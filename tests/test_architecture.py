@@ -14,12 +14,13 @@ PACKAGE = Path(lightning_hparams.__file__).parent
 # stand in LOWER. A room of the upper half may import Lightning, one of the lower half may not.
 UPPER = {
     "callbacks": {"sinks", "range_test", "schedules", "metrics", "samples", "render", "speed"}
-    | {"provenance", "tags"},
-    "sinks": {"render", "provenance", "tags"},
+    | {"provenance", "tags", "internals"},
+    "sinks": {"render", "provenance", "tags", "internals"},
     "tasks": {"losses", "metrics", "tags"},
     "data": set(),
 }
 LOWER = {
+    "internals": set(),
     "range_test": {"render"},
     "samples": {"metrics", "render"},
     "render": {"metrics"},
@@ -34,17 +35,20 @@ ROOMS = UPPER | LOWER
 ROOT = {
     "boxes": {"checks", "outputs"},
     "checks": set(),
-    "isolation": set(),
+    "isolation": {"internals"},
     "optim": {"checks"},
     "outputs": set(),
 }
 GLUE = {"lightning", "pytorch_lightning", "tensorboard", "mlflow", "optuna", "ray"}
 
 
-def imports(path):
-    """Absolute names of the modules that a file imports, type checking included."""
+def imports(path, *, for_types=True):
+    """Absolute names of the modules that a file imports, those ``if TYPE_CHECKING`` on request."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    if not for_types:
+        tree.body = [node for node in tree.body if not is_type_checking(node)]
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -55,6 +59,10 @@ def imports(path):
             found.add(base)
             found |= {f"{base}.{alias.name}" for alias in node.names}
     return found
+
+
+def is_type_checking(node):
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
 
 
 def own(names):
@@ -99,7 +107,8 @@ def test_root_modules_import_only_each_other(module):
 @pytest.mark.parametrize("room", sorted(LOWER))
 def test_the_lower_half_imports_no_glue(room):
     for path in files(room):
-        assert not {name.split(".")[0] for name in imports(path)} & GLUE, path
+        found = {name.split(".")[0] for name in imports(path, for_types=False)}
+        assert not found & GLUE, path
 
 
 def test_no_callback_imports_another():
@@ -173,3 +182,22 @@ def test_every_name_at_a_door_is_there(room):
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="SegmentationTusk"):
         _ = lightning_hparams.SegmentationTusk
+
+
+def test_private_parts_of_others_are_used_in_one_room_alone():
+    """``other._name`` elsewhere is an attribute of this package, or a namedtuple's method."""
+    ours = {
+        node.attr if isinstance(node, ast.Attribute) else node.name
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef))
+        or (isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store))
+    }
+    for path in PACKAGE.rglob("*.py"):
+        if path.parent.name == "internals":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and node.attr.startswith("_"):
+                assert node.attr.startswith("__") or node.attr in ours | {"_replace"}, (
+                    f"{path}:{node.lineno} {node.attr}"
+                )

@@ -34,6 +34,18 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 from torch.optim import Optimizer
 
+from ..internals import (
+    LAST_RATES,
+    PARTS,
+    ddp_arguments,
+    detects_anomalies,
+    fit_data,
+    resumes_after_preemption,
+    run_in_this_process,
+    syncs_batchnorm,
+    to_device,
+    uses_distributed_sampler,
+)
 from ..isolation import evaluation_mode
 from ..optim import has_param, set_param
 from ..range_test import Stop, Sweep
@@ -112,11 +124,7 @@ def data_of(trainer: Trainer) -> Data:
     datamodule = datamodule_of(trainer)
     if datamodule is not None:
         return Data(datamodule=datamodule)
-    # Nothing public tells, before Trainer.fit has wrapped the loaders for its own use.
-    loops = trainer.fit_loop, trainer.fit_loop.epoch_loop.val_loop
-    train, val = (
-        None if loop._data_source.is_module() else loop._data_source.instance for loop in loops
-    )
+    train, val = fit_data(trainer)
     return Data(train=train, val=val)
 
 
@@ -126,7 +134,7 @@ def resumes(trainer: Trainer) -> bool:
     The Trainer keeps the path to itself until it reads the file, which comes after the callbacks'
     ``setup``; the argument of its running method is the only place that tells.
     """
-    if trainer._checkpoint_connector._hpc_resume_path is not None:
+    if resumes_after_preemption(trainer):
         return True
     frame = inspect.currentframe()
     while frame is not None:
@@ -243,7 +251,7 @@ def scale_rates(trainer: Trainer, factor: float) -> None:
             if key in group:
                 group[key] *= factor
     for scheduler in _nested(config.scheduler for config in trainer.lr_scheduler_configs):
-        for name in ("base_lrs", "max_lrs", "_last_lr"):
+        for name in ("base_lrs", "max_lrs", LAST_RATES.path):
             if hasattr(scheduler, name):
                 setattr(scheduler, name, [rate * factor for rate in getattr(scheduler, name)])
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
@@ -255,7 +263,7 @@ def _nested(schedulers: Iterable[Any]) -> Iterator[Any]:
     """Schedulers, and those that they are made of."""
     for scheduler in schedulers:
         yield scheduler
-        yield from _nested(getattr(scheduler, "_schedulers", ()))
+        yield from _nested(getattr(scheduler, PARTS.path, ()))
 
 
 class _Recorder(Callback):
@@ -314,8 +322,7 @@ class _Recorder(Callback):
             return
         batches = itertools.islice(_val_loader(self.data, pl_module), self.plan.val_batches)
         for batch in batches:
-            batch = pl_module._on_before_batch_transfer(batch, 0)
-            self._val.append(pl_module._apply_batch_transfer_handler(batch, dataloader_idx=0))
+            self._val.append(to_device(pl_module, batch))
         if not self._val:
             raise ValueError("on='val' got no batch: the validation loader is empty")
 
@@ -495,9 +502,9 @@ def _inner_trainer(outer: Trainer, callbacks: Sequence[Callback], launched: bool
         accumulate_grad_batches=_accumulated(outer),
         gradient_clip_val=outer.gradient_clip_val,
         gradient_clip_algorithm=outer.gradient_clip_algorithm,
-        detect_anomaly=outer._detect_anomaly,
-        sync_batchnorm=getattr(outer.strategy, "_layer_sync", None) is not None,
-        use_distributed_sampler=outer._accelerator_connector.use_distributed_sampler,
+        detect_anomaly=detects_anomalies(outer),
+        sync_batchnorm=syncs_batchnorm(outer.strategy),
+        use_distributed_sampler=uses_distributed_sampler(outer),
         reload_dataloaders_every_n_epochs=outer.reload_dataloaders_every_n_epochs,  # type: ignore[attr-defined]
         limit_train_batches=outer.limit_train_batches,
         overfit_batches=outer.overfit_batches,  # type: ignore[attr-defined]
@@ -556,19 +563,14 @@ class _InnerTrainer(Trainer):
 def _strategy(outer: Trainer, launched: bool) -> Strategy | str:
     if not isinstance(outer.strategy, DDPStrategy):
         return "auto"
-    kind = _Launched if launched else DDPStrategy
-    return kind(
+    strategy = DDPStrategy(
         cluster_environment=outer.strategy.cluster_environment,
         process_group_backend=outer.strategy.process_group_backend,
-        **outer.strategy._ddp_kwargs,
+        **ddp_arguments(outer.strategy),
     )
-
-
-class _Launched(DDPStrategy):
-    """DDP in processes that run already, whichever way they were started."""
-
-    def _configure_launcher(self) -> None:
-        self._launcher = None
+    if launched:
+        run_in_this_process(strategy)
+    return strategy
 
 
 @contextmanager

@@ -11,16 +11,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, SequentialSampler
 from torch.utils.data.distributed import DistributedSampler
 
+from ..internals import evaluation_loader
+
 __all__ = ["first_loader", "keeps_order", "order_of", "reachable"]
 
 
 def first_loader(trainer: Trainer) -> Any:
-    """Of the loaders in use, in whatever form they were given.
-
-    ``trainer.val_dataloaders`` are those of ``fit`` in a ``validate`` with others that comes later.
-    """
-    combined = trainer._evaluation_loop._combined_loader
-    return None if combined is None else combined.flattened[0]
+    """The first of the loaders in use, in whatever form they were given."""
+    return evaluation_loader(trainer)
 
 
 def order_of(loader: Any) -> Sequence[int] | None:

@@ -6,28 +6,16 @@ from collections.abc import Iterable
 
 from lightning import Trainer
 
+from ..internals import log_step
 from ..sinks import Sink
 
 __all__ = [
     "is_due",
     "lightning_writes",
-    "log_step",
     "pictures_due",
     "resume_sinks",
     "validations_in",
 ]
-
-
-def log_step(trainer: Trainer) -> int:
-    """The step at which Lightning would write now what a module gives to ``self.log``.
-
-    It counts batches that ended in an optimizer step, from 0, so the first one is 0 and a
-    validation after ``n`` steps stands at ``n - 1``. ``trainer.global_step`` has moved on by then,
-    and counts each of several optimizers: on that axis our values would stand one step beside
-    Lightning's, or at twice the step. Lightning's own LearningRateMonitor reads the same counter.
-    """
-    step: int = trainer.fit_loop.epoch_loop._batches_that_stepped
-    return step
 
 
 def is_due(trainer: Trainer, written: int) -> bool:

@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from torchmetrics import Metric
 
 from ..checks import names_in, whole_number
+from ..internals import log_step
 from ..optim import get_param, group_norms, has_param
 from ..render import confusion_picture, encode
 from ..sinks import Sink, open_sinks
@@ -25,7 +26,6 @@ from ._idle_hooks import skip_idle_hooks
 from ._log_step import (
     is_due,
     lightning_writes,
-    log_step,
     pictures_due,
     resume_sinks,
     validations_in,

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..checks import in_range, names_in, one_of, whole_number
+from ..internals import log_step
 from ..outputs import Output
 from ..render import Picture, encode, is_unit_range, sheet
 from ..samples import (
@@ -34,7 +35,7 @@ from ..samples import (
 from ..sinks import Sink, is_rehearsal, open_sinks
 from ._idle_hooks import skip_idle_hooks
 from ._loader_order import first_loader, keeps_order, order_of, reachable
-from ._log_step import log_step, pictures_due, resume_sinks, validations_in
+from ._log_step import pictures_due, resume_sinks, validations_in
 
 __all__ = ["PredictionMonitor"]
 

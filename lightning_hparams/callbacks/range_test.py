@@ -19,6 +19,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from tqdm.auto import tqdm
 
 from ..checks import in_range, one_of, whole_number
+from ..internals import log_step
 from ..isolation import (
     copy_data,
     copy_module,
@@ -56,7 +57,6 @@ from ._inner_trainer import (
     run_sweep,
     scale_rates,
 )
-from ._log_step import log_step
 
 __all__ = ["LRRangeTest", "lr_range_test"]
 

@@ -20,6 +20,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
 from ..checks import nearest, one_of
+from ..internals import log_step
 from ..isolation import evaluation_mode, random_state_kept
 from ..provenance import (
     fingerprint,
@@ -34,7 +35,7 @@ from ..provenance import (
 from ..sinks import Domain, Sink, Status, input_for, is_rehearsal, open_sinks, register_model
 from ..tags import BestValues, Direction
 from ._idle_hooks import skip_idle_hooks
-from ._log_step import log_step, resume_sinks
+from ._log_step import resume_sinks
 from ._run_facts import checkpoints, configuration, datasets, keep_manifest, kept_manifest
 
 __all__ = ["RunRecorder"]

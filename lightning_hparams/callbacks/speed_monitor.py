@@ -15,6 +15,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch.utils.data import DataLoader
 
 from ..checks import in_range
+from ..internals import log_step, replace_fetch_marks
 from ..sinks import Sink, is_rehearsal, open_sinks
 from ..speed import (
     CudaTimer,
@@ -30,7 +31,7 @@ from ..speed import (
 )
 from ._flop_count import count_flops
 from ._idle_hooks import skip_idle_hooks
-from ._log_step import is_due, log_step, resume_sinks
+from ._log_step import is_due, resume_sinks
 from ._time_left import seconds_left
 
 __all__ = ["SpeedMonitor"]
@@ -107,7 +108,7 @@ class SpeedMonitor(Callback):
         self._timer: HostTimer | CudaTimer = HostTimer()
         self._clock: StepClock | None = None  # of what is running
         self._train_clock: StepClock | None = None
-        self._watched: list[Any] = []
+        self._watched: list[Callable[[], None]] = []  # each undoes what watches a loop
         self._steps_taken = 0
         self._written_step = -1
         self._has_warned = False
@@ -330,32 +331,27 @@ class SpeedMonitor(Callback):
                 rank_zero_info(f"{name} does not know the peak of this GPU; pass peak_flops=")
 
     def _watch(self, loop: Any) -> None:
-        """Have a loop say when it asks for data and when it has got them.
+        """Have a loop say when it asks for data and when it has got them."""
+        now = self._timer.now
 
-        These two methods are Lightning's own marks around a fetch, for its profiler, and nothing
-        else separates waiting from what other callbacks do between two batches.
-        """
-        ask, answer, now = loop._on_before_fetch, loop._on_after_fetch, self._timer.now
+        def wrap(ask: Callable[[], None], answer: Callable[[], None]) -> tuple[Any, Any]:
+            def before() -> None:
+                if (clock := self._clock) is not None:
+                    clock.fetching(now())
+                ask()
 
-        def before() -> None:
-            if (clock := self._clock) is not None:
-                clock.fetching(now())
-            ask()
+            def after() -> None:
+                answer()
+                if (clock := self._clock) is not None:
+                    clock.fetched(now())
 
-        def after() -> None:
-            answer()
-            if (clock := self._clock) is not None:
-                clock.fetched(now())
+            return before, after
 
-        # Python reads the attributes of an object slower once its dict was asked for.
-        loop._on_before_fetch, loop._on_after_fetch = before, after
-        self._watched.append(loop)
+        self._watched.append(replace_fetch_marks(loop, wrap))
 
     def _release(self) -> None:
-        for loop in self._watched:
-            for mark in ("_on_before_fetch", "_on_after_fetch"):
-                with contextlib.suppress(AttributeError):  # another monitor may have been here
-                    delattr(loop, mark)
+        for undo in self._watched:
+            undo()
         self._watched.clear()
         self._clock = self._train_clock = None
 

@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..internals import tag_prefix
 from ..provenance import redact
 from ..render import Encoded
 
@@ -210,7 +211,7 @@ class Once:
 
 def with_prefix(logger: Any, tag: str) -> str:
     """A scalar's tag as a logger of Lightning calls it."""
-    return f"{logger._prefix}{logger.LOGGER_JOIN_CHAR}{tag}" if logger._prefix else tag
+    return f"{tag_prefix(logger)}{tag}"
 
 
 def is_of_test(tag: str) -> bool:

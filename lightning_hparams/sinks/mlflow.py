@@ -26,6 +26,14 @@ from PIL import Image
 from torch import Tensor
 
 from ..checks import require
+from ..internals import (
+    adopt_run,
+    current_run,
+    forget_finished,
+    last_steps,
+    mlflow_client,
+    run_name,
+)
 from ..isolation import evaluation_mode
 from ..provenance import without_secrets
 from ..render import Encoded
@@ -274,12 +282,12 @@ class MLflowSink(Sink):
         try:
             old, new = client.get_run(identity), client.get_run(begun)
             if getattr(self._logger, _BEGAN, False) and (
-                self._logger._run_name in (None, old.info.run_name)
+                run_name(self._logger) in (None, old.info.run_name)
                 and old.info.experiment_id == new.info.experiment_id
                 and old.info.lifecycle_stage == "active"
                 and not (new.data.metrics or new.data.params or client.list_artifacts(begun))
             ):
-                self._logger._run_id = identity
+                adopt_run(self._logger, identity)
                 setattr(self._logger, _BEGAN, False)
                 client.delete_run(begun)
                 return
@@ -308,7 +316,7 @@ class MLflowSink(Sink):
         self._later(client.set_terminated, run, _STATUS[status])
         self.flush(wait=True)
         if status == "killed":
-            self._logger._initialized = False
+            forget_finished(self._logger)
 
     def _forget(self, step: int) -> None:
         """Pass over all that is written already: MLflow keeps it, and would draw it twice."""
@@ -331,20 +339,16 @@ class MLflowSink(Sink):
 
     def _note_last_steps(self, run: str) -> None:
         self._mlflow.flush_async_logging()
-        # Its public `metrics` has the values without their steps.
-        latest = self._client().get_run(run).data._metric_objs
-        self._last_steps = {metric.key: metric.step for metric in latest}
+        self._last_steps = last_steps(self._client().get_run(run).data)
 
     def _lightnings_name(self, name: str) -> str:
         return re.sub(r"[^a-zA-Z0-9_/. -]+", "", with_prefix(self._logger, name))
 
     def _client(self) -> Any:
-        return self._logger._mlflow_client
+        return mlflow_client(self._logger)
 
     def _run_id(self) -> str:
-        if self._logger._run_id is None:
-            _ = self._logger.experiment  # begins a run
-        return str(self._logger._run_id)
+        return current_run(self._logger)
 
     def _params(self, values: Mapping[str, Scalar], *, tell_drift: bool) -> None:
         param = self._mlflow.entities.Param

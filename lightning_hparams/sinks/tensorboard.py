@@ -29,6 +29,7 @@ from tensorboard.plugins.text import metadata as text_plugin
 from tensorboard.util.tensor_util import make_tensor_proto
 from torch.utils.tensorboard import FileWriter
 
+from ..internals import event_file, file_writer, omit_hp_metric
 from ..render import Encoded
 from .base import (
     Domain,
@@ -154,7 +155,7 @@ class TensorBoardSink(Sink):
         Its record would name a metric of -1 as the only one, and TensorBoard takes the first
         record that it finds (Lightning #1111, #8175).
         """
-        self._logger._default_hp_metric = False
+        omit_hp_metric(self._logger)
         hide_secrets(self._logger)
 
     def hparams(self, values: Mapping[str, Scalar], *, group: str | None = None) -> None:
@@ -223,10 +224,7 @@ class TensorBoardSink(Sink):
         self._write(Event(step=step + 1, session_log=start))
 
     def _writer(self) -> FileWriter:
-        # The public methods of SummaryWriter take one value each. This is the accessor that all of
-        # them go through: it opens a new file where the logger has closed the old one.
-        writer: FileWriter = self._logger.experiment._get_file_writer()
-        return writer
+        return file_writer(self._logger.experiment)
 
     def _write(self, event: Event) -> None:
         writer = self._writer()
@@ -303,7 +301,7 @@ def _local_file(writer: FileWriter) -> str:
     """
     if getattr(tf, "__version__", None) != "stub":
         return ""
-    return str(getattr(writer.event_writer, "_file_name", ""))
+    return event_file(writer)
 
 
 def _framed(event: Event) -> bytes:

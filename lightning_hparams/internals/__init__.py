@@ -1,0 +1,5 @@
+"""Private parts of other packages that this one needs, a module for each owner."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,30 @@
+from .internal import Internal as Internal, InternalsMovedError as InternalsMovedError
+from .lightning import (
+    adopt_run as adopt_run,
+    compiles_itself as compiles_itself,
+    current_run as current_run,
+    ddp_arguments as ddp_arguments,
+    detects_anomalies as detects_anomalies,
+    evaluation_loader as evaluation_loader,
+    fit_data as fit_data,
+    forget_finished as forget_finished,
+    log_step as log_step,
+    mlflow_client as mlflow_client,
+    omit_hp_metric as omit_hp_metric,
+    replace_fetch_marks as replace_fetch_marks,
+    resumes_after_preemption as resumes_after_preemption,
+    run_in_this_process as run_in_this_process,
+    run_name as run_name,
+    syncs_batchnorm as syncs_batchnorm,
+    tag_prefix as tag_prefix,
+    to_device as to_device,
+    uses_distributed_sampler as uses_distributed_sampler,
+)
+from .mlflow import last_steps as last_steps
+from .tensorboard import event_file as event_file
+from .torch import (
+    LAST_RATES as LAST_RATES,
+    LOADER_ITERATOR as LOADER_ITERATOR,
+    PARTS as PARTS,
+    file_writer as file_writer,
+)

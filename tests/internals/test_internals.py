@@ -1,0 +1,103 @@
+"""Each private part that is needed is there, in the versions that are installed."""
+
+import pytest
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.trainer.states import TrainerFn
+from torch.optim import SGD, lr_scheduler
+from torch.utils.data import DataLoader
+from torch.utils.tensorboard import SummaryWriter
+
+from lightning_hparams import mlflow_logger
+from lightning_hparams.internals import (
+    Internal,
+    InternalsMovedError,
+    lightning,
+    mlflow,
+    tensorboard,
+    torch as torch_internals,
+)
+
+OWNERS = (lightning, mlflow, tensorboard, torch_internals)
+ALL = [internal for owner in OWNERS for internal in owner.INTERNALS]
+
+
+def trainer():
+    made = Trainer(logger=False, accelerator="cpu", enable_checkpointing=False)
+    made.state.fn = TrainerFn.VALIDATING  # by which a loop of evaluation is chosen
+    return made
+
+
+def scheduler():
+    return lr_scheduler.ConstantLR(SGD([torch.zeros(1, requires_grad=True)]))
+
+
+def run_data():
+    logger = mlflow_logger("sqlite:///runs.db")
+    logger.log_metrics({"loss": 1.0}, step=3)
+    return logger.experiment.get_run(logger.run_id).data
+
+
+SOURCES = {
+    "DDPStrategy": DDPStrategy,
+    "DataLoader": lambda: DataLoader([0]),
+    "FileWriter": lambda: SummaryWriter("events")._get_file_writer(),
+    "LRScheduler": scheduler,
+    "LightningModule": LightningModule,
+    "Logger": lambda: TensorBoardLogger("logs"),
+    "MLFlowLogger": lambda: mlflow_logger("sqlite:///runs.db"),
+    "RunData": run_data,
+    "SequentialLR": lambda: lr_scheduler.SequentialLR(
+        (one := scheduler()).optimizer, [one, one], [1]
+    ),
+    "SummaryWriter": lambda: SummaryWriter("events"),
+    "TensorBoardLogger": lambda: TensorBoardLogger("logs"),
+    "Trainer": trainer,
+    "TrainingEpochLoop": lambda: trainer().fit_loop.epoch_loop,
+}
+
+
+@pytest.mark.parametrize("internal", ALL, ids=lambda one: f"{one.of}.{one.path}")
+def test_a_private_part_is_where_it_is_looked_for(internal):
+    internal.read(SOURCES[internal.of]())
+
+
+@pytest.mark.parametrize("internal", ALL, ids=lambda one: f"{one.of}.{one.path}")
+def test_a_private_part_says_what_it_is_needed_for(internal):
+    assert internal.needed.startswith("to ")
+    assert internal.path.rpartition(".")[2].startswith("_") or "._" in f".{internal.path}"
+
+
+def test_a_part_that_was_moved_is_named_with_the_version_that_moved_it():
+    gone = Internal("lightning", "Trainer", "fit_loop._gone", "to count steps")
+    text = (
+        r"lightning \d+\.\d+\S* has no `Trainer.fit_loop._gone` any more, which is needed to count "
+        "steps; install an older lightning, or a newer lightning-hparams"
+    )
+    with pytest.raises(InternalsMovedError, match=text):
+        gone.read(trainer())
+    with pytest.raises(InternalsMovedError, match=text):
+        gone.write(trainer(), 1)
+
+
+def test_a_part_can_be_replaced():
+    logger = TensorBoardLogger("logs")
+    lightning.omit_hp_metric(logger)
+    assert logger._default_hp_metric is False
+
+
+def test_marks_of_a_fetch_are_back_after_they_were_replaced():
+    loop, calls = trainer().fit_loop.epoch_loop, []
+
+    def wrap(before, after):
+        return (lambda: calls.append("before") or before()), (lambda: calls.append("after"))
+
+    undo = lightning.replace_fetch_marks(loop, wrap)
+    loop._on_before_fetch()
+    loop._on_after_fetch()
+    assert calls == ["before", "after"]
+    undo()
+    undo()
+    assert loop._on_before_fetch.__func__ is type(loop)._on_before_fetch
