@@ -68,7 +68,7 @@ class ParamScheduler(Callback):
 
     Args:
         schedule: A function ``(step, total) -> multiplier``, or the name of one of
-            :mod:`lightning_hparams.schedules.shapes`.
+            :mod:`lightning_hparams.schedules`.
         param: Key of the parameter groups: lr, weight_decay, ...; ``"momentum"`` is ``betas[0]``
             where there is no such key.
         total_steps: Optimizer steps in the run, or a list of one number an optimizer; None for

@@ -1,12 +1,12 @@
-from .segmentation import (
-    BatchMean as BatchMean,
-    BoxScoreCounts as BoxScoreCounts,
+from .batch_mean import BatchMean as BatchMean
+from .calibration import (
     CalibrationCounts as CalibrationCounts,
-    ConfusionCounts as ConfusionCounts,
-    ScoreCounts as ScoreCounts,
     calibration_error as calibration_error,
-    class_recall as class_recall,
     confidences as confidences,
+)
+from .confusion import (
+    ConfusionCounts as ConfusionCounts,
+    class_recall as class_recall,
     confusion_counts as confusion_counts,
     dice_score as dice_score,
     iou_score as iou_score,
@@ -14,3 +14,4 @@ from .segmentation import (
     pixel_accuracy as pixel_accuracy,
     segmentation_scores as segmentation_scores,
 )
+from .score_counts import BoxScoreCounts as BoxScoreCounts, ScoreCounts as ScoreCounts

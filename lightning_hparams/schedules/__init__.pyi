@@ -4,21 +4,25 @@ from .bounds import (
     Span as Span,
     check_rates as check_rates,
 )
-from .shapes import (
+from .combining import (
     SCHEDULES as SCHEDULES,
     Schedule as Schedule,
     as_schedule as as_schedule,
-    constant as constant,
-    cosine as cosine,
-    exp_range as exp_range,
-    flat_cosine as flat_cosine,
     join as join,
-    linear as linear,
+    warmup as warmup,
+)
+from .cycles import (
+    exp_range as exp_range,
     one_cycle as one_cycle,
-    polynomial as polynomial,
-    step as step,
     triangular as triangular,
     triangular2 as triangular2,
-    warmup as warmup,
+)
+from .decays import (
+    constant as constant,
+    cosine as cosine,
+    flat_cosine as flat_cosine,
+    linear as linear,
+    polynomial as polynomial,
+    step as step,
     wsd as wsd,
 )

@@ -1,4 +1,4 @@
-"""Where the time of a training goes: rates, waiting for data, percentiles, what to do about it.
+"""Step times and rates, from moments that are given.
 
 Every time is an argument. ``StepClock`` is told when the loader was asked, when it answered and
 when the batch was done, so all numbers can be checked without a clock; what a moment is, and how
@@ -7,31 +7,17 @@ long it is from one to another, a ``Timer`` knows: the process's clock, or event
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from ..checks import in_range
 
-__all__ = [
-    "CudaTimer",
-    "HostTimer",
-    "Loading",
-    "Speed",
-    "StepClock",
-    "Timer",
-    "Totals",
-    "batch_size",
-    "bottleneck",
-    "validations_within",
-]
+__all__ = ["CudaTimer", "HostTimer", "Speed", "StepClock", "Timer", "Totals"]
 
 Pause = Literal["validation", "other", "once"]
 """What is between two batches; what happens once in a run tells nothing of the time to come."""
@@ -277,169 +263,3 @@ class StepClock:
 def _percentile(in_order: Sequence[float], percent: int) -> float:
     """The smallest value that ``percent`` of all are not above: one of them, not between two."""
     return in_order[-(-len(in_order) * percent // 100) - 1]
-
-
-def batch_size(batch: object) -> int | None:
-    """How many samples a batch holds, or None if nothing in it tells.
-
-    Tensors, arrays, and mappings, sequences and dataclasses of them, however nested. A list of
-    mappings, as detection has it, or of ``(channels, height, width)`` images counts its entries.
-    Otherwise the tensor with the most dimensions tells, which is the image rather than a weight
-    per class; of several loaders' batches in one, that is the first.
-
-    >>> batch_size({"weights": torch.ones(21), "image": torch.ones(8, 3, 4, 4)})
-    8
-    >>> batch_size(([torch.ones(3, 4, 5), torch.ones(3, 6, 4)], [{"boxes": 1}, {"boxes": 2}]))
-    2
-    """
-    if isinstance(batch, Tensor):  # the usual case, in a tenth of the time
-        return batch.shape[0] if batch.ndim else None
-    return max(_sizes(batch), key=lambda found: found[0], default=(0, None))[1]
-
-
-_SAMPLES = 1000  # a list of samples tells more than any number of dimensions
-_CHANNELS = (1, 3, 4)
-_BATCH_DIMS = 4  # of a batch of images, which one sample does not have
-
-
-def _sizes(value: object) -> Iterator[tuple[int, int]]:
-    """Sizes found, each with how much it tells."""
-    if isinstance(value, (Tensor, np.ndarray)):
-        if value.ndim:
-            yield value.ndim, value.shape[0]
-    elif isinstance(value, (list, tuple)):
-        if _are_samples(value):
-            yield _SAMPLES, len(value)
-        elif value and all(isinstance(one, (str, bytes, int, float)) for one in value):
-            yield 0, len(value)
-        else:
-            for one in value:
-                yield from _sizes(one)
-    else:
-        for one in _parts(value):
-            yield from _sizes(one)
-
-
-def _are_samples(values: Sequence[object]) -> bool:
-    """Whether a list holds one entry a sample, rather than one an input of the model."""
-    if not values:
-        return False
-    if all(isinstance(one, Mapping) or is_dataclass(one) for one in values):
-        return all(getattr(part, "ndim", 0) < _BATCH_DIMS for one in values for part in _parts(one))
-    images = [one for one in values if isinstance(one, Tensor) and one.ndim == 3]
-    return (
-        1 < len(values) == len(images)
-        and all(one.shape[0] in _CHANNELS for one in images)
-        and len({one.dtype for one in images}) == 1  # grey images and their masks are two inputs
-    )
-
-
-def _parts(value: object) -> list[Any]:
-    if isinstance(value, Mapping):
-        return list(value.values())
-    if is_dataclass(value) and not isinstance(value, type):
-        return [getattr(value, field.name) for field in fields(value)]
-    return []
-
-
-def validations_within(
-    batches: float, per_epoch: float, check_batch: float, every_epochs: int | None
-) -> int:
-    """How often a Trainer validates within its first batches.
-
-    Args:
-        batches: How many, from the start of the run.
-        per_epoch: Batches of an epoch, infinite if the loader does not tell.
-        check_batch: ``trainer.val_check_batch``: every so many batches, infinite for the epoch's
-            end.
-        every_epochs: ``trainer.check_val_every_n_epoch``; None counts batches across epochs.
-
-    >>> validations_within(100, per_epoch=10, check_batch=5, every_epochs=2)
-    10
-    """
-    if every_epochs is None:
-        return int(batches // check_batch)
-    if math.isinf(per_epoch):
-        return 0 if every_epochs > 1 else int(batches // check_batch)
-    epochs, rest = divmod(batches, per_epoch)
-    each = per_epoch // check_batch if math.isfinite(check_batch) else 1
-    last = rest // check_batch if (epochs + 1) % every_epochs == 0 else 0
-    return int(epochs // every_epochs * each + last)
-
-
-@dataclass(frozen=True)
-class Loading:
-    """How data are loaded.
-
-    Args:
-        workers: ``num_workers`` of the DataLoader, None if there is no DataLoader.
-        persistent: Its ``persistent_workers``.
-        cores: CPU cores that this process and its workers may use.
-    """
-
-    workers: int | None
-    persistent: bool
-    cores: int
-
-
-_FEW = 10  # batches that say nothing about a bottleneck
-_WAIT = 0.10  # share of the time from which on waiting is worth a remark
-_PAUSED = 0.25  # the same for validation and for the rest: they are there for a purpose
-
-
-def bottleneck(totals: Totals, train: Loading, val: Loading) -> str:
-    """What a training spent its time on that it need not have, in one sentence.
-
-    Of waiting for data (in validation too), the rest of validation, and what else came between
-    batches, the longest is named, and what to do about it if it took long enough. A number of
-    workers is worked out of the times: so many that loading keeps up with the model, as far as
-    there are cores.
-
-    >>> loading = Loading(workers=0, persistent=False, cores=4)
-    >>> bottleneck(Totals(batches=100, seconds=60, wait=30), loading, loading)
-    'waiting for data 50 % of the time: try num_workers=1 in the training DataLoader (now 0)'
-    """
-    if totals.batches < _FEW:
-        return f"{totals.batches} measured batches are too few to name a bottleneck"
-    parts = {
-        "waiting for data": (totals.wait + totals.validation_wait, _WAIT),
-        "validation": (totals.validation - totals.validation_wait, _PAUSED),
-        "checkpoints and the work between epochs": (totals.other, _PAUSED),
-    }
-    worst = max(parts, key=lambda name: parts[name][0])
-    share = parts[worst][0] / totals.all_seconds
-    text = f"{worst} {100 * share:.0f} % of the time"
-    if share < parts[worst][1]:
-        return f"{text}; the bottleneck is the training step itself"
-    match worst:
-        case "validation":
-            return f"{text}: try a larger check_val_every_n_epoch, or limit_val_batches"
-        case "waiting for data" if totals.wait >= totals.validation_wait:
-            if train.workers and not train.persistent and totals.restart_wait > totals.wait / 2:
-                return f"{text}, most of it as epochs start: try persistent_workers=True"
-            return f"{text}: {_more_workers('training', totals.wait / totals.seconds, train)}"
-        case "waiting for data":
-            share = totals.validation_wait / totals.validation
-            return f"{text}, most of it in validation: {_more_workers('validation', share, val)}"
-        case _:
-            return f"{text}: try saving less often (every_n_epochs of ModelCheckpoint)"
-
-
-def _more_workers(stage: str, share: float, loading: Loading) -> str:
-    """What to do about a share of the time that is spent waiting.
-
-    Without workers a batch takes as long to load as is waited for it; with some, each of them takes
-    as long for one as the model has to wait for one of each.
-    """
-    workers, cores = loading.workers, loading.cores
-    if workers is None:
-        return f"make the {stage} loader faster"
-    where = f"in the {stage} DataLoader (now {workers})"
-    cheaper = "make loading cheaper (decode once, smaller files, lighter transforms)"
-    if workers >= cores:
-        return f"num_workers={workers} are as many as there are cores; {cheaper}"
-    time_to_load = share if workers == 0 else workers
-    needed = max(math.ceil(time_to_load / max(1 - share, 1e-3) - 1e-9), workers + 1)
-    if needed <= cores:
-        return f"try num_workers={needed} {where}"
-    return f"try num_workers={cores} {where}, which is all cores; beyond that, {cheaper}"

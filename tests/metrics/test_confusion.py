@@ -3,22 +3,20 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
-from torchmetrics.functional.classification import multiclass_calibration_error
 
 from lightning_hparams.metrics import (
-    BatchMean,
-    BoxScoreCounts,
-    CalibrationCounts,
     ConfusionCounts,
-    ScoreCounts,
-    calibration_error,
     class_recall,
-    confidences,
     dice_score,
     iou_score,
     mean_present,
     pixel_accuracy,
     segmentation_scores,
+)
+
+pytestmark = pytest.mark.filterwarnings(
+    # torchmetrics warns when compute() comes before the first update(), which a test does.
+    "ignore:The ``compute`` method of metric ConfusionCounts was called before:UserWarning"
 )
 
 
@@ -148,101 +146,3 @@ def test_counts_stay_exact_beyond_float32():
     metric.counts[0] = 2**24
     metric.update(torch.tensor([0]), torch.tensor([0]))
     assert metric.compute()[0, 0] == 2**24 + 1
-
-
-pytestmark = pytest.mark.filterwarnings(
-    # torchmetrics warns when compute() comes before the first update(), which a test does.
-    "ignore:The ``compute`` method of metric ConfusionCounts was called before:UserWarning"
-)
-
-
-# -- scores in bins
-
-
-@pytest.mark.parametrize("by_label", [False, True])
-def test_binned_counts_equal_those_of_each_threshold(by_label):
-    generator = torch.Generator().manual_seed(1)
-    probs = torch.randint(0, 101, (5, 3, 8, 8), generator=generator) / 100
-    target = torch.randint(0, 3, (5, 8, 8), generator=generator)
-    labels = torch.stack([target == label for label in range(3)], 1).long()
-    target[0, :4], labels[0, :, :4] = 255, 255
-    counts = ScoreCounts(3, thresholds=21, ignore_index=255)
-    for part in (slice(0, 2), slice(2, 5)):
-        counts.update(probs[part], (labels if by_label else target)[part])
-    result = counts.compute()
-    counted = target != 255
-    for label in range(3):
-        score, truth = probs[:, label][counted], (target == label)[counted]
-        for place in range(21):
-            above = score >= place / 20 - 1e-6
-            expected = [
-                above & truth,
-                above & ~truth,
-                ~above & ~truth,
-                ~above & truth,
-            ]
-            assert result[:, label, place].tolist() == [int(part.sum()) for part in expected]
-
-
-def test_binned_counts_of_boxes_miss_what_no_box_found():
-    counts = BoxScoreCounts(2, thresholds=3)
-    hits = torch.tensor([True, False])
-    counts.update(torch.tensor([1, 1]), torch.tensor([0.6, 0.9]), hits, torch.tensor([1, 1, 0]))
-    result = counts.compute()
-    assert result[:, 1].tolist() == [[1, 1, 0], [1, 1, 0], [0, 0, 1], [2, 2, 3]]
-    assert result[3, 0].tolist() == [1, 1, 1]
-
-
-@given(st.integers(0, 10**6), st.integers(1, 20), st.booleans())
-@settings(max_examples=30, deadline=None)
-def test_the_calibration_error_is_that_of_torchmetrics(seed, bins, by_label):
-    generator = torch.Generator().manual_seed(seed)
-    counts = CalibrationCounts(bins)
-    if by_label:
-        probs = torch.rand(3, 1, 8, 8, generator=generator)
-        target = torch.randint(0, 2, (3, 1, 8, 8), generator=generator)
-        # Its binary error is of the probability of 1; ours of the side that was taken.
-        sides = torch.stack([1 - probs, probs], 1).flatten(2)
-        expected = multiclass_calibration_error(sides, target.flatten(1), 2, n_bins=bins)
-    else:
-        probs = torch.randn(6, 4, 8, generator=generator).softmax(1)
-        target = torch.randint(0, 4, (6, 8), generator=generator)
-        target[0, :3] = 255
-        expected = multiclass_calibration_error(probs, target, 4, n_bins=bins, ignore_index=255)
-    for part in (slice(0, 2), slice(2, None)):
-        counts.update(*confidences(probs[part], target[part], ignore_index=255))
-    assert float(calibration_error(counts.compute())) == pytest.approx(float(expected), abs=1e-5)
-
-
-def test_confidence_leaves_out_what_has_no_label():
-    probs = torch.tensor([[0.9, 0.1], [0.3, 0.7], [0.4, 0.6]])
-    found = confidences(probs, torch.tensor([0, -100, 0]))
-    assert torch.equal(found[0], confidences(probs, torch.tensor([0, 255, 0]))[0])
-    assert found[0].tolist() == pytest.approx([0.9, 0.6])
-    assert found[1].tolist() == [True, False]
-    counts = CalibrationCounts(4)
-    counts.update(torch.tensor([float("nan"), 0.0, 1.0, 0.25]), torch.tensor([True] * 4))
-    assert counts.compute()[1].tolist() == [3, 0, 0, 1]
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_the_mean_of_batches_hides_no_value_that_is_not_finite(value):
-    metric = BatchMean()
-    for loss in (1.0, value, 2.0):
-        metric.update(torch.tensor(loss), 4)
-    assert str(metric.compute().item()) == str(value)
-    metric.reset()
-    metric.update(torch.tensor(1.0), 3)
-    assert metric.compute() == 1
-
-
-@settings(max_examples=30, deadline=None)
-@given(
-    st.lists(st.tuples(st.floats(-10, 10, width=32), st.integers(1, 9)), min_size=1, max_size=20)
-)
-def test_the_mean_of_batches_is_that_of_their_images(batches):
-    metric = BatchMean()
-    for value, images in batches:
-        metric.update(torch.tensor(value), images)
-    expected = np.average([v for v, _ in batches], weights=[n for _, n in batches])
-    assert float(metric.compute()) == pytest.approx(expected, rel=1e-5, abs=1e-5)

@@ -1,0 +1,161 @@
+"""Losses by name, and a weighted sum of several."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import numbers
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..checks import nearest, one_of
+from ._inputs import Task, Weights, as_weights
+from .lovasz import lovasz_loss
+from .overlap import (
+    dice_loss,
+    focal_tversky_loss,
+    generalized_dice_loss,
+    jaccard_loss,
+    tversky_loss,
+)
+from .pixelwise import cross_entropy_loss, focal_loss, mse_loss
+
+__all__ = ["LOSSES", "WeightedLoss"]
+
+LOSSES: dict[str, Callable[..., Tensor]] = {
+    "ce": cross_entropy_loss,
+    "dice": dice_loss,
+    "focal": focal_loss,
+    "focal_tversky": focal_tversky_loss,
+    "generalized_dice": generalized_dice_loss,
+    "jaccard": jaccard_loss,
+    "lovasz": lovasz_loss,
+    "mse": mse_loss,
+    "tversky": tversky_loss,
+}
+_SHARED = ("logits", "target", "task", "ignore_index", "class_weights", "validate_target")
+
+
+class WeightedLoss(nn.Module):
+    """A sum of losses by name, each times its weight.
+
+    Args:
+        losses: A name of :data:`LOSSES`, or names and weights, above 0.
+        task: As in :func:`dice_loss`.
+        ignore_index: As in :func:`dice_loss`.
+        class_weights: As in :func:`dice_loss` and :func:`cross_entropy_loss`.
+        loss_args: Further arguments of a loss, by its name.
+        validate_target: Check the target's values, once for all losses.
+
+    Raises:
+        ValueError: For an unknown loss (with the nearest names) or a value out of range.
+        TypeError: For an argument that a loss does not take, or a weight that is no number.
+
+    >>> loss = WeightedLoss({"ce": 1.0, "dice": 0.5})
+    >>> terms = loss.terms(torch.tensor([[2.0, -2.0]]), torch.tensor([0]))
+    >>> {name: round(float(term), 4) for name, term in terms.items()}
+    {'ce': 0.0181, 'dice': 0.0091}
+    >>> round(float(loss.total(terms)), 4)
+    0.0227
+    """
+
+    class_weights: Tensor | None
+
+    def __init__(
+        self,
+        losses: str | Mapping[str, float],
+        *,
+        task: Task = "multiclass",
+        ignore_index: int | None = None,
+        class_weights: Weights = None,
+        loss_args: Mapping[str, Mapping[str, Any]] | None = None,
+        validate_target: bool = True,
+    ) -> None:
+        super().__init__()
+        self.weights = _loss_weights(losses)
+        self.loss_args = {name: dict(args) for name, args in (loss_args or {}).items()}
+        self.task: Task = task
+        self.ignore_index = ignore_index
+        self.validate_target = validate_target
+        for name, args in self.loss_args.items():
+            one_of("loss_args", name, self.weights)
+            _check_args(name, args)
+        weights = None
+        if class_weights is not None:
+            weights = as_weights([float(weight) for weight in class_weights], torch.zeros(()))
+        self.register_buffer("class_weights", weights, persistent=False)
+        self._try_one_pixel()
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """The weighted sum, a scalar."""
+        return self.total(self.terms(logits, target))
+
+    def terms(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Each loss by name, without its weight."""
+        terms = {}
+        validate = self.validate_target
+        for name in self.weights:
+            terms[name] = LOSSES[name](
+                logits,
+                target,
+                task=self.task,
+                ignore_index=self.ignore_index,
+                class_weights=self.class_weights,
+                validate_target=validate,
+                **self.loss_args.get(name, {}),
+            )
+            validate = False  # the values are the same for all
+        return terms
+
+    def total(self, terms: Mapping[str, Tensor]) -> Tensor:
+        """The weighted sum of terms."""
+        return torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
+
+    def extra_repr(self) -> str:
+        """What the loss is made of."""
+        parts = " + ".join(f"{weight:g} {name}" for name, weight in self.weights.items())
+        return f"{parts}, task={self.task!r}, ignore_index={self.ignore_index}"
+
+    def _try_one_pixel(self) -> None:
+        """Let an option out of range raise now, not at the first step."""
+        classes = 2 if self.class_weights is None else len(self.class_weights)
+        logits = torch.zeros(1, 1 if self.task == "binary" else classes, 1, device="cpu")
+        target = logits[:, 0].long() if self.task == "multiclass" else logits
+        self.terms(logits, target)
+
+
+def _loss_weights(losses: str | Mapping[str, float]) -> dict[str, float]:
+    if isinstance(losses, str):
+        losses = {losses: 1.0}
+    if not isinstance(losses, Mapping):
+        raise TypeError(
+            f"`loss` must be a name, or a dict of names and weights, got {losses!r}; "
+            "{'ce': 1.0, 'dice': 1.0} is usual"
+        )
+    if not losses:
+        raise ValueError(f"`loss` needs a name at least, got {losses!r}; 'ce' is usual")
+    for name, weight in losses.items():
+        one_of("loss", name, LOSSES)
+        if isinstance(weight, bool) or not isinstance(weight, numbers.Real):
+            raise TypeError(f"`loss[{name!r}]` must be a number, its weight, got {weight!r}")
+        if not 0 < weight < math.inf:
+            raise ValueError(
+                f"`0 < loss[{name!r}] < inf` must hold, got {weight!r}; "
+                "leave out a loss of weight 0"
+            )
+    return dict(losses)
+
+
+def _check_args(name: str, args: Mapping[str, Any]) -> None:
+    known = [key for key in inspect.signature(LOSSES[name]).parameters if key not in _SHARED]
+    for key, value in args.items():
+        if key in _SHARED:
+            raise TypeError(f"`loss_args` for {name!r} repeats {key!r}; it is given for all losses")
+        if key not in known:
+            hint = nearest(key, known) or f"; it takes {known}"
+            raise TypeError(f"loss {name!r} takes no argument {key!r}{hint}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"`loss_args[{name!r}][{key!r}]` must be finite, got {value}")

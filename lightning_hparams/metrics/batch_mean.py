@@ -1,0 +1,43 @@
+"""The mean of a value that each batch has."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+__all__ = ["BatchMean"]
+
+
+class BatchMean(Metric):
+    """Mean over images of a value that each batch has, such as its loss; NaN stays NaN.
+
+    torchmetrics' MeanMetric leaves out NaN, which hides a model that diverges, or (1.9, with
+    ``nan_strategy="disable"``) the number of images.
+
+    ``update(value, images)`` takes a scalar and the number of images it stands for.
+
+    >>> metric = BatchMean()
+    >>> metric.update(torch.tensor(1.0), 3)
+    >>> metric.update(torch.tensor(2.0), 1)
+    >>> metric.compute()
+    tensor(1.2500)
+    """
+
+    full_state_update = False
+    total: Tensor
+    images: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
+        self.add_state("images", torch.tensor(0.0), dist_reduce_fx="sum")
+
+    def update(self, value: Tensor, images: int) -> None:
+        """Add one batch."""
+        self.total += value * images
+        self.images += images
+
+    def compute(self) -> Tensor:
+        """Mean over the images so far, over all ranks."""
+        return self.total / self.images

@@ -1,0 +1,204 @@
+"""Confusion counts, and the scores of a segmentation that follow from them.
+
+Counting and scoring are apart: :class:`ConfusionCounts` sums counts over batches and ranks,
+the functions below turn counts into scores. A class that occurs neither in the targets nor in
+the predictions has no score: it is NaN, and left out of every mean. (torchmetrics' MeanIoU
+counts it as -1 or 0 per image, smp's ``iou_score`` as 1.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from ..checks import in_range, one_of
+
+__all__ = [
+    "ConfusionCounts",
+    "class_recall",
+    "confusion_counts",
+    "dice_score",
+    "iou_score",
+    "mean_present",
+    "pixel_accuracy",
+    "segmentation_scores",
+]
+
+_TASKS = ("multiclass", "binary", "multilabel")
+
+
+def confusion_counts(
+    preds: Tensor, target: Tensor, num_classes: int, *, ignore_index: int | None = None
+) -> Tensor:
+    """Count pixels by true and predicted class.
+
+    Args:
+        preds: Predicted class indices, any shape and integer type.
+        target: True class indices, shaped like ``preds``.
+        num_classes: C, at least 2 (1 counts a single label's 0 and 1 as two classes).
+        ignore_index: Pixels with this target value are left out; it may lie in 0..C-1 or not.
+
+    Returns:
+        int64 ``(C * C + 2,)``: the C x C counts row by row (row = target, column = prediction),
+        then the ignored pixels, then those whose target or prediction is outside 0..C-1.
+
+    >>> confusion_counts(torch.tensor([0, 1, 1]), torch.tensor([0, 1, 9]), 2)
+    tensor([1, 0, 0, 1, 0, 1])
+    """
+    if preds.shape != target.shape:
+        raise ValueError(
+            "`preds` and `target` must have one shape, "
+            f"got {tuple(preds.shape)} and {tuple(target.shape)}"
+        )
+    # int32 halves the time of bincount; the buckets keep bad values without a device sync.
+    target, preds = target.flatten().to(torch.int32), preds.flatten().to(torch.int32)
+    square = num_classes**2
+    valid = (target >= 0) & (target < num_classes) & (preds >= 0) & (preds < num_classes)
+    cell = torch.where(valid, target * num_classes + preds, square + 1)
+    if ignore_index is not None:
+        cell = torch.where(target == ignore_index, square, cell)
+    return torch.bincount(cell, minlength=square + 2)
+
+
+def iou_score(counts: Tensor) -> Tensor:
+    """Intersection over union of each class, ``(C,)`` in 0..1; NaN where the class is absent.
+
+    Args:
+        counts: ``(C, C)`` with rows of true classes, or ``(C, 2, 2)`` for multilabel.
+
+    >>> iou_score(torch.tensor([[2, 1, 0], [0, 3, 0], [0, 0, 0]]))
+    tensor([0.6667, 0.7500,    nan])
+    """
+    hits, missed, false = _hits_missed_false(counts)
+    return hits / (hits + missed + false)
+
+
+def dice_score(counts: Tensor) -> Tensor:
+    """Dice coefficient (F1) of each class, ``(C,)`` in 0..1; NaN where the class is absent."""
+    hits, missed, false = _hits_missed_false(counts)
+    return 2 * hits / (2 * hits + missed + false)
+
+
+def class_recall(counts: Tensor) -> Tensor:
+    """Share of each class's pixels that were found, ``(C,)``; NaN for a class with no pixel."""
+    hits, missed, _ = _hits_missed_false(counts)
+    return hits / (hits + missed)
+
+
+def pixel_accuracy(counts: Tensor) -> Tensor:
+    """Share of pixels (for multilabel: of pixel labels) that are right, in 0..1; NaN if none."""
+    right = counts.diagonal(dim1=-2, dim2=-1).sum()
+    return right / counts.sum()
+
+
+def mean_present(scores: Tensor) -> Tensor:
+    """Mean over the classes that have a score; NaN if none has."""
+    return scores.nanmean()
+
+
+class ConfusionCounts(Metric):
+    """Confusion counts summed over batches and ranks; every score is derived from them.
+
+    Args:
+        num_classes: C, at least 2; for multilabel the number of labels, at least 1.
+        task: ``"binary"`` counts as two classes; ``"multilabel"`` counts each label by itself.
+        ignore_index: Pixels with this target value are left out.
+
+    ``update(preds, target)`` takes class indices ``(N, ...)``, or 0 / 1 of shape ``(N, C, ...)``
+    for multilabel. ``compute()`` returns int64 ``(C, C)`` with rows of true classes, or
+    ``(C, 2, 2)`` for multilabel.
+
+    Raises:
+        ValueError: By ``compute()``, if any value was outside the classes.
+
+    >>> metric = ConfusionCounts(2)
+    >>> metric.update(torch.tensor([0, 1, 1]), torch.tensor([0, 1, 0]))
+    >>> metric.compute()
+    tensor([[1, 1],
+            [0, 1]])
+    """
+
+    full_state_update = False
+    counts: Tensor
+
+    def __init__(
+        self, num_classes: int, *, task: str = "multiclass", ignore_index: int | None = None
+    ) -> None:
+        super().__init__()
+        one_of("task", task, _TASKS)
+        in_range("num_classes", num_classes, 1 if task == "multilabel" else 2)
+        self.num_classes = num_classes
+        self.task = task
+        self.ignore_index = ignore_index
+        shape = (num_classes, 6) if task == "multilabel" else (num_classes**2 + 2,)
+        # A long state stays exact: float32 stops counting at 16.7 million pixels.
+        self.add_state("counts", torch.zeros(shape, dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        """Add one batch."""
+        if self.task != "multilabel":
+            self.counts += confusion_counts(
+                preds, target, self.num_classes, ignore_index=self.ignore_index
+            )
+            return
+        for label in range(self.num_classes):
+            self.counts[label] += confusion_counts(
+                preds[:, label], target[:, label], 2, ignore_index=self.ignore_index
+            )
+
+    def compute(self) -> Tensor:
+        """Counts so far, over all ranks."""
+        invalid = int(self.counts[..., -1].sum())
+        if invalid:
+            classes = 2 if self.task == "multilabel" else self.num_classes
+            raise ValueError(
+                f"class values must lie in 0..{classes - 1}, but {invalid} pixels did not; "
+                "pass ignore_index= if they mark unlabelled pixels"
+            )
+        side = 2 if self.task == "multilabel" else self.num_classes
+        return self.counts[..., :-2].reshape(*self.counts.shape[:-1], side, side)
+
+
+def segmentation_scores(
+    counts: Tensor, class_names: Sequence[str], *, ignore_index: int | None = None
+) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]]]:
+    """Every score of a segmentation, from its confusion counts.
+
+    The keys do not depend on which classes occur, so they are the same on every rank.
+
+    Args:
+        counts: ``(C, C)``, or ``(C, 2, 2)`` for multilabel.
+        class_names: C names.
+        ignore_index: If it is one of the classes, that class has no score.
+
+    Returns:
+        Scores of the whole (``miou``, ``mdice``, ``pixel_accuracy``, ``mean_accuracy``), and
+        scores by class name (``iou``, ``dice``).
+    """
+    iou, dice, recall = iou_score(counts), dice_score(counts), class_recall(counts)
+    multilabel = counts.ndim == 3
+    if not multilabel and ignore_index is not None and 0 <= ignore_index < len(class_names):
+        for scores in (iou, dice, recall):
+            scores[ignore_index] = torch.nan
+    whole = {
+        "miou": mean_present(iou),
+        "mdice": mean_present(dice),
+        "pixel_accuracy": pixel_accuracy(counts),
+        "mean_accuracy": mean_present(recall),
+    }
+    by_class = {
+        "iou": dict(zip(class_names, iou, strict=True)),
+        "dice": dict(zip(class_names, dice, strict=True)),
+    }
+    return whole, by_class
+
+
+def _hits_missed_false(counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """True positives, false negatives and false positives of each class, each ``(C,)``."""
+    if counts.ndim == 3:
+        return counts[:, 1, 1], counts[:, 1, 0], counts[:, 0, 1]
+    hits = counts.diagonal()
+    return hits, counts.sum(dim=1) - hits, counts.sum(dim=0) - hits

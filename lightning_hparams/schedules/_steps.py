@@ -1,0 +1,47 @@
+"""Steps of a run, and the way from one value to another."""
+
+from __future__ import annotations
+
+import math
+
+from ..checks import in_range
+
+__all__ = ["anneal", "held", "into_tail", "share_of_run", "to_steps"]
+
+
+def held(step: int, total: int) -> int:
+    """The step, or the last one of the run past its end."""
+    if step < 0 or total < 1:
+        in_range("total", total, 1, remedy="count optimizer steps")
+        in_range("step", step, 0, remedy="count optimizer steps")
+    return step if step < total else total - 1
+
+
+def share_of_run(step: int, total: int) -> float:
+    """How far the run has come: 0 at its first step, 1 at its last."""
+    step = held(step, total)
+    return step / (total - 1) if step else 0.0
+
+
+def into_tail(step: int, total: int, tail: int) -> float:
+    """How far the last ``tail`` steps have come: 0 before them, 1 at the last."""
+    into = held(step, total) - (total - tail) + 1
+    return into / tail if into > 0 else 0.0
+
+
+def to_steps(name: str, amount: float, total: int) -> int:
+    """Steps, of a number of them (int) or a share of the run (float)."""
+    if isinstance(amount, int):
+        in_range(name, amount, 0, remedy="a number of steps, or a share of the run as a float")
+        return min(amount, total)
+    in_range(name, amount, 0.0, 1.0, remedy="a share of the run, or a number of steps as an int")
+    return round(amount * total)
+
+
+def anneal(first: float, last: float, share: float, strategy: str) -> float:
+    """From ``first`` to ``last`` as ``share`` goes from 0 to 1, exact at both ends."""
+    if strategy == "cos":
+        share = (1 - math.cos(math.pi * share)) / 2
+    elif strategy == "1-sqrt":
+        share = math.sqrt(share)
+    return first * (1 - share) + last * share

@@ -1,0 +1,179 @@
+"""Schedules that rise and fall: the 1cycle policy and cyclic learning rates."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Literal
+
+from ..checks import in_range, one_of
+from ._steps import anneal, held
+
+__all__ = ["exp_range", "one_cycle", "triangular", "triangular2"]
+
+_CYCLES = 4  # "at least 3" trains most of the way, and 4 or more do better (1506.01186, 3.2)
+
+
+def one_cycle(
+    step: int,
+    total: int,
+    *,
+    pct_start: float = 0.3,
+    div_factor: float = 25.0,
+    final_div_factor: float = 1e4,
+    anneal_strategy: Literal["cos", "linear"] = "cos",
+    three_phase: bool = False,
+) -> float:
+    """Multiplier of the peak learning rate under the 1cycle policy (Smith & Topin, 1708.07120).
+
+    The arguments are those of torch's ``OneCycleLR``, and so are the values wherever torch's
+    phases end on whole steps; here the peak always falls on one. The curve of fastai's
+    ``fit_one_cycle`` is that of ``pct_start=0.25, div_factor=25, final_div_factor=4e3``.
+
+    Args:
+        step: Optimizer steps taken so far, at least 0; past the end the last value holds.
+        total: Optimizer steps in the whole run, at least 1.
+        pct_start: Share of the run spent rising, in 0..1.
+        div_factor: The first step has ``1 / div_factor``, above 0.
+        final_div_factor: The last step has ``1 / (div_factor * final_div_factor)``, above 0.
+        anneal_strategy: ``"cos"`` or ``"linear"``.
+        three_phase: Fall as long as it rose, to the first step's value, and on from there.
+
+    Raises:
+        ValueError: If a value is out of its range.
+
+    >>> [round(one_cycle(step, 10), 3) for step in (0, 2, 9, 99)]
+    [0.04, 1.0, 0.0, 0.0]
+    """
+    step = held(step, total)
+    start, final, peak, back = _one_cycle_marks(
+        total, pct_start, div_factor, final_div_factor, anneal_strategy, three_phase
+    )
+    if step == peak:
+        return 1.0
+    if step < peak:
+        return anneal(start, 1.0, step / peak, anneal_strategy)
+    if step < back:
+        return anneal(1.0, start, (step - peak) / (back - peak), anneal_strategy)
+    top = start if three_phase else 1.0
+    return anneal(top, final, (step - back) / (total - 1 - back), anneal_strategy)
+
+
+@lru_cache
+def _one_cycle_marks(
+    total: int,
+    pct_start: float,
+    div_factor: float,
+    final_div_factor: float,
+    anneal_strategy: str,
+    three_phase: bool,
+) -> tuple[float, float, int, int]:
+    """First and last value, the step of the peak and that of the second phase's end.
+
+    Kept between calls, because checking takes three times as long as the curve itself.
+    """
+    in_range("pct_start", pct_start, 0, 1, remedy="0.3 is usual")
+    in_range("div_factor", div_factor, above=0.0, remedy="25 is usual")
+    in_range("final_div_factor", final_div_factor, above=0.0, remedy="1e4 is usual")
+    one_of("anneal_strategy", anneal_strategy, ("cos", "linear"))
+    start, last = 1 / div_factor, total - 1
+    peak = min(max(round(pct_start * total) - 1, 0), last)
+    # The last step is the third phase's, however little of the run is left for it.
+    back = max(peak, min(2 * peak, last - 1)) if three_phase else peak
+    return start, start / final_div_factor, peak, back
+
+
+def triangular(
+    step: int,
+    total: int,
+    *,
+    base: float = 0.25,
+    step_size_up: float | None = None,
+    step_size_down: float | None = None,
+) -> float:
+    """Multiplier of the upper bound that rises and falls in straight lines (Smith, 1506.01186).
+
+    With step sizes this is torch's ``CyclicLR`` with ``base_lr = base * max_lr``.
+
+    Args:
+        step: Optimizer steps taken so far.
+        total: Optimizer steps in the whole run.
+        base: Multiplier at the foot of a cycle, in 0..1; a quarter to a third (section 3.3).
+        step_size_up: Steps from foot to peak, above 0; None for four cycles that fill the run and
+            end at the foot (fewer in a run of less than nine steps). Smith takes 2 to 10 epochs.
+        step_size_down: Steps from peak to foot; None for as many as up.
+
+    Raises:
+        ValueError: If a value is out of its range.
+
+    >>> [triangular(step, 17) for step in (0, 1, 2, 3, 4, 16)]
+    [0.25, 0.625, 1.0, 0.625, 0.25, 0.25]
+    """
+    _, height = _in_cycle(step, total, base, step_size_up, step_size_down)
+    return base * (1 - height) + height
+
+
+def triangular2(
+    step: int,
+    total: int,
+    *,
+    base: float = 0.25,
+    step_size_up: float | None = None,
+    step_size_down: float | None = None,
+) -> float:
+    """As :func:`triangular`, each cycle half as high as the one before (Smith, 1506.01186).
+
+    >>> [triangular2(step, 17) for step in (2, 6, 10)]
+    [1.0, 0.625, 0.4375]
+    """
+    cycle, height = _in_cycle(step, total, base, step_size_up, step_size_down)
+    height *= 0.5**cycle
+    return base * (1 - height) + height
+
+
+def exp_range(
+    step: int,
+    total: int,
+    *,
+    base: float = 0.25,
+    step_size_up: float | None = None,
+    step_size_down: float | None = None,
+    gamma: float = 0.99994,
+) -> float:
+    """As :func:`triangular`, its height times ``gamma**step`` (Smith, 1506.01186).
+
+    ``gamma`` is above 0 and at most 1.
+
+    >>> [round(exp_range(step, 17, base=0.0, gamma=0.9), 3) for step in (0, 2, 6)]
+    [0.0, 0.81, 0.531]
+    """
+    in_range("gamma", gamma, high=1.0, above=0.0, remedy="0.99994 is Smith's")
+    _, height = _in_cycle(step, total, base, step_size_up, step_size_down)
+    height *= gamma ** held(step, total)
+    return base * (1 - height) + height
+
+
+def _in_cycle(
+    step: int, total: int, base: float, up: float | None, down: float | None
+) -> tuple[int, float]:
+    """Cycles behind, and the height in this one: 0 at its foot, 1 at its peak."""
+    step = held(step, total)
+    up, down = _cycle_sizes(total, base, up, down)
+    cycle, into = divmod(step, up + down)
+    return int(cycle), into / up if into <= up else (up + down - into) / down
+
+
+@lru_cache
+def _cycle_sizes(
+    total: int, base: float, up: float | None, down: float | None
+) -> tuple[float, float]:
+    """Checked steps up and down; kept between calls, because checking takes the longer part."""
+    in_range("base", base, 0.0, 1.0, remedy="a quarter to a third is usual")
+    if up is None:
+        if down is not None:
+            raise ValueError(f"`step_size_down={down}` needs `step_size_up`; give both or none")
+        last = max(total - 1, 2)
+        up = last / (2 * min(_CYCLES, last // 2))
+    down = up if down is None else down
+    in_range("step_size_up", up, above=0.0, remedy="Smith takes 2 to 10 epochs")
+    in_range("step_size_down", down, above=0.0, remedy="Smith takes 2 to 10 epochs")
+    return up, down

@@ -1,0 +1,38 @@
+import pytest
+import torch
+from hypothesis import given, settings, strategies as st
+from torchmetrics.functional.classification import multiclass_calibration_error
+
+from lightning_hparams.metrics import CalibrationCounts, calibration_error, confidences
+
+
+@given(st.integers(0, 10**6), st.integers(1, 20), st.booleans())
+@settings(max_examples=30, deadline=None)
+def test_the_calibration_error_is_that_of_torchmetrics(seed, bins, by_label):
+    generator = torch.Generator().manual_seed(seed)
+    counts = CalibrationCounts(bins)
+    if by_label:
+        probs = torch.rand(3, 1, 8, 8, generator=generator)
+        target = torch.randint(0, 2, (3, 1, 8, 8), generator=generator)
+        # Its binary error is of the probability of 1; ours of the side that was taken.
+        sides = torch.stack([1 - probs, probs], 1).flatten(2)
+        expected = multiclass_calibration_error(sides, target.flatten(1), 2, n_bins=bins)
+    else:
+        probs = torch.randn(6, 4, 8, generator=generator).softmax(1)
+        target = torch.randint(0, 4, (6, 8), generator=generator)
+        target[0, :3] = 255
+        expected = multiclass_calibration_error(probs, target, 4, n_bins=bins, ignore_index=255)
+    for part in (slice(0, 2), slice(2, None)):
+        counts.update(*confidences(probs[part], target[part], ignore_index=255))
+    assert float(calibration_error(counts.compute())) == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_confidence_leaves_out_what_has_no_label():
+    probs = torch.tensor([[0.9, 0.1], [0.3, 0.7], [0.4, 0.6]])
+    found = confidences(probs, torch.tensor([0, -100, 0]))
+    assert torch.equal(found[0], confidences(probs, torch.tensor([0, 255, 0]))[0])
+    assert found[0].tolist() == pytest.approx([0.9, 0.6])
+    assert found[1].tolist() == [True, False]
+    counts = CalibrationCounts(4)
+    counts.update(torch.tensor([float("nan"), 0.0, 1.0, 0.25]), torch.tensor([True] * 4))
+    assert counts.compute()[1].tolist() == [3, 0, 0, 1]
