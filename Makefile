@@ -30,7 +30,7 @@ test-oldest:
 	$(VENV)-oldest/bin/python -m pytest -n auto -m "not slow" $(ARGS)
 
 # The private parts of other packages that are needed here, in the oldest versions that
-# pyproject.toml admits; `make test` looks at the newest. torch is left as it is: it is too large.
+# pyproject.toml admits; `make test` looks at the newest. torch, which is large, is left as it is.
 OWNERS := lightning|mlflow|mlflow-skinny|mlflow-tracing|tensorboard
 test-internals: $(VENV)/.dev
 	rm -rf $(VENV)/oldest && mkdir $(VENV)/oldest
@@ -38,8 +38,9 @@ test-internals: $(VENV)/.dev
 	$(BIN)/uv pip compile --quiet --no-header --no-annotate --resolution lowest-direct \
 		--python $(BIN)/python --extra dev pyproject.toml --output-file $(VENV)/oldest/all.txt
 	grep -E '^($(OWNERS))==' $(VENV)/oldest/all.txt > $(VENV)/oldest/owners.txt
+	# MLflow 3.1 admits SQLAlchemy 2.1, but does not work with it.
 	$(BIN)/python -m pip install --quiet --no-deps --target $(VENV)/oldest/packages \
-		--requirement $(VENV)/oldest/owners.txt
+		--requirement $(VENV)/oldest/owners.txt 'sqlalchemy<2.1'
 	PYTHONPATH=$(VENV)/oldest/packages $(BIN)/python -m pytest tests/internals
 
 lint: $(VENV)/.dev
