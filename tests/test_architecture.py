@@ -36,6 +36,7 @@ ROOT = {
     "boxes": {"checks", "outputs"},
     "checks": set(),
     "isolation": {"internals"},
+    "json_text": set(),
     "optim": {"checks"},
     "outputs": set(),
 }

@@ -1,13 +1,12 @@
+from .comparison import compare as compare
 from .dataset import fingerprint as fingerprint
-from .manifest import (
-    compare as compare,
-    environment as environment,
-    file_hash as file_hash,
+from .facts import environment as environment, file_hash as file_hash, take as take
+from .loading import load_manifest as load_manifest
+from .redaction import Json as Json, redact as redact, sounds_secret as sounds_secret
+from .values import (
     flatten as flatten,
     plain as plain,
-    take as take,
     to_json as to_json,
     to_markdown as to_markdown,
     without_secrets as without_secrets,
 )
-from .redaction import Json as Json, redact as redact, sounds_secret as sounds_secret

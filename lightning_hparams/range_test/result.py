@@ -5,7 +5,6 @@ One sweep by itself stands in ``lr_sweep``, whose names are here too.
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -15,6 +14,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
+from .. import json_text
 from ..checks import in_range, one_of
 from ..render import Picture
 from .curve import (
@@ -324,13 +324,12 @@ def _mean(sweeps: Sequence[Sweep]) -> Sweep:
 
 # -- text ------------------------------------------------------------------------------------------
 
-_WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _Result = TypeVar("_Result")
 
 
 def to_json(result: Any) -> str:
     """Strict JSON of a dataclass; numbers that JSON has no word for are text there."""
-    return json.dumps(_plain(asdict(result)), allow_nan=False)
+    return json_text.write(asdict(result))
 
 
 def from_json(kind: type[_Result], text: str) -> _Result:
@@ -339,7 +338,7 @@ def from_json(kind: type[_Result], text: str) -> _Result:
     Raises:
         ValueError: If it is not.
     """
-    values = json.loads(text)
+    values = json_text.read(text)
     names = {item.name for item in fields(kind)}  # type: ignore[arg-type]
     found = set(values) if isinstance(values, dict) else set()
     if found != names:
@@ -347,20 +346,11 @@ def from_json(kind: type[_Result], text: str) -> _Result:
             f"this is not the JSON of a {kind.__name__}: "
             f"missing {sorted(names - found)}, unknown {sorted(found - names)}"
         )
-    return kind(**{name: _unplain(value) for name, value in values.items()})
+    return kind(**{name: _frozen(value) for name, value in values.items()})
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+def _frozen(value: Any) -> Any:
+    """With tuples for lists."""
     if isinstance(value, dict):
-        return {name: _plain(each) for name, each in value.items()}
-    return [_plain(each) for each in value] if isinstance(value, tuple | list) else value
-
-
-def _unplain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _unplain(each) for name, each in value.items()}
-    if isinstance(value, list):
-        return tuple(_unplain(each) for each in value)
-    return _WORDS.get(value, value) if isinstance(value, str) else value
+        return {name: _frozen(each) for name, each in value.items()}
+    return tuple(_frozen(each) for each in value) if isinstance(value, list) else value

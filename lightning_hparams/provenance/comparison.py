@@ -1,0 +1,205 @@
+"""What differs between two runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .. import json_text
+from .loading import load_manifest, manifest_path
+
+__all__ = ["compare"]
+
+_SECTIONS = {
+    "status": "status",
+    "first_step": "first step",
+    "last_step": "last step",
+    "config": "config",
+    "command": "command",
+    "seeds": "seed",
+    "deterministic": "setting",
+    "python": "Python",
+    "packages": "package",
+    "hardware": "hardware",
+    "environment": "environment",
+    "metrics": "result",
+    "checkpoints": "checkpoint",
+}
+
+
+class _Difference(NamedTuple):
+    section: str
+    said: str
+    name: str = ""
+    values: tuple[str, str] | None = None  # what both runs have there, if both have something
+
+
+def compare(a: Mapping[str, Any] | str | Path, b: Mapping[str, Any] | str | Path) -> list[str]:
+    """What differs between two runs, one sentence each; empty if nothing that is recorded does.
+
+    With more than one difference, the first sentence counts them by section and names the sections
+    that are the same. A pair of values that stands under several names is written out once, and
+    the sentence after it has the other names.
+
+    Args:
+        a: A manifest, its file, or the folder that it is in.
+        b: Another.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is not a manifest.
+
+    >>> one = {"config": {"hparams": {"lr": 0.1}, "init": {"lr": 0.1}}, "python": "3.12"}
+    >>> two = {"config": {"hparams": {"lr": 0.2}, "init": {"lr": 0.2}}, "python": "3.12"}
+    >>> for sentence in compare(one, two):
+    ...     print(sentence)
+    2 differences: config (2); the same: Python
+    config hparams.lr: 0.1 against 0.2
+    config, as hparams.lr: init.lr
+    """
+    first, second = _loaded(a), _loaded(b)
+    found = [
+        *_code_differences(_section(first, "git"), _section(second, "git")),
+        *_data_differences(_section(first, "data"), _section(second, "data")),
+        *(
+            difference
+            for section, name in _SECTIONS.items()
+            for difference in _differences(name, first.get(section), second.get(section))
+        ),
+    ]
+    return [*_summary(found, first, second), *_sentences(found)]
+
+
+def _loaded(manifest: Mapping[str, Any] | str | Path) -> Mapping[str, Any]:
+    if isinstance(manifest, Mapping):
+        return manifest
+    found, reason = load_manifest(manifest)
+    if found is not None:
+        return found
+    if manifest_path(manifest).is_file():
+        raise ValueError(f"{reason}; pass the folder of a run that RunRecorder was part of")
+    raise FileNotFoundError(f"{reason}; RunRecorder writes one into each run's folder")
+
+
+def _section(manifest: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = manifest.get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _summary(
+    found: list[_Difference], first: Mapping[str, Any], second: Mapping[str, Any]
+) -> Iterator[str]:
+    """How many differences there are, and where: nothing for a single one, which says it itself."""
+    if len(found) < 2:
+        return
+    counts = Counter(difference.section for difference in found)
+    named = {"git": "code", "data": "data", **_SECTIONS}
+    known = [name for key, name in named.items() if first.get(key) and second.get(key)]
+    same = ", ".join(name for name in known if name not in counts)
+    differ = ", ".join(f"{name} ({number})" for name, number in counts.items())
+    yield f"{len(found)} differences: {differ}" + (f"; the same: {same}" if same else "")
+
+
+def _sentences(found: Iterable[_Difference]) -> Iterator[str]:
+    """Each difference in words, those of the same values in a section together."""
+    together: dict[Any, list[_Difference]] = {}
+    for index, difference in enumerate(found):
+        values = difference.values
+        key = index if values is None else (difference.section, values)
+        together.setdefault(key, []).append(difference)
+    for first, *others in together.values():
+        yield first.said
+        if others:
+            names = ", ".join(other.name for other in others)
+            yield f"{first.section}, as {first.name}: {names}"
+
+
+def _code_differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[_Difference]:
+    if a.get("commit") != b.get("commit"):
+        yield _Difference("code", f"the code differs: commit {_short(a)} against {_short(b)}")
+    if bool(a.get("dirty")) != bool(b.get("dirty")):
+        which = "first" if a.get("dirty") else "second"
+        yield _Difference("code", f"only the {which} run had changes that were not committed")
+    elif a.get("diff") != b.get("diff"):
+        said = "both runs had changes that were not committed, and not the same ones"
+        yield _Difference("code", said)
+    for name in ("branch", "remote"):
+        for difference in _differences(name, a.get(name), b.get(name)):
+            yield difference._replace(section="code")
+    one, two = _untracked(a), _untracked(b)
+    for which, only in (("first", one - two), ("second", two - one)):
+        if only:
+            names = ", ".join(sorted(only))
+            yield _Difference(
+                "code", f"only the {which} run had files that git does not know: {names}"
+            )
+
+
+def _untracked(git: Mapping[str, Any]) -> set[str]:
+    names = git.get("untracked")
+    return {str(name) for name in names} if isinstance(names, list) else set()
+
+
+def _short(git: Mapping[str, Any]) -> str:
+    return str(git.get("commit") or "none")[:9]
+
+
+def _data_differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[_Difference]:
+    for name in sorted({*a, *b}):
+        one, two = a.get(name), b.get(name)
+        if (one is None) != (two is None):
+            which = "second" if one is None else "first"
+            yield _Difference("data", f"only the {which} run had {name} data")
+        elif json_text.finite(one) != json_text.finite(two):
+            changed = list(_differences(f"{name} data", _countable(one), _countable(two)))
+            for difference in changed:
+                yield difference._replace(section="data", values=None)
+            if not changed:
+                yield _Difference("data", f"{name} data: as many, but not the same")
+
+
+def _countable(data: Any) -> Any:
+    """A fingerprint without its digests, which say nothing to a reader."""
+    if not isinstance(data, Mapping):
+        return data
+    kept = {name: value for name, value in data.items() if name != "sha256"}
+    if isinstance(kept.get("parts"), list):
+        kept["parts"] = [_countable(part) for part in kept["parts"]]
+    return kept
+
+
+def _differences(name: str, a: Any, b: Any) -> Iterator[_Difference]:
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        one, two = dict(_leaves(a)), dict(_leaves(b))
+        for key in sorted({*one, *two}):
+            if key not in two:
+                yield _Difference(name, f"{name} {key}: {one[key]!r} in the first run only", key)
+            elif key not in one:
+                yield _Difference(name, f"{name} {key}: {two[key]!r} in the second run only", key)
+            elif one[key] != two[key]:
+                values = (repr(one[key]), repr(two[key]))
+                yield _Difference(name, f"{name} {key}: {' against '.join(values)}", key, values)
+    elif json_text.finite(a) != json_text.finite(b):
+        yield _Difference(name, f"{name}: {_said(a)} against {_said(b)}")
+
+
+def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """The values by their dotted names, with the indices in lists of sections among them."""
+    match value:
+        case Mapping():
+            items = value.items()
+        case list() if any(isinstance(item, Mapping) for item in value):
+            items = dict(enumerate(value)).items()
+        case None:
+            return
+        case _:
+            yield name, json_text.finite(value)  # NaN equals no NaN
+            return
+    for key, item in items:
+        yield from _leaves(item, f"{name}.{key}".lstrip("."))
+
+
+def _said(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -1,0 +1,137 @@
+"""What is needed to repeat a run: code, command, environment, seeds, packages, hardware.
+
+A manifest is a ``dict`` of what JSON holds. Nothing of the environment goes into it but the names
+on a short list, and whatever looks like a secret, there or elsewhere, is left out of every text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+import random
+import re
+import sys
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .redaction import redact
+from .repository import repository
+from .values import plain
+
+__all__ = ["FORMAT", "environment", "file_hash", "take"]
+
+FORMAT = 1
+_ENVIRONMENT = (
+    *("CUBLAS_WORKSPACE_CONFIG", "CUDA_VISIBLE_DEVICES", "LOCAL_WORLD_SIZE", "MKL_NUM_THREADS"),
+    *("NCCL_DEBUG", "OMP_NUM_THREADS", "PL_GLOBAL_SEED", "PL_SEED_WORKERS", "PYTHONHASHSEED"),
+    *("SLURM_JOB_ID", "SLURM_NNODES", "SLURM_NTASKS", "WORLD_SIZE"),
+)
+
+
+def take(config: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The manifest of this process, to which the run adds its data and its results.
+
+    Args:
+        config: Everything the run was told: hyperparameters, trainer, callbacks.
+        environ: The environment; None for ``os.environ``.
+    """
+    environ = os.environ if environ is None else environ
+    told = {
+        "command": [Path(sys.executable).name, *sys.argv],
+        "git": repository(),
+        "config": config,
+        "environment": environment(environ),
+    }
+    hidden = redact(plain(told), environ)
+    assert isinstance(hidden, dict)
+    return {
+        "format": FORMAT,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "status": "running",
+        **hidden,
+        "seeds": _seeds(environ),
+        "deterministic": _deterministic(),
+        "python": platform.python_version(),
+        "packages": _packages(),
+        "hardware": _hardware(),
+    }
+
+
+def environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The few variables that say how a run was computed."""
+    return {name: environ[name] for name in _ENVIRONMENT if name in environ}
+
+
+def file_hash(path: str | Path) -> str:
+    """SHA-256 of a file's contents."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(2**20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _seeds(environ: Mapping[str, str]) -> dict[str, Any]:
+    """Seeds where they can be read, and else a digest of the generator's state."""
+    return {
+        "global": environ.get("PL_GLOBAL_SEED"),
+        "workers": environ.get("PL_SEED_WORKERS"),
+        "torch": torch.initial_seed(),
+        "torch_state": _digest(torch.get_rng_state().numpy().tobytes()),
+        "numpy_state": _digest(repr(np.random.get_state(legacy=False)).encode()),
+        "python_state": _digest(repr(random.getstate()).encode()),
+    }
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def _deterministic() -> dict[str, Any]:
+    return {
+        "algorithms": torch.are_deterministic_algorithms_enabled(),
+        "cudnn": torch.backends.cudnn.deterministic,
+        "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        "matmul_precision": torch.get_float32_matmul_precision(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _packages() -> dict[str, str]:
+    found = {dist.metadata["Name"]: dist.version for dist in importlib.metadata.distributions()}
+    return {name: found[name] for name in sorted(filter(None, found), key=str.lower)}
+
+
+def _hardware() -> dict[str, Any]:
+    gpus = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+    return {
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory_gb": _memory_gb(),
+        "cuda": torch.version.cuda,
+        "gpus": [f"{gpu.name}, {gpu.total_memory / 2**30:.0f} GB" for gpu in gpus],
+    }
+
+
+def _processor() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.processor()
+    found = re.search(r"model name\s*:\s*(.+)", text)
+    return found[1] if found else platform.processor()
+
+
+def _memory_gb() -> int | None:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
+    except (AttributeError, ValueError, OSError):
+        return None  # not told by this system

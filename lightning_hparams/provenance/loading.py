@@ -1,0 +1,56 @@
+"""Read a manifest from a file that may be damaged, or be another program's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from .facts import FORMAT
+
+__all__ = ["load_manifest", "manifest_path"]
+
+
+def load_manifest(path: str | Path) -> tuple[dict[str, Any] | None, str]:
+    """The manifest in a file, or None and the reason: it never raises.
+
+    Args:
+        path: The file, or the folder that it is in.
+
+    Returns:
+        The manifest, with a list of manifests under ``earlier`` if there is one, and ``""``; or
+        None and why it cannot be used.
+    """
+    path = manifest_path(path)
+    try:
+        if not path.is_file():
+            return None, f"there is no manifest at {str(path)!r}"
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        return None, f"{str(path)!r} cannot be read: {error}"
+    if fault := _fault(found):
+        return None, f"{str(path)!r} is not a manifest of RunRecorder: {fault}"
+    return found, ""
+
+
+def manifest_path(path: str | Path) -> Path:
+    """The file itself, where a folder is given."""
+    path = Path(path)
+    return path / "manifest.json" if path.is_dir() else path
+
+
+def _fault(found: Any) -> str:
+    if not isinstance(found, dict):
+        return f"it must hold an object, got {type(found).__name__}"
+    version = found.get("format")
+    if type(version) is not int or not 1 <= version <= FORMAT:
+        return f"its `format` must be 1 to {FORMAT}, got {_short(version)}"
+    earlier = found.get("earlier", [])
+    if not isinstance(earlier, list) or not all(isinstance(part, dict) for part in earlier):
+        return f"its `earlier` must be a list of objects, got {_short(earlier)}"
+    return ""
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

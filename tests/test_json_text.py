@@ -1,0 +1,59 @@
+import json
+import math
+
+import pytest
+from hypothesis import given, strategies as st
+
+from lightning_hparams import json_text
+from lightning_hparams.range_test import (
+    ParamTestResult,
+    RangeTestResult,
+    Sweep,
+    analyse,
+    compare_values,
+)
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text("ab"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab"), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def refused(word):
+    raise ValueError(word)
+
+
+@given(VALUES)
+def test_what_is_written_is_read_as_it_was(value):
+    text = json_text.write(value)
+    json.loads(text, parse_constant=refused)  # as readers in other languages do
+    assert json_text.read(text) == value
+
+
+def test_a_number_that_json_has_no_word_for_is_a_text():
+    assert json_text.write([math.nan, math.inf, -math.inf]) == '["nan", "inf", "-inf"]'
+
+
+@pytest.mark.parametrize("words", [("nan", "inf", "-inf"), ("NaN", "Infinity", "-Infinity")])
+def test_the_words_of_all_versions_are_read(words):
+    nan, *infinities = json_text.read(json.dumps({"values": words}))["values"]
+    assert math.isnan(nan)
+    assert infinities == [math.inf, -math.inf]
+
+
+def old(text):
+    """As versions before this dialect wrote the same result."""
+    for new, word in (("nan", "NaN"), ("inf", "Infinity"), ("-inf", "-Infinity")):
+        text = text.replace(f'"{new}"', f'"{word}"')
+    return text
+
+
+def test_results_of_older_versions_are_read():
+    sweep = Sweep([0.1, 0.2, 0.3], [1.0, math.inf, math.nan])
+    result = analyse([sweep])
+    assert "Infinity" in old(result.to_json())
+    assert RangeTestResult.from_json(old(result.to_json())) == result
+    values = compare_values("momentum", {0.9: [sweep], 0.99: [sweep]})
+    assert "NaN" in old(values.to_json())
+    assert ParamTestResult.from_json(old(values.to_json())) == values
