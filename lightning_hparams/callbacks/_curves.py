@@ -15,6 +15,7 @@ from ..metrics import BoxScoreCounts, CalibrationCounts, ScoreCounts, calibratio
 from ..render import calibration_picture, encode
 from ..samples import Look, probabilities, tidied
 from ..sinks import PRCounts, Sink
+from ..tags import Stage, Tag
 
 __all__ = ["Curves"]
 
@@ -91,7 +92,7 @@ class Curves:
             self._sure_of(*confidences(probs, targets, ignore_index=ignore))
 
     def write(
-        self, names: Sequence[str] | None, stage: str, step: int, sinks: Sequence[Sink]
+        self, names: Sequence[str] | None, stage: Stage, step: int, sinks: Sequence[Sink]
     ) -> None:
         """Write what was counted; every rank must come here."""
         if self._scores is not None:
@@ -139,7 +140,7 @@ class Curves:
 def _write_precision(
     counts: Any,
     names: Sequence[str] | None,
-    stage: str,
+    stage: Stage,
     step: int,
     sinks: Sequence[Sink],
     max_classes: int,
@@ -153,14 +154,14 @@ def _write_precision(
             continue  # nothing to find
         curve = PRCounts(true, false, rejected, lost)
         for sink in sinks:
-            sink.pr_curve(f"pr/{names[label]}/{stage}", curve, step)
+            sink.pr_curve(str(Tag("pr", label=names[label], stage=stage)), curve, step)
 
 
-def _write_calibration(counts: Tensor, stage: str, step: int, sinks: Sequence[Sink]) -> None:
+def _write_calibration(counts: Tensor, stage: Stage, step: int, sinks: Sequence[Sink]) -> None:
     error = float(calibration_error(counts))
     picture = encode(calibration_picture(counts, error))
     edges = torch.linspace(0, 1, counts.shape[1] + 1).numpy()
     for sink in sinks:
-        sink.image(f"calibration/{stage}", picture, step)
-        sink.histogram(f"confidence/{stage}", counts[1].numpy(), edges, step)
-        sink.scalars({f"metric/calibration_error/{stage}": error}, step)
+        sink.image(str(Tag("calibration", stage=stage)), picture, step)
+        sink.histogram(str(Tag("confidence", stage=stage)), counts[1].numpy(), edges, step)
+        sink.scalars({str(Tag("metric", "calibration_error", stage=stage)): error}, step)

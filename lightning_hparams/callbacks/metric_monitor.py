@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,7 +19,7 @@ from ..internals import log_step
 from ..optim import get_param, group_norms, has_param
 from ..render import confusion_picture, encode
 from ..sinks import Sink, open_sinks
-from ..tags import BestValues, charts
+from ..tags import BestValues, Stage, Tag, best_tag, charts
 from ._curves import Curves
 from ._idle_hooks import skip_idle_hooks
 from ._log_step import (
@@ -35,8 +34,6 @@ __all__ = ["MetricMonitor"]
 
 _HISTOGRAM_BINS = 64
 _EXTREMES = 10
-_LOADER = re.compile(r"/dataloader_idx_\d+$")  # what Lightning puts behind tags, if it has several
-_VALIDATION = re.compile(r"(?<![a-z0-9])val(id|idation)?(?![a-z0-9])", re.IGNORECASE)
 
 
 class MetricMonitor(Callback):
@@ -253,23 +250,23 @@ class MetricMonitor(Callback):
 
     # -- scalars
 
-    def _write_scores(self, trainer: Trainer, stage: str, step: int) -> None:
+    def _write_scores(self, trainer: Trainer, stage: Stage, step: int) -> None:
         logged = trainer.logged_metrics
         metrics = {tag: float(value) for tag, value in trainer.callback_metrics.items()}
         values = {tag: value for tag, value in metrics.items() if _belongs(tag, stage)}
-        for name, scores in _class_scores(metrics, stage).items():
+        for table, scores in _class_scores(metrics, stage).items():
             shown = list(scores.values())[: self.max_classes]
             values |= {tag: metrics[tag] for tag in shown}
             if len(scores) > self.max_classes:
-                self._write_extremes(name, {k: metrics[t] for k, t in scores.items()}, step)
+                self._write_extremes(table, {k: metrics[t] for k, t in scores.items()}, step)
         values = {tag: value for tag, value in values.items() if tag not in logged}
         if stage == "val" and trainer.state.fn == "fit":
-            best = self._best.update({t: v for t, v in metrics.items() if _is_judged(t)})
-            values.update({f"best/{tag}": value for tag, value in best.items()})
+            judged = {tag: v for tag, v in metrics.items() if Tag.parse(tag).is_validation}
+            values |= {best_tag(tag): best for tag, best in self._best.update(judged).items()}
         self._tags.update(logged)
         self._write(values, step)
 
-    def _write_extremes(self, name: str, scores: Mapping[str, float], step: int) -> None:
+    def _write_extremes(self, table: str, scores: Mapping[str, float], step: int) -> None:
         """The best and the worst of classes that are too many to look at."""
         if self._sinks and not self._told:
             self._told = True
@@ -286,7 +283,7 @@ class MetricMonitor(Callback):
             "score": [f"{value:.4f}" for value, _ in order],
         }
         for sink in self._sinks:
-            sink.table(f"class_extremes/{name}", columns, step)
+            sink.table(table, columns, step)
 
     def _write(self, values: Mapping[str, float], step: int) -> None:
         if values:
@@ -326,7 +323,7 @@ class MetricMonitor(Callback):
                 for sink in self._sinks:
                     sink.histogram(f"{tag}/{name}", counts, edges, step)
 
-    def _draw_pending(self, module: LightningModule, stage: str) -> None:
+    def _draw_pending(self, module: LightningModule, stage: Stage) -> None:
         if self._pending is None or not self._sinks:
             return
         counts, step = self._pending
@@ -336,36 +333,28 @@ class MetricMonitor(Callback):
             names = [f"class {index}" for index in range(len(counts))]
         encoded = encode(confusion_picture(counts, names))
         for sink in self._sinks:
-            sink.image(f"confusion/{stage}", encoded, step)
+            sink.image(str(Tag("confusion", stage=stage)), encoded, step)
 
     def _names(self, module: LightningModule) -> Sequence[str] | None:
         return self.class_names or getattr(module, "class_names", None)
 
 
-def _belongs(tag: str, stage: str) -> bool:
+def _belongs(tag: str, stage: Stage) -> bool:
     """Whether a tag is a loss or a metric of the rows above, for a validation or test."""
-    tag = _LOADER.sub("", tag)
-    if tag.startswith("loss/"):
-        return tag == f"loss/{stage}" or tag.startswith(f"loss/{stage}/")
-    return tag.startswith("metric/") and tag.endswith(f"/{stage}")
+    parsed = Tag.parse(tag)
+    of_stage = parsed.stage == stage and not (parsed.ending or parsed.best)
+    return of_stage and parsed.kind in ("loss", "metric")
 
 
-def _class_scores(metrics: Mapping[str, float], stage: str) -> dict[str, dict[str, str]]:
-    """For each score of classes, by its name, stage and dataloader: tags by what follows a name."""
+def _class_scores(metrics: Iterable[str], stage: Stage) -> dict[str, dict[str, str]]:
+    """For each score of classes, the tag of its table, and the tags of classes by their names."""
     found: dict[str, dict[str, str]] = {}
-    for tag in metrics:
-        plain = _LOADER.sub("", tag)
-        if tag.startswith("class/") and plain.endswith(f"/{stage}"):
-            name, _, label = plain.removeprefix("class/").partition("/")
-            loader = tag.removeprefix(plain)
-            label = label.removesuffix(f"/{stage}")
-            found.setdefault(f"{name}/{stage}{loader}", {})[label] = tag
+    for text in metrics:
+        tag = Tag.parse(text)
+        if tag.kind == "class" and tag.stage == stage and not (tag.ending or tag.best):
+            table = Tag("class_extremes", tag.name, stage=stage, loader=tag.loader)
+            found.setdefault(str(table), {})[tag.label] = text
     return found
-
-
-def _is_judged(tag: str) -> bool:
-    """Whether the best of a value is worth a curve: one of the whole validation set is."""
-    return not tag.startswith(("class/", "loss/val/")) and bool(_VALIDATION.search(tag))
 
 
 def _losses(outputs: Tensor | Mapping[str, Any] | None, accumulated: int) -> dict[str, float]:

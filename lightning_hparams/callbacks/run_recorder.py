@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Real
@@ -33,7 +32,7 @@ from ..provenance import (
     without_secrets,
 )
 from ..sinks import Domain, Sink, Status, input_for, is_rehearsal, open_sinks, register_model
-from ..tags import BestValues, Direction
+from ..tags import BestValues, Direction, Tag, best_tag
 from ._idle_hooks import skip_idle_hooks
 from ._log_step import resume_sinks
 from ._run_facts import checkpoints, configuration, datasets, keep_manifest, kept_manifest
@@ -41,8 +40,6 @@ from ._run_facts import checkpoints, configuration, datasets, keep_manifest, kep
 __all__ = ["RunRecorder"]
 
 _Flat: TypeAlias = dict[str, bool | int | float | str]
-
-_STAGE = re.compile(r"(^|[^a-z])(val|valid|validation)([^a-z]|$)")
 
 
 class RunRecorder(Callback):
@@ -285,7 +282,7 @@ class RunRecorder(Callback):
             return
         best = self._update(values)
         written = {tag: v for tag, v in values.items() if tag not in trainer.logged_metrics}
-        written |= {f"best/{tag}": value for tag, value in best.items()}
+        written |= {best_tag(tag): value for tag, value in best.items()}
         for sink in self._sinks:
             if written:
                 sink.scalars(written, step)
@@ -306,12 +303,16 @@ class RunRecorder(Callback):
         if self.metrics != "auto":
             return list(self.metrics)
         if _validates(trainer):
-            named = (tag for tag in found if tag in self._brought or _STAGE.search(tag.lower()))
-            chosen = [tag for tag in named if not tag.startswith(("class/", "loss/val/"))]
+            named = {tag: Tag.parse(tag) for tag in found}
+            chosen = [
+                tag
+                for tag, parsed in named.items()
+                if parsed.is_validation or (tag in self._brought and parsed.is_whole)
+            ]
         else:
-            chosen = list(found)
+            chosen = [tag for tag in found if Tag.parse(tag).is_whole]
         watched = (tag for tag in _monitored(trainer) if tag not in (*chosen, "epoch", "step"))
-        return [*(tag for tag in chosen if not tag.endswith("_step")), *watched]
+        return [*chosen, *watched]
 
     def _update(self, values: Mapping[str, float]) -> dict[str, float]:
         self._last |= values
@@ -340,7 +341,7 @@ class RunRecorder(Callback):
         self._has_columns = True
         domains: dict[str, Domain | None] = dict(self.domains)
         domains |= {name: None for name in self._values if name not in domains}
-        metrics = {name: name for tag in tags for name in (f"best/{tag}", tag)}
+        metrics = {name: name for tag in tags for name in (best_tag(tag), tag)}
         for sink in self._sinks:
             sink.columns(domains, metrics)
 

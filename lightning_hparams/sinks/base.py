@@ -32,12 +32,10 @@ __all__ = [
     "csv_text",
     "file_path",
     "hide_secrets",
-    "is_of_test",
     "markdown_table",
     "with_prefix",
 ]
 
-_TEST = re.compile(r"(?<![a-z0-9])test(?![a-z0-9])", re.I)
 _PART_BYTES = 120  # of 255 that file systems take: some sinks write more into a name
 
 Scalar: TypeAlias = bool | int | float | str
@@ -212,15 +210,6 @@ class Once:
 def with_prefix(logger: Any, tag: str) -> str:
     """A scalar's tag as a logger of Lightning calls it."""
     return f"{tag_prefix(logger)}{tag}"
-
-
-def is_of_test(tag: str) -> bool:
-    """Whether a tag is of a test, which stands one step behind the training before it.
-
-    >>> [is_of_test(tag) for tag in ("loss/test", "test_pred/0", "latest")]
-    [True, True, False]
-    """
-    return bool(_TEST.search(tag))
 
 
 def hide_secrets(logger: Any) -> None:

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from ..checks import writable_folder
 from ..provenance import to_json
 from ..render import Encoded
+from ..tags import Tag
 from .base import (
     Once,
     PRCounts,
@@ -26,7 +27,6 @@ from .base import (
     csv_text,
     file_path,
     hide_secrets,
-    is_of_test,
     with_prefix,
 )
 
@@ -127,7 +127,9 @@ class FilesSink(Sink):
             text = self._table().read_bytes().decode("utf-8", "replace")
             whole = text[: text.rfind("\n") + 1].split("\n")  # a crash may leave half a line
             rows = [row for row in csv.reader(whole) if len(row) == 3 and row[0].isdigit()]
-            kept = [row for row in rows if int(row[0]) <= _last_step(row[1], step)]
+            prefix = self._name("")
+            last = {tag: _last_step(tag.removeprefix(prefix), step) for _, tag, _ in rows}
+            kept = [row for row in rows if int(row[0]) <= last[row[1]]]
             _replace(self._table(), csv_text(_COLUMNS, kept))
         for kind in ("images", "histograms", "pr_curves", "texts", "tables"):
             for path in (self._folder / kind).rglob("step_*"):
@@ -160,7 +162,7 @@ def _last_step(tag: str, step: int) -> int:
 
     The test after that step stands at the next one, and the run that goes on does not repeat it.
     """
-    return step + is_of_test(tag)
+    return step + (Tag.parse(tag).stage == "test")
 
 
 def _replace(path: Path, text: str) -> None:

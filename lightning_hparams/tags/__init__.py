@@ -1,4 +1,4 @@
-"""Names of logged values: which way is better, which chart they belong to."""
+"""Tags of logged values: how they are built and read, which way is better, their charts."""
 
 import lazy_loader
 

@@ -1,2 +1,9 @@
 from .best import BestValues as BestValues, Direction as Direction, direction as direction
-from .dashboard import charts as charts, stage_free as stage_free
+from .dashboard import charts as charts
+from .grammar import (
+    Ending as Ending,
+    Kind as Kind,
+    Stage as Stage,
+    Tag as Tag,
+    best_tag as best_tag,
+)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
 from ..checks import one_of
+from .grammar import Tag
 
 __all__ = ["BestValues", "Direction", "direction"]
 
@@ -36,15 +37,17 @@ _IOU = re.compile(r"((Complete|Distance|Generalized)?IntersectionOverUnion|IoU)"
 def direction(tag: str) -> Direction | None:
     """``"min"`` or ``"max"``, whichever is better for the metric of that name; None if unknown.
 
-    Names of torchmetrics' classes are known, too.
+    Names of torchmetrics' classes are known, too. The name of a class decides nothing.
 
     >>> direction("val_loss"), direction("metric/mIoU/val"), direction("val/zebra")
     ('min', 'max', None)
     >>> direction("val_MulticlassF1Score"), direction("val_MeanSquaredError")
     ('max', 'min')
     """
-    tag = _IOU.sub("Iou", tag).replace("StructureAndTextureSimilarity", "Dists")
-    words = {*re.split(r"[^a-z0-9]+", tag.lower()), *map(str.lower, _CAMEL.findall(tag))}
+    parsed = Tag.parse(tag)
+    name = "loss" if parsed.kind == "loss" else parsed.name
+    name = _IOU.sub("Iou", name).replace("StructureAndTextureSimilarity", "Dists")
+    words = {*re.split(r"[^a-z0-9]+", name.lower()), *map(str.lower, _CAMEL.findall(name))}
     words |= {word.removeprefix(mean) for word in words for mean in ("m", "mean")}
     if words & _FALLS:
         return "min"

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 
-__all__ = ["charts", "stage_free"]
+from .grammar import Tag
 
-_STAGE = re.compile(r"(?<![a-z0-9])(train|training|val|valid|validation|test)(?![a-z0-9])", re.I)
-_STAGES = "(train|training|val|valid|validation|test)"
-_GROUPED = re.compile(r"(?:lr|momentum|norm/[a-z]+|perf/memory_mib)(?=/)")
-_PERCENTILE = re.compile(r"(perf/step_ms)_p\d+(/.+)")
-_EACH = re.compile(r"_(?:step|epoch)(?=$|/)")  # Lightning's, of a value that is logged as both
-_CLASS = re.compile(r"class/([^/]+)/.+/(val|test)")
-# The first that is found in a tag decides; what fits none is a metric.
-_CATEGORIES = (
-    ("Per class", re.compile(r"class/")),
-    ("Loss", re.compile(r"(?<![a-z0-9])loss(?![a-z0-9])", re.I)),
-    ("Learning rate and momentum", re.compile(r"(lr|momentum)[/-]")),
-    ("Norms", re.compile(r"norm/")),
-    ("Throughput", re.compile(r"perf/")),
-)
+__all__ = ["charts"]
+
+_LOSS = re.compile(r"(?<![^\W_])loss(?![^\W_])", re.IGNORECASE)
+_LEARNING_RATE = re.compile("(lr|momentum)[/-]")  # of Lightning's LearningRateMonitor
+_PERCENTILE = re.compile(r"step_ms_p\d+")
+_CATEGORIES = {
+    "loss": "Loss",
+    "class": "Per class",
+    "lr": "Learning rate and momentum",
+    "momentum": "Learning rate and momentum",
+    "weight_decay": "Learning rate and momentum",
+    "norm": "Norms",
+    "perf": "Throughput",
+}
 _ORDER = ("Loss", "Metrics", "Per class", "Learning rate and momentum", "Norms", "Throughput")
-_LEFT_OUT = re.compile(r"(best/|epoch$|step$|hp_metric$|hp/)")
+_LEFT_OUT = re.compile(r"(epoch$|step$|hp_metric$|hp/)")
 
 
 def charts(tags: Iterable[str]) -> dict[str, dict[str, list[str]]]:
@@ -38,8 +39,9 @@ def charts(tags: Iterable[str]) -> dict[str, dict[str, list[str]]]:
     {'Loss': {'loss': ['(train|training|val|valid|validation|test)_loss']}}
     """
     found: dict[str, dict[str, list[str]]] = {}
-    for tag in sorted(tags):
-        if _LEFT_OUT.match(tag):
+    for text in sorted(tags):
+        tag = Tag.parse(text)
+        if tag.best or _LEFT_OUT.match(text):
             continue
         title, pattern = _chart(tag)
         patterns = found.setdefault(_category(tag), {}).setdefault(title, [])
@@ -48,29 +50,30 @@ def charts(tags: Iterable[str]) -> dict[str, dict[str, list[str]]]:
     return {category: found[category] for category in _ORDER if category in found}
 
 
-def stage_free(tag: str) -> str:
-    """A tag without the stage in it: what the curves of training and validation have in common.
-
-    >>> [stage_free(tag) for tag in ("loss/val", "val_loss", "loss/val/dice", "train-acc", "lr")]
-    ['loss', 'loss', 'loss/dice', 'acc', 'lr']
-    """
-    parts = _STAGE.sub("", tag)
-    return re.sub(r"([/_\-. ])[/_\-. ]+", r"\1", parts).strip("/_-. ") or tag
-
-
-def _chart(tag: str) -> tuple[str, str]:
+def _chart(tag: Tag) -> tuple[str, str]:
     """Title and pattern of the chart that a tag belongs into."""
-    if match := _CLASS.fullmatch(tag):
-        name, stage = match.groups()
-        title = f"class/{name}" if stage == "val" else f"class/{name} (test)"
-        return title, f"class/{re.escape(name)}/.+/{stage}"
-    if match := _GROUPED.match(tag):
-        return match[0], f"{match[0]}/.+"
-    if match := _PERCENTILE.fullmatch(tag):
-        return match[1] + match[2], rf"{match[1]}_p\d+{match[2]}"
-    escaped = re.escape(_STAGE.sub("\0", tag)).replace(re.escape("\0"), _STAGES)
-    return stage_free(_EACH.sub("", tag) if _STAGE.search(tag) else tag), escaped
+    match tag.kind:
+        case "class":
+            where = [] if tag.stage == "val" else [str(tag.stage)]
+            where += [] if tag.loader is None else [f"dataloader {tag.loader}"]
+            return f"class/{tag.name}" + (f" ({', '.join(where)})" if where else ""), tag.any_label
+        case "lr" | "momentum" | "weight_decay" | "norm":
+            return f"{tag.kind}/{tag.name}".rstrip("/"), tag.any_label
+        case "perf" if tag.name.startswith("memory_mib/"):
+            return "perf/memory_mib", "perf/memory_mib/.+"
+        case "perf" if _PERCENTILE.fullmatch(tag.name):
+            title = str(replace(tag, name="step_ms"))
+            return title, title.replace("step_ms", r"step_ms_p\d+")
+        case _:
+            return tag.title, tag.any_stage
 
 
-def _category(tag: str) -> str:
-    return next((name for name, pattern in _CATEGORIES if pattern.search(tag)), "Metrics")
+def _category(tag: Tag) -> str:
+    head = tag.name.partition("/")[0] if tag.kind == "own" else tag.kind
+    if head in _CATEGORIES:
+        return _CATEGORIES[head]
+    if tag.kind == "own" and _LOSS.search(tag.name):
+        return "Loss"
+    if tag.kind == "own" and _LEARNING_RATE.match(tag.name):
+        return _CATEGORIES["lr"]
+    return "Metrics"

@@ -18,12 +18,14 @@ from ..outputs import (
     SegmentationPrediction,
     TrainingOutput,
 )
+from ..tags import Stage, Tag
 from .base import VisionTask
 from .encoders import build_model, input_statistics, smallest_side
 
 __all__ = ["SegmentationTask"]
 
 _KINDS = ("multiclass", "binary", "multilabel")
+_TRAIN_LOSS = str(Tag("loss", stage="train"))
 _STRIDE = 32  # the deepest feature map of the encoders is this much smaller than the image
 _IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 
@@ -195,7 +197,7 @@ class SegmentationTask(VisionTask):
             self.check_images(images, _paths(batch))
         terms = self.loss.terms(self(images), target)
         loss = self.loss.total(terms)
-        self.log("loss/train", loss.detach(), prog_bar=True, batch_size=len(images))
+        self.log(_TRAIN_LOSS, loss.detach(), prog_bar=True, batch_size=len(images))
         return {"loss": loss, "terms": {name: term.detach() for name, term in terms.items()}}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> SegmentationOutput:
@@ -281,20 +283,21 @@ class SegmentationTask(VisionTask):
         for mean in getattr(self, f"{stage}_losses").values():
             mean.reset()
 
-    def _log_scores(self, stage: str) -> None:
+    def _log_scores(self, stage: Stage) -> None:
         counts: ConfusionCounts = getattr(self, f"{stage}_counts")
         whole, by_class = segmentation_scores(
             counts.compute(), self.class_names, ignore_index=self.ignore_index
         )
         for name, mean in getattr(self, f"{stage}_losses").items():
             total = name == "total"
-            tag = f"loss/{stage}" if total else f"loss/{stage}/{name}"
+            tag = str(Tag("loss", label="" if total else name, stage=stage))
             to_loggers = None if total else False  # None: if there is one
             self.log(tag, mean.compute(), logger=to_loggers, prog_bar=total, sync_dist=True)
         for name, value in whole.items():
-            self.log(f"metric/{name}/{stage}", value, prog_bar=name == "miou", sync_dist=True)
+            tag = str(Tag("metric", name, stage=stage))
+            self.log(tag, value, prog_bar=name == "miou", sync_dist=True)
         for name, scores in by_class.items():
-            tags = {f"class/{name}/{label}/{stage}": score for label, score in scores.items()}
+            tags = {str(Tag("class", name, label, stage)): v for label, v in scores.items()}
             self.log_dict(tags, logger=False, sync_dist=True)
 
     def _checked(self, batch: Batch) -> tuple[Tensor, Tensor]:

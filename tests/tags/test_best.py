@@ -11,6 +11,8 @@ from lightning_hparams.tags import BestValues, direction
     [
         ("loss/val", "min"),
         ("loss/val/dice", "min"),
+        ("class/iou/error region/val", "max"),
+        ("metric/miou/val/dataloader_idx_1", "max"),
         ("val_dice_loss", "min"),
         ("metric/mdice/val", "max"),
         ("metric/mean_accuracy/val", "max"),

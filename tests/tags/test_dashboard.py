@@ -68,3 +68,24 @@ def test_speeds_come_last_with_stages_percentiles_and_memories_together():
         "perf/step_ms/train": 3,
         "perf/step_ms/val": 3,
     }
+
+
+def shown(tags):
+    return {
+        title: sorted(tag for tag in tags if any(re.fullmatch(p, tag) for p in patterns))
+        for made in charts(tags).values()
+        for title, patterns in made.items()
+    }
+
+
+def test_every_tag_is_in_exactly_one_chart_whatever_it_is_called():
+    tags = ["Val_Loss", "val2_loss", "multiclass/acc", "loss/val/test", "batch_norm/x", "val/a.b"]
+    tags += ["class/iou/test/val", "class/iou/loss/val", "class/iou/a/val/dataloader_idx_1"]
+    tags += ["lr/val", "weight_decay/head", "norm/grad/test", "loss/train/ce_step"]
+    found = shown(tags)
+    assert sorted(tag for chart in found.values() for tag in chart) == sorted(tags)
+    assert found["class/iou"] == ["class/iou/loss/val", "class/iou/test/val"]
+    assert found["loss/test"] == ["loss/val/test"]
+    assert found["val2_loss"] == ["val2_loss"]
+    assert found["weight_decay"] == ["weight_decay/head"]
+    assert charts(["multiclass/acc", "batch_norm/x"]).keys() == {"Metrics"}
