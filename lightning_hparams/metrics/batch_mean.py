@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
+
+from ._states import CountingMetric
 
 __all__ = ["BatchMean"]
 
 
-class BatchMean(Metric):
+class BatchMean(CountingMetric):
     """Mean over images of a value that each batch has, such as its loss; NaN stays NaN.
 
     torchmetrics' MeanMetric leaves out NaN, which hides a model that diverges, or (1.9, with
@@ -24,18 +25,18 @@ class BatchMean(Metric):
     tensor(1.2500)
     """
 
-    full_state_update = False
     total: Tensor
     images: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
-        self.add_state("images", torch.tensor(0.0), dist_reduce_fx="sum")
+        # Types by name: Lightning makes bfloat16 the default one to build a model in it.
+        self.add_state("total", torch.tensor(0.0, dtype=torch.float32), dist_reduce_fx="sum")
+        self.add_state("images", torch.tensor(0, dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, value: Tensor, images: int) -> None:
         """Add one batch."""
-        self.total += value * images
+        self.total += value.float() * images
         self.images += images
 
     def compute(self) -> Tensor:

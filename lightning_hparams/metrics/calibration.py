@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from ..checks import in_range
+from ._states import CountingMetric, as_long
 
 __all__ = ["CalibrationCounts", "calibration_error", "confidences"]
 
 _PARTS = 2**20  # of a confidence of 1, to which it is rounded
 
 
-class CalibrationCounts(Metric):
+class CalibrationCounts(CountingMetric):
     """How often predictions are right by how sure they are, in bins over [0, 1].
 
     torchmetrics' calibration errors keep every confidence of the set, which of masks are millions.
@@ -26,7 +26,6 @@ class CalibrationCounts(Metric):
     and the sum of their confidences.
     """
 
-    full_state_update = False
     counts: Tensor
 
     def __init__(self, bins: int = 15) -> None:
@@ -72,6 +71,7 @@ def confidences(
     else:
         confidence, preds = probs.max(1)
         classes = probs.shape[1]
+    target = as_long(target)
     kept = (target >= 0) & (target < classes)
     if ignore_index is not None:
         kept &= target != ignore_index

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from ..checks import in_range
+from ._states import CountingMetric, as_long
 
 __all__ = ["BoxScoreCounts", "ScoreCounts"]
 
 
-class _BinnedCounts(Metric):
+class _BinnedCounts(CountingMetric):
     """Counts of right and wrong by class and by the highest threshold that a score reaches."""
 
-    full_state_update = False
     right: Tensor
     wrong: Tensor
     missed: Tensor
@@ -74,7 +73,7 @@ class ScoreCounts(_BinnedCounts):
         """Add one batch."""
         by_label = target.ndim == probs.ndim
         for label in range(self.num_classes):
-            theirs = target[:, label] if by_label else target
+            theirs = as_long(target[:, label] if by_label else target)
             # 0: another class, 1: this one, 2: left out.
             side = (theirs == (1 if by_label else label)).long()
             if self.ignore_index is not None:

@@ -36,3 +36,15 @@ def test_confidence_leaves_out_what_has_no_label():
     counts = CalibrationCounts(4)
     counts.update(torch.tensor([float("nan"), 0.0, 1.0, 0.25]), torch.tensor([True] * 4))
     assert counts.compute()[1].tolist() == [3, 0, 0, 1]
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.uint16])
+@pytest.mark.parametrize("ignore_index", [None, -1, 255, 256])
+def test_confidence_is_that_of_any_integer_type(dtype, ignore_index):
+    probs = torch.rand(4, 256, 6)
+    target = torch.randint(0, 255, (4, 6))
+    target[0, :3] = 255
+    expected = confidences(probs, target, ignore_index=ignore_index)
+    found = confidences(probs, target.to(dtype), ignore_index=ignore_index)
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    assert len(found[0]) == 24 - (3 if ignore_index == 255 else 0)

@@ -7,6 +7,8 @@ from hypothesis.extra import numpy as hnp
 from lightning_hparams.metrics import (
     ConfusionCounts,
     class_recall,
+    confusion,
+    confusion_counts,
     dice_score,
     iou_score,
     mean_present,
@@ -146,3 +148,85 @@ def test_counts_stay_exact_beyond_float32():
     metric.counts[0] = 2**24
     metric.update(torch.tensor([0]), torch.tensor([0]))
     assert metric.compute()[0, 0] == 2**24 + 1
+
+
+INTEGERS = [
+    torch.uint8,
+    torch.int8,
+    torch.int16,
+    torch.uint16,
+    torch.int32,
+    torch.uint32,
+    torch.int64,
+]
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+@pytest.mark.parametrize("ignore_index", [None, -1, 2, 100, 300, 2**40])
+def test_masks_of_every_integer_type_are_counted_alike(dtype, ignore_index):
+    preds, target = torch.randint(0, 3, (2, 4, 50))
+    if ignore_index in (2, 100):
+        target[0] = ignore_index
+    target[1, 7] = 101
+    expected = confusion_counts(preds, target, 3, ignore_index=ignore_index)
+    counts = confusion_counts(preds.to(dtype), target.to(dtype), 3, ignore_index=ignore_index)
+    assert torch.equal(counts, expected)
+    assert counts[-1] == 1
+    assert counts[-2] == sum(value == ignore_index for value in target.flatten().tolist())
+
+
+@pytest.mark.parametrize("num_classes", [255, 256, 300])
+def test_as_many_classes_as_a_type_has_values_are_counted(num_classes):
+    target = torch.arange(256).clamp(max=num_classes - 1)
+    counts = ConfusionCounts(num_classes)
+    counts.update(target.to(torch.uint8), target.to(torch.uint8))
+    assert counts.compute().diagonal().sum() == 256
+
+
+@pytest.mark.parametrize("value", [-1, 256, 2**31, 2**32, 2**32 + 1, -(2**63)])
+def test_a_number_that_is_no_class_does_not_wrap_into_one(value):
+    one = torch.tensor([value, 1])
+    assert confusion_counts(torch.tensor([1, 1]), one, 2).tolist() == [0, 0, 0, 1, 0, 1]
+    assert confusion_counts(one, torch.tensor([1, 1]), 2).tolist() == [0, 0, 0, 1, 0, 1]
+    ignored = confusion_counts(torch.tensor([1, 1]), one, 2, ignore_index=value)
+    assert ignored.tolist() == [0, 0, 0, 1, 1, 0]
+    mask = torch.tensor([0, 255], dtype=torch.uint8)
+    counts = confusion_counts(mask, mask, 2, ignore_index=value if value < 0 else 2**32 - 1)
+    assert counts.tolist() == [1, 0, 0, 0, 0, 1]
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    seed=st.integers(0, 10**6),
+    num_classes=st.integers(2, 5),
+    low=st.integers(-1, 0),
+    beyond=st.integers(0, 2),
+    ignore_index=st.sampled_from([None, -1, 0, 1, 4, 6, 2000]),
+    pixels=st.sampled_from([0, 1, 100, 2**15 + 1]),
+)
+def test_both_ways_of_counting_find_the_same(seed, num_classes, low, beyond, ignore_index, pixels):
+    generator = torch.Generator().manual_seed(seed)
+    preds, target = torch.randint(low, num_classes + beyond, (2, pixels), generator=generator)
+    slow = confusion._by_pixel(preds, target, num_classes, ignore_index)
+    assert torch.equal(
+        confusion_counts(preds, target, num_classes, ignore_index=ignore_index), slow
+    )
+    expected = torch.zeros(num_classes**2 + 2, dtype=torch.long)
+    for true, each in zip(target[:200].tolist(), preds[:200].tolist(), strict=True):
+        valid = 0 <= true < num_classes and 0 <= each < num_classes
+        cell = true * num_classes + each if valid else num_classes**2 + 1
+        expected[num_classes**2 if true == ignore_index else cell] += 1
+    if pixels <= 200:
+        assert torch.equal(slow, expected)
+
+
+def test_scores_are_float32_whatever_the_default_type_is():
+    counts = torch.tensor([[1000, 1], [2, 3]])
+    expected = [iou_score(counts), dice_score(counts), class_recall(counts), pixel_accuracy(counts)]
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        found = [iou_score(counts), dice_score(counts), class_recall(counts)]
+        found.append(pixel_accuracy(counts))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))

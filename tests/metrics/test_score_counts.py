@@ -36,3 +36,26 @@ def test_binned_counts_of_boxes_miss_what_no_box_found():
     result = counts.compute()
     assert result[:, 1].tolist() == [[1, 1, 0], [1, 1, 0], [0, 0, 1], [2, 2, 3]]
     assert result[3, 0].tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.uint16, torch.bool])
+@pytest.mark.parametrize("ignore_index", [None, -1, 1, 255, 256, 257])
+def test_targets_of_every_integer_type_are_binned_alike(dtype, ignore_index):
+    probs = torch.rand(2, 2, 3, 40)
+    target = torch.randint(0, 2, (2, 3, 40))
+    if ignore_index == 255 and dtype != torch.bool:
+        target[0] = 255
+    for mask in (target, torch.stack([target, target], 1)):
+        expected = ScoreCounts(2, thresholds=5, ignore_index=ignore_index)
+        expected.update(probs, mask)
+        counts = ScoreCounts(2, thresholds=5, ignore_index=ignore_index)
+        counts.update(probs, mask.to(dtype))
+        assert torch.equal(counts.compute(), expected.compute())
+
+
+def test_the_highest_class_of_256_is_binned():
+    probs = torch.zeros(1, 257, 2)
+    counts = ScoreCounts(257, thresholds=2)
+    counts.update(probs, torch.tensor([[0, 255]], dtype=torch.uint8))
+    positives = counts.compute()[3, :, 1]
+    assert positives.nonzero().flatten().tolist() == [0, 255]

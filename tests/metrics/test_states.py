@@ -1,0 +1,71 @@
+"""Metrics inside a module that is cast: their states stay as they are, and go on counting."""
+
+import pytest
+import torch
+from torch import nn
+from torchmetrics import Metric
+
+from lightning_hparams import metrics
+from lightning_hparams.metrics import BatchMean
+
+OURS = [
+    found
+    for name in metrics.__all__
+    if isinstance(found := getattr(metrics, name), type) and issubclass(found, Metric)
+]
+CASTS = {
+    "to bfloat16": lambda module: module.to(torch.bfloat16),
+    "to float16": lambda module: module.to(dtype=torch.float16),
+    "to float64": lambda module: module.to(torch.float64),
+    "bfloat16": lambda module: module.bfloat16(),
+    "half": lambda module: module.half(),
+    "double": lambda module: module.double(),
+    "type": lambda module: module.type(torch.float16),
+    "set_dtype": lambda module: [
+        part.set_dtype(torch.float16) for part in module.modules() if isinstance(part, Metric)
+    ],
+}
+
+
+def made(metric):
+    return metric() if metric in (BatchMean, metrics.CalibrationCounts) else metric(3)
+
+
+def types(metric):
+    return {name: getattr(metric, name).dtype for name in metric._defaults}
+
+
+@pytest.mark.parametrize("cast", CASTS.values(), ids=CASTS)
+@pytest.mark.parametrize("metric", OURS)
+def test_no_state_changes_its_type(metric, cast):
+    module = nn.Sequential(nn.Linear(1, 1), made(metric))
+    before = types(module[1])
+    cast(module)
+    assert types(module[1]) == before
+    module[1].reset()
+    assert types(module[1]) == before
+
+
+@pytest.mark.parametrize("metric", OURS)
+def test_no_state_has_the_type_that_is_the_default_when_it_is_made(metric):
+    before = types(made(metric))
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        assert types(made(metric)) == before
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_states_follow_the_device_of_their_module():
+    module = nn.Sequential(made(BatchMean)).to("meta")
+    assert module[0].total.device.type == "meta"
+    assert module[0].device.type == "meta"
+
+
+@pytest.mark.parametrize("value", [torch.tensor(1.5), torch.tensor(1.5, dtype=torch.bfloat16)])
+def test_a_mean_goes_on_growing_in_a_module_of_low_precision(value):
+    metric = nn.Sequential(BatchMean()).to(torch.bfloat16)[0]
+    for _ in range(1000):
+        metric.update(value, 4)
+    metric.update(torch.tensor(0.0), 1000)
+    assert float(metric.compute()) == pytest.approx(1.5 * 4000 / 5000)
