@@ -15,6 +15,7 @@ __all__ = [
     "in_range",
     "names_in",
     "nearest",
+    "numbers_in",
     "one_of",
     "require",
     "whole_number",
@@ -131,6 +132,29 @@ def names_in(name: str, value: Sequence[str]) -> list[str]:
     if not listed or not all(isinstance(each, str) for each in value):
         raise TypeError(f"`{name}` must be a list of names, got {value!r}")
     return list(value)
+
+
+def numbers_in(name: str, value: Iterable[float], *, remedy: str = "") -> list[float]:
+    """The numbers in a list, array or tensor of them, which have an order that means something.
+
+    Raises:
+        TypeError: For anything else: of a dict, Python would take the keys, of a set any order.
+
+    >>> numbers_in("class_weights", {0: 5.0, 1: 1.0}, remedy="give one a class")
+    Traceback (most recent call last):
+    TypeError: `class_weights` must be a list of numbers, got {0: 5.0, 1: 1.0}; give one a class
+    """
+    listed = value.tolist() if hasattr(value, "tolist") else value  # a tensor or an array
+    if isinstance(listed, Sequence) and not isinstance(listed, (str, bytes)):
+        found = [each.item() if hasattr(each, "item") else each for each in listed]
+        if all(_is_number(each) for each in found):
+            return [float(each) for each in found]
+    tail = f"; {remedy}" if remedy else ""
+    raise TypeError(f"`{name}` must be a list of numbers, got {value!r}{tail}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def require(module: str, *, extra: str) -> ModuleType:

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar, cast
 import torch
 from torch import Tensor
 
-from ..checks import one_of
+from ..checks import numbers_in, one_of
 
 __all__ = [
     "Absent",
@@ -133,9 +133,18 @@ def check_values(target: Tensor, classes: int) -> None:
 
 
 def as_weights(class_weights: Sequence[float] | Tensor, like: Tensor) -> Tensor:
+    """Class weights like the logits.
+
+    Raises:
+        TypeError: For anything but a list of numbers, or a tensor.
+        ValueError: For a weight below 0 or not finite, and if all are 0.
+    """
     if isinstance(class_weights, Tensor):
         return class_weights.to(like)  # unread: the CPU would wait for a GPU
-    weights = torch.tensor(class_weights, dtype=like.dtype, device="cpu")
+    listed = numbers_in(
+        "class_weights", class_weights, remedy="give one for each class, in the order of classes"
+    )
+    weights = torch.tensor(listed, dtype=like.dtype, device="cpu")
     if not ((weights >= 0) & weights.isfinite()).all() or not weights.any():
         raise ValueError(
             "`class_weights` must be finite and at least 0, and one of them above it, "

@@ -64,6 +64,9 @@ def penalises(absent: str | None, task: str) -> bool:
 
 
 def weighted_mean(losses: Tensor, weights: Tensor) -> Tensor:
+    # Of the losses' type: a mask times 1.0 has the default one, in which Lightning may have put
+    # bfloat16, where a sum of ones stops at 256.
+    weights = weights.to(losses.dtype)
     return (losses * weights).sum() / above_0(weights.sum())
 
 

@@ -214,6 +214,6 @@ def _mean_score(
     kept = sums.true > 0
     if penalises(absent, task):
         # Of a class without a hit the overlap is 0 and flat; the mean probability has a slope.
-        losses = torch.where(kept, losses, sums.false / sums.counted.clamp_min(1))
+        losses = torch.where(kept, losses, sums.false / above_0(sums.counted))
         kept = sums.counted > 0
     return weighted_mean(losses, kept * weights)

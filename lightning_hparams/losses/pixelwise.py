@@ -85,7 +85,8 @@ def focal_loss(
         log_true, other = F.logsigmoid(signed), (-signed).sigmoid()
     losses = -log_true * above_0(other) ** gamma  # its slope at 0 may be infinite
     if alpha is not None:
-        losses = losses * torch.where(given.target == 1, alpha, 1 - alpha)
+        # Not where() of two numbers, whose type would be the default one.
+        losses = torch.where(given.target == 1, alpha * losses, (1 - alpha) * losses)
     return weighted_mean(losses, pixel_weights(given))
 
 

@@ -85,9 +85,19 @@ class WeightedLoss(nn.Module):
             _check_args(name, args)
         weights = None
         if class_weights is not None:
-            weights = as_weights([float(weight) for weight in class_weights], torch.zeros(()))
+            listed = class_weights.tolist() if isinstance(class_weights, Tensor) else class_weights
+            weights = as_weights(listed, torch.zeros((), dtype=torch.float32))
         self.register_buffer("class_weights", weights, persistent=False)
         self._try_one_pixel()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> WeightedLoss:
+        # A module in bfloat16 computes its loss in float32 all the same, with the weights as given.
+        def moved(weights: Tensor) -> Tensor:
+            new = fn(weights)
+            return weights.to(new.device) if new.dtype.itemsize < weights.dtype.itemsize else new
+
+        super()._apply(moved, recurse)  # type: ignore[no-untyped-call]
+        return self
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """The weighted sum, a scalar."""
@@ -122,7 +132,8 @@ class WeightedLoss(nn.Module):
     def _try_one_pixel(self) -> None:
         """Let an option out of range raise now, not at the first step."""
         classes = 2 if self.class_weights is None else len(self.class_weights)
-        logits = torch.zeros(1, 1 if self.task == "binary" else classes, 1, device="cpu")
+        channels = 1 if self.task == "binary" else classes
+        logits = torch.zeros(1, channels, 1, dtype=torch.float32, device="cpu")
         target = logits[:, 0].long() if self.task == "multiclass" else logits
         self.terms(logits, target)
 

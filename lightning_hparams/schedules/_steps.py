@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Set
 
 from ..checks import in_range
 
-__all__ = ["anneal", "held", "into_tail", "share_of_run", "to_steps"]
+__all__ = ["anneal", "check_order", "held", "into_tail", "share_of_run", "to_steps"]
 
 
 def held(step: int, total: int) -> int:
@@ -45,3 +46,9 @@ def anneal(first: float, last: float, share: float, strategy: str) -> float:
     elif strategy == "1-sqrt":
         share = math.sqrt(share)
     return first * (1 - share) + last * share
+
+
+def check_order(name: str, values: object) -> None:
+    """Refuse what has no order, or of which Python would take the keys or the letters."""
+    if isinstance(values, (Mapping, Set, str)):
+        raise TypeError(f"`{name}` must be a list, in the order of steps, got {values!r}")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from ..checks import in_range, one_of
-from ._steps import anneal, held, to_steps
+from ._steps import anneal, check_order, held, to_steps
 from .cycles import exp_range, one_cycle, triangular, triangular2
 from .decays import constant, cosine, flat_cosine, linear, polynomial, step, wsd
 
@@ -64,10 +64,13 @@ def join(
 
     Raises:
         ValueError: If their numbers do not fit, or the milestones do not rise.
+        TypeError: If one of them is no list.
 
     >>> [join(at, 8, schedules=[linear, "linear"], milestones=[0.5]) for at in (0, 3, 4, 7)]
     [1.0, 0.0, 1.0, 0.0]
     """
+    for name, values in (("schedules", schedules), ("milestones", milestones)):
+        check_order(name, values)
     if len(milestones) != len(schedules) - 1:
         raise ValueError(
             f"{len(schedules)} schedules need {len(schedules) - 1} milestones, "

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from ..checks import in_range, one_of
-from ._steps import anneal, held, into_tail, share_of_run, to_steps
+from ._steps import anneal, check_order, held, into_tail, share_of_run, to_steps
 
 __all__ = ["constant", "cosine", "flat_cosine", "linear", "polynomial", "step", "wsd"]
 
@@ -93,11 +93,13 @@ def step(
 
     Raises:
         ValueError: If a value is out of its range.
+        TypeError: If the milestones are no list, such as a dict of steps and factors.
 
     >>> [round(step(at, 100), 3) for at in (0, 49, 50, 75)]
     [1.0, 1.0, 0.1, 0.01]
     """
     in_range("gamma", gamma, 0.0)
+    check_order("milestones", milestones)
     at = held(step, total)
     passed: int = sum(to_steps("milestones", mark, total) <= at for mark in milestones)
     return gamma**passed

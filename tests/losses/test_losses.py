@@ -248,3 +248,24 @@ def test_a_right_prediction_costs_nothing(name, task):
     )
     assert loss < 1e-6
     assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_the_default_type_does_not_matter(name, task):
+    """Lightning makes it bfloat16 under ``precision="bf16-true"``."""
+    logits, target = random_case(6, task, 3, 255, size=2, images=300)
+    options = {"reduction": "image", "absent": "penalise"} if name in BY_CLASS else {}
+    if name == "focal" and task != "multiclass":
+        options["alpha"] = 0.3
+    if task != "binary":
+        options["class_weights"] = [1.1, 1.2, 1.3]
+    options |= {"task": task, "ignore_index": 255}
+    expected = LOSSES[name](logits, target, **options)
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        found = LOSSES[name](logits, target, **options)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert found.dtype == torch.float32
+    assert float(found) == pytest.approx(float(expected), rel=1e-6)

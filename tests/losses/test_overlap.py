@@ -1,6 +1,8 @@
+import pytest
 import torch
 
 from lightning_hparams.losses import (
+    LOSSES,
     cross_entropy_loss,
     dice_loss,
     focal_tversky_loss,
@@ -8,7 +10,7 @@ from lightning_hparams.losses import (
     jaccard_loss,
     tversky_loss,
 )
-from tests.losses.reference import random_case
+from tests.losses.reference import OVERLAP, random_case
 
 
 def test_tversky_is_dice_and_jaccard_at_their_weights():
@@ -36,3 +38,13 @@ def test_generalized_dice_weighs_small_and_large_classes_alike():
     missed[:, 0] = 20
     assert generalized_dice_loss(missed, target) > 0.99
     assert cross_entropy_loss(missed, target) < 0.01
+
+
+@pytest.mark.parametrize("name", OVERLAP)
+@pytest.mark.parametrize("pixels", [1, 2, 5])
+def test_an_empty_target_costs_the_mean_probability_of_however_few_pixels(name, pixels):
+    logits, target = torch.randn(1, 3, 2, 4), torch.full((1, 3, 2, 4), 255)
+    target.flatten()[:pixels] = 0  # all of the first label
+    options = {"task": "multilabel", "ignore_index": 255}
+    expected = logits.sigmoid().flatten()[:pixels].mean()
+    torch.testing.assert_close(LOSSES[name](logits, target, **options), expected)

@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -80,3 +81,29 @@ def test_a_weighted_loss_says_what_it_is_made_of():
 def test_what_cannot_be_a_loss_is_refused_at_once(losses, options, error, message):
     with pytest.raises(error, match=message):
         WeightedLoss(losses, **options)
+
+
+@pytest.mark.parametrize(
+    "weights", [{0: 5.0, 1: 1.0}, {1.0, 5.0}, "51", 5.0, [[5.0, 1.0]], ["5", "1"], [True, False]]
+)
+def test_class_weights_are_a_list_in_the_order_of_classes(weights):
+    message = "`class_weights` must be a list of numbers, got .*; give one for each class, in the"
+    with pytest.raises(TypeError, match=message):
+        WeightedLoss("ce", class_weights=weights)
+    with pytest.raises(TypeError, match=message):
+        dice_loss(torch.zeros(1, 2, 1), torch.zeros(1, 1).long(), class_weights=weights)
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [(5.0, 1.0), [5, 1], np.array([5.0, 1.0]), torch.tensor([5.0, 1.0]), list(np.float32([5, 1]))],
+)
+def test_class_weights_are_numbers_in_any_list(weights):
+    assert WeightedLoss("ce", class_weights=weights).class_weights.tolist() == [5.0, 1.0]
+
+
+def test_a_module_of_low_precision_weighs_classes_as_given():
+    loss = WeightedLoss("ce", class_weights=[0.1, 0.3])
+    for cast in (loss.bfloat16, loss.half, lambda: loss.to(torch.bfloat16)):
+        cast()
+        assert torch.equal(loss.class_weights, torch.tensor([0.1, 0.3]))

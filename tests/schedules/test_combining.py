@@ -114,3 +114,16 @@ def test_an_unknown_name_gets_the_nearest():
 def test_values_out_of_range_are_refused(schedule, shape, message):
     with pytest.raises(ValueError, match=message):
         schedule(0, 10, **shape)
+
+
+@pytest.mark.parametrize("milestones", [{5: 0.1}, {0.5}, frozenset([2, 4]), "5"])
+def test_milestones_are_a_list(milestones):
+    with pytest.raises(TypeError, match="`milestones` must be a list, in the order of steps, got"):
+        step(0, 10, milestones=milestones)
+    with pytest.raises(TypeError, match="`milestones` must be a list, in the order of steps, got"):
+        join(0, 10, schedules=[linear, linear], milestones=milestones)
+
+
+def test_schedules_that_are_joined_are_a_list():
+    with pytest.raises(TypeError, match="`schedules` must be a list, in the order of steps, got"):
+        join(0, 10, schedules={"linear": 1, "cosine": 2}, milestones=[0.5])
