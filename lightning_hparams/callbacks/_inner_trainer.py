@@ -22,6 +22,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -324,7 +325,7 @@ class _Recorder(Callback):
         for batch in batches:
             self._val.append(to_device(pl_module, batch))
         if not self._val:
-            raise ValueError("on='val' got no batch: the validation loader is empty")
+            raise ValueError("stage='val' got no batch: the validation loader is empty")
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
@@ -453,8 +454,8 @@ def _validation_loss(module: LightningModule, batch: Any, index: int) -> Tensor:
     if not isinstance(loss, Tensor):
         got = sorted(output) if isinstance(output, Mapping) else type(output).__name__
         raise ValueError(
-            "on='val' needs validation_step to return its loss (a tensor, or a dict with 'loss'), "
-            f"got {got}; return it, or use on='train'"
+            "stage='val' needs validation_step to return its loss (a tensor, or a dict with "
+            f"'loss'), got {got}; return it, or use stage='train'"
         )
     return loss.detach().float().mean()
 
@@ -466,8 +467,8 @@ def _val_loader(data: Data, module: LightningModule) -> Any:
         owner = module if data.datamodule is None else data.datamodule
         if not is_overridden("val_dataloader", owner):
             raise ValueError(
-                "on='val' needs a validation loader, and there is none; pass one to fit "
-                "(val_data= of lr_range_test), or use on='train'"
+                "stage='val' needs a validation loader, and there is none; pass one to fit "
+                "(val_data= of lr_range_test), or use stage='train'"
             )
         loader = owner.val_dataloader()
     return CombinedLoader(loader).flattened[0]
@@ -534,15 +535,32 @@ class _InnerTrainer(Trainer):
     """Shows the length of the user's run, and does not end with it."""
 
     _planned: tuple[int, int | float] | None = None
+    _epoch: int | None = None
 
     def run_on(self, epoch: int, step: int) -> None:
         """Start from an epoch and a step of the user's run, and take any number of steps."""
         self._planned = self.max_steps, self.estimated_stepping_batches
+        self._epoch = epoch
+        loop = self.fit_loop.epoch_loop
+        loop.on_run_start = partial(self._start_data, loop.on_run_start)  # type: ignore[method-assign]
         self.fit_loop.epoch_progress.current.processed = epoch  # type: ignore[attr-defined]
         self.fit_loop.epoch_loop.max_steps = -1
         automatic = self.fit_loop.epoch_loop.automatic_optimization
         automatic.optim_progress.optimizer.step.total.completed = step
         self.fit_loop.epoch_loop.manual_optimization.optim_step_progress.total.completed = step
+
+    def _start_data(self, start: Callable[[Any], None], fetcher: Any) -> None:
+        """Begin with the data anew, which the loop leaves out in an epoch 0."""
+        shown, self._epoch = self._epoch, None
+        try:
+            start(fetcher)
+        finally:
+            self._epoch = shown
+
+    @property
+    def current_epoch(self) -> int:
+        """Of the user's run: however often the data start over, the epoch is the same."""
+        return super().current_epoch if self._epoch is None else self._epoch
 
     @property
     def max_steps(self) -> int:

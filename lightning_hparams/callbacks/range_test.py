@@ -107,7 +107,7 @@ class LRRangeTest(Callback):
         param: ``"lr"``; or ``"weight_decay"``, ``"momentum"`` or ``"batch_size"`` for a sweep of
             the rate at each of ``values``, on the same weights and batches (Smith,
             arXiv:1803.09820). The chosen value is then written to the attribute of that name.
-        on: ``"train"`` for the training loss, ``"val"`` for the loss that ``validation_step``
+        stage: ``"train"`` for the training loss, ``"val"`` for the loss that ``validation_step``
             returns, over the same ``val_batches`` batches before each step.
         rule: What is suggested: ``edge``, ``min``, ``steep``, ``valley``, ``slide`` (see
             :data:`lightning_hparams.range_test.RULES`), or a function of the curve.
@@ -119,7 +119,7 @@ class LRRangeTest(Callback):
             ``"raise"``.
         values: For ``param`` other than ``"lr"``; None for usual ones. Batch sizes are whole
             numbers of samples.
-        val_batches: Batches behind each point for ``on="val"``, at least 1.
+        val_batches: Batches behind each point for ``stage="val"``, at least 1.
         probe_steps: With more than 0, short one-cycle trainings of so many steps (50 is usual) at
             the suggestion and below it, two or three mostly, lower it for as long as that trains
             better: for unscaled targets, whose divergence a sweep is too short to see, and for
@@ -151,7 +151,7 @@ class LRRangeTest(Callback):
         num_steps: int = 100,
         mode: Literal["exp", "linear"] = "exp",
         param: Param = "lr",
-        on: Literal["train", "val"] = "train",
+        stage: Literal["train", "val"] = "train",
         rule: str | Rule = "edge",
         repeats: int = 1,
         apply: bool = True,
@@ -168,7 +168,7 @@ class LRRangeTest(Callback):
         super().__init__()
         skip_idle_hooks(self)
         check_range_test(min_lr, max_lr, num_steps, mode, param=param, rule=rule, repeats=repeats)
-        one_of("on", on, ("train", "val"))
+        one_of("stage", stage, ("train", "val"))
         one_of("on_fail", on_fail, ("keep", "raise"))
         one_of("isolation", isolation, ("copy", "snapshot"))
         in_range("val_batches", val_batches, 1)
@@ -190,7 +190,7 @@ class LRRangeTest(Callback):
                 f"got at_epochs={list(at_epochs)}"
             )
         self.min_lr, self.max_lr, self.num_steps, self.mode = min_lr, max_lr, num_steps, mode
-        self.param, self.on, self.rule, self.repeats = param, on, rule, repeats
+        self.param, self.stage, self.rule, self.repeats = param, stage, rule, repeats
         self.apply, self.attr, self.on_fail = apply, attr, on_fail
         self.values, self.val_batches, self.probe_steps = values, val_batches, probe_steps
         self.at_epochs = tuple(at_epochs)
@@ -322,7 +322,7 @@ class LRRangeTest(Callback):
         with _bar(trainer, len(values) * self.repeats * self.num_steps) as bar:
             plan = Plan(
                 lr_values(self.min_lr, self.max_lr, self.num_steps, self.mode),
-                val_batches=self.val_batches if self.on == "val" else 0,
+                val_batches=self.val_batches if self.stage == "val" else 0,
                 optimizer_states=optimizer_states(trainer) if epoch else (),
                 on_point=bar.update,
             )
@@ -348,7 +348,7 @@ class LRRangeTest(Callback):
         steps = self.probe_steps
         plan = Plan(
             [peak * one_cycle(step, steps) for step in range(steps)],
-            val_batches=self.val_batches if self.on == "val" else 0,
+            val_batches=self.val_batches if self.stage == "val" else 0,
             optimizer_states=optimizer_states(trainer) if epoch else (),
         )
         with random_state_kept():
@@ -470,9 +470,7 @@ class LRRangeTest(Callback):
         for sink in sinks:
             sink.image(f"{tag}/curve", encode(result.picture()), log_step(trainer))
             if isinstance(result, RangeTestResult):
-                points = zip(result.lrs, result.losses, result.smoothed, strict=True)
-                for step, (lr, loss, smoothed) in enumerate(points):
-                    values = {"lr": lr, "loss": loss, "smoothed": smoothed}
+                for step, values in enumerate(result.rows()):
                     sink.scalars({f"{tag}/{key}": v for key, v in values.items()}, step)
             if result.suggestion is not None:
                 sink.scalars({f"{tag}/suggestion": result.suggestion}, log_step(trainer))
@@ -493,7 +491,7 @@ def lr_range_test(
         module: With ``apply=True`` the suggestion is written to it, nothing else changes.
         data: A loader, a LightningDataModule, or None for the module's own ``train_dataloader``.
         trainer: Its devices, precision, accumulation and clipping are used; it is not changed.
-        val_data: A loader, for ``on="val"`` with a loader as ``data``.
+        val_data: A loader, for ``stage="val"`` with a loader as ``data``.
         options: The arguments of :class:`LRRangeTest`.
 
     Returns:

@@ -106,6 +106,16 @@ class RangeTestResult:
             case "non_finite":
                 return f"the loss was not finite at {self.lrs[-1]:.2g}, before it had fallen"
 
+    def rows(self) -> list[dict[str, float]]:
+        """A step of the test a row, for a logger: its rate, its loss, and the loss smoothed.
+
+        The last losses of a sweep may have no smoothed value, none of them where it ended early.
+        """
+        rows = [{"lr": lr, "loss": loss} for lr, loss in zip(self.lrs, self.losses, strict=True)]
+        for row, smoothed in zip(rows, self.smoothed, strict=False):
+            row["smoothed"] = smoothed
+        return rows
+
     def summary(self) -> str:
         """One line for people."""
         if self.suggestion is None:

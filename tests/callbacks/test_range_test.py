@@ -465,7 +465,12 @@ def test_no_validation_step_is_taken_that_was_not_asked_for():
 def test_validation_loss_is_of_the_batches_asked_for():
     module = Counting()
     result = lr_range_test(
-        module, loader(), val_data=loader(), on="val", val_batches=2, **{**SMALL, "num_steps": 10}
+        module,
+        loader(),
+        val_data=loader(),
+        stage="val",
+        val_batches=2,
+        **{**SMALL, "num_steps": 10},
     )
     assert module.counts.count("validation") == 20
     assert result.status in ("no_divergence", "no_descent")
@@ -829,6 +834,64 @@ def test_a_result_survives_json_and_draws_itself(tmp_path):
     assert Path(path).stat().st_size > 1000
 
 
+class Broken(Net):
+    """A loss that stops being a number, some steps after the fit or the sweep began."""
+
+    def __init__(self, value, after):
+        super().__init__()
+        self.value, self.after = value, after
+
+    def training_step(self, batch, batch_idx):
+        self.steps += 1
+        return self.loss(batch) * (1.0 if self.steps <= self.after else self.value)
+
+
+@pytest.mark.parametrize("after", [0, 1, 9, 10, 20])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_sweep_that_ends_in_no_number_ends_no_fit_that_is_logged(tmp_path, value, after):
+    seeded()
+    test, logger = LRRangeTest(**STEPS), TensorBoardLogger(tmp_path, default_hp_metric=False)
+    trainer = quiet_trainer(callbacks=[test], logger=logger, max_steps=1, limit_val_batches=0)
+    trainer.fit(Broken(value, after), easy())
+    assert test.result.steps_run == after + 1
+    assert trainer.global_step == 1
+    events = read_events(logger.log_dir)
+    assert "lr_range_test/curve" in events.Tags()["images"]
+    assert len(events.Scalars("lr_range_test/loss")) == after + 1
+
+
+class Epochs(Net):
+    """Has a value for each epoch of its run and no other."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale, self.noted = [1.0, 1.1, 1.2], Shared()
+
+    def loss(self, batch):
+        self.noted.append((self.current_epoch, self.trainer.current_epoch))
+        return super().loss(batch) * self.scale[self.trainer.current_epoch]
+
+
+class Noting(Callback):
+    def __init__(self):
+        self.epochs = Shared()
+
+    def on_train_epoch_start(self, trainer, pl_module):
+        self.epochs.append(trainer.current_epoch)
+
+
+@pytest.mark.parametrize("epoch", [0, 2])
+def test_every_step_of_a_sweep_sees_the_epoch_of_the_users_own_run(epoch):
+    seeded()
+    noting, module = Noting(), Epochs()
+    test = LRRangeTest(**SMALL, at_epochs=[epoch], callbacks=[noting], apply=False)
+    quiet_trainer(callbacks=[test], max_epochs=3, limit_val_batches=0).fit(module, loader())
+    steps = 8 * epoch + 50 + 8 * (3 - epoch)  # the data of 8 batches start over six times
+    assert len(module.noted) == steps
+    assert set(module.noted[8 * epoch : 8 * epoch + 50]) == {(epoch, epoch)}
+    assert set(noting.epochs) == {epoch}
+
+
 @pytest.mark.parametrize("options", [{"fast_dev_run": True}])
 def test_a_rehearsal_does_not_test(options):
     test = LRRangeTest()
@@ -849,7 +912,7 @@ def test_a_rehearsal_does_not_test(options):
         ({"mode": "log"}, "`mode` must be one of"),
         ({"rule": "steepest"}, "did you mean 'steep'"),
         ({"param": "decay"}, "`param` must be one of"),
-        ({"on": "valid"}, "did you mean 'val'"),
+        ({"stage": "valid"}, "did you mean 'val'"),
         ({"on_fail": "rise"}, "did you mean 'raise'"),
         ({"isolation": "coppy"}, "did you mean 'copy'"),
         ({"values": [1, 2]}, "`values` goes with another `param`"),
@@ -908,13 +971,15 @@ def test_an_empty_loader_is_told():
 
 
 def test_validation_without_a_loader_or_a_loss_is_told():
-    refused(Net(), ValueError, "on='val' needs a validation loader", on="val")
+    refused(Net(), ValueError, "stage='val' needs a validation loader", stage="val")
 
     class Mute(Net):
         def validation_step(self, batch, batch_idx):
             return None
 
-    refused(Mute(), ValueError, "validation_step to return its loss", on="val", val_data=loader())
+    refused(
+        Mute(), ValueError, "validation_step to return its loss", stage="val", val_data=loader()
+    )
 
 
 def test_momentum_of_an_optimizer_without_any_is_told():
