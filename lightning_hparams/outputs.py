@@ -2,7 +2,11 @@
 
 Tasks and callbacks never import each other. A monitor that finds these keys in what
 ``training_step`` or ``validation_step`` returned needs no second forward pass; any
-LightningModule that returns them is served like the package's own. ``kind`` tells the tasks apart.
+LightningModule that returns them is served like the package's own.
+
+``kind`` says which kind of task an output belongs to: the name of one of those below, or an object
+of a class of your own, a subclass of :class:`lightning_hparams.samples.Kind`, which then checks,
+rates and draws the samples. Such a class needs no registration and no file of this package.
 
 A module that keeps confusion counts in ``val_counts`` and ``test_counts`` has them drawn: metrics
 whose ``compute()`` gives ``(C, C)`` with rows of true classes, such as
@@ -22,6 +26,7 @@ __all__ = [
     "ClassificationOutput",
     "DetectionOutput",
     "Output",
+    "RegressionOutput",
     "SegmentationBatch",
     "SegmentationKind",
     "SegmentationOutput",
@@ -117,4 +122,21 @@ class DetectionOutput(TypedDict, total=False):
     indices: Tensor | None  # (N,) position in the dataset, where the batch tells
 
 
-Output: TypeAlias = ClassificationOutput | DetectionOutput | SegmentationOutput
+class RegressionOutput(TypedDict, total=False):
+    """What ``validation_step`` and ``test_step`` return; every tensor is detached.
+
+    ``kind``, ``images``, ``preds`` and ``targets`` are needed to draw it. ``class_names`` of the
+    module or the monitor, if there are any, name the D values.
+    """
+
+    kind: Literal["regression"]
+    loss: Tensor  # scalar
+    losses: Tensor  # (N,) of each sample, to find the worst; without it, the mean absolute error
+    terms: dict[str, Tensor]
+    images: Tensor  # (N, I, H, W) as they came, before normalisation
+    preds: Tensor  # (N,), or (N, D) for several values
+    targets: Tensor  # shaped like preds; NaN is unknown
+    indices: Tensor | None  # (N,) position in the dataset, where the batch tells
+
+
+Output: TypeAlias = ClassificationOutput | DetectionOutput | RegressionOutput | SegmentationOutput

@@ -39,6 +39,7 @@ ROOT = {
     "json_text": set(),
     "optim": {"checks"},
     "outputs": set(),
+    "resize": set(),
 }
 FOR_ALL = {"_replace", "_generate_state_key"}  # of namedtuples, and of Lightning's callbacks
 GLUE = {"lightning", "pytorch_lightning", "tensorboard", "mlflow", "optuna", "ray"}

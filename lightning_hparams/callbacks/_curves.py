@@ -10,10 +10,9 @@ from lightning import LightningModule
 from torch import Tensor
 from torchmetrics import Metric
 
-from ..boxes import match_boxes
-from ..metrics import BoxScoreCounts, CalibrationCounts, ScoreCounts, calibration_error, confidences
+from ..metrics import CalibrationCounts, calibration_error
 from ..render import calibration_picture, encode
-from ..samples import Look, probabilities, tidied
+from ..samples import DrawOptions, kind_of
 from ..sinks import PRCounts, Sink
 from ..tags import Stage, Tag
 
@@ -64,32 +63,23 @@ class Curves:
                 "'kind', 'targets' and 'logits' or 'probs' (see lightning_hparams.outputs), "
                 f"got {got}"
             )
-        outputs = tidied(outputs, Look(class_names=names))
-        if outputs["kind"] == "detection":
-            self._count_boxes(module, names, outputs)
-            return
-        probs = probabilities(outputs)
-        if probs is None:
+        kind = kind_of(outputs["kind"])
+        ignore = getattr(module, "ignore_index", None)
+        options = DrawOptions(class_names=names, ignore_index=ignore)
+        scores = kind.scores(kind.tidy(outputs, options), options, module.device)
+        if scores is None:
             raise TypeError(
                 f"MetricMonitor: with {self._wanted}=True, {step} must return 'logits' or "
                 f"'probs', got {sorted(outputs)}"
             )
-        targets = outputs["targets"]
-        if outputs["kind"] == "binary" and targets.ndim < probs.ndim:
-            targets = targets[:, None]
-        classes = probs.shape[1]
-        if names and len(names) < classes:
-            raise ValueError(
-                f"class_names has {len(names)} entries, but predictions have {classes} classes; "
-                "name every class, in order"
-            )
-        ignore = getattr(module, "ignore_index", None)
         if self.pr_curves:
-            if not isinstance(self._scores, ScoreCounts):
-                self._scores = ScoreCounts(classes, ignore_index=ignore).to(probs.device)
-            self._scores.update(probs, targets)
+            if self._scores is None:
+                self._scores = scores.make_counter()
+            for update in scores.updates():
+                self._scores.update(*update)
         if self.calibration:
-            self._sure_of(*confidences(probs, targets, ignore_index=ignore))
+            for confidence, right in scores.confidences():
+                self._sure_of(confidence, right)
 
     def write(
         self, names: Sequence[str] | None, stage: Stage, step: int, sinks: Sequence[Sink]
@@ -107,29 +97,6 @@ class Curves:
     @property
     def _wanted(self) -> str:
         return "pr_curves" if self.pr_curves else "calibration"
-
-    def _count_boxes(
-        self, module: LightningModule, names: Sequence[str] | None, outputs: Mapping[str, Any]
-    ) -> None:
-        if names is None:
-            raise ValueError(
-                "MetricMonitor: curves of boxes need the names of all classes; pass class_names="
-            )
-        if self.pr_curves and not isinstance(self._scores, BoxScoreCounts):
-            self._scores = BoxScoreCounts(len(names)).to(module.device)
-        for pred, target in zip(outputs["preds"], outputs["targets"], strict=True):
-            matches = match_boxes(pred, target)
-            hits, found = (torch.from_numpy(part) for part in (matches.hits, matches.found))
-            labels, missed = pred["labels"].cpu(), target["labels"].cpu()[~found]
-            highest = max([*labels.tolist(), *missed.tolist()], default=0)
-            if highest >= len(names):
-                raise ValueError(f"class_names has {len(names)} entries, but a box {highest}")
-            scores = pred["scores"].cpu()
-            if self._scores is not None:
-                parts = (labels, scores, hits, missed)
-                self._scores.update(*(part.to(module.device) for part in parts))
-            if self.calibration:
-                self._sure_of(scores.to(module.device), hits.to(module.device))
 
     def _sure_of(self, confidence: Tensor, right: Tensor) -> None:
         if self._calibration is None:

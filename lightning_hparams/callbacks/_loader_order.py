@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence, Sized
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -12,8 +13,87 @@ from torch.utils.data import DataLoader, SequentialSampler
 from torch.utils.data.distributed import DistributedSampler
 
 from ..internals import evaluation_loader
+from ..samples import spread
 
-__all__ = ["first_loader", "keeps_order", "order_of", "reachable"]
+__all__ = ["LoaderOrder", "choose", "first_loader", "keeps_order", "order_of", "reachable"]
+
+
+@dataclass(frozen=True)
+class LoaderOrder:
+    """The order in which the processes of a run get the samples of a dataset."""
+
+    order: Sequence[int] | None = None  # indices that a sampler goes through, if it says
+    shuffled: bool = False
+    size: int | None = None  # samples that the loader goes through, if it says
+    dataset_size: int | None = None
+    rank: int = 0
+    world_size: int = 1
+
+    @classmethod
+    def of(cls, loader: Any, trainer: Trainer) -> LoaderOrder:
+        """That of a loader, as far as it says."""
+        dataset = getattr(loader, "dataset", None)
+        return cls(
+            order=order_of(loader),
+            shuffled=not keeps_order(loader),
+            size=reachable(loader, float("inf"), trainer.world_size),
+            dataset_size=len(dataset) if isinstance(dataset, Sized) else None,
+            rank=trainer.global_rank,
+            world_size=trainer.world_size,
+        )
+
+    def index_of(self, position: int) -> int:
+        """The dataset index of the sample that comes as the n-th of this process.
+
+        A distributed sampler deals the samples out in turn, and starts again from the first to fill
+        the last batches.
+        """
+        position = position * self.world_size + self.rank
+        if self.size:
+            position %= self.size
+        return self.at([position])[0]
+
+    def at(self, positions: Sequence[int]) -> list[int]:
+        """The dataset indices at positions of the order."""
+        order = self.order
+        if order is None:
+            return list(positions)
+        return [int(order[each]) if each < len(order) else each for each in positions]
+
+
+def choose(
+    select: str | Sequence[int], count: int, size: int | None, order: LoaderOrder, *, strict: bool
+) -> list[int]:
+    """The dataset indices of the samples to show.
+
+    Args:
+        select: ``"spread"``, ``"first"``, ``"per_class"`` for none yet, or the indices themselves.
+        count: At most so many, unless they are given.
+        size: Samples that are seen; None if nobody knows.
+        order: In which they come.
+        strict: Whether indices that are not seen are an error; else they are left out.
+
+    Raises:
+        ValueError: If indices are given that are not seen.
+    """
+    if size is not None and order.order is not None:
+        size = min(size, len(order.order))
+    if not isinstance(select, str):
+        if size is None:
+            return list(select)
+        seen = set(order.at(range(size)))
+        outside = [index for index in select if index not in seen]
+        if outside and strict:
+            raise ValueError(
+                f"`select` has indices outside the validation set: {outside}, "
+                f"which shows {size} samples (see limit_val_batches)"
+            )
+        return [index for index in select if index in seen]
+    if select == "per_class":
+        return []
+    count = count if size is None else min(count, size)
+    positions = range(count) if select == "first" or size is None else spread(count, size)
+    return order.at(positions)
 
 
 def first_loader(trainer: Trainer) -> Any:

@@ -2,7 +2,6 @@ from .augment import (
     Augmentation as Augmentation,
     CropFlipJitter as CropFlipJitter,
     augmented as augmented,
-    resized as resized,
 )
 from .base import MaskDataset as MaskDataset, SegmentationData as SegmentationData
 from .demo import (

@@ -7,9 +7,11 @@ from typing import Any, TypeAlias
 
 from torch import Tensor
 from torchvision import tv_tensors
-from torchvision.transforms import InterpolationMode, RandomResizedCrop, v2
+from torchvision.transforms import RandomResizedCrop, v2
 
-__all__ = ["Augmentation", "CropFlipJitter", "augmented", "resized"]
+from ..resize import resized
+
+__all__ = ["Augmentation", "CropFlipJitter", "augmented"]
 
 # A transform of torchvision's v2, or any function of an image and a mask that can be pickled.
 Augmentation: TypeAlias = Callable[[Any, Any], tuple[Any, Any]]
@@ -26,19 +28,6 @@ def augmented(
         return image, mask
     image, mask = augmentation(tv_tensors.Image(image), tv_tensors.Mask(mask))
     return image.as_subclass(Tensor), mask.as_subclass(Tensor)
-
-
-def resized(image: Tensor, size: tuple[int, int], *, mask: bool = False) -> Tensor:
-    """Resize ``(..., H, W)``: smoothly, or a mask to the value at the centre of each new pixel.
-
-    torchvision's v2 takes the corner of the pixel instead, which moves a mask that is made four
-    times smaller by 3/8 of a pixel against its image.
-    """
-    how = InterpolationMode.NEAREST_EXACT if mask else InterpolationMode.BILINEAR
-    plain = image.as_subclass(Tensor)
-    # torchvision wants a leading dimension, which a mask may lack.
-    result: Tensor = v2.functional.resize(plain[None], list(size), how, antialias=not mask)[0]
-    return result
 
 
 class CropFlipJitter:

@@ -13,7 +13,8 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader, Dataset
 
 from ..checks import in_range, names_in, one_of, whole_number
-from .augment import Augmentation, CropFlipJitter, augmented, resized
+from ..resize import resized
+from .augment import Augmentation, CropFlipJitter, augmented
 from .base import SegmentationData
 from .masks import ImageHeader, MaskReader, read_header, read_image
 from .pairs import check_matched, check_splits, files_by_stem, random_split, read_split

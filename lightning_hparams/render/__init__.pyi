@@ -12,13 +12,15 @@ from .confusion import confusion_picture as confusion_picture
 from .detection import detection_picture as detection_picture
 from .images import (
     Encoded as Encoded,
+    ValueRange as ValueRange,
     encode as encode,
-    is_unit_range as is_unit_range,
+    guess_range as guess_range,
     panel_size as panel_size,
-    resized as resized,
     sheet as sheet,
     to_rgb as to_rgb,
+    value_extremes as value_extremes,
 )
+from .regression import regression_picture as regression_picture
 from .segmentation import (
     error_map as error_map,
     overlay as overlay,

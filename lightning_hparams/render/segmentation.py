@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from ..metrics import confusion_counts, iou_score
+from ..resize import resized
 from .colors import ERROR_COLORS, Picture, as_color, palette
-from .images import panel_size, resized, to_rgb
+from .images import panel_size, to_rgb
 from .text import Entry, framed
 
 __all__ = ["error_map", "overlay", "segmentation_pictures"]
@@ -127,8 +128,8 @@ def segmentation_pictures(
         for one, other in zip(preds, targets, strict=True)
     ]
     values = 2 if preds.ndim == 4 else len(class_names)
-    predicted = _as_uint8(resized(preds, size, smooth=False), values)
-    truth = _as_uint8(resized(targets, size, smooth=False), values, ignore_index)
+    predicted = _as_uint8(resized(preds, size, mask=True), values)
+    truth = _as_uint8(resized(targets, size, mask=True), values, ignore_index)
     if preds.ndim == 4:
         panels = _multilabel_panels(pictures, predicted, truth, colors)
     else:

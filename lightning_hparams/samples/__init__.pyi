@@ -1,14 +1,18 @@
-from .samples import (
-    NEEDED as NEEDED,
-    Look as Look,
-    Sample as Sample,
-    badness as badness,
-    check_output as check_output,
-    classes_of as classes_of,
-    draw as draw,
+from .adapters import (
+    ADAPTERS as ADAPTERS,
+    Adapter as Adapter,
+    ReadyAdapter as ReadyAdapter,
+    adapter_for as adapter_for,
+    count_of as count_of,
+    indices_of as indices_of,
+)
+from .batch import Batch as Batch, draw as draw
+from .gallery import (
+    Gallery as Gallery,
     first_of_each as first_of_each,
-    pick as pick,
-    probabilities as probabilities,
-    tidied as tidied,
+    spread as spread,
     worst_of as worst_of,
 )
+from .kind import DrawOptions as DrawOptions, Kind as Kind, Sample as Sample, Scores as Scores
+from .kinds import kind_of as kind_of
+from .reader import Reader as Reader

@@ -3,7 +3,6 @@
 import io
 import re
 import warnings
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,8 +14,8 @@ from PIL import Image
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler, SubsetRandomSampler
 
 from lightning_hparams import PredictionMonitor
-from lightning_hparams.callbacks import prediction_monitor
 from lightning_hparams.callbacks._log_step import pictures_due
+from lightning_hparams.samples.segmentation import Multiclass
 from tests.runs import documented, matching, quiet_trainer, read_events, shapes
 
 
@@ -151,15 +150,22 @@ def test_without_a_logger_there_is_a_sheet_and_nothing_else(tmp_path):
         assert sheet.height >= sum(len(picture) for picture in monitor.pictures) > 500
 
 
+def note_captions(monkeypatch):
+    """The captions of all pictures that are drawn."""
+    captions = []
+    draw = Multiclass.draw
+
+    def noted(self, sample, options, caption):
+        captions.append(caption)
+        return draw(self, sample, options, caption)
+
+    monkeypatch.setattr(Multiclass, "draw", noted)
+    return captions
+
+
 @pytest.mark.parametrize("logger", [True, False])
 def test_pictures_are_drawn_no_more_often_than_they_are_seen(monkeypatch, logger):
-    drawn = []
-    draw = prediction_monitor.draw
-    monkeypatch.setattr(
-        prediction_monitor,
-        "draw",
-        lambda sample, look, caption: drawn.append(caption) or draw(sample, look, caption),
-    )
+    drawn = note_captions(monkeypatch)
     data = shapes()
     logger = TensorBoardLogger(".", default_hp_metric=False) if logger else False
     trainer = quiet_trainer(
@@ -244,12 +250,22 @@ def test_a_module_that_returns_the_outputs_needs_no_adapter():
 
 @pytest.mark.parametrize(
     ("returned", "got"),
-    [(lambda self, batch: None, "NoneType"), (lambda self, batch: {"a": 1}, r"\['a'\]")],
+    [
+        (lambda self, batch: None, "NoneType"),
+        (lambda self, batch: {"a": 1}, r"\['a'\]"),
+        (lambda self, batch: self.layer(batch[0]).mean(), "Tensor"),
+    ],
 )
-def test_a_module_that_returns_something_else_is_told_before_training(returned, got):
-    module = Foreign(returned)
+def test_a_module_that_returns_something_else_gets_one_line_of_advice(returned, got):
+    with pytest.warns(UserWarning, match=rf"validation_step returns {got}; pass adapter=") as told:
+        assert fit_foreign(Foreign(returned), PredictionMonitor()) == {}
+    assert sum("PredictionMonitor" in str(one.message) for one in told) == 1
+
+
+def test_an_output_that_lacks_something_is_told_before_training():
+    module = Foreign(lambda self, batch: {"kind": "multiclass", "images": batch[0]})
     before = module.layer.weight.detach().clone()
-    with pytest.raises(TypeError, match=rf"validation_step must return a dict with .*, got {got}"):
+    with pytest.raises(TypeError, match=r"must be a dict with kind, images, preds, targets .* add"):
         fit_foreign(module, PredictionMonitor())
     assert torch.equal(module.layer.weight, before)
 
@@ -299,14 +315,7 @@ class Pictured(Foreign):
 
 
 def test_the_worst_of_the_whole_set_are_drawn_the_worst_first(monkeypatch):
-    captions = []
-
-    def noted(sample, look, caption):
-        captions.append(caption)
-        return prediction_monitor.real(sample, look, caption)
-
-    monkeypatch.setattr(prediction_monitor, "real", prediction_monitor.draw, raising=False)
-    monkeypatch.setattr(prediction_monitor, "draw", noted)
+    captions = note_captions(monkeypatch)
     losses = [0.5, 0.1, float("nan"), 0.0, 0.7, 0.5, 0.2]
     loader = DataLoader([(torch.rand(3, 16, 16), n) for n in range(7)], batch_size=2)
     logger = TensorBoardLogger(".", default_hp_metric=False)
@@ -562,7 +571,7 @@ def test_a_validation_of_another_set_chooses_from_it():
 
 def test_it_is_told_once_if_none_of_the_chosen_is_seen():
     loader = numbered(8)
-    loader.dataset[:] = [(image, mask, 100 + n) for image, mask, n in loader.dataset]
+    loader.dataset[:] = [(image, mask, n % 2) for image, mask, n in loader.dataset]
     with pytest.warns(UserWarning, match=r"none of the samples \[2, 6\] was seen") as told:
         assert shown(PredictionMonitor(2), loader, max_epochs=3) == []
     assert sum("PredictionMonitor" in str(one.message) for one in told) == 1
@@ -668,10 +677,10 @@ def test_what_cannot_be_drawn_in_mid_training_is_told_once_and_ends_nothing(chan
 
 
 def test_what_cannot_be_rated_is_told_before_training(monkeypatch):
-    def failing(outputs, look):
+    def failing(self, output, options):
         raise RuntimeError("no loss")
 
-    monkeypatch.setattr(prediction_monitor, "badness", failing)
+    monkeypatch.setattr(Multiclass, "losses", failing)
     data = shapes()
     trainer = quiet_trainer(callbacks=[PredictionMonitor(1)])
     with pytest.raises(RuntimeError, match="no loss"):
@@ -712,14 +721,6 @@ def test_the_last_validation_before_a_crash_is_drawn(error):
 def test_nothing_is_kept_once_it_is_drawn():
     monitor = PredictionMonitor(2)
     run(monitor)
-    assert not monitor._samples
-    assert not monitor._worst
+    assert not monitor._pass.gallery.samples
+    assert not monitor._pass.gallery.worst
     assert monitor._pending is None
-
-
-def test_a_sample_that_fills_the_last_batch_of_several_processes_is_known_by_its_index():
-    """A distributed sampler begins anew where the dataset ends before all have as many."""
-    monitor = PredictionMonitor()
-    monitor._size = 5
-    second = SimpleNamespace(world_size=2, global_rank=1)
-    assert monitor._dataset_indices(second, {"images": torch.zeros(3, 1)}) == [1, 3, 0]

@@ -18,7 +18,6 @@ from lightning_hparams.data import (
     augmented,
     read_header,
     read_image,
-    resized,
 )
 from tests.runs import matching, quiet_trainer
 
@@ -173,12 +172,6 @@ def test_the_default_crop_has_about_the_shape_of_the_image():
         width, height = (float(one.max()) - float(one.min()) + 1 for one in mask[:2])
         assert 0.5 * 0.99 <= width * height / 20_000 <= 1.01
         assert 3 / 4 * 0.97 <= width / height / 2 <= 4 / 3 * 1.03
-
-
-def test_a_resized_mask_holds_the_centre_of_each_pixel():
-    ramp = torch.arange(60, dtype=torch.uint8).expand(60, 60)
-    mask, image = resized(ramp, (20, 20), mask=True), resized(ramp, (20, 20))
-    assert torch.equal(mask[:, 1:-1], image[:, 1:-1])  # a pixel, and the mean of those around it
 
 
 def test_prediction_reads_images_without_masks_one_size_at_a_time(folder):

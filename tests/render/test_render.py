@@ -18,12 +18,12 @@ from lightning_hparams.render import (
     overlay,
     palette,
     panel_size,
-    resized,
     segmentation_pictures,
     sheet,
     text,
     to_rgb,
 )
+from lightning_hparams.resize import resized
 
 RED, BLUE, AMBER = (np.array(ERROR_COLORS[n]) for n in ("false positive", "missed", "wrong class"))
 
@@ -60,7 +60,7 @@ def test_white_stays_white_at_any_size(height, width):
     image = torch.full((1, 3, height, width), 0.4)
     image[..., : height // 3, :] = 1
     size = panel_size(height, width)
-    for picture in (to_rgb(image, size=size), to_rgb(resized(image, size, smooth=True))):
+    for picture in (to_rgb(image, size=size), to_rgb(resized(image, size))):
         assert set(picture[0, :5].flat) == {255}
         assert set(picture[0, -5:].flat) == {102}
 

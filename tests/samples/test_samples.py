@@ -5,19 +5,30 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_hparams.samples import (
-    Look,
-    Sample,
-    badness,
-    check_output,
-    classes_of,
-    draw,
-    first_of_each,
-    pick,
-    probabilities,
-    tidied,
-    worst_of,
-)
+from lightning_hparams.render import ValueRange
+from lightning_hparams.samples import Batch, DrawOptions, Sample, draw, first_of_each, worst_of
+from lightning_hparams.samples.classification import Classification
+from lightning_hparams.samples.kinds import kind_of
+
+
+def losses(output, options):
+    return Batch.of(output, options).losses()
+
+
+def classes_of(output, options):
+    return Batch.of(output, options).classes()
+
+
+def pick(output, position, index, options):
+    return Batch.of(output, options).sample(position, index)
+
+
+def check_output(output, step, options):
+    Batch.of(output, options).check(step)
+
+
+def probabilities(output):
+    return kind_of(output["kind"]).probabilities(output)
 
 
 def masks(preds, targets, kind="multiclass"):
@@ -39,38 +50,43 @@ def classes(logits, targets):
     }
 
 
+def boxed(corners, labels, scores=None):
+    made = {"boxes": torch.tensor(corners).view(-1, 4).float(), "labels": torch.tensor(labels)}
+    return made if scores is None else {**made, "scores": torch.tensor(scores)}
+
+
 def test_a_mask_is_as_bad_as_its_mean_iou_is_low():
     output = masks([[[0, 1], [1, 2]], [[0, 0], [1, 1]]], [[[0, 1], [2, 2]], [[0, 0], [1, 1]]])
     # Sample 0: IoU 1, 1/2, 1/2; the background does not count where there is one.
-    assert badness(output, Look()) == pytest.approx([1 - 2 / 3, 0])
-    look = Look(class_names=["background", "a", "b"])
-    assert badness(output, look) == pytest.approx([1 / 2, 0])
-    assert badness(output, Look(background=-1)) == pytest.approx([1 / 3, 0])
+    assert losses(output, DrawOptions()) == pytest.approx([1 - 2 / 3, 0])
+    look = DrawOptions(class_names=["background", "a", "b"])
+    assert losses(output, look) == pytest.approx([1 / 2, 0])
+    assert losses(output, DrawOptions(background=-1)) == pytest.approx([1 / 3, 0])
 
 
 def test_ignored_pixels_and_empty_masks_are_no_fault():
     output = masks([[[0, 1]], [[0, 0]]], [[[0, 255]], [[0, 0]]])
-    look = Look(class_names=["background", "a"], ignore_index=255)
-    assert badness(output, look) == [0, 0]
+    look = DrawOptions(class_names=["background", "a"], ignore_index=255)
+    assert losses(output, look) == [0, 0]
 
 
 def test_a_multilabel_mask_is_as_bad_as_its_labels():
     output = masks([[[[1, 1]], [[0, 1]]]], [[[[1, 0]], [[0, 1]]]], "multilabel")
-    assert badness(output, Look()) == pytest.approx([1 - 0.75])
+    assert losses(output, DrawOptions()) == pytest.approx([1 - 0.75])
 
 
 def test_a_class_is_as_bad_as_the_true_one_is_improbable():
     output = classes([[2.0, 0.0], [0.0, 2.0]], [0, 0])
     expected = [math.log(1 + math.exp(-2)), math.log(1 + math.exp(2))]
-    assert badness(output, Look()) == pytest.approx(expected, rel=1e-5)
+    assert losses(output, DrawOptions()) == pytest.approx(expected, rel=1e-5)
     del output["logits"]
-    assert badness(output, Look()) == [0, 1]
+    assert losses(output, DrawOptions()) == [0, 1]
 
 
 def test_several_labels_are_as_bad_as_their_cross_entropy():
     output = classes([[2.0, -1.0]], [[1, 1]])
     expected = (math.log(1 + math.exp(-2)) + math.log(1 + math.exp(1))) / 2
-    assert badness(output, Look()) == pytest.approx([expected], rel=1e-5)
+    assert losses(output, DrawOptions()) == pytest.approx([expected], rel=1e-5)
 
 
 def test_boxes_are_as_bad_as_there_are_false_and_missed_ones():
@@ -84,18 +100,18 @@ def test_boxes_are_as_bad_as_there_are_false_and_missed_ones():
         "preds": [right, wrong, right],
         "targets": [target] * 3,
     }
-    assert badness(output, Look()) == [0, 2, 0]
-    assert badness(output, Look(min_score=0.6)) == [1, 1, 1]
+    assert losses(output, DrawOptions()) == [0, 2, 0]
+    assert losses(output, DrawOptions(min_score=0.6)) == [1, 1, 1]
 
 
 def test_the_losses_of_the_output_come_first_and_nan_is_the_worst():
     output = {**masks([[[0]], [[1]]], [[[0]], [[1]]]), "losses": torch.tensor([0.25, math.nan])}
-    assert badness(output, Look()) == [0.25, math.inf]
+    assert losses(output, DrawOptions()) == [0.25, math.inf]
 
 
 def sample(index, bad):
     image = torch.zeros(1, 2, 2)
-    return Sample("multiclass", index, image, image[0].long(), image[0].long(), badness=bad)
+    return Sample(Classification(), index, image, image[0].long(), image[0].long(), loss=bad)
 
 
 def test_the_worst_are_sorted_each_is_there_once_and_the_faultless_are_not():
@@ -106,17 +122,12 @@ def test_the_worst_are_sorted_each_is_there_once_and_the_faultless_are_not():
 
 def test_a_sample_holds_its_own_and_nothing_else():
     output = classes([[2.0, 0.0], [0.0, 2.0]], [0, 1])
-    one = pick(output, 1, 7, Look())
+    one = pick(output, 1, 7, DrawOptions())
     assert one.index == 7
     shown = (output["images"][1] * 255).round().to(torch.uint8)
     assert torch.equal(one.image, shown.expand(3, -1, -1))
     assert (int(one.pred), int(one.target)) == (1, 1)
     assert one.probs.sum() == pytest.approx(1)
-
-
-def boxed(corners, labels, scores=None):
-    made = {"boxes": torch.tensor(corners).view(-1, 4).float(), "labels": torch.tensor(labels)}
-    return made if scores is None else {**made, "scores": torch.tensor(scores)}
 
 
 def test_a_sample_holds_no_more_than_its_picture_needs():
@@ -125,7 +136,7 @@ def test_a_sample_holds_no_more_than_its_picture_needs():
     boxes = [boxed([[0, 0, 80, 60]], [1], [0.5])] * 4
     found = {"kind": "detection", "images": many, "preds": boxes, "targets": boxes}
     for output in (mask, found, classes([[2.0, 0.0]] * 9, [0] * 9)):
-        one = pick(output, 1, 0, Look())
+        one = pick(output, 1, 0, DrawOptions())
         boxes_of = [o.values() for o in (one.pred, one.target) if isinstance(o, dict)]
         parts = [one.image, one.pred, one.target, one.probs, *(v for o in boxes_of for v in o)]
         parts = [part for part in parts if torch.is_tensor(part)]
@@ -135,8 +146,8 @@ def test_a_sample_holds_no_more_than_its_picture_needs():
         assert one.image.shape[0] == 3
         assert max(one.image.shape[1:]) <= 512
         assert len(pickle.dumps(one)) < 2_500_000
-    assert pick(mask, 0, 0, Look()).pred.dtype == torch.uint8
-    reduced = pick(found, 0, 0, Look())
+    assert pick(mask, 0, 0, DrawOptions()).pred.dtype == torch.uint8
+    reduced = pick(found, 0, 0, DrawOptions())
     assert reduced.target["boxes"].tolist() == [[0, 0, pytest.approx(51.2), pytest.approx(38.4)]]
 
 
@@ -159,8 +170,8 @@ def test_probabilities_are_those_of_the_kind(kind, shape, sums):
         (
             {
                 "kind": "detection",
-                "preds": [{"boxes": torch.full((1, 4), 0.5)}] * 2,
-                "targets": [{"boxes": torch.zeros(0, 4)}] * 2,
+                "preds": [boxed([[0.5] * 4], [1], [0.9])] * 2,
+                "targets": [boxed([], [])] * 2,
             },
             "validation_step, preds: boxes must be xyxy in pixels, got values <= 1",
         ),
@@ -169,39 +180,33 @@ def test_probabilities_are_those_of_the_kind(kind, shape, sums):
 def test_outputs_that_cannot_be_drawn_are_refused(change, message):
     output = {**masks([[[0, 0], [0, 0]]] * 2, [[[0, 0], [0, 0]]] * 2), **change}
     with pytest.raises(ValueError, match=message):
-        check_output(output, "validation_step", Look())
+        check_output(output, "validation_step", DrawOptions())
 
 
-def test_normalised_images_are_shown_as_they_were_at_any_size():
+@pytest.mark.parametrize("size", [256, 64, 700])
+def test_normalised_images_are_shown_as_they_were_at_any_size(size):
     mean, std = [0.4, 0.5, 0.6], [0.2, 0.3, 0.1]
-    for size in (256, 64, 700):
-        image = torch.rand(3, size, size)
-        normalised = (image - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
-        output = masks(
-            [torch.zeros(size, size).tolist()] * 2, [torch.zeros(size, size).tolist()] * 2
-        )
-        output["images"] = torch.stack([image, normalised])
-        plain, again = (pick(output, place, 0, Look(mean=mean, std=std)).image for place in (0, 1))
-        assert abs(plain.int() - again.int()).max() <= 1
+    image = torch.rand(3, size, size)
+    normalised = (image - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+    output = masks([torch.zeros(size, size).tolist()] * 2, [torch.zeros(size, size).tolist()] * 2)
+    output["images"] = torch.stack([image, normalised])
+    plain = pick(output, 0, 0, DrawOptions(value_range=ValueRange((0.0,), (1.0,)))).image
+    known = DrawOptions(value_range=ValueRange.normalised(mean, std))
+    assert abs(plain.int() - pick(output, 1, 0, known).image.int()).max() <= 1
 
 
-def test_images_that_were_never_normalised_are_left_alone():
-    output = classes([[2.0, 0.0]], [0])
-    output["images"] = torch.full((1, 3, 8, 8), 0.9)
-    look = Look(mean=[0.5] * 3, std=[0.25] * 3)
-    assert (pick(output, 0, 0, look).image == 230).all()
-    output["images"] = torch.full((1, 3, 8, 8), 1.6)  # 0.9, normalised
-    assert (pick(output, 0, 0, look).image == 230).all()
+def test_a_range_needs_one_value_a_channel():
+    output = {**classes([[2.0, 0.0]], [0]), "images": torch.rand(1, 3, 8, 8)}
+    known = DrawOptions(value_range=ValueRange.normalised([0.5] * 2, [0.5] * 2))
     with pytest.raises(
         ValueError, match="`mean` and `std` have 2 values, but images have 3 channels"
     ):
-        pick(output, 0, 0, Look(mean=[0.5] * 2, std=[0.5] * 2))
+        pick(output, 0, 0, known)
 
 
 def drawn(output, place=0, **look):
-    look = Look(**look)
-    output = tidied(output, look)
-    return draw(pick(output, place, 0, look), look, "")
+    options = DrawOptions(**look)
+    return draw(pick(output, place, 0, options), options, "")
 
 
 def test_too_few_names_are_told_for_each_kind():
@@ -244,8 +249,10 @@ def test_binary_masks_have_a_background_whatever_it_is_called():
     cracked = drawn(output, class_names=["intact", "crack"])
     kinds = {tuple(color) for color in cracked[20 : 20 + 256, 3 * 262 :].reshape(-1, 3).tolist()}
     assert len(kinds) > 3  # false positives and misses are told apart
-    assert badness(output, Look(class_names=["intact", "crack"])) == pytest.approx([1 - 1 / 3])
-    assert badness(output, Look(background=-1)) != pytest.approx([1 - 1 / 3])
+    assert losses(output, DrawOptions(class_names=["intact", "crack"])) == pytest.approx(
+        [1 - 1 / 3]
+    )
+    assert losses(output, DrawOptions(background=-1)) != pytest.approx([1 - 1 / 3])
 
 
 def test_an_axis_of_one_class_and_16_bit_masks_are_no_matter():
@@ -254,7 +261,7 @@ def test_an_axis_of_one_class_and_16_bit_masks_are_no_matter():
     odd = {**plain, "preds": preds.to(torch.uint16), "targets": preds.flip(0)}
     names = ["background", "crack"]
     np.testing.assert_array_equal(drawn(odd, class_names=names), drawn(plain, class_names=names))
-    assert badness(tidied(odd, Look()), Look()) == badness(plain, Look())
+    assert losses(odd, DrawOptions()) == losses(plain, DrawOptions())
 
 
 def test_a_single_logit_tells_two_classes():
@@ -262,7 +269,7 @@ def test_a_single_logit_tells_two_classes():
     single["preds"] = torch.tensor([1, 0])
     twice = {**single, "logits": torch.tensor([[0.0, 2.0], [0.0, -1.0]])}
     assert torch.allclose(probabilities(single), probabilities(twice))
-    assert badness(single, Look()) == pytest.approx(badness(twice, Look()))
+    assert losses(single, DrawOptions()) == pytest.approx(losses(twice, DrawOptions()))
     column = {**single, "preds": single["preds"][:, None], "targets": single["targets"][:, None]}
     for output in (single, column):
         picture = drawn(output, class_names=["cat", "dog"])
@@ -273,23 +280,23 @@ def test_probabilities_that_are_no_number_are_drawn_and_are_the_worst():
     single = classes([[math.nan] * 3], [1])
     several = classes([[math.nan] * 3], [[1, 0, 1]])
     for output in (single, several, {**several, "logits": None, "probs": several["logits"]}):
-        assert badness(output, Look()) == [math.inf]
+        assert losses(output, DrawOptions()) == [math.inf]
         assert drawn(output).ndim == 3
 
 
 @pytest.mark.parametrize("target", [-1, -100, 9])
 def test_a_sample_without_a_label_is_not_wrong(target):
     output = classes([[0.0, 1.0, 5.0]], [target])
-    assert badness(output, Look()) == [0]
+    assert losses(output, DrawOptions()) == [0]
     assert (drawn(output)[2, 2] == 150).all()  # a grey frame
     if target < 0:
         del output["logits"]
-        assert badness(output, Look()) == [0]
+        assert losses(output, DrawOptions()) == [0]
 
 
 def test_several_labels_of_which_some_are_unknown_count_those_that_are_known():
     output = classes([[2.0, -1.0]], [[1, -1]])
-    assert badness(output, Look()) == pytest.approx([math.log(1 + math.exp(-2))], rel=1e-5)
+    assert losses(output, DrawOptions()) == pytest.approx([math.log(1 + math.exp(-2))], rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -313,21 +320,23 @@ def test_several_labels_of_which_some_are_unknown_count_those_that_are_known():
 def test_shapes_and_values_that_do_not_fit_are_refused(change, look, message):
     output = {**masks([[[0, 0], [0, 0]]] * 2, [[[0, 0], [0, 0]]] * 2), **change}
     with pytest.raises(ValueError, match=message):
-        check_output(output, "validation_step", Look(**look))
+        check_output(output, "validation_step", DrawOptions(**look))
 
 
 def test_values_that_do_not_count_are_no_error():
     output = masks([[[0, 0]]], [[[0, 255]]])
-    check_output(output, "validation_step", Look(ignore_index=255, class_names=["a"]))
+    check_output(output, "validation_step", DrawOptions(ignore_index=255, class_names=["a"]))
 
 
 def test_the_classes_of_a_sample_are_those_of_its_target():
-    look = Look(class_names=["background", "a", "b"], ignore_index=255)
+    look = DrawOptions(class_names=["background", "a", "b"], ignore_index=255)
     assert classes_of(masks([[[0, 0, 0]]], [[[0, 2, 255]]]), look) == [[2]]
     assert classes_of(classes([[0.0, 1.0]] * 2, [1, -1]), look) == [[1], []]
     assert classes_of(classes([[0.0, 1.0]], [[1, 1]]), look) == [[0, 1]]
     found = boxed([[0, 0, 1, 1]] * 3, [2, 1, 2])
-    assert classes_of({"kind": "detection", "targets": [found]}, look) == [[1, 2]]
+    assert classes_of(
+        {"kind": "detection", "images": [0], "preds": [found], "targets": [found]}, look
+    ) == [[1, 2]]
 
 
 def test_each_class_has_its_turn():
@@ -342,3 +351,39 @@ def test_colours_are_as_many_as_classes():
         drawn(output, colors=np.zeros((1, 3), np.uint8))
     red = np.array([[9, 9, 9], [255, 0, 0]], np.uint8)
     assert (drawn(output, colors=red) == red[1]).all(-1).any()
+
+
+def numbers(preds, targets):
+    preds, targets = torch.tensor(preds), torch.tensor(targets)
+    images = torch.full((len(preds), 3, 64, 64), 0.5)
+    return {"kind": "regression", "images": images, "preds": preds, "targets": targets}
+
+
+def test_a_number_is_as_bad_as_it_is_far_off():
+    assert losses(numbers([1.0, 3.0], [1.5, 3.0]), DrawOptions()) == [0.5, 0.0]
+    output = numbers([[1.0, 2.0], [0.0, 0.0]], [[0.0, 4.0], [math.nan, 3.0]])
+    assert losses(output, DrawOptions()) == [1.5, 3.0]  # an unknown value does not count
+    assert losses(numbers([math.nan], [1.0]), DrawOptions()) == [math.inf]
+
+
+@pytest.mark.parametrize(
+    ("output", "options", "message"),
+    [
+        (numbers([1.0], [[1.0, 2.0]]), {}, r"one shape, got \(1, 1\) and \(1, 2\)"),
+        (numbers([[[1.0]]], [[[1.0]]]), {}, r"must be \(N,\) or \(N, D\), got \(1, 1, 1\)"),
+        (
+            numbers([[1.0, 2.0]], [[1.0, 2.0]]),
+            {"class_names": ["age"]},
+            "class_names has 1 entries, but an image 2 predicted values",
+        ),
+    ],
+)
+def test_numbers_that_do_not_fit_together_are_refused(output, options, message):
+    with pytest.raises(ValueError, match=message):
+        check_output(output, "validation_step", DrawOptions(**options))
+
+
+def test_numbers_are_drawn_with_or_without_an_axis():
+    one, column = numbers([2.0], [3.0]), numbers([[2.0]], [[3.0]])
+    np.testing.assert_array_equal(drawn(one), drawn(column))
+    assert drawn(numbers([[2.0, 1.0]], [[3.0, 1.0]])).shape[0] > drawn(one).shape[0]

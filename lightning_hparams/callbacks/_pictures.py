@@ -1,0 +1,118 @@
+"""Draws the samples of a pass over a loader, and writes them to the loggers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning import Trainer
+
+from ..render import Picture, encode, sheet
+from ..samples import DrawOptions, Gallery, Sample, draw, worst_of
+from ..sinks import Sink
+from ._warnings import FAILURE, WarnOnce
+
+__all__ = ["Drawing", "PictureWriter", "gathered", "page"]
+
+_WIDTH = 1100  # pixels of a sheet
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What a pass over a loader has to show."""
+
+    step: int
+    gallery: Gallery
+    options: DrawOptions
+
+    def gathered(self, trainer: Trainer) -> Drawing:
+        """With the samples of all ranks. Every rank must come here."""
+        parts = gathered(trainer, (self.gallery.samples, self.gallery.worst))
+        whole = Gallery(self.gallery.chosen)
+        whole.samples = {index: sample for part, _ in parts for index, sample in part.items()}
+        whole.worst = [sample for _, part in parts for sample in part]
+        return Drawing(self.step, whole, self.options)
+
+
+class PictureWriter:
+    """Draws samples for all loggers.
+
+    Args:
+        sinks: The loggers; none on ranks that write nothing.
+        layout: ``"samples"`` or ``"sheet"``.
+        worst_k: At most so many of the worst are drawn.
+        warn: Of samples that cannot be drawn.
+    """
+
+    def __init__(self, sinks: Sequence[Sink], layout: str, worst_k: int, warn: WarnOnce) -> None:
+        self.sinks = list(sinks)
+        self.layout = layout
+        self.worst_k = worst_k
+        self.warn = warn
+
+    def draw(self, stage: str, drawing: Drawing, *, only_one: bool = False) -> list[Picture]:
+        """Draw and write the samples of all ranks.
+
+        Args:
+            stage: ``"val"`` or ``"test"``.
+            drawing: What is drawn.
+            only_one: Draw one of the chosen: it shows whether drawing works.
+
+        Returns:
+            The pictures of the chosen samples.
+        """
+        gallery = drawing.gallery
+        there = [(n, i) for n, i in enumerate(gallery.chosen) if i in gallery.samples]
+        if gallery.chosen and not there and not self.warn.told & {FAILURE, "no output"}:
+            self.warn(
+                f"shows no picture: none of the samples {gallery.chosen} was seen; pass "
+                "select='first', or indices that the loader gives"
+            )
+        there = there[:1] if only_one else there
+        named = {f"{n:02d}_idx{i:05d}": (f"sample {i}", gallery.samples[i]) for n, i in there}
+        chosen = self._pictures(drawing.options, named)
+        if self.sinks:
+            self._write(chosen, f"{stage}_pred", drawing.step)
+            faults = {
+                f"{n:02d}": (f"worst {n + 1}: sample {sample.index}", sample)
+                for n, sample in enumerate(worst_of(gallery.worst, self.worst_k))
+            }
+            worst = self._pictures(drawing.options, faults)
+            self._write(worst, f"{stage}_worst", drawing.step)
+            for sink in self.sinks:
+                sink.flush()
+        return list(chosen.values())
+
+    def _pictures(
+        self, options: DrawOptions, samples: Mapping[str, tuple[str, Sample]]
+    ) -> dict[str, Picture]:
+        """By name, from caption and sample."""
+        pictures = {}
+        for name, (caption, sample) in samples.items():
+            with self.warn.instead_of_errors(f"draw sample {sample.index}"):
+                pictures[name] = draw(sample, options, caption)
+        return pictures
+
+    def _write(self, pictures: Mapping[str, Picture], tag: str, step: int) -> None:
+        if self.layout == "sheet" and pictures:
+            pictures = {"sheet": page(list(pictures.values()))}
+        for name, picture in pictures.items():
+            encoded = encode(picture)
+            for sink in self.sinks:
+                sink.image(f"{tag}/{name}", encoded, step)
+
+
+def gathered(trainer: Trainer, part: Any) -> list[Any]:
+    """The parts of all ranks. Every rank must come here."""
+    parts: list[Any] = [part] * trainer.world_size
+    if trainer.world_size > 1:
+        torch.distributed.all_gather_object(parts, part)
+    return parts
+
+
+def page(pictures: Sequence[Picture]) -> Picture:
+    """Pictures on a sheet that is as wide as a screen."""
+    widest = max(picture.shape[1] for picture in pictures)
+    return sheet(pictures, max(_WIDTH // widest, 1))

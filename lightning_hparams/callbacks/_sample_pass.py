@@ -1,0 +1,158 @@
+"""One pass over a validation or test set, of which some samples are drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
+
+from ..samples import Batch, DrawOptions, Gallery, Reader
+from ..sinks import is_rehearsal
+from ._loader_order import LoaderOrder, choose, first_loader, reachable
+from ._log_step import validations_in
+from ._pictures import gathered
+from ._warnings import WarnOnce
+
+__all__ = ["SamplePass"]
+
+_SHARDING = (DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy)
+
+
+class SamplePass:
+    """Keeps the samples to draw of the batches that a Trainer goes through.
+
+    Args:
+        trainer: At the start of a validation or test.
+        reader: Makes samples of what a step returns.
+        options: How they are drawn.
+        select: Which samples to keep, see :func:`~._loader_order.choose`.
+        num_samples: So many.
+        chosen: Their indices, if they were chosen before.
+        num_batches: Batches that the pass has.
+        worst_k: Keep so many of the worst, too.
+        is_due: Whether this validation is one to draw.
+        is_last: Whether it is known to be the last one.
+        warn: Of what cannot be kept.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        reader: Reader,
+        options: DrawOptions,
+        *,
+        select: str | Sequence[int],
+        num_samples: int,
+        chosen: Sequence[int],
+        num_batches: int | float,
+        worst_k: int,
+        is_due: bool,
+        is_last: bool,
+        warn: WarnOnce,
+    ) -> None:
+        self.trainer, self.reader, self.options, self.warn = trainer, reader, options, warn
+        self.step = "test_step" if trainer.testing else "validation_step"
+        loader = first_loader(trainer)
+        self.order = LoaderOrder.of(loader, trainer)
+        self._rehearsed = not _may_fail(trainer)
+        per_class = num_samples if select == "per_class" and not chosen else 0
+        if not chosen:
+            size = reachable(loader, num_batches, trainer.world_size)
+            select = "first" if is_rehearsal(trainer) and select != "per_class" else select
+            chosen = self._chosen(select, num_samples, size)
+        self.gallery = Gallery(
+            chosen, per_class=per_class, worst_k=worst_k, index_of=self.order.index_of
+        )
+        fitting = trainer.state.fn == "fit"
+        # Whatever ends a run, its last validation is drawn. An adapter costs a forward pass, and so
+        # is called for a validation that may turn out to be the last only where that is likely.
+        may_stop = bool(trainer.early_stopping_callbacks) or not validations_in(trainer)
+        will_be_drawn = not fitting or is_last or (is_due and bool(trainer.loggers))
+        self.may_be_drawn = will_be_drawn or may_stop or not reader.costs
+        self._rates = bool(worst_k and trainer.loggers) and (will_be_drawn or not reader.costs)
+
+    def take(self, outputs: Any, batch: Any, module: LightningModule) -> None:
+        """Keep what is wanted of a batch; in a rehearsal, raise what cannot be drawn."""
+        made: Batch | None = None
+        if not self._rehearsed:
+            made = self._read(outputs, batch, module)
+            if made is not None:
+                self._rehearsed = True
+                made.check(self.step)
+                made.check_in_dataset(self.step, self.order.dataset_size)
+                made.rehearse(
+                    rate=bool(self.gallery.worst_k), by_class=bool(self.gallery.per_class)
+                )
+        if self.trainer.sanity_checking:
+            return
+        with self.warn.instead_of_errors("keep samples"):
+            if made is None and not self._wants(batch):
+                return
+            made = self._read(outputs, batch, module) if made is None else made
+            if made is None:
+                return
+            if self.order.shuffled and made.indices() is None:
+                self.warn(
+                    "cannot show the same samples each time: the validation loader shuffles, and "
+                    "its batches carry no 'index'; turn shuffling off"
+                )
+            self.gallery.add(made, rate=self._rates)
+
+    def end(self) -> Gallery:
+        """What was kept. Every rank must come here."""
+        gallery, self.gallery = self.gallery, Gallery()
+        if gallery.per_class:
+            gallery.settle(gathered(self.trainer, gallery.classes))
+        if self.trainer.world_size > 1:
+            ranges = gathered(self.trainer, self.reader.value_range)
+            self.reader.value_range = next((each for each in ranges if each is not None), None)
+        return gallery
+
+    def _chosen(self, select: str | Sequence[int], count: int, size: int | None) -> list[int]:
+        strict = not self.trainer.testing and not is_rehearsal(self.trainer)
+        try:
+            return choose(select, count, size, self.order, strict=strict)
+        except ValueError as error:
+            if _may_fail(self.trainer):
+                raise
+            self.warn.of_failure("choose samples", error)
+            return []
+
+    def _wants(self, batch: Any) -> bool:
+        """Whether to read a batch; leaves it out if not."""
+        if self._rates or not self.reader.costs:
+            return True
+        count, indices = self.reader.peek(batch)
+        if count is None or (indices is None and self.reader.gives_indices):
+            return self.may_be_drawn
+        indices = self.gallery.next_indices(count) if indices is None else indices
+        if self.may_be_drawn and self.gallery.needs(indices):
+            return True
+        self.gallery.skip(count)
+        return False
+
+    def _read(self, outputs: Any, batch: Any, module: LightningModule) -> Batch | None:
+        if self.reader.runs_module and isinstance(self.trainer.strategy, _SHARDING):
+            self.warn(
+                "draws no pictures: its adapter runs the module on some processes alone, which "
+                f"{type(self.trainer.strategy).__name__} cannot; return an output from "
+                f"{self.step}, see lightning_hparams.outputs"
+            )
+            return None
+        data: Any = getattr(self.trainer, "datamodule", None)
+        with self.trainer.precision_plugin.forward_context():
+            return self.reader.read(
+                outputs,
+                batch,
+                module,
+                self.options,
+                self.step,
+                normalisation=(getattr(data, "mean", None), getattr(data, "std", None)),
+            )
+
+
+def _may_fail(trainer: Trainer) -> bool:
+    """Whether raising is safe: no training is running yet."""
+    return bool(trainer.sanity_checking) or trainer.state.fn != "fit" or is_rehearsal(trainer)

@@ -1,0 +1,113 @@
+"""What kinds whose outputs are tensors have in common: shapes, types, and scores for curves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from ..metrics import ScoreCounts, confidences
+from .kind import DrawOptions, Scores
+
+__all__ = [
+    "check_tensors",
+    "check_whole_numbers",
+    "class_scores",
+    "num_classes",
+    "squeezed",
+]
+
+_UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
+
+
+def check_tensors(output: Mapping[str, Any], step: str) -> None:
+    """Check that predictions and targets are tensors of one shape.
+
+    Raises:
+        TypeError: If one of them is not a tensor.
+        ValueError: If their shapes differ.
+    """
+    preds, targets = output["preds"], output["targets"]
+    for key, value in (("preds", preds), ("targets", targets)):
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{step}: {key} must be a tensor, got {type(value).__name__}")
+    if preds.shape != targets.shape:
+        raise ValueError(
+            f"{step}: preds and targets must have one shape, got {tuple(preds.shape)} and "
+            f"{tuple(targets.shape)}"
+        )
+
+
+def check_whole_numbers(output: Mapping[str, Any], step: str) -> None:
+    """Check that predictions and targets are classes; NaN and scores are not.
+
+    Raises:
+        ValueError: If a value is not a whole number.
+    """
+    for key in ("preds", "targets"):
+        value = output[key]
+        if value.is_floating_point():
+            odd = value[~(value == value.floor()) | value.isinf()]
+            if odd.numel():
+                raise ValueError(
+                    f"{step}: {key} must be class indices, or 0 and 1, got {float(odd[0]):g}; "
+                    "return scores as 'logits' or 'probs', and their argmax as 'preds'"
+                )
+
+
+def squeezed(output: Mapping[str, Any], ndim: int) -> Mapping[str, Any]:
+    """The output whose predictions and targets have no axis of one class.
+
+    Args:
+        output: Of a batch.
+        ndim: Number of dimensions with that axis.
+    """
+    changed = dict(output)
+    for key in ("preds", "targets"):
+        value = output.get(key)
+        if not isinstance(value, Tensor):
+            continue
+        if value.dtype in _UNSIGNED:
+            value = value.long()  # torch has few operations on them
+        if value.ndim == ndim and value.shape[1] == 1:
+            value = value.squeeze(1)
+        changed[key] = value
+    return changed
+
+
+def num_classes(output: Mapping[str, Any], *, by_label: bool) -> int | None:
+    """As many classes as the output has logits or probabilities for; one value stands for two."""
+    for key in ("logits", "probs"):
+        scores = output.get(key)
+        if scores is not None:
+            classes = int(scores.shape[1]) if scores.ndim > 1 else 1
+            return classes if by_label else max(classes, 2)
+    return None
+
+
+def class_scores(probs: Tensor, targets: Tensor, options: DrawOptions) -> Scores:
+    """Counts of probabilities ``(N, C, ...)`` for targets ``(N, ...)`` or ``(N, C, ...)``.
+
+    Raises:
+        ValueError: If there are fewer names than classes.
+    """
+    names, classes, ignore = options.class_names, probs.shape[1], options.ignore_index
+    if names and len(names) < classes:
+        raise ValueError(
+            f"class_names has {len(names)} entries, but predictions have {classes} classes; "
+            "name every class, in order"
+        )
+
+    def make_counter() -> Metric:
+        return ScoreCounts(classes, ignore_index=ignore).to(probs.device)
+
+    def updates() -> Iterator[tuple[Tensor, ...]]:
+        yield probs, targets
+
+    def sure() -> Iterator[tuple[Tensor, Tensor]]:
+        yield confidences(probs, targets, ignore_index=ignore)
+
+    return Scores(make_counter, updates, sure)
