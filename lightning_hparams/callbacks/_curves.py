@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -32,12 +33,29 @@ class Curves:
         self.pr_curves = pr_curves
         self.calibration = calibration
         self.max_classes = max_classes
-        self._scores: Metric | None = None
-        self._calibration: CalibrationCounts | None = None
+        self.wanted = pr_curves or calibration
+        self.reset()
 
     def reset(self) -> None:
         """Count from zero."""
-        self._scores = self._calibration = None
+        self._scores: Metric | None = None
+        self._calibration: CalibrationCounts | None = None
+        self._kind: object = None
+        self._classes: int | None = None
+        self._lost = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether something was counted, and no batch was lost."""
+        counted = self._scores is not None or self._calibration is not None
+        return counted and not self._lost
+
+    @contextmanager
+    def all(self) -> Iterator[None]:
+        """Note that a batch is lost, if the block raises: the rest of the set is no curve of it."""
+        lost, self._lost = self._lost, True
+        yield
+        self._lost = lost
 
     def count(
         self, module: LightningModule, names: Sequence[str] | None, outputs: Any, step: str
@@ -54,7 +72,7 @@ class Curves:
             TypeError: If there is nothing to count.
             ValueError: If there are fewer names than classes.
         """
-        if not (self.pr_curves or self.calibration):
+        if not self.wanted:
             return
         if not isinstance(outputs, Mapping) or "kind" not in outputs:
             got = sorted(outputs) if isinstance(outputs, Mapping) else type(outputs).__name__
@@ -63,6 +81,12 @@ class Curves:
                 "'kind', 'targets' and 'logits' or 'probs' (see lightning_hparams.outputs), "
                 f"got {got}"
             )
+        if self._kind not in (None, outputs["kind"]):
+            raise ValueError(
+                f"MetricMonitor: {step} must return one kind of output, got {outputs['kind']!r} "
+                f"after {self._kind!r}"
+            )
+        self._kind = outputs["kind"]
         kind = kind_of(outputs["kind"])
         ignore = getattr(module, "ignore_index", None)
         options = DrawOptions(class_names=names, ignore_index=ignore)
@@ -72,9 +96,17 @@ class Curves:
                 f"MetricMonitor: with {self._wanted}=True, {step} must return 'logits' or "
                 f"'probs', got {sorted(outputs)}"
             )
+        counter = scores.make_counter()
+        classes = getattr(counter, "num_classes", None)
+        if self._classes not in (None, classes):
+            raise ValueError(
+                f"MetricMonitor: {step} must predict the same classes in each batch, got {classes} "
+                f"after {self._classes}"
+            )
+        self._classes = classes
         if self.pr_curves:
             if self._scores is None:
-                self._scores = scores.make_counter()
+                self._scores = counter
             for update in scores.updates():
                 self._scores.update(*update)
         if self.calibration:
@@ -83,16 +115,21 @@ class Curves:
 
     def write(
         self, names: Sequence[str] | None, stage: Stage, step: int, sinks: Sequence[Sink]
-    ) -> None:
-        """Write what was counted; every rank must come here."""
+    ) -> dict[str, float]:
+        """Write what was counted; every rank must come here.
+
+        Returns:
+            Scalars that are still to be written.
+        """
+        values: dict[str, float] = {}
         if self._scores is not None:
             counts = self._scores.compute().cpu().numpy()
             _write_precision(counts, names, stage, step, sinks, self.max_classes)
         if self._calibration is not None:
             sure = self._calibration.compute().cpu()
             if sinks and bool(sure.sum()):
-                _write_calibration(sure, stage, step, sinks)
-        self.reset()
+                values = _write_calibration(sure, stage, step, sinks)
+        return values
 
     @property
     def _wanted(self) -> str:
@@ -124,11 +161,13 @@ def _write_precision(
             sink.pr_curve(str(Tag("pr", label=names[label], stage=stage)), curve, step)
 
 
-def _write_calibration(counts: Tensor, stage: Stage, step: int, sinks: Sequence[Sink]) -> None:
+def _write_calibration(
+    counts: Tensor, stage: Stage, step: int, sinks: Sequence[Sink]
+) -> dict[str, float]:
     error = float(calibration_error(counts))
     picture = encode(calibration_picture(counts, error))
     edges = torch.linspace(0, 1, counts.shape[1] + 1).numpy()
     for sink in sinks:
         sink.image(str(Tag("calibration", stage=stage)), picture, step)
         sink.histogram(str(Tag("confidence", stage=stage)), counts[1].numpy(), edges, step)
-        sink.scalars({str(Tag("metric", "calibration_error", stage=stage)): error}, step)
+    return {str(Tag("metric", "calibration_error", stage=stage)): error}

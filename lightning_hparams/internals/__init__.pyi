@@ -5,6 +5,7 @@ from .lightning import (
     current_run as current_run,
     ddp_arguments as ddp_arguments,
     detects_anomalies as detects_anomalies,
+    epoch_values as epoch_values,
     evaluation_loader as evaluation_loader,
     fit_data as fit_data,
     forget_finished as forget_finished,

@@ -20,6 +20,7 @@ __all__ = [
     "current_run",
     "ddp_arguments",
     "detects_anomalies",
+    "epoch_values",
     "evaluation_loader",
     "fit_data",
     "forget_finished",
@@ -42,6 +43,13 @@ _LOG_STEP = Internal(
     "fit_loop.epoch_loop._batches_that_stepped",
     "to write at the steps at which Lightning writes; `global_step` counts each of several "
     "optimizers, and Lightning's own LearningRateMonitor reads the same counter",
+)
+_TRAINING_VALUES = Internal(
+    "lightning",
+    "Trainer",
+    "fit_loop.epoch_loop._results",
+    "to know in a step what the module will log at the end of the epoch: `logged_metrics` has it "
+    "only then",
 )
 _TRAIN_SOURCE = Internal(
     "lightning",
@@ -163,6 +171,12 @@ def log_step(trainer: Trainer) -> int:
     """
     step: int = _LOG_STEP.read(trainer)
     return step
+
+
+def epoch_values(trainer: Trainer) -> set[str]:
+    """Names of what the module has loggers write at the end of a training epoch."""
+    logged = (value.meta for value in _TRAINING_VALUES.read(trainer).values())
+    return {meta.name for meta in logged if meta.on_epoch and meta.logger}
 
 
 def fit_data(trainer: Trainer) -> tuple[Any, Any]:

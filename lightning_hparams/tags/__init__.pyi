@@ -7,3 +7,4 @@ from .grammar import (
     Tag as Tag,
     best_tag as best_tag,
 )
+from .names import told_apart as told_apart, writable as writable

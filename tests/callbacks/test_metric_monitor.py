@@ -1,12 +1,15 @@
 """MetricMonitor writes what Lightning does not, for any module, once."""
 
 import contextlib
+import enum
 import math
 import re
 
+import numpy as np
 import pytest
 import torch
 from lightning import LightningModule
+from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from tensorboard.util.tensor_util import make_ndarray
@@ -199,9 +202,17 @@ def test_several_loggers_get_the_same(tmp_path):
 
 
 @pytest.mark.parametrize("options", [{"logger": False}, {"fast_dev_run": True}])
-def test_without_a_logger_or_in_a_rehearsal_it_is_idle(options):
-    data = shapes()
-    quiet_trainer(callbacks=[MetricMonitor()], **options).fit(matching(data), data)
+def test_without_a_logger_or_in_a_rehearsal_it_writes_nothing(options, tmp_path, monkeypatch):
+    data, written = shapes(), []
+    for method in ("scalars", "image", "histogram", "layout", "flush"):
+        monkeypatch.setattr(
+            TensorBoardSink, method, lambda *_, method=method: written.append(method)
+        )
+    options = {"logger": TensorBoardLogger("."), **options}
+    monitor = MetricMonitor(histograms=True, pr_curves=True)
+    quiet_trainer(callbacks=[monitor], **options).fit(matching(data), data)
+    assert written == []
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_a_resumed_run_goes_on_at_its_step(tmp_path):
@@ -356,7 +367,11 @@ def test_a_void_class_that_no_model_predicts_may_have_a_name():
         class_names = ("cat", "dog", "bird", "void")
         ignore_index = 3
 
-    fit_foreign(Void(), callbacks=[MetricMonitor(pr_curves=True, calibration=True)])
+    logger = TensorBoardLogger(".", default_hp_metric=False)
+    monitor = MetricMonitor(pr_curves=True, calibration=True)
+    quiet_trainer(logger=logger, callbacks=[monitor]).fit(Void(), ones(), ones())
+    assert {"pr/cat/val", "pr/dog/val"} <= every_tag(logger.log_dir)
+    assert "pr/void/val" not in every_tag(logger.log_dir)
 
 
 class Accumulates(Foreign):
@@ -602,3 +617,193 @@ def test_a_histogram_is_torchs(values):
     )
     expected = torch.histc(torch.tensor(values), 64, low, high)
     assert found.bucket == expected.tolist()
+
+
+class Returns(Foreign):
+    """Hands back what it is given, beside its loss."""
+
+    def __init__(self, **extra):
+        super().__init__()
+        self.extra = extra
+
+    def training_step(self, batch, batch_idx):
+        return {"loss": super().training_step(batch, batch_idx), **self.extra}
+
+
+@pytest.mark.parametrize(
+    ("terms", "told"),
+    [
+        ([0.5], "terms of training_step left out"),
+        ("ce", "terms of training_step left out"),
+        (torch.ones(3), "terms of training_step left out"),
+        ({"ce": 0.5, "map": torch.ones(2, 2)}, r"terms\['map'\] of training_step left out"),
+        ({"ce": 0.5, "why": None}, r"terms\['why'\] of training_step left out"),
+        ({"ce": 0.5, "x/dataloader_idx_1": 1.0}, r"terms\['x/dataloader_idx_1'\] of"),
+        ({"ce": 0.5, "": 1.0}, r"terms\[''\] of"),
+    ],
+)
+def test_terms_of_another_form_are_left_out_with_one_warning_that_names_them(terms, told):
+    with pytest.warns(UserWarning, match=told) as warned:
+        values = fit_foreign(Returns(terms=terms), limit_val_batches=0)
+    assert sum("left out" in str(one.message) for one in warned) == 1
+    assert len(values["loss/train"]) == 5
+    assert {tag for tag in values if tag.startswith("loss/train/")} == (
+        {"loss/train/ce"} if isinstance(terms, dict) else set()
+    )
+
+
+def test_names_that_no_file_can_hold_are_written_escaped():
+    class Odd(Returns):
+        def configure_optimizers(self):
+            groups = [{"params": self.parameters(), "name": "bad \udfff"}]
+            return torch.optim.SGD(groups, lr=0.1)
+
+        def validation_step(self, batch, batch_idx):
+            self.log("class/iou/road \ud800/val", 0.5, logger=False)
+
+    with pytest.warns(UserWarning, match=r"cannot be encoded; written as 'class/iou/road"):
+        values = fit_foreign(Odd(terms={"term \ud800": 0.5}))
+    assert values["class/iou/road \\ud800/val"] == [(7, 0.5)]
+    assert len(values["loss/train/term \\ud800"]) == len(values["lr/bad \\udfff"]) == 5
+
+
+def test_two_groups_of_one_name_are_both_written():
+    class Twins(Foreign):
+        def configure_optimizers(self):
+            weight, bias = self.layers[0].parameters()
+            groups = [
+                {"params": [weight], "name": "head", "lr": 0.1},
+                {"params": [bias], "name": "head", "lr": 0.2, "weight_decay": 0.3},
+            ]
+            return torch.optim.SGD(groups, lr=0.1)
+
+    values = fit_foreign(Twins())
+    for tag, value in (("lr/head", 0.1), ("lr/head #2", 0.2), ("weight_decay/head #2", 0.3)):
+        assert values[tag][0] == (0, pytest.approx(value)), tag
+    assert {"momentum/head #2", "norm/grad/head", "norm/grad/head #2"} <= set(values)
+
+
+@pytest.mark.parametrize("on_step", [False, True])
+def test_a_loss_that_the_module_logs_at_the_end_of_an_epoch_is_one_curve(on_step):
+    class Epochs(Foreign):
+        def training_step(self, batch, batch_idx):
+            loss = super().training_step(batch, batch_idx)
+            self.log("loss/train", loss, on_step=on_step, on_epoch=True)
+            return loss
+
+    values = fit_foreign(Epochs(), max_epochs=2)
+    written = {tag: [step for step, _ in values[tag]] for tag in values if "loss/train" in tag}
+    epochs = [7, 15]
+    steps = [1, 3, 5, 7, 9, 11, 13, 15]
+    expected = {"loss/train": epochs}
+    if on_step:
+        expected = {"loss/train_step": steps, "loss/train_epoch": epochs}
+    assert written == expected
+
+
+def test_other_callbacks_can_watch_a_rate():
+    class Falling(Foreign):
+        def configure_optimizers(self):
+            optimizer = torch.optim.SGD(self.parameters(), lr=1.0, weight_decay=0.5)
+            return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.1)]
+
+    stop = EarlyStopping("lr/group 0", stopping_threshold=0.5, check_on_train_epoch_end=True)
+    trainer = quiet_trainer(callbacks=[MetricMonitor(), stop], max_epochs=5, log_every_n_steps=2)
+    trainer.fit(Falling(), ones(), ones())
+    assert trainer.current_epoch == 2
+    assert trainer.callback_metrics["weight_decay/group 0"] == 0.5
+    assert not [tag for tag in trainer.callback_metrics if tag.startswith("norm/")]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        np.array(["cat", "dog", "bird"]),
+        {"bird": 2, "cat": 0, "dog": 1},
+        {0: "cat", 1: "dog", 2: "bird"},
+        lambda: ("cat", "dog", "bird"),
+        enum.Enum("Pets", ["cat", "dog", "bird"]),
+    ],
+)
+def test_class_names_may_have_any_form(given):
+    class Pets(Named):
+        class_names = property(lambda self: given)
+
+    logger = TensorBoardLogger(".", default_hp_metric=False)
+    monitor = MetricMonitor(pr_curves=True)
+    quiet_trainer(logger=logger, callbacks=[monitor]).fit(Pets(), ones(), ones())
+    assert {"pr/cat/val", "pr/dog/val"} <= every_tag(logger.log_dir)
+
+
+@pytest.mark.parametrize("given", ["cat", {"cat": 0, "dog": 7}, 3, lambda: 1 / 0])
+def test_class_names_that_cannot_be_read_are_told_once_and_left_alone(given):
+    class Pets(WithMatrix):
+        class_names = property(lambda self: given)
+
+    logger = TensorBoardLogger(".", default_hp_metric=False)
+    trainer = quiet_trainer(logger=logger, callbacks=[MetricMonitor()], max_epochs=3)
+    with pytest.warns(UserWarning, match="class_names left out") as warned:
+        trainer.fit(Pets(), ones(), ones())
+    assert sum("class_names" in str(one.message) for one in warned) == 1
+    assert len(read_events(logger.log_dir).Images("confusion/val")) == 3
+
+
+GOOD = {
+    "kind": "multiclass",
+    "images": torch.rand(1, 3, 4, 4),
+    "probs": torch.full((1, 2, 4, 4), 0.5),
+}
+GOOD |= {"targets": torch.zeros(1, 4, 4, dtype=torch.long)}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        None,
+        {},
+        {**GOOD, "probs": None},
+        {**GOOD, "probs": torch.full((1, 3, 4, 4), 0.3)},
+        {**GOOD, "targets": None},
+        {**GOOD, "targets": torch.zeros(2, 9, 9, dtype=torch.long)},
+        {**GOOD, "kind": "detection", "preds": [{}], "targets": [{}]},
+        {**GOOD, "kind": "regression"},
+        {key: value for key, value in GOOD.items() if key != "probs"},
+    ],
+)
+def test_a_batch_that_cannot_be_counted_costs_the_curves_of_its_validation_alone(odd):
+    class Rarely(Foreign):
+        def validation_step(self, batch, batch_idx):
+            return odd if (self.current_epoch, batch_idx) == (1, 1) else GOOD
+
+    logger = TensorBoardLogger(".", default_hp_metric=False)
+    monitor = MetricMonitor(pr_curves=True, calibration=True)
+    trainer = quiet_trainer(logger=logger, callbacks=[monitor], max_epochs=3)
+    with pytest.warns(UserWarning, match="curves of a val set left out") as warned:
+        trainer.fit(Rarely(), ones(2), ones(3))
+    assert sum("left out" in str(one.message) for one in warned) == 1
+    events = read_events(logger.log_dir)
+    assert [image.step for image in events.Images("calibration/val")] == [1, 5]
+    assert [event.step for event in events.Tensors("pr/class 0/val")] == [1, 5]
+
+
+def test_a_later_validation_stands_at_lightnings_steps():
+    class Both(Foreign):
+        calls = 0
+
+        def on_validation_epoch_end(self):
+            self.calls += 1
+            self.log("val_loss", 0.5 * self.calls)
+            self.log("metric/miou/val", 0.25 * self.calls, logger=False)
+
+    logger = TensorBoardLogger(".", default_hp_metric=False)
+    trainer = quiet_trainer(logger=logger, callbacks=[MetricMonitor()])
+    module = Both()
+    trainer.validate(module, ones(), verbose=False)
+    trainer.validate(module, ones(), verbose=False)
+    trainer.fit(module, ones(4), ones())
+    trainer.validate(module, ones(), verbose=False)
+    values = scalars(read_events(logger.log_dir))
+    assert [step for step, _ in values["metric/miou/val"]] == [
+        step for step, _ in values["val_loss"]
+    ]
+    assert len(values["val_loss"]) == 4

@@ -1,0 +1,65 @@
+"""The confusion matrix of a validation: taken when it is whole, drawn when it is due."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+from lightning import LightningModule
+from torch import Tensor
+from torchmetrics import Metric
+
+from ..render import confusion_picture, encode
+from ..sinks import Sink
+from ..tags import Stage, Tag
+
+__all__ = ["Confusion", "confusion_counts"]
+
+
+class Confusion:
+    """Holds the last counts, for a run may end before the next picture is due."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Hold nothing."""
+        self._taken: Tensor | None = None
+        self._pending: tuple[Tensor, Stage, int] | None = None
+
+    def take(self, module: LightningModule, stage: Stage) -> None:
+        """Take the counts before the module may reset them; every rank must come here."""
+        self._taken = None
+        self._taken = confusion_counts(module, stage)
+
+    def hold(self, stage: Stage, step: int) -> None:
+        """Hold what was taken, in place of what was held, as that of ``step``."""
+        self._pending = None if self._taken is None else (self._taken, stage, step)
+        self._taken = None
+
+    def draw(self, names: Sequence[str] | None, sinks: Sequence[Sink]) -> None:
+        """Draw what is held, once."""
+        pending, self._pending = self._pending, None
+        if pending is None or not sinks:
+            return
+        counts, stage, step = pending
+        if names is None or len(names) != len(counts):
+            names = [f"class {index}" for index in range(len(counts))]
+        encoded = encode(confusion_picture(counts, names))
+        for sink in sinks:
+            sink.image(str(Tag("confusion", stage=stage)), encoded, step)
+
+
+def confusion_counts(module: LightningModule, stage: Stage) -> Tensor | None:
+    """Counts ``(C, C)`` of the module's own metric, over all ranks: each of them must come here."""
+    metric = getattr(module, f"{stage}_counts", None)
+    if not isinstance(metric, Metric):
+        return None
+    with warnings.catch_warnings():
+        # Of a metric that a module did not use this time; all ranks must ask even so.
+        warnings.filterwarnings("ignore", message="The ``compute`` method of metric")
+        counts = metric.compute()
+    if not isinstance(counts, Tensor) or counts.ndim != 2 or counts.shape[0] != counts.shape[1]:
+        return None
+    counts = counts.cpu()
+    return counts if bool(counts.sum() > 0) else None

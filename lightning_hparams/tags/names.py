@@ -1,0 +1,35 @@
+"""Names that stand in tags: each one different, and each one that files and loggers take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = ["told_apart", "writable"]
+
+
+def told_apart(names: Sequence[str]) -> list[str]:
+    """The names with a number behind each that an earlier one has already.
+
+    >>> told_apart(["head", "encoder", "head"])
+    ['head', 'encoder', 'head #2']
+    """
+    given, counts = set(names), dict[str, int]()
+    result: list[str] = []
+    taken: set[str] = set()
+    for name in names:
+        unique = name
+        while unique in taken or (unique != name and unique in given):
+            counts[name] = counts.get(name, 1) + 1
+            unique = f"{name} #{counts[name]}"
+        taken.add(unique)
+        result.append(unique)
+    return result
+
+
+def writable(text: str) -> str:
+    r"""The text without what no encoding has: half a surrogate pair is written as its escape.
+
+    >>> writable("caf\u00e9"), writable("bad \ud800")
+    ('café', 'bad \\ud800')
+    """
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,56 @@
+"""Names of classes are read from whatever holds them."""
+
+import enum
+
+import numpy as np
+import pytest
+import torch
+
+from lightning_hparams.callbacks._class_names import class_names
+
+NAMES = ["sky", "road"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        NAMES,
+        tuple(NAMES),
+        np.array(NAMES),
+        np.array(NAMES, dtype=object),
+        {"road": 1, "sky": 0},
+        {"road": np.int64(1), "sky": np.int64(0)},
+        {0: "sky", 1: "road"},
+        dict.fromkeys(NAMES).keys(),
+        iter(NAMES),
+        lambda: NAMES,
+        enum.Enum("Names", NAMES),
+        [b"sky", b"road"],
+    ],
+    ids=repr,
+)
+def test_names_are_read_in_the_order_of_the_classes(given):
+    assert class_names(given) == NAMES
+
+
+def test_there_may_be_none():
+    assert class_names(None) is None
+    assert class_names(lambda: None) is None
+
+
+def test_numbers_are_names_and_equal_names_are_told_apart():
+    assert class_names(torch.tensor([3, 5])) == ["3", "5"]
+    assert class_names(["cell", "cell"]) == ["cell", "cell #2"]
+    assert class_names(["\ud800"]) == ["\\ud800"]
+
+
+@pytest.mark.parametrize("given", ["sky", b"sky", 3, {"sky", "road"}, [["sky"]], object()])
+def test_what_has_no_order_or_is_no_list_is_refused(given):
+    with pytest.raises(TypeError, match="class name"):
+        class_names(given)
+
+
+@pytest.mark.parametrize("given", [{"a": 0, "b": 2}, {1: "a", 2: "b"}, {"a": 0, "b": 0}])
+def test_indices_must_be_complete(given):
+    with pytest.raises(ValueError, match="must have the indices 0"):
+        class_names(given)

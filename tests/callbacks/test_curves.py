@@ -1,0 +1,82 @@
+"""Curves count batches that fit together, without a Trainer."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from lightning_hparams.callbacks._curves import Curves
+from lightning_hparams.sinks import Sink
+
+MODULE = SimpleNamespace(ignore_index=None, device=torch.device("cpu"))
+
+
+def batch(classes=2, **changed):
+    probs = torch.full((4, classes), 0.1)
+    probs[:, 0] = 1 - 0.1 * (classes - 1)
+    targets = torch.tensor([0, 0, 0, 1])
+    return {"kind": "classification", "probs": probs, "targets": targets, **changed}
+
+
+class Noted(Sink):
+    def __init__(self):
+        self.written = []
+
+    def pr_curve(self, tag, counts, step):
+        self.written.append((tag, step, counts.rows()[:2, 0].tolist()))
+
+    def image(self, tag, picture, step):
+        self.written.append((tag, step))
+
+    def histogram(self, tag, counts, edges, step):
+        self.written.append((tag, step, sum(counts)))
+
+
+def test_what_was_counted_is_written_and_the_error_returned():
+    curves, sink = Curves(pr_curves=True, calibration=True, max_classes=1), Noted()
+    for _ in range(2):
+        curves.count(MODULE, ["cat", "dog"], batch(), "validation_step")
+    assert curves.is_whole
+    values = curves.write(["cat", "dog"], "val", 7, [sink])
+    assert sink.written == [
+        ("pr/cat/val", 7, [6, 2]),
+        ("calibration/val", 7),
+        ("confidence/val", 7, 8),
+    ]
+    # Sure to .9, and right in three of four cases.
+    assert values == {"metric/calibration_error/val": pytest.approx(0.9 - 0.75, abs=1e-5)}
+
+
+def test_a_lost_batch_makes_it_a_part_and_a_reset_whole_again():
+    curves = Curves(pr_curves=True, calibration=False, max_classes=9)
+    assert not curves.is_whole
+    curves.count(MODULE, None, batch(), "validation_step")
+    assert curves.is_whole
+    with pytest.raises(TypeError), curves.all():
+        curves.count(MODULE, None, None, "validation_step")
+    with curves.all():
+        curves.count(MODULE, None, batch(), "validation_step")
+    assert not curves.is_whole
+    curves.reset()
+    curves.count(MODULE, None, batch(), "validation_step")
+    assert curves.is_whole
+
+
+@pytest.mark.parametrize(
+    ("later", "message"),
+    [
+        (batch(3), "the same classes in each batch, got 3 after 2"),
+        (batch(kind="multilabel"), "one kind of output, got 'multilabel' after 'classification'"),
+    ],
+)
+def test_batches_must_be_alike(later, message):
+    curves = Curves(pr_curves=False, calibration=True, max_classes=9)
+    curves.count(MODULE, None, batch(), "validation_step")
+    with pytest.raises(ValueError, match=message):
+        curves.count(MODULE, None, later, "validation_step")
+
+
+def test_nothing_is_asked_of_outputs_where_no_curve_is_wanted():
+    curves = Curves(pr_curves=False, calibration=False, max_classes=9)
+    curves.count(MODULE, None, None, "validation_step")
+    assert not curves.is_whole
