@@ -11,5 +11,7 @@ from .demo import (
     brain_slices as brain_slices,
     brain_split as brain_split,
 )
+from .images import read_image as read_image
 from .mask_folder import FileDataset as FileDataset, MaskFolderData as MaskFolderData
-from .masks import MaskReader as MaskReader, read_header as read_header, read_image as read_image
+from .masks import MaskReader as MaskReader
+from .pictures import read_header as read_header

@@ -67,6 +67,8 @@ class BrainTissueData(SegmentationData):
         super().__init__(batch_size, num_workers)
         whole_number("size", size, 32, _SIDE)
         whole_number("gap", gap, 0, 10)
+        if not isinstance(augment, bool):
+            raise TypeError(f"`augment` must be True or False, got {augment!r}")
         self.save_hyperparameters(logger=False)  # see MaskFolderData
         self.class_names = ["background", "grey matter", "white matter"]
         self.mean, self.std = [0.24], [0.34]  # of the training slices

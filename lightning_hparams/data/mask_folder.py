@@ -9,52 +9,80 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch.utils.data import DataLoader, Dataset
 
-from ..checks import in_range, names_in, one_of, whole_number
+from ..checks import in_range, one_of, whole_number
 from ..resize import resized
-from .augment import Augmentation, CropFlipJitter, augmented
+from .augment import Augmentation, augmented, check_augment, make_augmentation
 from .base import SegmentationData
-from .masks import ImageHeader, MaskReader, read_header, read_image
-from .pairs import check_matched, check_splits, files_by_stem, random_split, read_split
+from .classes import plain_palette, the_class_names, the_class_values, the_palette
+from .images import read_image
+from .inspection import (
+    MaskFacts,
+    absent_classes,
+    check_depth,
+    check_one_size,
+    check_palettes,
+    mask_facts,
+    pair_headers,
+    read_pair,
+    turned_alone,
+)
+from .masks import MaskReader
+from .pairs import Pair, files_by_key, pattern_of
+from .pictures import read_header
+from .source import PairSource
 
 __all__ = ["FileDataset", "MaskFolderData"]
 
-Pair = tuple[Path, Path]
-
 
 class MaskFolderData(SegmentationData):
-    """Images and masks of the same names in two folders, checked before training.
+    """Images and masks from folders, checked before training.
 
     ``setup`` reads the header of every file, and ``check_files`` images and masks whole; what is
-    wrong is named with file, value and remedy. The other files are checked as they are read.
+    wrong is named with file, value and remedy, and so are classes that occur in no mask. The other
+    files are checked as they are read.
 
     Args:
-        images: Folder of images: PNG, JPEG, TIFF, WebP, BMP; grey, RGB, or grey of 16 bits.
-        masks: Folder of masks of the same stems: class indices (also as a palette image), 0 and
-            255 for a binary task, or colours with ``palette``.
+        images: Folder of images: PNG, JPEG, TIFF, WebP, BMP, PPM; grey, RGB, of several bands; of
+            8 or 16 bits, or floating point. Or, with ``masks`` left out, a folder that holds both
+            in one of the usual arrangements: ``images`` and ``masks`` (``labels``, ...), in or
+            beside ``train``, ``val`` and ``test``; ``train`` beside ``trainannot``; or images and
+            masks side by side, such as ``1_sat.jpg`` and ``1_mask.png``.
+        masks: Folder of masks of the same names: class indices (also as a palette image), 0 and
+            255 for a binary task, or colours with ``palette``. Subfolders are read where a folder
+            itself holds no image; where the first are ``train``, ``val``, ..., they are the splits.
         class_names: Names of the classes, background included; or give ``num_classes``.
         num_classes: Number of classes, 2..256; 2 for a binary task.
         task: ``"multiclass"``, or ``"binary"`` for masks of 0 and 1, or 0 and 255.
-        class_values: Class index of each value in the mask files, where they differ.
+        class_values: Class of each value in the mask files, where they differ; or the values in
+            the order of the classes.
         palette: Colour ``[red, green, blue]`` of each class, for masks in colour; where there is
-            an ``ignore_index``, its colour may follow as the last.
+            an ``ignore_index``, its colour may follow as the last. Or a dict, which may have
+            several colours for a class: ``{"255, 0, 0": "car"}`` or ``{"car": [255, 0, 0]}``.
         mask_suffix: What the stem of a mask has after that of its image, such as ``"_mask"``; with
             it, both may lie in one folder.
+        image_pattern: Which files below ``images`` are images, and what of their paths masks share:
+            a glob such as ``"*/*_leftImg8bit.png"``, of which the wildcards count, or a regular
+            expression with a group.
+        mask_pattern: Likewise for masks: ``"*/*_gtFine_labelIds.png"``.
         ignore_index: Mask value of pixels that do not count.
-        val_fraction: Share of the images that is validation, above 0 and below 1.
-        train_split: Text file with a stem a line, instead of a fraction; needs ``val_split``. Then
-            files that stand in no split need no partner.
+        val_fraction: Share of the images that is validation, above 0 and below 1, where nothing
+            else says which.
+        train_split: Text file with a name a line, or with the paths of an image and its mask;
+            needs ``val_split``. Then files that stand in no split need no partner.
         val_split: Likewise.
         test_split: Likewise; with a fraction, taken out before it. Without it, the test set is the
             validation set.
         predict_images: Folder of images to predict, without masks; None for all of ``images``.
         size: Height and width ``[H, W]`` to resize to, or one number for both; None to leave them.
             Masks are not interpolated. The task predicts at the files' own size all the same.
-        in_channels: 3 for RGB, 1 for grey.
-        augment: Crop (where ``size`` is given), mirror, and change the brightness of training
-            images; or a transform of torchvision's v2 of your own, before they are resized.
+        in_channels: 3 for RGB, 1 for grey, or the number of bands in the files.
+        augment: Of training images: ``"none"``; ``"flip"``, left to right; ``"light"`` or True,
+            flips, crops of three quarters or more (where ``size`` is given) and a little
+            brightness; ``"strong"``, crops of half or more and more brightness; or a transform of
+            torchvision's v2 of your own, before they are resized.
         batch_size: Images in a batch; 1 where ``size`` is None and the images differ in theirs.
         num_workers: Processes that read and augment.
         check_files: How many images and masks ``setup`` reads whole, evenly spread; 0 for none.
@@ -68,14 +96,16 @@ class MaskFolderData(SegmentationData):
     def __init__(
         self,
         images: str | Path,
-        masks: str | Path,
+        masks: str | Path | None = None,
         *,
         class_names: list[str] | None = None,
         num_classes: int | None = None,
         task: Literal["multiclass", "binary"] = "multiclass",
-        class_values: dict[int, int] | None = None,
-        palette: list[list[int]] | None = None,
+        class_values: dict[int, int] | dict[str, int] | list[int] | None = None,
+        palette: list[list[int]] | dict[str, int] | dict[str, list[int]] | None = None,
         mask_suffix: str = "",
+        image_pattern: str | None = None,
+        mask_pattern: str | None = None,
         ignore_index: int | None = None,
         val_fraction: float = 0.2,
         train_split: str | Path | None = None,
@@ -84,7 +114,7 @@ class MaskFolderData(SegmentationData):
         predict_images: str | Path | None = None,
         size: int | list[int] | None = None,
         in_channels: int = 3,
-        augment: bool | Augmentation = True,
+        augment: bool | Literal["none", "flip", "light", "strong"] | Augmentation = True,
         batch_size: int = 8,
         num_workers: int = 2,
         check_files: int = 500,
@@ -93,40 +123,51 @@ class MaskFolderData(SegmentationData):
         super().__init__(batch_size, num_workers)
         one_of("task", task, ("multiclass", "binary"))
         whole_number("check_files", check_files, 0)
+        whole_number("in_channels", in_channels, 1)
+        whole_number("seed", seed)
         if ignore_index is not None:
             whole_number("ignore_index", ignore_index)
-        if not 0 < val_fraction < 1:
-            raise ValueError(f"`0 < val_fraction < 1` must hold, got {val_fraction}; 0.2 is usual")
-        if in_channels not in (1, 3):
-            raise ValueError(f"`in_channels` must be 1 or 3, got {in_channels}")
+            ignore_index = int(ignore_index)
+        in_range("val_fraction", val_fraction, above=0, below=1, remedy="0.2 is usual")
         if (train_split is None) != (val_split is None):
             raise ValueError("`train_split` and `val_split` go together; give both or neither")
-        # Plain text, so that a checkpoint can be read without trust in its classes.
-        images, masks = os.fspath(images), os.fspath(masks)
-        train_split, val_split = _text(train_split), _text(val_split)
-        test_split, predict_images = _text(test_split), _text(predict_images)
-        if class_values is not None:  # JSON knows no numbers as keys
-            class_values = {int(value): index for value, index in class_values.items()}
+        _check_names(mask_suffix, image_pattern, mask_pattern)
+        self.augment = check_augment(augment)
+        self.size = _height_width(size)
+        self.class_names = the_class_names(class_names, num_classes, task)
+        self.num_classes = len(self.class_names)
+        values = the_class_values(class_values, self.class_names, ignore_index)
+        if palette is not None and values is not None:
+            raise ValueError("`palette` and `class_values` exclude each other; give one of them")
+        colors = the_palette(palette, self.class_names, ignore_index)
+        # Plain text and numbers, so that a checkpoint can be read without trust in its classes.
+        images, masks, predict_images = os.fspath(images), _text(masks), _text(predict_images)
+        train_split, val_split, test_split = map(_text, (train_split, val_split, test_split))
+        class_names, class_values, palette = self.class_names, values, plain_palette(colors)
+        num_classes, size = self.num_classes, None if self.size is None else [*self.size]
         # Not to the loggers: Lightning refuses a name that the task has too with another value.
         self.save_hyperparameters(
-            ignore=[] if isinstance(augment, bool) else ["augment"], logger=False
+            ignore=[] if isinstance(augment, (bool, str)) else ["augment"], logger=False
         )
-        self.class_names = _names(class_names, num_classes, task)
-        self.num_classes = len(self.class_names)
-        _check_class_values(class_values, self.num_classes, ignore_index)
-        _check_palette(palette, class_values, self.num_classes, ignore_index)
-        self.task, self.ignore_index, self.in_channels = task, ignore_index, in_channels
-        self.images, self.masks, self.mask_suffix = Path(images), Path(masks), mask_suffix
-        self.val_fraction, self.seed, self.check_files = val_fraction, seed, check_files
-        self.split_files = {"train": train_split, "validation": val_split, "test": test_split}
+        self.task, self.ignore_index, self.in_channels = task, ignore_index, int(in_channels)
+        self.check_files = check_files
         self.predict_images = None if predict_images is None else Path(predict_images)
-        self.size = _height_width(size)
-        self.augment = augment
+        files = {"train": train_split, "validation": val_split, "test": test_split}
+        self.source = PairSource(
+            Path(images),
+            None if masks is None else Path(masks),
+            mask_suffix=mask_suffix,
+            image_pattern=image_pattern,
+            mask_pattern=mask_pattern,
+            split_files={name: file for name, file in files.items() if file is not None},
+            val_fraction=val_fraction,
+            seed=int(seed),
+        )
         self.reader = MaskReader(
             self.num_classes,
             binary=task == "binary",
-            class_values=class_values,
-            palette=palette,
+            class_values=values,
+            palette=colors,
             ignore_index=ignore_index,
         )
 
@@ -143,24 +184,24 @@ class MaskFolderData(SegmentationData):
         return self._loader(dataset, 1 if self.size is None else self.batch_size)
 
     def _setup_fit(self) -> None:
-        splits = self._splits()
-        self._check([pair for pairs in splits.values() for pair in pairs])
-        self.train_set = self._dataset(splits["train"], self._augmentation())
+        splits = {name: [*pairs.values()] for name, pairs in self.source.splits().items()}
+        self._check(splits)
+        self.train_set = self._dataset(splits["train"], make_augmentation(self.augment, self.size))
         self.val_set = self._dataset(splits["validation"])
         self.test_set = self._dataset(splits.get("test", splits["validation"]))
         counts = ", ".join(f"{len(pairs)} for {name}" for name, pairs in splits.items())
-        rank_zero_info(f"{self.images}: images {counts}")
+        rank_zero_info(f"{self.source.images}: images {counts}")
 
     def _setup_predict(self) -> None:
         if self.predict_images is None:
-            images = self._image_files()
+            images = self.source.all_images()
         else:
-            images = files_by_stem(self.predict_images, "predict_images")
+            images = files_by_key(self.predict_images, "predict_images")
         paths = list(images.values())
         with ThreadPoolExecutor() as pool:
             headers = dict(zip(paths, pool.map(read_header, paths), strict=True))
         if self.size is not None:
-            _check_depth(headers)
+            check_depth(headers)
         self.predict_set = self._dataset([(path, None) for path in paths])
 
     def _dataset(
@@ -170,48 +211,39 @@ class MaskFolderData(SegmentationData):
     ) -> FileDataset:
         return FileDataset(files, self.reader, self.in_channels, self.size, augmentation)
 
-    def _image_files(self) -> dict[str, Path]:
-        together = self.images.resolve() == self.masks.resolve()
-        return files_by_stem(self.images, "images", but=self.mask_suffix if together else "")
-
-    def _splits(self) -> dict[str, list[Pair]]:
-        images = self._image_files()
-        masks = files_by_stem(self.masks, "masks", ending=self.mask_suffix)
-        splits = {
-            name: read_split(file, images, masks)
-            for name, file in self.split_files.items()
-            if file is not None
-        }
-        if "train" not in splits:
-            check_matched(images, masks)
-            rest = set(images) - set(splits.get("test", []))
-            train, val = random_split(rest, self.val_fraction, self.seed)
-            splits = {"train": train, "validation": val, **splits}
-        check_splits(splits)
-        return {
-            name: [(images[stem], masks[stem]) for stem in stems] for name, stems in splits.items()
-        }
-
-    def _check(self, pairs: list[Pair]) -> None:
+    def _check(self, splits: Mapping[str, list[Pair]]) -> None:
+        """Raise for what is wrong with the files, and warn of what may be."""
+        split_of = {pair: name for name, pairs in splits.items() for pair in pairs}
+        pairs = [*split_of]
         # Threads, since Pillow decodes outside of the interpreter's lock.
         with ThreadPoolExecutor() as pool:
-            found = pool.map(_common_header, pairs)
-            headers = {image: header for (image, _), header in zip(pairs, found, strict=True)}
-            _check_depth(headers)
+            headers = dict(zip(pairs, pool.map(pair_headers, pairs), strict=True))
+            images = {image: header for (image, _), (header, _) in headers.items()}
+            check_depth(images)
             if self.size is None and self.batch_size > 1:
-                _check_one_size(headers)
-            for _ in pool.map(self._read, _spread(pairs, self.check_files)):
-                pass
+                check_one_size(images)
+            chosen = _spread(pairs, self.check_files)
+            palettes = {mask.palette for _, mask in headers.values()}
+            if len(palettes) > 1 and self.reader.palette is None and chosen:
+                # Each file, since in any of them an index may have another colour.
+                indexed = [pair for pair, (_, mask) in headers.items() if mask.palette is not None]
+                chosen = [*dict.fromkeys([*chosen, *indexed])]
+            facts = dict(zip(chosen, pool.map(self._read, chosen), strict=True))
+        by_split = {
+            name: [fact for pair, fact in facts.items() if split_of[pair] == name]
+            for name in splits
+        }
+        for warning in (
+            check_palettes({mask: fact.colors for (_, mask), fact in facts.items()}),
+            turned_alone(headers),
+            absent_classes(by_split, self.reader, self.class_names, len(pairs)),
+        ):
+            if warning is not None:
+                rank_zero_warn(warning)
 
-    def _read(self, pair: Pair) -> None:
-        image, mask = pair
-        read_image(image, self.in_channels)
-        self.reader(mask)
-
-    def _augmentation(self) -> Augmentation | None:
-        if not isinstance(self.augment, bool):
-            return self.augment
-        return CropFlipJitter(self.size) if self.augment else None
+    def _read(self, pair: Pair) -> MaskFacts:
+        read_image(pair[0], self.in_channels)
+        return mask_facts(pair[1], self.reader)
 
 
 class FileDataset(Dataset[dict[str, Any]]):
@@ -220,7 +252,7 @@ class FileDataset(Dataset[dict[str, Any]]):
     Args:
         files: Image and mask of each sample; None for no mask.
         reader: Reads the masks.
-        channels: 1 or 3.
+        channels: 1 for grey, 3 for RGB, or the number of bands in the files.
         size: Height and width to resize to; None to leave them.
         augmentation: Of image and mask together, before they are resized.
     """
@@ -242,11 +274,14 @@ class FileDataset(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         image_path, mask_path = self.files[index]
-        image = read_image(image_path, self.channels)
-        about = {"index": index, "path": str(image_path), "size": torch.tensor(image.shape[-2:])}
+        about: dict[str, Any] = {"index": index, "path": str(image_path)}
         if mask_path is None:
+            image = read_image(image_path, self.channels)
+            about["size"] = torch.tensor(image.shape[-2:])
             return {"image": image if self.size is None else resized(image, self.size), **about}
-        image, mask = augmented(image, self.reader(mask_path), self.augmentation)
+        image, mask = read_pair(image_path, mask_path, self.channels, self.reader)
+        about["size"] = torch.tensor(image.shape[-2:])
+        image, mask = augmented(image, mask, self.augmentation)
         if self.size is not None:
             image, mask = resized(image, self.size), resized(mask, self.size, mask=True)
         return {"image": image, "mask": mask, **about}
@@ -256,103 +291,26 @@ def _text(path: str | Path | None) -> str | None:
     return None if path is None else os.fspath(path)
 
 
-def _names(class_names: list[str] | None, num_classes: int | None, task: str) -> list[str]:
-    if class_names is None:
-        if task == "binary":
-            class_names = ["background", "foreground"]
-        elif num_classes is None:
-            raise ValueError("`class_names` or `num_classes` is needed: masks do not tell them")
-        else:
-            whole_number("num_classes", num_classes)
-            class_names = [f"class {index}" for index in range(num_classes)]
-    class_names = names_in("class_names", class_names)
-    if num_classes is not None and num_classes != len(class_names):
-        raise ValueError(f"`num_classes` is {num_classes}, but class_names has {len(class_names)}")
-    if task == "binary" and len(class_names) != 2:
-        raise ValueError(f"a binary task has 2 classes, got class_names={class_names}")
-    if len(set(class_names)) < len(class_names):
-        raise ValueError(f"`class_names` must differ from each other, got {class_names}")
-    in_range("num_classes", len(class_names), 2, 256, remedy="count the background too")
-    return class_names
-
-
-def _check_class_values(
-    class_values: dict[int, int] | None, num_classes: int, ignore_index: int | None
-) -> None:
-    for value, index in (class_values or {}).items():
-        if not 0 <= index < num_classes and index != ignore_index:
-            raise ValueError(
-                f"`class_values` maps {value} to {index}, but the classes are "
-                f"0..{num_classes - 1}; use ignore_index for pixels that do not count"
-            )
-
-
-def _check_palette(
-    palette: list[list[int]] | None,
-    class_values: dict[int, int] | None,
-    num_classes: int,
-    ignore_index: int | None,
-) -> None:
-    if palette is None:
-        return
-    if class_values is not None:
-        raise ValueError("`palette` and `class_values` exclude each other; give one of them")
-    for color in palette:
-        if len(color) != 3 or not all(0 <= part <= 255 for part in color):
-            raise ValueError(f"`palette` needs [red, green, blue] of 0..255, got {color}")
-    counts = {num_classes, num_classes + (ignore_index is not None)}
-    if len(palette) not in counts or len({tuple(color) for color in palette}) < len(palette):
-        raise ValueError(
-            f"`palette` needs {num_classes} different colours (num_classes), and may have one more "
-            f"with an ignore_index; got {len(palette)}: {palette}"
-        )
+def _check_names(mask_suffix: str, image_pattern: str | None, mask_pattern: str | None) -> None:
+    if not isinstance(mask_suffix, str):
+        raise TypeError(f"`mask_suffix` must be a text such as '_mask', got {mask_suffix!r}")
+    if mask_suffix and mask_pattern is not None:
+        raise ValueError("`mask_suffix` and `mask_pattern` exclude each other; give one of them")
+    for name, pattern in {"image_pattern": image_pattern, "mask_pattern": mask_pattern}.items():
+        if pattern is not None:
+            pattern_of(name, pattern)
 
 
 def _height_width(size: int | list[int] | None) -> tuple[int, int] | None:
     if size is None:
         return None
-    sides = list(size) if isinstance(size, Sequence) else [size, size]
+    plain = size.tolist() if hasattr(size, "tolist") else size
+    sides = list(plain) if isinstance(plain, Sequence) else [plain, plain]
     for side in sides:
         whole_number("size", side, 1)
     if len(sides) != 2:
         raise ValueError(f"`size` must be [height, width], or one number for both, got {size}")
-    return sides[0], sides[1]
-
-
-def _common_header(pair: Pair) -> ImageHeader:
-    image, mask = pair
-    header, size = read_header(image), read_header(mask).size
-    if size != header.size:
-        raise ValueError(
-            f"{mask} is {_pixels(size)}, but {image} is {_pixels(header.size)}; "
-            "a mask must have the size of its image"
-        )
-    return header
-
-
-def _check_one_size(headers: Mapping[Path, ImageHeader]) -> None:
-    examples: dict[tuple[int, int], Path] = {}
-    for path, header in headers.items():
-        examples.setdefault(header.size, path)
-    if len(examples) > 1:
-        (one, first), (other, second), *_ = examples.items()
-        raise ValueError(
-            f"{first} is {_pixels(one)} and {second} is {_pixels(other)}: a batch needs one size; "
-            "pass size=, or batch_size=1"
-        )
-
-
-def _check_depth(headers: Mapping[Path, ImageHeader]) -> None:
-    examples = {header.deep: path for path, header in headers.items()}
-    if len(examples) > 1:
-        raise ValueError(
-            f"{examples[True]} has more than 8 bits a channel and {examples[False]} has not: their "
-            "values do not go together; save all images in one way"
-        )
-
-
-def _pixels(size: tuple[int, int]) -> str:
-    return f"{size[0]} x {size[1]} pixels (H x W)"
+    return int(sides[0]), int(sides[1])
 
 
 def _spread(pairs: list[Pair], count: int) -> list[Pair]:

@@ -1,75 +1,24 @@
-"""Image and mask files: what they hold, and what is wrong with them, by name."""
+"""Mask files as class indices, and what is wrong with them, by name."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
-__all__ = ["ImageHeader", "MaskReader", "read_header", "read_image"]
+from .pictures import Picture, Pixels, open_picture, turned
 
-Pixels = npt.NDArray[np.integer[Any]]
+__all__ = ["Color", "MaskReader", "colors_of_indices", "mask_colors", "mask_values"]
 
-_DEEP = {"I;16", "I;16B", "I;16L", "I", "F"}  # Pillow's modes of more than 8 bits a channel
-_VALUES = _DEEP | {"1", "L", "LA", "P", "PA"}  # modes of one value a pixel
-_JPEG = {".jpg", ".jpeg"}
+Color: TypeAlias = tuple[int, int, int]
+
 _SHOWN = 8  # more colours or values than this are not listed in an error
-_ORIENTATION = 0x0112  # the EXIF tag
-
-
-class ImageHeader(NamedTuple):
-    """What a file says of its image before its pixels."""
-
-    size: tuple[int, int]  # height and width as seen, with the EXIF orientation applied
-    deep: bool  # more than 8 bits a channel: read as float32, not as uint8
-
-
-def read_header(path: Path) -> ImageHeader:
-    """Read the header of an image file alone.
-
-    Raises:
-        ValueError: If it is no image.
-    """
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            # Pillow decodes a whole PNG to look for EXIF data behind the pixels.
-            look = image.format != "PNG" or "exif" in image.info
-            turned = look and image.getexif().get(_ORIENTATION, 1) >= 5  # 5 to 8 lie on their side
-            return ImageHeader((width, height) if turned else (height, width), image.mode in _DEEP)
-    except Exception as error:  # a broken file can raise almost anything in a decoder
-        raise _unreadable(path, error) from error
-
-
-def read_image(path: Path, channels: int) -> Tensor:
-    """Read an image as ``(channels, H, W)``.
-
-    Args:
-        path: Any format of Pillow. Transparency is dropped.
-        channels: 1 for grey, 3 for RGB.
-
-    Returns:
-        uint8; float32 for grey files of more than 8 bits: whole numbers are divided by 65535, and
-        fractions stay as they are.
-
-    Raises:
-        ValueError: If it cannot be read.
-    """
-    image = _opened(path)
-    if image.mode in _DEEP:
-        pixels = torch.from_numpy(np.asarray(image).astype(np.float32))
-        if image.mode != "F":
-            pixels = pixels / 65535
-        return pixels.expand(channels, -1, -1).contiguous()
-    array = np.array(image.convert("L" if channels == 1 else "RGB"))
-    return torch.from_numpy(array).reshape(*array.shape[:2], channels).permute(2, 0, 1).contiguous()
+_SAVED = "save masks as PNG, drawn without anti-aliasing and resized without interpolation"
 
 
 @dataclass(frozen=True)
@@ -81,7 +30,8 @@ class MaskReader:
         binary: Masks of two values, 0 and 1 or 0 and 255.
         class_values: Class index of each value in the files; None if they are the same.
         palette: Colour of each class ``(C, 3)`` for masks in RGB, and after them that of pixels
-            that do not count, if there are any; None for masks of indices.
+            that do not count, if there are any; or the class of each colour; None for masks of
+            indices.
         ignore_index: Class index, or value if ``class_values`` lacks it, of pixels that do not
             count.
     """
@@ -89,7 +39,7 @@ class MaskReader:
     num_classes: int
     binary: bool = False
     class_values: Mapping[int, int] | None = None
-    palette: Sequence[Sequence[int]] | None = None
+    palette: Sequence[Sequence[int]] | Mapping[Color, int] | None = None
     ignore_index: int | None = None
 
     def __call__(self, path: Path) -> Tensor:
@@ -99,24 +49,29 @@ class MaskReader:
             ValueError: For a value that is no class, a colour image without a palette, a lossy
                 file, or one that cannot be read; with the file, the value and the remedy.
         """
-        image = _opened(path)
+        picture = open_picture(path)
+        return self.read(picture, picture.orientation)
+
+    def read(self, picture: Picture, orientation: int) -> Tensor:
+        """As calling it, of a file that was opened before, with an EXIF orientation."""
         if self.palette is None:
-            found = _values(path, image)
+            found = mask_values(picture)
             classes = self._classes_by_value(found)
         else:
-            found = _colors(path, image)
+            found = mask_colors(picture)
             classes = self._classes_by_color(self.palette)
         # In the dtype of the pixels, which then need not be converted; others cannot occur.
         limits = np.iinfo(found.dtype)
         possible = [key for key in sorted(classes) if limits.min <= key <= limits.max]
         known = np.array(possible, dtype=found.dtype)
-        places = np.searchsorted(known[1:], found, side="right")  # of the last one <= the value
-        strange = known[places] != found if possible else np.ones(found.shape, dtype=bool)
+        positions = np.searchsorted(known[1:], found, side="right")  # of the last one <= the value
+        strange = known[positions] != found if possible else np.ones(found.shape, dtype=bool)
         if strange.any():
-            raise ValueError(f"{path} {self._complaint(path, found, int(found[strange].min()))}")
+            problem = self._complaint(picture, found, int(found[strange].min()))
+            raise ValueError(f"{picture.path} {problem}")
         fits = all(0 <= index <= 255 for index in classes.values())
         table = np.array([classes[key] for key in possible], np.uint8 if fits else np.int64)
-        return torch.from_numpy(table[places])
+        return torch.from_numpy(np.ascontiguousarray(turned(table[positions], orientation)))
 
     def _classes_by_value(self, values: Pixels) -> dict[int, int]:
         ignored = {} if self.ignore_index is None else {self.ignore_index: self.ignore_index}
@@ -127,22 +82,29 @@ class MaskReader:
             return {**ignored, 0: 0, high: 1}
         return {**ignored, **{index: index for index in range(self.num_classes)}}
 
-    def _classes_by_color(self, palette: Sequence[Sequence[int]]) -> dict[int, int]:
+    def _classes_by_color(
+        self, palette: Sequence[Sequence[int]] | Mapping[Color, int]
+    ) -> dict[int, int]:
+        if isinstance(palette, Mapping):
+            return {_code(color): index for color, index in palette.items()}
         indices = [*range(self.num_classes)]
         if self.ignore_index is not None:
             indices.append(self.ignore_index)
         return {_code(color): index for color, index in zip(palette, indices, strict=False)}
 
-    def _complaint(self, path: Path, found: Pixels, value: int) -> str:
+    def _complaint(self, picture: Picture, found: Pixels, value: int) -> str:
         present = np.unique(found).tolist()
         if self.binary and present == [0, 1, 255]:
             value = 255  # the foreground is 1 then, and 255 the usual value of what does not count
-        if path.suffix.lower() in _JPEG and len(present) > 2 * self.num_classes:
-            return (
-                f"has {len(present)} different values for {self.num_classes} classes: JPEG blurs "
-                "them; save masks as PNG"
-            )
         share = f"({(found == value).mean():.1%} of pixels)"
+        expected = self._expected()
+        many = 2 * expected if picture.lossy else 2 * expected + 2 * _SHOWN
+        if len(present) > many:
+            what = "colours" if self.palette is not None else "values"
+            return (
+                f"has {len(present)} different {what} for {expected} classes: smooth edges or a "
+                f"lossy format (JPEG, WebP) make new ones; {_SAVED}"
+            )
         if self.palette is not None:
             return (
                 f"has colour {_color(value)} {share}, which is not in the palette; add it, or "
@@ -165,64 +127,115 @@ class MaskReader:
             text += f"num_classes={present[-1] + 1}, "
         return f"{text}ignore_index={value}, or {_mapping(present, self.num_classes)}"
 
-
-def _opened(path: Path) -> Image.Image:
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return ImageOps.exif_transpose(image)
-    except Exception as error:  # a broken file can raise almost anything in a decoder
-        raise _unreadable(path, error) from error
+    def _expected(self) -> int:
+        given = self.palette if self.palette is not None else self.class_values
+        return max(self.num_classes, len(given or ()))
 
 
-def _unreadable(path: Path, error: Exception) -> ValueError:
-    return ValueError(f"{path} cannot be read as an image ({error}); replace or remove it")
+def mask_values(picture: Picture) -> Pixels:
+    """The one value of each pixel, also where a file repeats it in three channels.
 
-
-def _values(path: Path, image: Image.Image) -> Pixels:
-    """The one value of each pixel, also where a file repeats it in three channels."""
-    if image.mode in _VALUES:
-        # A file of mode P holds indices with colours to look at: it is the indices that count.
-        values = np.asarray(image)
-        if values.ndim == 3:  # with transparency
-            values = values[..., 0]
-        if values.dtype.kind == "u":
-            return values
-        whole: Pixels = values.astype(np.int32)
-        if not np.array_equal(whole, values):
-            raise ValueError(f"{path} holds fractions; save masks as whole numbers")
-        return whole
-    codes = _colors(path, image)
-    grey: Pixels = codes & 255
-    if np.array_equal(grey * _code((1, 1, 1)), codes):
-        return grey
-    present = np.unique(codes)
-    shown = [_color(code) for code in present[:_SHOWN].tolist()]
-    more = f" and {len(present) - _SHOWN} more" if len(present) > _SHOWN else ""
-    raise ValueError(
-        f"{path} is a colour image with colours {shown}{more}; pass palette= with the colour of "
-        "each class, or masks of class indices"
-    )
-
-
-def _colors(path: Path, image: Image.Image) -> Pixels:
-    """The colour of each pixel as one number."""
-    if image.mode in _VALUES - {"P"}:
+    Raises:
+        ValueError: For a colour image, fractions, or a mask that lies in the alpha channel.
+    """
+    pixels = _without_alpha(picture)
+    if pixels.ndim == 2:
+        return _whole(picture.path, pixels)
+    if not picture.color or pixels.shape[-1] != 3:
         raise ValueError(
-            f"{path} is no colour image (mode {image.mode}), but palette= is given; leave it out "
+            f"{picture.path} has {pixels.shape[-1]} bands or pages, but a mask has one; save the "
+            "one that holds the classes"
+        )
+    grey: Pixels = pixels[..., 0]
+    if (pixels[..., 1] == grey).all() and (pixels[..., 2] == grey).all():
+        return _whole(picture.path, grey)
+    codes = np.unique(_codes(pixels))
+    shown = [_color(code) for code in codes[:_SHOWN].tolist()]
+    more = f" and {len(codes) - _SHOWN} more" if len(codes) > _SHOWN else ""
+    advice = "pass palette= with the colour of each class, or masks of class indices"
+    if len(codes) > 256 or picture.lossy:
+        advice = f"so many come of a photograph, smooth edges or a lossy format; {_SAVED}"
+    raise ValueError(f"{picture.path} is a colour image with colours {shown}{more}; {advice}")
+
+
+def mask_colors(picture: Picture) -> Pixels:
+    """The colour of each pixel as one number, ``red << 16 | green << 8 | blue``.
+
+    Raises:
+        ValueError: For an image without colours.
+    """
+    image = picture.image
+    if image is not None and image.mode in ("P", "PA"):
+        return _codes(np.asarray(image.convert("RGB")))
+    pixels = _without_alpha(picture)
+    if not picture.color or pixels.dtype != np.uint8 or pixels.shape[-1] != 3:
+        mode = "several bands" if image is None else f"mode {image.mode}"
+        raise ValueError(
+            f"{picture.path} is no colour image ({mode}), but palette= is given; leave it out "
             "for masks of class indices"
         )
-    channels = np.asarray(image.convert("RGB")).astype(np.int32)
+    return _codes(pixels)
+
+
+def colors_of_indices(picture: Picture) -> dict[int, Color]:
+    """The colours in which a palette image shows the indices that occur in it; else nothing."""
+    image = picture.image
+    if image is None or image.mode != "P":
+        return {}
+    colors = np.asarray(image.getpalette("RGB")).reshape(-1, 3)
+    present = np.flatnonzero(np.bincount(picture.pixels.reshape(-1), minlength=256))
+    return {
+        index: (int(red), int(green), int(blue))
+        for index in present.tolist()
+        if index < len(colors)
+        for red, green, blue in [colors[index]]
+    }
+
+
+def _without_alpha(picture: Picture) -> Pixels:
+    """Values or colours alone, if it is they that hold the mask."""
+    pixels = picture.pixels
+    if not picture.alpha:
+        return pixels
+    alpha, pixels = pixels[..., -1], pixels[..., :-1]
+    if (pixels == pixels[:1, :1]).all() and (alpha != alpha[:1, :1]).any():
+        raise ValueError(
+            f"{picture.path} has one colour everywhere, and its mask seems to lie in the alpha "
+            "channel; save that channel as a grey image"
+        )
+    return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
+
+
+def _whole(path: Path, values: Pixels) -> Pixels:
+    if values.dtype.kind in "ui":
+        return values
+    if values.dtype.kind == "b":
+        return values.astype(np.uint8)
+    finite = np.isfinite(values)
+    if not finite.all():
+        raise ValueError(
+            f"{path} holds NaN or infinity ({1 - finite.mean():.1%} of pixels); save masks as "
+            "whole numbers, with a value of its own for pixels that do not count, and pass it as "
+            "ignore_index="
+        )
+    whole: Pixels = values.astype(np.int64)
+    if not np.array_equal(whole, values):
+        raise ValueError(f"{path} holds fractions; save masks as whole numbers")
+    return whole
+
+
+def _codes(colors: Pixels) -> Pixels:
+    channels = colors.astype(np.int32)
     codes: Pixels = channels[..., 0] << 16 | channels[..., 1] << 8 | channels[..., 2]
     return codes
 
 
 def _code(color: Sequence[int]) -> int:
-    red, green, blue = color
+    red, green, blue = (int(part) for part in color)  # numpy's uint8 would overflow
     return red << 16 | green << 8 | blue
 
 
-def _color(code: int) -> tuple[int, int, int]:
+def _color(code: int) -> Color:
     return code >> 16, code >> 8 & 255, code & 255
 
 

@@ -6,19 +6,11 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings, strategies as st
 from lightning.pytorch.cli import LightningCLI
 from PIL import Image
 from torchvision.transforms import v2
 
 from lightning_hparams import MaskFolderData, SegmentationTask
-from lightning_hparams.data import (
-    CropFlipJitter,
-    MaskReader,
-    augmented,
-    read_header,
-    read_image,
-)
 from tests.runs import matching, quiet_trainer
 
 
@@ -137,43 +129,6 @@ def test_augmentation_moves_image_and_mask_together(folder):
     assert len(masks) > 10
 
 
-@settings(deadline=None, max_examples=40)
-@given(seed=st.integers(0, 10**6))
-def test_the_default_augmentation_makes_no_new_class(seed):
-    torch.manual_seed(seed)
-    mask = torch.randint(1, 5, (40, 48), dtype=torch.uint8)
-    image = torch.randint(0, 256, (3, 40, 48), dtype=torch.uint8)
-    image, moved = augmented(image, mask, CropFlipJitter((32, 32)))
-    assert image.shape == (3, 32, 32)
-    assert moved.shape == (32, 32)
-    assert set(moved.unique().tolist()) <= {1, 2, 3, 4}
-
-
-@settings(deadline=None, max_examples=40)
-@given(seed=st.integers(0, 10**6))
-def test_the_default_augmentation_keeps_the_mask_on_the_image(seed):
-    """A ramp in both: wherever a pixel comes from, image and mask must agree on it."""
-    torch.manual_seed(seed)
-    ramp = torch.arange(256, dtype=torch.uint8).expand(200, 256)
-    transform = CropFlipJitter((64, 64))
-    transform.rest = v2.RandomHorizontalFlip()  # brightness would change what is compared
-    image, mask = augmented(ramp.expand(3, -1, -1), ramp, transform)
-    difference = (image[0].float() - mask.float())[:, 1:-1]  # smoothing ends at the border
-    assert difference.abs().max() <= 3  # of at most 4 values a pixel
-    assert difference.mean().abs() <= 0.6
-
-
-def test_the_default_crop_has_about_the_shape_of_the_image():
-    columns = torch.arange(200, dtype=torch.uint8).expand(100, 200)
-    rows = torch.arange(100, dtype=torch.uint8)[:, None].expand(100, 200)
-    for _ in range(20):
-        picture = torch.stack([columns, rows, rows])
-        _, mask = augmented(picture, picture, CropFlipJitter((100, 200)))
-        width, height = (float(one.max()) - float(one.min()) + 1 for one in mask[:2])
-        assert 0.5 * 0.99 <= width * height / 20_000 <= 1.01
-        assert 3 / 4 * 0.97 <= width / height / 2 <= 4 / 3 * 1.03
-
-
 def test_prediction_reads_images_without_masks_one_size_at_a_time(folder):
     save(folder / "new" / "a.png", np.zeros((10, 12, 3), np.uint8))
     save(folder / "new" / "b.png", np.zeros((9, 7, 3), np.uint8))
@@ -280,110 +235,6 @@ def test_images_of_16_bits_keep_their_range_through_augmentation(folder):
     assert image.shape == (8, 1, 32, 32)
     assert float(image.min()) >= 0
     assert 0.5 < float(image.max()) <= 1
-
-
-# -- files of every kind --------------------------------------------------------------------------
-
-
-def test_images_of_every_kind_are_read(tmp_path):
-    rng = np.random.default_rng(0)
-    color = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
-    grey16 = rng.integers(0, 65536, (6, 8), dtype=np.uint16)
-    assert read_image(save(tmp_path / "rgb.png", color), 3).equal(
-        torch.from_numpy(color).permute(2, 0, 1)
-    )
-    alpha = np.dstack([color, np.full((6, 8), 7, np.uint8)])
-    assert read_image(save(tmp_path / "rgba.png", alpha), 3).equal(
-        torch.from_numpy(color).permute(2, 0, 1)
-    )
-    assert read_image(save(tmp_path / "grey.tif", color[..., 0]), 3).shape == (3, 6, 8)
-    assert read_image(tmp_path / "rgb.png", 1).shape == (1, 6, 8)
-    deep = read_image(save(tmp_path / "deep.png", grey16), 1)
-    torch.testing.assert_close(deep[0], torch.from_numpy(grey16.astype(np.float32) / 65535))
-
-
-def test_a_photograph_on_its_side_is_turned_with_its_size(tmp_path):
-    image = Image.fromarray(np.zeros((6, 8, 3), np.uint8))
-    exif = image.getexif()
-    exif[0x0112] = 6
-    image.save(tmp_path / "turned.jpg", exif=exif)
-    assert read_header(tmp_path / "turned.jpg").size == (8, 6)
-    assert read_image(tmp_path / "turned.jpg", 3).shape == (3, 8, 6)
-
-
-def test_a_palette_image_is_read_by_its_indices(tmp_path):
-    indices = np.array([[0, 1], [2, 1]], np.uint8)
-    palette = Image.new("P", (2, 2))
-    palette.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
-    palette.putdata(indices.flatten().tolist())
-    palette.save(tmp_path / "mask.png")
-    assert MaskReader(3)(tmp_path / "mask.png").tolist() == indices.tolist()
-
-
-def test_colours_become_classes(tmp_path):
-    colors = [[0, 0, 0], [255, 0, 0], [0, 0, 255]]
-    classes = np.array([[0, 1, 2], [2, 2, 1]])
-    path = save(tmp_path / "mask.png", np.array(colors, np.uint8)[classes])
-    assert MaskReader(3, palette=colors)(path).tolist() == classes.tolist()
-
-
-def test_the_last_colour_of_a_palette_may_be_that_of_ignored_pixels(tmp_path):
-    colors = [[0, 0, 0], [255, 0, 0], [224, 224, 192]]
-    path = save(tmp_path / "mask.png", np.array(colors, np.uint8)[None])
-    assert MaskReader(2, palette=colors, ignore_index=255)(path).tolist() == [[0, 1, 255]]
-    assert MaskReader(2, palette=colors, ignore_index=-1)(path).tolist() == [[0, 1, -1]]
-
-
-def test_grey_values_in_three_channels_are_values(tmp_path):
-    values = np.array([[0, 1], [2, 1]], np.uint8)
-    path = save(tmp_path / "mask.png", np.dstack([values] * 3))
-    assert MaskReader(3)(path).tolist() == values.tolist()
-
-
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "I;16", "I", "F"])
-def test_masks_of_every_mode_are_read_by_value(tmp_path, mode):
-    values = np.array([[0, 1], [1, 1]], np.uint8)
-    if mode == "1":
-        image = Image.fromarray(values * 255).convert("1")
-    elif mode == "P":
-        image = Image.fromarray(values)
-        image.putpalette([7, 7, 7, 3, 2, 1])
-    elif mode == "I;16":
-        image = Image.fromarray(values.astype(np.uint16))
-    else:
-        image = Image.fromarray(values).convert(mode)
-    image.save(tmp_path / "mask.tif")
-    with Image.open(tmp_path / "mask.tif") as image:
-        assert image.mode == mode
-    mask = MaskReader(2)(tmp_path / "mask.tif")
-    assert mask.dtype == torch.uint8
-    assert mask.tolist() == values.tolist()
-
-
-@settings(deadline=None, max_examples=30)
-@given(
-    mapping=st.dictionaries(st.integers(0, 65535), st.integers(0, 4), min_size=1, max_size=6),
-    seed=st.integers(0, 1000),
-)
-def test_values_are_mapped_one_by_one(tmp_path_factory, mapping, seed):
-    rng = np.random.default_rng(seed)
-    values = rng.choice(list(mapping), (5, 6)).astype(np.uint16)
-    path = save(tmp_path_factory.mktemp("masks") / "mask.png", values)
-    expected = np.vectorize(mapping.get)(values)
-    read = MaskReader(5, class_values=mapping)(path)
-    assert read.tolist() == expected.tolist()
-
-
-@pytest.mark.parametrize("high", [1, 255])
-def test_binary_masks_hold_1_or_255(tmp_path, high):
-    path = save(tmp_path / "mask.png", np.array([[0, high]], np.uint8))
-    assert MaskReader(2, binary=True)(path).tolist() == [[0, 1]]
-
-
-def test_ignored_pixels_keep_their_value(tmp_path):
-    path = save(tmp_path / "mask.png", np.array([[0, 1, 255]], np.uint8))
-    assert MaskReader(2, ignore_index=255)(path).tolist() == [[0, 1, 255]]
-    assert MaskReader(2, binary=True, ignore_index=255)(path).tolist() == [[0, 1, 255]]
 
 
 # -- what is wrong is named -----------------------------------------------------------------------
@@ -516,18 +367,6 @@ def test_what_is_wrong_with_a_file_is_named_in_setup(folder, broken, options, me
         make(folder, **options).setup("fit")
 
 
-def test_a_mask_without_any_known_value_is_named(tmp_path):
-    path = save(tmp_path / "mask.png", np.array([[3]], np.uint8))
-    with pytest.raises(ValueError, match=r"value 3 \(100.0% of pixels\).* has only \[1000\]"):
-        MaskReader(2, class_values={1000: 1})(path)
-
-
-def test_a_colour_outside_the_palette_is_named(tmp_path):
-    path = save(tmp_path / "mask.png", np.array([[[0, 0, 0], [9, 8, 7]]], np.uint8))
-    with pytest.raises(ValueError, match=r"has colour \(9, 8, 7\) \(50.0% of pixels\).* add it"):
-        MaskReader(2, palette=[[0, 0, 0], [1, 1, 1]])(path)
-
-
 def test_a_mask_beyond_those_checked_is_named_when_it_is_read(folder):
     break_value(folder)
     data = make(folder, check_files=1, val_fraction=0.5)
@@ -546,8 +385,16 @@ def test_images_of_several_sizes_are_taken_one_by_one(folder):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"val_fraction": 0.0}, ValueError, r"`0 < val_fraction < 1` must hold, got 0.0"),
-        ({"val_fraction": 1.0}, ValueError, r"`0 < val_fraction < 1` must hold, got 1.0"),
+        (
+            {"val_fraction": 0.0},
+            ValueError,
+            r"`0 < val_fraction < 1` must hold, got val_fraction=0.0",
+        ),
+        (
+            {"val_fraction": 1.0},
+            ValueError,
+            r"`0 < val_fraction < 1` must hold, got val_fraction=1.0",
+        ),
         ({"size": 3.5}, TypeError, "`size` must be a whole number, got 3.5"),
         ({"size": [32, 3.5]}, TypeError, "`size` must be a whole number, got 3.5"),
         ({"ignore_index": 0.5}, TypeError, "`ignore_index` must be a whole number, got 0.5"),
@@ -568,7 +415,12 @@ def test_images_of_several_sizes_are_taken_one_by_one(folder):
         ({"check_files": -1}, ValueError, "`0 <= check_files` must hold"),
         ({"task": "binry"}, ValueError, "did you mean 'binary'"),
         ({"task": "binary"}, ValueError, "`num_classes` is 3, but class_names has 2"),
-        ({"in_channels": 4}, ValueError, "`in_channels` must be 1 or 3, got 4"),
+        ({"in_channels": 0}, ValueError, "`1 <= in_channels` must hold, got in_channels=0"),
+        ({"val_fraction": "0.2"}, TypeError, "`val_fraction` must be a number, got '0.2'"),
+        ({"seed": "a"}, TypeError, "`seed` must be a whole number, got 'a'"),
+        ({"mask_suffix": None}, TypeError, "`mask_suffix` must be a text"),
+        ({"mask_pattern": "mask.png"}, ValueError, "`mask_pattern` needs a wildcard"),
+        ({"mask_pattern": "*", "mask_suffix": "a"}, ValueError, "exclude each other"),
         ({"size": 0}, ValueError, "`1 <= size` must hold, got size=0"),
     ],
 )
@@ -606,13 +458,6 @@ def test_a_split_file_that_is_no_text_is_named(folder):
     data = make(folder, train_split=folder / "train.txt", val_split=folder / "val.txt")
     with pytest.raises(ValueError, match=r"train.txt is no text in UTF-8 \(.*\); save it as such"):
         data.setup("fit")
-
-
-def test_a_binary_mask_of_0_1_and_255_is_read_as_its_error_says(tmp_path):
-    path = save(tmp_path / "a.png", np.array([[0, 1, 1, 255]], np.uint8))
-    with pytest.raises(ValueError, match=r"value 255 \(25.0% of pixels\).* pass ignore_index=255"):
-        MaskReader(2, binary=True)(path)
-    assert MaskReader(2, binary=True, ignore_index=255)(path).tolist() == [[0, 1, 1, 255]]
 
 
 def test_too_few_images_for_a_split_are_told(tmp_path):

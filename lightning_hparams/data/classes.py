@@ -1,0 +1,216 @@
+"""What the user says of the classes in mask files, in the one form that the package uses."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+from ..checks import in_range, names_in, whole_number
+from .masks import Color
+
+__all__ = ["Palette", "plain_palette", "the_class_names", "the_class_values", "the_palette"]
+
+# As it stands in a checkpoint: a list in the order of the classes, or where several colours are of
+# one class, the class of each colour as text.
+Palette: TypeAlias = list[list[int]] | dict[str, int]
+
+
+def the_class_names(
+    class_names: Sequence[str] | None, num_classes: int | None, task: str
+) -> list[str]:
+    """The names of the classes, checked against their number.
+
+    Raises:
+        TypeError: If they are no list of names.
+        ValueError: If they do not fit ``num_classes`` or the task.
+    """
+    if num_classes is not None:
+        whole_number("num_classes", num_classes)
+    if class_names is None:
+        if task == "binary":
+            class_names = ["background", "foreground"]
+        elif num_classes is None:
+            raise ValueError("`class_names` or `num_classes` is needed: masks do not tell them")
+        else:
+            class_names = [f"class {index}" for index in range(num_classes)]
+    names = names_in("class_names", class_names)
+    if num_classes is not None and num_classes != len(names):
+        raise ValueError(f"`num_classes` is {num_classes}, but class_names has {len(names)}")
+    if task == "binary" and len(names) != 2:
+        raise ValueError(f"a binary task has 2 classes, got class_names={names}")
+    if len(set(names)) < len(names):
+        raise ValueError(f"`class_names` must differ from each other, got {names}")
+    in_range("num_classes", len(names), 2, 256, remedy="count the background too")
+    return names
+
+
+def the_class_values(
+    given: Any, class_names: Sequence[str], ignore_index: int | None
+) -> dict[int, int] | None:
+    """The class index of each value, of a mapping or of the values in the order of the classes.
+
+    >>> the_class_values([0, 128, 255], ["ground", "road", "car"], None)
+    {0: 0, 128: 1, 255: 2}
+    >>> the_class_values({"0": "ground", "255": "car"}, ["ground", "car"], None)
+    {0: 0, 255: 1}
+    >>> the_class_values({"ground": 0, "car": 255}, ["ground", "car"], None)
+    {0: 0, 255: 1}
+
+    Raises:
+        ValueError: For a class that there is not.
+        TypeError: For anything else.
+    """
+    if given is None:
+        return None
+    if isinstance(given, Mapping):
+        pairs = list(given.items())
+        if all(isinstance(key, str) and not key.isdecimal() for key, _ in pairs):
+            pairs = [(value, name) for name, value in pairs]  # the value of each class
+    else:
+        values = _listed("class_values", given)
+        if len(values) != len(class_names) or len(set(values)) < len(values):
+            raise ValueError(
+                f"`class_values` needs a different value for each of the {len(class_names)} "
+                f"classes, or a dict {{value: class}}; got {values}"
+            )
+        pairs = [(value, index) for index, value in enumerate(values)]
+    found: dict[int, int] = {}
+    for value, target in pairs:
+        index = _class_index("class_values", target, class_names)
+        found[_number("class_values", value)] = index
+        if not 0 <= index < len(class_names) and index != ignore_index:
+            raise ValueError(
+                f"`class_values` maps {value} to {index}, but the classes are "
+                f"0..{len(class_names) - 1}; it is {{value: class}}; use ignore_index for pixels "
+                "that do not count"
+            )
+    if not found:
+        raise ValueError("`class_values` must not be empty; leave it out for class indices")
+    return found
+
+
+def the_palette(
+    given: Any, class_names: Sequence[str], ignore_index: int | None
+) -> dict[Color, int] | None:
+    """The class of each colour, of a list of colours in the order of the classes, or of a dict.
+
+    A dict holds the class, by index or name, of each colour, or the other way round. A colour is a
+    sequence of red, green and blue in 0..255, or a text such as ``"255, 0, 0"`` or ``"#ff0000"``.
+
+    >>> the_palette([[0, 0, 0], [255, 0, 0]], ["ground", "car"], None)
+    {(0, 0, 0): 0, (255, 0, 0): 1}
+    >>> the_palette({"car": "#ff0000", "ground": [0, 0, 0]}, ["ground", "car"], None)
+    {(255, 0, 0): 1, (0, 0, 0): 0}
+
+    Raises:
+        ValueError: For what is no colour, one colour twice, or a class without a colour.
+        TypeError: If it is neither list nor dict.
+    """
+    if given is None:
+        return None
+    count = len(class_names)
+    if isinstance(given, Mapping):
+        pairs = [_color_and_class(key, value, class_names) for key, value in given.items()]
+    else:
+        colors = [_color(color) for color in _listed("palette", given)]
+        indices = [*range(count), *([] if ignore_index is None else [ignore_index])]
+        if len(colors) not in {count, len(indices)} or len(set(colors)) < len(colors):
+            raise ValueError(
+                f"`palette` needs {count} different colours (num_classes), and may have one more "
+                f"with an ignore_index; got {len(colors)}: {[list(color) for color in colors]}"
+            )
+        pairs = list(zip(colors, indices, strict=False))
+    palette = dict(pairs)
+    if len(palette) < len(pairs):
+        raise ValueError(f"`palette` has a colour twice: {given}")
+    for color, index in palette.items():
+        if not 0 <= index < count and index != ignore_index:
+            raise ValueError(
+                f"`palette` has {list(color)} for {index}, but the classes are 0..{count - 1}; "
+                "use ignore_index for pixels that do not count"
+            )
+    missing = [name for index, name in enumerate(class_names) if index not in palette.values()]
+    if missing:
+        raise ValueError(f"`palette` has no colour for the classes {missing}; add it")
+    return palette
+
+
+def plain_palette(palette: Mapping[Color, int] | None) -> Palette | None:
+    """A palette as JSON and YAML can hold it.
+
+    >>> plain_palette({(255, 0, 0): 1, (0, 0, 0): 0})
+    [[0, 0, 0], [255, 0, 0]]
+    >>> plain_palette({(0, 0, 0): 0, (255, 0, 0): 1, (250, 0, 0): 1})
+    {'0, 0, 0': 0, '255, 0, 0': 1, '250, 0, 0': 1}
+    """
+    if palette is None:
+        return None
+    by_class = {index: color for color, index in sorted(palette.items(), key=lambda item: item[1])}
+    if len(by_class) == len(palette) and [*by_class] == [*range(len(palette))]:
+        return [list(color) for color in by_class.values()]
+    return {", ".join(map(str, color)): index for color, index in palette.items()}
+
+
+def _color_and_class(key: Any, value: Any, class_names: Sequence[str]) -> tuple[Color, int]:
+    """Whichever of the two is the colour."""
+    first = _is_color(key) and key not in class_names
+    color, target = (key, value) if first else (value, key)
+    return _color(color), _class_index("palette", target, class_names)
+
+
+def _is_color(value: Any) -> bool:
+    try:
+        _color(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _color(value: Any) -> Color:
+    parts: Any = value
+    if isinstance(value, str):
+        if re.fullmatch("#[0-9a-fA-F]{6}", value):
+            parts = bytes.fromhex(value[1:])
+        else:
+            parts = [int(part) for part in re.findall(r"-?\d+", value)]
+    try:
+        numbers = [int(part) for part in parts]
+        exact = all(number == part for number, part in zip(numbers, parts, strict=True))
+    except (TypeError, ValueError):
+        numbers, exact = [], False
+    if len(numbers) != 3 or not exact or not all(0 <= number <= 255 for number in numbers):
+        raise ValueError(f"`palette` needs [red, green, blue] of 0..255, got {value}")
+    return numbers[0], numbers[1], numbers[2]
+
+
+def _class_index(name: str, target: Any, class_names: Sequence[str]) -> int:
+    if isinstance(target, str) and target in class_names:
+        return class_names.index(target)
+    try:
+        return _number(name, target)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"`{name}` must name classes by index or by one of {list(class_names)}, got {target!r}"
+        ) from error
+
+
+def _number(name: str, value: Any) -> int:
+    if isinstance(value, str):  # JSON knows no numbers as keys
+        try:
+            return int(value)
+        except ValueError as error:
+            raise ValueError(
+                f"`{name}` is a dict {{value: class}} with whole numbers as keys, got {value!r}"
+            ) from error
+    whole_number(name, value)
+    return int(value)
+
+
+def _listed(name: str, given: Any) -> list[Any]:
+    """A list of a list, tuple, array or tensor; not of a text or a set, which has no order."""
+    if hasattr(given, "tolist"):
+        given = given.tolist()
+    if not isinstance(given, Sequence) or isinstance(given, (str, bytes)):
+        raise TypeError(f"`{name}` must be a list or a dict, got {given!r}")
+    return list(given)

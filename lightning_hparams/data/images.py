@@ -1,0 +1,79 @@
+"""Pictures as image tensors, of as many channels as are wanted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .pictures import Picture, Pixels, open_picture, turned
+
+__all__ = ["read_image", "to_channels"]
+
+
+def read_image(path: Path, channels: int) -> Tensor:
+    """Read an image as ``(channels, H, W)``, turned as its EXIF orientation says.
+
+    Args:
+        path: Any format of :data:`SUFFIXES`.
+        channels: 1 for grey, 3 for RGB, or the number of the file's bands.
+
+    Returns:
+        uint8; float32 for files of more than 8 bits: whole numbers are divided by 65535, and
+        fractions stay as they are.
+
+    Raises:
+        ValueError: If it cannot be read, has another number of bands, or holds NaN or infinity.
+    """
+    picture = open_picture(path)
+    return to_channels(picture, channels, picture.orientation)
+
+
+def to_channels(picture: Picture, channels: int, orientation: int) -> Tensor:
+    """A picture as a tensor ``(channels, H, W)``; see :func:`read_image`."""
+    bands = _bands(picture, channels)
+    if bands.dtype == bool:
+        bands = bands.astype(np.uint8) * 255
+    if bands.dtype != np.uint8:
+        whole = bands.dtype.kind in "ui"
+        # A value that is too large for float32 becomes infinity, and is named below.
+        with np.errstate(over="ignore"):
+            bands = bands.astype(np.float32)
+        if whole:
+            bands /= 65535
+        elif not np.isfinite(bands.sum(dtype=np.float64)):
+            share = f"{1 - np.isfinite(bands).mean():.1%}"
+            raise ValueError(
+                f"{picture.path} holds NaN or infinity ({share} of values); replace them, or "
+                "remove the file"
+            )
+    if bands.ndim == 2:
+        bands = bands[..., None]
+    tensor = torch.from_numpy(np.array(turned(bands, orientation).transpose(2, 0, 1), order="C"))
+    return tensor.expand(channels, -1, -1).contiguous()
+
+
+def _bands(picture: Picture, channels: int) -> Pixels:
+    """``(H, W)`` or ``(H, W, channels)``."""
+    pixels, image = picture.pixels, picture.image
+    if image is not None and image.mode in ("P", "PA", "1") and channels in (1, 3):
+        return np.array(image.convert("L" if channels == 1 else "RGB"))
+    bands = 1 if pixels.ndim == 2 else pixels.shape[-1]
+    if bands == channels:
+        return pixels
+    colors = bands - picture.alpha
+    if picture.alpha:
+        pixels = pixels[..., :-1] if colors > 1 else pixels[..., 0]
+    if colors == channels or (colors == 1 and channels == 3):
+        return pixels
+    if picture.color and colors == 3 and channels == 1:
+        if image is not None:
+            return np.asarray(image.convert("L"))
+        grey: Pixels = pixels.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+        return grey.astype(pixels.dtype)
+    raise ValueError(
+        f"{picture.path} has {bands} bands, but in_channels={channels}; pass in_channels={bands}, "
+        "or save the bands that are wanted"
+    )

@@ -1,0 +1,218 @@
+"""What ``setup`` finds in the files, before training: pure functions of headers and counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from .images import to_channels
+from .masks import Color, MaskReader, colors_of_indices
+from .pairs import Pair, first_names
+from .pictures import ImageHeader, common_orientation, open_picture, read_header
+
+__all__ = [
+    "MaskFacts",
+    "absent_classes",
+    "check_depth",
+    "check_one_size",
+    "check_palettes",
+    "mask_facts",
+    "pair_headers",
+    "read_pair",
+    "turned_alone",
+]
+
+
+class MaskFacts(NamedTuple):
+    """What one mask holds."""
+
+    counts: npt.NDArray[np.int64]  # pixels of each class
+    ignored: int  # pixels of none
+    colors: dict[int, Color]  # in which a palette image shows its indices
+
+
+def read_pair(image: Path, mask: Path, channels: int, reader: MaskReader) -> tuple[Tensor, Tensor]:
+    """An image ``(channels, H, W)`` and its mask ``(H, W)``, both turned or neither.
+
+    Raises:
+        ValueError: If one cannot be read, or their sizes differ.
+    """
+    one, other = open_picture(image), open_picture(mask)
+    sizes = [(picture.pixels.shape[0], picture.pixels.shape[1]) for picture in (one, other)]
+    how = common_orientation((sizes[0], one.orientation), (sizes[1], other.orientation))
+    if how is None:
+        raise _sizes_differ(image, sizes[0], mask, sizes[1])
+    return to_channels(one, channels, how[0]), reader.read(other, how[1])
+
+
+def pair_headers(pair: Pair) -> tuple[ImageHeader, ImageHeader]:
+    """The headers of an image and its mask.
+
+    Raises:
+        ValueError: If one is no image, or their sizes differ.
+    """
+    image, mask = pair
+    one, other = read_header(image), read_header(mask)
+    if not common_orientation(one[:2], other[:2]):
+        raise _sizes_differ(image, one.size, mask, other.size)
+    return one, other
+
+
+def mask_facts(path: Path, reader: MaskReader) -> MaskFacts:
+    """Read a mask, and say what it holds.
+
+    Raises:
+        ValueError: As ``reader`` does.
+    """
+    picture = open_picture(path)
+    mask = reader.read(picture, 1).reshape(-1)
+    inside = mask[(mask >= 0) & (mask < reader.num_classes)]
+    counts = torch.bincount(inside.long(), minlength=reader.num_classes).numpy()
+    if reader.ignore_index is not None and 0 <= reader.ignore_index < reader.num_classes:
+        counts[reader.ignore_index] = 0
+    colors = {} if reader.palette is not None else colors_of_indices(picture)
+    return MaskFacts(counts, len(mask) - int(counts.sum()), colors)
+
+
+def absent_classes(
+    facts: Mapping[str, Sequence[MaskFacts]], reader: MaskReader, names: Sequence[str], total: int
+) -> str | None:
+    """A sentence about the classes that occur in no mask, or in none for training.
+
+    Args:
+        facts: Of the masks that were read, by split.
+        reader: That read them.
+        names: Of the classes.
+        total: Masks that there are.
+
+    Raises:
+        ValueError: If all pixels but those of one class are ignored.
+    """
+    read = sum(map(len, facts.values()))
+    if not read:
+        return None
+    counts = {name: _sum(some, len(names)) for name, some in facts.items()}
+    everywhere = sum(counts.values(), np.zeros(len(names), np.int64))
+    ignored = sum(fact.ignored for some in facts.values() for fact in some)
+    masks = f"the {total} masks" if read == total else f"the {read} masks read of {total}"
+    present = [name for name, count in zip(names, everywhere, strict=True) if count]
+    if ignored and len(present) <= 1 and read == total:
+        rest = f"are of the class {present[0]!r}" if present else "there are none"
+        raise ValueError(
+            f"ignore_index={reader.ignore_index} leaves nothing to learn: of the pixels of {masks} "
+            f"that count, all {rest}; leave ignore_index out if {reader.ignore_index} is a class"
+        )
+    train = counts.get("train", everywhere)
+    ours = [index for index in range(len(names)) if index != reader.ignore_index]
+    absent = [names[index] for index in ours if not everywhere[index]]
+    untrained = [names[index] for index in ours if everywhere[index] and not train[index]]
+    parts = [f"in none of {masks} occur the classes {absent}"] if absent else []
+    if untrained and facts.get("train"):
+        parts.append(f"in no training mask that was read occur the classes {untrained}")
+    if not parts:
+        return None
+    return f"{', and '.join(parts)}: check class_values=, palette= or the masks"
+
+
+def check_palettes(found: Mapping[Path, Mapping[int, Color]]) -> str | None:
+    """Compare how palette images show their indices.
+
+    Returns:
+        A warning, where the background alone is white.
+
+    Raises:
+        ValueError: If one colour has different indices in different files.
+    """
+    index_of: dict[Color, tuple[int, Path]] = {}
+    for path, colors in found.items():
+        for index, color in colors.items():
+            other, first = index_of.setdefault(color, (index, path))
+            if index != other and first != path:
+                raise ValueError(
+                    f"{first} shows index {other} in the colour {list(color)}, and {path} index "
+                    f"{index}: the order of their palettes differs; pass palette= with the colour "
+                    "of each class, which then counts instead of the index"
+                )
+    shown = {index: color for color, (index, _) in index_of.items()}
+    if shown == {0: (255, 255, 255), 1: (0, 0, 0)}:
+        return (
+            "the masks show index 0 (background) in white and 1 in black; if white is the "
+            "foreground, pass palette=[[0, 0, 0], [255, 255, 255]]"
+        )
+    return None
+
+
+def turned_alone(headers: Mapping[Pair, tuple[ImageHeader, ImageHeader]]) -> str | None:
+    """A warning about files with an EXIF orientation that their partner lacks.
+
+    Only those where either could be right, since the size is the same.
+    """
+    names = [
+        image.name
+        for (image, _), (one, other) in headers.items()
+        if one.orientation != other.orientation and one.stored == other.stored
+    ]
+    if not names:
+        return None
+    return (
+        f"{first_names(names)}: image or mask alone has an EXIF orientation; both are read as they "
+        "are stored. If they do not fit then, remove the orientation from the file"
+    )
+
+
+def check_one_size(headers: Mapping[Path, ImageHeader]) -> None:
+    """Check that all images have one size, for a batch of several.
+
+    Raises:
+        ValueError: If not, with two examples.
+    """
+    examples: dict[tuple[int, int], Path] = {}
+    for path, header in headers.items():
+        examples.setdefault(header.size, path)
+    if len(examples) > 1:
+        (one, first), (other, second), *_ = examples.items()
+        raise ValueError(
+            f"{first} is {_pixels(one)} and {second} is {_pixels(other)}: a batch needs one size; "
+            "pass size=, or batch_size=1"
+        )
+
+
+def check_depth(headers: Mapping[Path, ImageHeader]) -> None:
+    """Check that the values of all images mean the same.
+
+    Raises:
+        ValueError: If some have 8 bits and some more, or some whole numbers and some fractions.
+    """
+    examples = {header.depth: path for path, header in headers.items()}
+    if len(examples) > 1:
+        # "more than 8 bits", "fractions", "8 bits"
+        (one, first), (other, second), *_ = sorted(examples.items(), reverse=True)
+        less = "has not" if other == "8 bits" else f"holds {other}"
+        more = f"has {one} a channel" if one != "fractions" else f"holds {one}"
+        raise ValueError(
+            f"{first} {more} and {second} {less}: their values do not go together; save all "
+            "images in one way"
+        )
+
+
+def _sum(facts: Iterable[MaskFacts], num_classes: int) -> npt.NDArray[np.int64]:
+    return sum((fact.counts for fact in facts), np.zeros(num_classes, np.int64))
+
+
+def _sizes_differ(
+    image: Path, size: tuple[int, int], mask: Path, other: tuple[int, int]
+) -> ValueError:
+    return ValueError(
+        f"{mask} is {_pixels(other)}, but {image} is {_pixels(size)}; "
+        "a mask must have the size of its image"
+    )
+
+
+def _pixels(size: tuple[int, int]) -> str:
+    return f"{size[0]} x {size[1]} pixels (H x W)"

@@ -1,0 +1,156 @@
+"""Images and masks in one folder of some common arrangement, found by the names of its parts."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from .pairs import (
+    IMAGE_WORDS,
+    MASK_WORDS,
+    alike_names,
+    check_matched,
+    first_names,
+    has_mask_word,
+    image_paths,
+    key_of,
+)
+
+__all__ = ["SPLIT_WORDS", "find_layout", "matched", "split_of"]
+
+SPLIT_WORDS = {
+    **dict.fromkeys(("train", "training", "trn"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing", "tst"), "test"),
+}
+_WORDS = {
+    **dict.fromkeys(IMAGE_WORDS, "image"),
+    **dict.fromkeys(MASK_WORDS - {"l"}, "mask"),
+}
+
+
+class _Role(NamedTuple):
+    split: str  # "" for none
+    kind: str  # "image", "mask" or "" for neither
+    rest: str  # of the path, without what tells split and kind
+
+
+def find_layout(root: Path, *, whole: bool = True) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Images and masks below a folder, by keys that begin with ``train/``, ... where it has splits.
+
+    It knows folders called ``images``, ``masks``, ``labels``, ... inside or beside those of
+    splits, in either order (``train/images``, ``images/train``, ``train_images``), ``train`` beside
+    ``trainannot``, and masks beside their images with names such as ``1_mask.png``.
+
+    Args:
+        root: The folder.
+        whole: Whether each image must have a mask and each mask an image.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+        ValueError: If it holds no images, no masks, or not one mask for each image.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(f"`images`: {root} is no folder; check the path")
+    files: defaultdict[str, dict[str, dict[str, Path]]] = defaultdict(
+        lambda: {"image": {}, "mask": {}, "": {}}
+    )
+    paths = image_paths(root, below=True)
+    for path in paths:
+        role = _role(path.relative_to(root).parent.parts)
+        key = "/".join(part for part in (role.split, role.rest, key_of(path, path.parent)) if part)
+        same = files[role.split][role.kind]
+        if key in same:
+            raise ValueError(
+                f"{same[key]} and {path} could both be the {role.kind or 'image'} {key!r}; pass "
+                "the two folders that are meant, or image_pattern= and mask_pattern="
+            )
+        same[key] = path
+    images: dict[str, Path] = {}
+    masks: dict[str, Path] = {}
+    # A folder such as "extra" beside the splits is none of them.
+    names = [name for name in files if name] if "train" in files else [*files]
+    for name in names:
+        some, theirs = _one_split(root, files[name])
+        if whole and some:
+            some, theirs = matched(some, theirs)
+        images |= some
+        masks |= theirs
+    if not images or not masks:
+        found = first_names([path.relative_to(root).as_posix() for path in paths])
+        raise ValueError(
+            f"`images`: {root} shows no images with masks by its names ({found or 'no images'}); "
+            "name its folders images and masks, or pass both, or image_pattern= and mask_pattern="
+        )
+    return images, masks
+
+
+def matched(
+    images: Mapping[str, Path], masks: Mapping[str, Path]
+) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Images and masks with the same keys, if need be without words such as ``mask`` in them.
+
+    Raises:
+        ValueError: If an image or a mask is alone.
+    """
+    if not set(images) & set(masks) and (alike := alike_names(images, masks)):
+        return alike
+    check_matched(images, masks)
+    return dict(images), dict(masks)
+
+
+def split_of(keys: Iterable[str]) -> dict[str, str] | None:
+    """The split that each key names in its first folder; None if there is no training split.
+
+    >>> split_of(["train/1", "val/2"])
+    {'train/1': 'train', 'val/2': 'validation'}
+    >>> split_of(["north/1", "train/2"])
+    """
+    found = {key: _role(key.split("/")[:1]).split if "/" in key else "" for key in keys}
+    return found if all(found.values()) and "train" in found.values() else None
+
+
+def _one_split(
+    root: Path, files: Mapping[str, dict[str, Path]]
+) -> tuple[dict[str, Path], dict[str, Path]]:
+    images, masks = files["image"] or files[""], files["mask"]
+    if masks and images:
+        return images, masks
+    mixed = {**files[""], **images, **masks}
+    masks = {key: path for key, path in mixed.items() if has_mask_word(key)}
+    images = {key: path for key, path in mixed.items() if key not in masks}
+    return (images, masks) if images and masks else ({}, {})
+
+
+def _role(folders: Iterable[str]) -> _Role:
+    split = kind = ""
+    rest = []
+    for folder in folders:
+        known = False
+        for word in _words(folder):
+            if word in SPLIT_WORDS and not split:
+                split, known = SPLIT_WORDS[word], True
+            elif word in _WORDS and not kind:
+                kind, known = _WORDS[word], True
+        if not known:
+            rest.append(folder)
+    return _Role(split, kind, "/".join(rest))
+
+
+def _words(folder: str) -> list[str]:
+    """The words of a folder's name: ``trainannot`` has two.
+
+    >>> _words("train_masks"), _words("trainannot"), _words("test2017"), _words("gtFine")
+    (['train', 'masks'], ['train', 'annot'], ['test'], ['gtfine'])
+    """
+    words = []
+    for word in re.split(r"[^a-z0-9]+", folder.lower()):
+        bare = word if word in _WORDS else word.rstrip("0123456789")
+        heads = [head for head in SPLIT_WORDS if bare.startswith(head)]
+        head = max(heads, key=len, default="")
+        tail = bare[len(head) :]
+        words += [head, tail] if head and tail in _WORDS else [bare]
+    return words

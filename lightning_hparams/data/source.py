@@ -1,0 +1,135 @@
+"""From what the user says of folders and names to pairs of image and mask by split."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .layout import find_layout, matched, split_of
+from .pairs import Pair, alike_names, files_by_key, files_by_pattern, image_paths
+from .splits import check_splits, random_split, read_split
+
+__all__ = ["PairSource"]
+
+_LISTS = ("", "ImageSets/Segmentation", "splits")  # where train.txt and val.txt may lie
+
+
+@dataclass(frozen=True)
+class PairSource:
+    """Folders, names and splits, as :class:`~lightning_hparams.MaskFolderData` has them.
+
+    ``split_files`` has the keys ``train``, ``validation`` and ``test`` at most.
+    """
+
+    images: Path
+    masks: Path | None = None
+    mask_suffix: str = ""
+    image_pattern: str | None = None
+    mask_pattern: str | None = None
+    split_files: Mapping[str, str | Path] = field(default_factory=dict)
+    val_fraction: float = 0.2
+    seed: int = 0
+
+    def splits(self) -> dict[str, dict[str, Pair]]:
+        """Pairs by key, by ``train``, ``validation`` and, if there is one, ``test``.
+
+        Raises:
+            FileNotFoundError: For a folder or file that is not there.
+            ValueError: For files without a partner, and splits that are empty or overlap.
+        """
+        listed = self.split_files or self._lists()
+        if "train" in listed:
+            images, masks = self._files(whole=False)
+            if not set(images) & set(masks):
+                images, masks = alike_names(images, masks) or (images, masks)
+            splits = {name: read_split(file, images, masks) for name, file in listed.items()}
+        else:
+            images, masks = matched(*self._files())
+            pairs = {key: (image, masks[key]) for key, image in images.items()}
+            splits = self._by_folder(pairs)
+            for name, file in listed.items():  # a test set that is taken out first
+                splits[name] = read_split(file, images, masks)
+                splits["train"] = {k: v for k, v in pairs.items() if k not in splits[name]}
+            if "validation" not in splits:
+                train, val = random_split(splits["train"], self.val_fraction, self.seed)
+                splits = {
+                    "train": {key: pairs[key] for key in train},
+                    "validation": {key: pairs[key] for key in val},
+                    **{name: some for name, some in splits.items() if name != "train"},
+                }
+        check_splits(splits)
+        return splits
+
+    def all_images(self) -> dict[str, Path]:
+        """All images by key, without looking at masks where their names need not be told apart."""
+        if self.image_pattern is not None or (self.masks is not None and not self._together):
+            return self._images()
+        if self.mask_suffix:
+            return self._images()
+        try:
+            return self._files(whole=False)[0]
+        except ValueError:  # images without masks, to predict
+            return files_by_key(self.images, "images")
+
+    @property
+    def _together(self) -> bool:
+        return self.masks is None or self.images.resolve() == self.masks.resolve()
+
+    def _files(self, *, whole: bool = True) -> tuple[dict[str, Path], dict[str, Path]]:
+        named = bool(self.mask_suffix or (self.image_pattern and self.mask_pattern))
+        if named or not self._together:
+            return self._images(), self._masks()
+        try:
+            return find_layout(self.images, whole=whole)
+        except ValueError as error:
+            if not whole and self.split_files:  # whose lines name both files, perhaps
+                return self._every_file()
+            if self.masks is None:
+                raise
+            raise ValueError(
+                f"`images` and `masks` are one folder, {self.images}, where each file would be its "
+                "own mask; pass the folder of the masks, or say how their names differ: "
+                "mask_suffix='_mask', or image_pattern= and mask_pattern="
+            ) from error
+
+    def _images(self) -> dict[str, Path]:
+        if self.image_pattern is not None:
+            return files_by_pattern(self.images, "image_pattern", self.image_pattern)
+        return files_by_key(self.images, "images", but=self.mask_suffix if self._together else "")
+
+    def _masks(self) -> dict[str, Path]:
+        folder = self.images if self.masks is None else self.masks
+        if self.mask_pattern is not None:
+            return files_by_pattern(folder, "mask_pattern", self.mask_pattern)
+        return files_by_key(folder, "masks", ending=self.mask_suffix)
+
+    def _every_file(self) -> tuple[dict[str, Path], dict[str, Path]]:
+        files = {
+            path.relative_to(self.images).as_posix(): path
+            for path in image_paths(self.images, below=True)
+        }
+        return files, files
+
+    def _lists(self) -> dict[str, str | Path]:
+        """Lists that lie in the one folder that was given."""
+        if self.masks is not None:
+            return {}
+        names = {"train": "train.txt", "validation": "val.txt", "test": "test.txt"}
+        for place in _LISTS:
+            files = {name: self.images / place / file for name, file in names.items()}
+            there: dict[str, str | Path] = {k: file for k, file in files.items() if file.is_file()}
+            if {"train", "validation"} <= set(there):
+                return there
+        return {}
+
+    def _by_folder(self, pairs: Mapping[str, Pair]) -> dict[str, dict[str, Pair]]:
+        named = split_of(pairs)
+        if named is None or self.split_files:
+            return {"train": dict(pairs)}
+        splits: dict[str, dict[str, Pair]] = {}
+        for name in ("train", "validation", "test"):
+            some = {key: pair for key, pair in pairs.items() if named[key] == name}
+            if some:
+                splits[name] = some
+        return splits

@@ -1,0 +1,157 @@
+"""Which pairs of image and mask are for training, validation and test."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from itertools import combinations
+from pathlib import Path
+
+import torch
+
+from .pairs import Pair, first_names
+from .pictures import SUFFIXES
+
+__all__ = ["check_splits", "random_split", "read_split"]
+
+
+def read_split(
+    file: str | Path, images: Mapping[str, Path], masks: Mapping[str, Path]
+) -> dict[str, Pair]:
+    """Read the pairs of a split, one a line.
+
+    A line holds the name of an image, with or without its ending and folder; or those of an image
+    and its mask with a space, tab or comma between them. Paths of another machine are found by
+    their ends.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no text, or names what has no image or no mask.
+    """
+    path = Path(file)
+    if not path.is_file():
+        raise FileNotFoundError(f"split file {path} does not exist; check the path")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text in UTF-8 ({error}); save it as such") from error
+    lines = [unicodedata.normalize("NFC", line.strip()) for line in text.splitlines()]
+    lines = list(dict.fromkeys(line for line in lines if line))
+    image_names, mask_names = _names(images), _names(masks)
+    keys = {image: key for key, image in images.items()}
+    pairs: dict[str, Pair] = {}
+    unknown: dict[str, list[str]] = {"image": [], "mask": []}
+    for number, line in enumerate(lines):
+        key = _found(line, image_names)
+        if key is not None and key in masks and masks[key] != images[key]:
+            pairs[key] = images[key], masks[key]
+        elif two := _two_found(path, line, images, masks, image_names, mask_names):
+            pairs[keys.get(two[0], two[0].as_posix())] = two
+        elif number == 0 and re.fullmatch(r"[a-z_]+[\s,]+[a-z_]+", line.lower()):
+            continue  # a header: image,mask
+        else:
+            unknown["image" if key is None else "mask"].append(line)
+    for kind, known in {"image": images, "mask": masks}.items():
+        if unknown[kind]:
+            raise ValueError(
+                f"{path} names {first_names(unknown[kind])}, of which there is no {kind} in "
+                f"{next(iter(known.values())).parent}; a line holds a file name, or the paths of "
+                "an image and its mask"
+            )
+    return pairs
+
+
+def random_split(stems: Iterable[str], fraction: float, seed: int) -> tuple[list[str], list[str]]:
+    """Split stems into train and validation, each in order, by nothing but the arguments.
+
+    >>> random_split(["a", "b", "c", "d", "e"], 0.4, seed=0)
+    (['b', 'c', 'd'], ['a', 'e'])
+    """
+    ordered = sorted(stems)
+    shuffled = torch.randperm(len(ordered), generator=torch.Generator().manual_seed(seed))
+    chosen = set(shuffled[: round(len(ordered) * fraction)].tolist())
+    train = [stem for index, stem in enumerate(ordered) if index not in chosen]
+    return train, [ordered[index] for index in sorted(chosen)]
+
+
+def check_splits(splits: Mapping[str, Mapping[str, Pair]]) -> None:
+    """Check that no split is empty and no two overlap.
+
+    Raises:
+        ValueError: If one is, or two do.
+    """
+    counts = {name: len(pairs) for name, pairs in splits.items()}
+    for name, count in counts.items():
+        if count == 0:
+            raise ValueError(
+                f"no image is left for {name} in the splits {counts}; change val_fraction or the "
+                "split files"
+            )
+    for one, other in combinations(splits, 2):
+        theirs = {image for image, _ in splits[other].values()}
+        common = sorted(key for key, (image, _) in splits[one].items() if image in theirs)
+        if common:
+            raise ValueError(
+                f"{first_names(common)} stand in both the {one} and the {other} split; "
+                "remove them from one"
+            )
+
+
+def _names(files: Mapping[str, Path]) -> dict[str, str]:
+    """Key by everything that may name a file: its key, and its path from any folder on."""
+    names: dict[str, str | None] = {}
+    for key, path in files.items():
+        whole = unicodedata.normalize("NFC", path.as_posix())
+        tails = [whole[match.end() :] for match in re.finditer("/", whole)]
+        for name in {whole, *tails, *(str(Path(tail).with_suffix("")) for tail in tails)} - {key}:
+            names[name] = None if name in names else key  # several: nobody knows which
+    names |= dict(zip(files, files, strict=True))
+    return {name: key for name, key in names.items() if key is not None}
+
+
+def _found(name: str, names: Mapping[str, str]) -> str | None:
+    name = name.replace("\\", "/")
+    tails = [name, *(name[match.end() :] for match in re.finditer("/", name))]
+    for tail in tails:
+        if tail in names:
+            return names[tail]
+        bare = Path(tail)
+        if bare.suffix.lower() in SUFFIXES and str(bare.with_suffix("")) in names:
+            return names[str(bare.with_suffix(""))]
+    return None
+
+
+def _two_found(
+    file: Path,
+    line: str,
+    images: Mapping[str, Path],
+    masks: Mapping[str, Path],
+    image_names: Mapping[str, str],
+    mask_names: Mapping[str, str],
+) -> Pair | None:
+    """Image and mask of a line with both; names may hold spaces too."""
+    for gap in re.finditer(r"\s*[,;\t]\s*|\s+", line):
+        texts = line[: gap.start()], line[gap.end() :]
+        paths = [
+            _path(file, text, files, names)
+            for text, files, names in zip(
+                texts, (images, masks), (image_names, mask_names), strict=True
+            )
+        ]
+        if paths[0] is not None and paths[1] is not None:
+            return paths[0], paths[1]
+    return None
+
+
+def _path(
+    file: Path, text: str, files: Mapping[str, Path], names: Mapping[str, str]
+) -> Path | None:
+    text = text.strip("\"'")
+    if not text:
+        return None
+    beside = file.parent / text  # an absolute path is itself
+    if beside.suffix.lower() in SUFFIXES and beside.is_file():
+        return beside
+    key = _found(text, names)
+    return None if key is None else files[key]

@@ -1,0 +1,123 @@
+"""Image and mask move together, and an ``augment=`` that cannot work is refused at once."""
+
+import pytest
+import torch
+from hypothesis import given, settings, strategies as st
+from torchvision import transforms as v1
+from torchvision.transforms import v2
+
+from lightning_hparams import BrainTissueData, MaskFolderData
+from lightning_hparams.data import CropFlipJitter, augmented
+from lightning_hparams.data.augment import STRENGTHS, make_augmentation
+
+
+@settings(deadline=None, max_examples=40)
+@given(seed=st.integers(0, 10**6))
+def test_the_default_augmentation_makes_no_new_class(seed):
+    torch.manual_seed(seed)
+    mask = torch.randint(1, 5, (40, 48), dtype=torch.uint8)
+    image = torch.randint(0, 256, (3, 40, 48), dtype=torch.uint8)
+    image, moved = augmented(image, mask, CropFlipJitter((32, 32)))
+    assert image.shape == (3, 32, 32)
+    assert moved.shape == (32, 32)
+    assert set(moved.unique().tolist()) <= {1, 2, 3, 4}
+
+
+@settings(deadline=None, max_examples=40)
+@given(seed=st.integers(0, 10**6))
+def test_the_default_augmentation_keeps_the_mask_on_the_image(seed):
+    """A ramp in both: wherever a pixel comes from, image and mask must agree on it."""
+    torch.manual_seed(seed)
+    ramp = torch.arange(256, dtype=torch.uint8).expand(200, 256)
+    transform = CropFlipJitter((64, 64))
+    transform.rest = v2.RandomHorizontalFlip()  # brightness would change what is compared
+    image, mask = augmented(ramp.expand(3, -1, -1), ramp, transform)
+    difference = (image[0].float() - mask.float())[:, 1:-1]  # smoothing ends at the border
+    assert difference.abs().max() <= 3  # of at most 4 values a pixel
+    assert difference.mean().abs() <= 0.6
+
+
+def test_the_default_crop_has_about_the_shape_of_the_image():
+    columns = torch.arange(200, dtype=torch.uint8).expand(100, 200)
+    rows = torch.arange(100, dtype=torch.uint8)[:, None].expand(100, 200)
+    for _ in range(20):
+        picture = torch.stack([columns, rows, rows])
+        _, mask = augmented(picture, picture, CropFlipJitter((100, 200)))
+        width, height = (float(one.max()) - float(one.min()) + 1 for one in mask[:2])
+        assert 0.5 * 0.99 <= width * height / 20_000 <= 1.01
+        assert 3 / 4 * 0.97 <= width / height / 2 <= 4 / 3 * 1.03
+
+
+@pytest.mark.parametrize("strength", STRENGTHS)
+def test_each_strength_keeps_image_and_mask_together(strength):
+    ramp = torch.arange(64, dtype=torch.uint8).expand(64, 64)
+    transform = make_augmentation(strength, (64, 64))
+    if isinstance(transform, CropFlipJitter):
+        transform.rest = v2.RandomHorizontalFlip()  # brightness would change what is compared
+    moved = set()
+    for _ in range(20):
+        image, mask = augmented(ramp.expand(3, -1, -1), ramp, transform)
+        assert image.shape == (3, 64, 64)
+        assert (image[0].float() - mask.float())[:, 2:-2].abs().max() <= 1.5
+        moved.add(mask.numpy().tobytes())
+    least = {"none": 1, "flip": 2, "light": 15, "strong": 15}[strength]
+    assert least <= len(moved) <= {"none": 1, "flip": 2}.get(strength, 20)
+
+
+def test_light_crops_keep_more_of_the_image_than_strong_ones():
+    columns = torch.arange(200, dtype=torch.uint8).expand(200, 200)
+    picture = torch.stack([columns, columns.T, columns])
+
+    def smallest(strength):
+        shares = []
+        for _ in range(60):
+            _, mask = augmented(picture, picture, make_augmentation(strength, (200, 200)))
+            spans = [float(one.max()) - float(one.min()) + 1 for one in mask[:2]]
+            shares.append(spans[0] * spans[1] / 40_000)
+        return min(shares)
+
+    assert smallest("strong") < 0.6
+    assert smallest("light") > 0.72
+
+
+def one_argument(image):
+    return image
+
+
+@pytest.mark.parametrize(
+    ("augment", "error", "message"),
+    [
+        ([v2.RandomHorizontalFlip()], TypeError, r"join several by v2.Compose"),
+        ({"flip": 0.5}, TypeError, "`augment` must be True, False, one of"),
+        ("flipp", ValueError, "did you mean 'flip'"),
+        (1, TypeError, "got 1; join"),
+        (v2.RandomHorizontalFlip, TypeError, "make an instance of it"),
+        (one_argument, TypeError, "cannot be called so"),
+        (v1.Compose([v1.RandomHorizontalFlip()]), TypeError, "cannot be called so"),
+        (v1.RandomHorizontalFlip(), TypeError, "cannot be called so"),
+    ],
+)
+def test_what_cannot_augment_is_refused_where_it_is_given(augment, error, message):
+    with pytest.raises(error, match=message):
+        MaskFolderData("images", "masks", num_classes=2, augment=augment)
+
+
+@pytest.mark.parametrize(
+    "augment",
+    [
+        None,
+        True,
+        "strong",
+        v2.Compose([v2.RandomHorizontalFlip()]),
+        v2.RandomVerticalFlip(0.5),
+        lambda image, mask: (image, mask),
+    ],
+)
+def test_what_can_augment_is_taken(augment):
+    data = MaskFolderData("images", "masks", num_classes=2, augment=augment)
+    assert data.augment in ("none", "light", "strong", augment)
+
+
+def test_a_switch_takes_no_strength():
+    with pytest.raises(TypeError, match="`augment` must be True or False, got 'strong'"):
+        BrainTissueData(augment="strong")

@@ -1,0 +1,182 @@
+"""Files are read as they are stored, at full depth and with every band, or refused by name."""
+
+import os
+import time
+import zlib
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from PIL import Image, ImageOps
+
+from lightning_hparams.data import read_header, read_image
+from tests.data.files import oriented, save, save_png
+
+rng = np.random.default_rng(0)
+COLOR = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+DEEP = rng.integers(0, 65536, (6, 8, 3), dtype=np.uint16)
+
+
+def test_images_of_every_kind_are_read(tmp_path):
+    rng = np.random.default_rng(0)
+    color = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    grey16 = rng.integers(0, 65536, (6, 8), dtype=np.uint16)
+    assert read_image(save(tmp_path / "rgb.png", color), 3).equal(
+        torch.from_numpy(color).permute(2, 0, 1)
+    )
+    alpha = np.dstack([color, np.full((6, 8), 7, np.uint8)])
+    assert read_image(save(tmp_path / "rgba.png", alpha), 3).equal(
+        torch.from_numpy(color).permute(2, 0, 1)
+    )
+    assert read_image(save(tmp_path / "grey.tif", color[..., 0]), 3).shape == (3, 6, 8)
+    assert read_image(tmp_path / "rgb.png", 1).shape == (1, 6, 8)
+    deep = read_image(save(tmp_path / "deep.png", grey16), 1)
+    torch.testing.assert_close(deep[0], torch.from_numpy(grey16.astype(np.float32) / 65535))
+
+
+def test_a_photograph_on_its_side_is_turned_with_its_size(tmp_path):
+    image = Image.fromarray(np.zeros((6, 8, 3), np.uint8))
+    exif = image.getexif()
+    exif[0x0112] = 6
+    image.save(tmp_path / "turned.jpg", exif=exif)
+    assert read_header(tmp_path / "turned.jpg").size == (8, 6)
+    assert read_image(tmp_path / "turned.jpg", 3).shape == (3, 8, 6)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("ending", ["png", "tif", "jpg", "webp"])
+def test_every_orientation_is_applied_as_a_viewer_does(tmp_path, orientation, ending):
+    path = oriented(tmp_path / f"a.{ending}", COLOR, orientation)
+    with Image.open(path) as image:
+        seen = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    assert read_header(path).size == seen.shape[:2]
+    assert np.array_equal(read_image(path, 3).permute(1, 2, 0).numpy(), seen)
+
+
+@pytest.mark.parametrize("kind", ["png", "tif"])
+def test_colours_of_16_bits_keep_them_all(tmp_path, kind):
+    path = tmp_path / f"deep.{kind}"
+    if kind == "png":
+        save_png(path, DEEP)
+    else:
+        tifffile.imwrite(path, DEEP, photometric="rgb")
+    image = read_image(path, 3)
+    torch.testing.assert_close(
+        image, torch.from_numpy(DEEP.astype(np.float32) / 65535).permute(2, 0, 1)
+    )
+    assert read_header(path).depth == "more than 8 bits"
+    grey = image.permute(1, 2, 0) @ torch.tensor([0.299, 0.587, 0.114])
+    torch.testing.assert_close(read_image(path, 1)[0], grey, atol=2 / 65535, rtol=0)
+
+
+@pytest.mark.parametrize("bands", [2, 4, 5, 13])
+@pytest.mark.parametrize("stored", ["contig", "separate", "pages"])
+def test_a_tiff_of_any_number_of_bands_is_read_whole(tmp_path, bands, stored):
+    values = rng.integers(0, 256, (6, 8, bands), dtype=np.uint8)
+    path = tmp_path / "bands.tif"
+    if stored == "pages":
+        tifffile.imwrite(path, values.transpose(2, 0, 1), photometric="minisblack")
+    else:
+        array = values if stored == "contig" else values.transpose(2, 0, 1)
+        tifffile.imwrite(path, array, photometric="minisblack", planarconfig=stored)
+    assert read_header(path).size == (6, 8)
+    assert np.array_equal(read_image(path, bands).permute(1, 2, 0).numpy(), values)
+    with pytest.raises(ValueError, match=rf"bands.tif has {bands} bands, .*in_channels={bands}"):
+        read_image(path, 3)
+
+
+def test_a_fourth_band_is_dropped_only_if_it_is_transparency(tmp_path):
+    values = rng.integers(0, 256, (6, 8, 4), dtype=np.uint8)
+    for name, extra in {"alpha": "unassalpha", "infrared": "unspecified"}.items():
+        tifffile.imwrite(tmp_path / f"{name}.tif", values, photometric="rgb", extrasamples=[extra])
+        whole = read_image(tmp_path / f"{name}.tif", 4)
+        assert np.array_equal(whole.permute(1, 2, 0).numpy(), values)
+    assert np.array_equal(read_image(tmp_path / "alpha.tif", 3), values[..., :3].transpose(2, 0, 1))
+    with pytest.raises(ValueError, match=r"infrared.tif has 4 bands, but in_channels=3"):
+        read_image(tmp_path / "infrared.tif", 3)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_fractions_stay_as_they_are(tmp_path, dtype):
+    values = rng.random((6, 8)).astype(dtype)
+    tifffile.imwrite(tmp_path / "a.tif", values)
+    image = read_image(tmp_path / "a.tif", 1)
+    assert image.dtype == torch.float32
+    torch.testing.assert_close(image[0], torch.from_numpy(values.astype(np.float32)))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_image_that_is_not_finite_is_named(tmp_path, value, channels):
+    values = np.ones((6, 8))
+    values[2, 3] = value
+    tifffile.imwrite(tmp_path / "bad.tif", values)
+    with pytest.raises(ValueError, match=r"bad.tif holds NaN or infinity \(2.1% of values\)"):
+        read_image(tmp_path / "bad.tif", channels)
+
+
+@pytest.mark.parametrize("ending", ["gif", "png", "webp"])
+def test_an_animation_is_refused_by_name(tmp_path, ending):
+    frames = [Image.fromarray(255 * (level < COLOR).astype(np.uint8)) for level in (50, 150, 200)]
+    path = tmp_path / f"moving.{ending}"
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    for read in (read_header, lambda path: read_image(path, 3)):
+        with pytest.raises(ValueError, match=rf"moving.{ending} is an animation of 3 images"):
+            read(path)
+
+
+def test_images_of_different_kinds_in_one_tiff_are_refused_by_name(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "two.tif") as file:
+        file.write(COLOR, photometric="rgb")
+        file.write(DEEP[:3, :4, 0], photometric="minisblack")
+    with pytest.raises(ValueError, match=r"two.tif holds 2 images of different kinds"):
+        read_image(tmp_path / "two.tif", 3)
+
+
+def test_a_smaller_copy_within_a_tiff_does_not_matter(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "pyramid.tif") as file:
+        file.write(COLOR, photometric="rgb", subifds=1)
+        file.write(COLOR[::2, ::2], photometric="rgb", subfiletype=1)
+    assert np.array_equal(read_image(tmp_path / "pyramid.tif", 3).permute(1, 2, 0), COLOR)
+
+
+def test_a_named_pipe_is_refused_without_waiting_for_it(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(ValueError, match=r"pipe.png is not a regular file"):
+        read_header(tmp_path / "pipe.png")
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(ValueError, match=r"folder.png is not a regular file"):
+        read_image(tmp_path / "folder.png", 3)
+    (tmp_path / "link.png").symlink_to(tmp_path / "gone.png")
+    with pytest.raises(ValueError, match=r"link.png cannot be read as an image"):
+        read_header(tmp_path / "link.png")
+
+
+def test_postscript_under_another_name_starts_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", None)  # must not even be looked for
+    path = tmp_path / "picture.png"
+    Image.fromarray(COLOR).save(path, format="EPS")
+    with pytest.raises(ValueError, match=r"picture.png cannot be read as an image"):
+        read_image(path, 3)
+
+
+@pytest.mark.parametrize(("height", "width"), [(13_000, 13_000), (1, 100_000_000), (70_000, 1)])
+def test_a_small_file_of_a_huge_image_is_refused_quickly(tmp_path, height, width):
+    data = zlib.compress(b"\0" * 1_000_000)
+    path = save_png(tmp_path / "bomb.png", DEEP, width=width, height=height, compressed=data)
+    started = time.perf_counter()
+    for read in (read_header, lambda path: read_image(path, 3)):
+        with pytest.raises(ValueError, match=r"bomb.png .*cut it into tiles"):
+            read(path)
+    assert time.perf_counter() - started < 5
+
+
+def test_the_limit_of_an_image_is_that_of_pillow(tmp_path, monkeypatch):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, DEEP, photometric="rgb")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 47)
+    with pytest.raises(ValueError, match=r"a.tif has 6 x 8 pixels .*more than the 47"):
+        read_header(path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    assert read_image(path, 3).shape == (3, 6, 8)
