@@ -44,8 +44,8 @@ def augmented(
 def check_augment(augment: bool | str | Augmentation | None) -> str | Augmentation:
     """The strength or transform that ``augment=`` of a data module means.
 
-    >>> check_augment(True), check_augment(False), check_augment("flip")
-    ('light', 'none', 'flip')
+    >>> check_augment(True), check_augment(False), check_augment("light")
+    ('flip', 'none', 'light')
 
     Raises:
         ValueError: For an unknown strength.
@@ -54,7 +54,7 @@ def check_augment(augment: bool | str | Augmentation | None) -> str | Augmentati
     if augment is None or augment is False:
         return "none"
     if augment is True:
-        return "light"
+        return "flip"
     if isinstance(augment, str):
         one_of("augment", augment, STRENGTHS, otherwise="or a transform")
         return augment

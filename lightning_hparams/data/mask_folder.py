@@ -79,10 +79,10 @@ class MaskFolderData(SegmentationData):
         size: Height and width ``[H, W]`` to resize to, or one number for both; None to leave them.
             Masks are not interpolated. The task predicts at the files' own size all the same.
         in_channels: 3 for RGB, 1 for grey, or the number of bands in the files.
-        augment: Of training images: ``"none"``; ``"flip"``, left to right; ``"light"`` or True,
-            flips, crops of three quarters or more (where ``size`` is given) and a little
-            brightness; ``"strong"``, crops of half or more and more brightness; or a transform of
-            torchvision's v2 of your own, before they are resized.
+        augment: Of training images: ``"none"``; ``"flip"`` or True, left to right; ``"light"``,
+            with crops of three quarters or more (where ``size`` is given) and a little brightness;
+            ``"strong"``, crops of half or more and more brightness; or a transform of
+            torchvision's v2 of your own, before they are resized. Stronger ones need longer runs.
         batch_size: Images in a batch; 1 where ``size`` is None and the images differ in theirs.
         num_workers: Processes that read and augment.
         check_files: How many images and masks ``setup`` reads whole, evenly spread; 0 for none.

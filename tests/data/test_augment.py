@@ -115,7 +115,7 @@ def test_what_cannot_augment_is_refused_where_it_is_given(augment, error, messag
 )
 def test_what_can_augment_is_taken(augment):
     data = MaskFolderData("images", "masks", num_classes=2, augment=augment)
-    assert data.augment in ("none", "light", "strong", augment)
+    assert data.augment in ("none", "flip", "strong", augment)
 
 
 def test_a_switch_takes_no_strength():
