@@ -37,6 +37,7 @@ ROOT = {
     "checks": set(),
     "isolation": {"internals"},
     "json_text": set(),
+    "notices": set(),
     "optim": {"checks"},
     "outputs": set(),
     "resize": set(),

@@ -10,7 +10,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from ..render import confusion_picture, encode
-from ..sinks import Sink
+from ..sinks import Sinks
 from ..tags import Stage, Tag
 
 __all__ = ["Confusion", "confusion_counts"]
@@ -37,7 +37,7 @@ class Confusion:
         self._pending = None if self._taken is None else (self._taken, stage, step)
         self._taken = None
 
-    def draw(self, names: Sequence[str] | None, sinks: Sequence[Sink]) -> None:
+    def draw(self, names: Sequence[str] | None, sinks: Sinks) -> None:
         """Draw what is held, once."""
         pending, self._pending = self._pending, None
         if pending is None or not sinks:
@@ -46,8 +46,7 @@ class Confusion:
         if names is None or len(names) != len(counts):
             names = [f"class {index}" for index in range(len(counts))]
         encoded = encode(confusion_picture(counts, names))
-        for sink in sinks:
-            sink.image(str(Tag("confusion", stage=stage)), encoded, step)
+        sinks.image(str(Tag("confusion", stage=stage)), encoded, step)
 
 
 def confusion_counts(module: LightningModule, stage: Stage) -> Tensor | None:

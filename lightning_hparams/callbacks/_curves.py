@@ -14,7 +14,7 @@ from torchmetrics import Metric
 from ..metrics import CalibrationCounts, calibration_error
 from ..render import calibration_picture, encode
 from ..samples import DrawOptions, kind_of
-from ..sinks import PRCounts, Sink
+from ..sinks import PRCounts, Sinks
 from ..tags import Stage, Tag
 
 __all__ = ["Curves"]
@@ -114,7 +114,7 @@ class Curves:
                 self._sure_of(confidence, right)
 
     def write(
-        self, names: Sequence[str] | None, stage: Stage, step: int, sinks: Sequence[Sink]
+        self, names: Sequence[str] | None, stage: Stage, step: int, sinks: Sinks
     ) -> dict[str, float]:
         """Write what was counted; every rank must come here.
 
@@ -146,7 +146,7 @@ def _write_precision(
     names: Sequence[str] | None,
     stage: Stage,
     step: int,
-    sinks: Sequence[Sink],
+    sinks: Sinks,
     max_classes: int,
 ) -> None:
     names = names or [f"class {index}" for index in range(counts.shape[1])]
@@ -157,17 +157,13 @@ def _write_precision(
         if true[0] + lost[0] == 0:
             continue  # nothing to find
         curve = PRCounts(true, false, rejected, lost)
-        for sink in sinks:
-            sink.pr_curve(str(Tag("pr", label=names[label], stage=stage)), curve, step)
+        sinks.pr_curve(str(Tag("pr", label=names[label], stage=stage)), curve, step)
 
 
-def _write_calibration(
-    counts: Tensor, stage: Stage, step: int, sinks: Sequence[Sink]
-) -> dict[str, float]:
+def _write_calibration(counts: Tensor, stage: Stage, step: int, sinks: Sinks) -> dict[str, float]:
     error = float(calibration_error(counts))
     picture = encode(calibration_picture(counts, error))
     edges = torch.linspace(0, 1, counts.shape[1] + 1).numpy()
-    for sink in sinks:
-        sink.image(str(Tag("calibration", stage=stage)), picture, step)
-        sink.histogram(str(Tag("confidence", stage=stage)), counts[1].numpy(), edges, step)
+    sinks.image(str(Tag("calibration", stage=stage)), picture, step)
+    sinks.histogram(str(Tag("confidence", stage=stage)), counts[1].numpy(), edges, step)
     return {str(Tag("metric", "calibration_error", stage=stage)): error}

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from lightning import Trainer
 
 from ..internals import log_step
-from ..sinks import Sink
+from ..sinks import Sinks
 
 __all__ = [
     "is_due",
@@ -41,11 +39,23 @@ def lightning_writes(trainer: Trainer) -> bool:
     return every > 0 and (log_step(trainer) + 1) % every == 0
 
 
-def resume_sinks(trainer: Trainer, sinks: Iterable[Sink]) -> None:
+def resume_sinks(trainer: Trainer, sinks: Sinks) -> None:
     """Forget what an earlier process wrote beyond the checkpoint that this one goes on from."""
     if trainer.global_step:
-        for sink in sinks:
-            sink.resume(log_step(trainer) - 1)
+        sinks.resume(_batches_that_stepped(trainer) - 1)
+
+
+def _batches_that_stepped(trainer: Trainer) -> int:
+    """Batches so far that ended in an optimizer step.
+
+    When a run goes on from a checkpoint that was taken within an epoch, Lightning's own counter is
+    one behind until the first batch (Lightning #12274).
+    """
+    if trainer.lightning_module.automatic_optimization:
+        counted: int = trainer.global_step
+    else:
+        counted = trainer.fit_loop.total_batch_idx + 1
+    return max(log_step(trainer), counted)
 
 
 def validations_in(trainer: Trainer) -> int:

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from lightning import Trainer
 
+from ..notices import FAILURE, Notices
 from ..render import Picture, encode, sheet
 from ..samples import DrawOptions, Gallery, Sample, draw, worst_of
-from ..sinks import Sink
-from ._warnings import FAILURE, WarnOnce
+from ..sinks import Sinks
 
 __all__ = ["Drawing", "PictureWriter", "gathered", "page"]
 
@@ -43,14 +43,14 @@ class PictureWriter:
         sinks: The loggers; none on ranks that write nothing.
         layout: ``"samples"`` or ``"sheet"``.
         worst_k: At most so many of the worst are drawn.
-        warn: Of samples that cannot be drawn.
+        notices: Of samples that cannot be drawn.
     """
 
-    def __init__(self, sinks: Sequence[Sink], layout: str, worst_k: int, warn: WarnOnce) -> None:
-        self.sinks = list(sinks)
+    def __init__(self, sinks: Sinks, layout: str, worst_k: int, notices: Notices) -> None:
+        self.sinks = sinks
         self.layout = layout
         self.worst_k = worst_k
-        self.warn = warn
+        self.notices = notices
 
     def draw(self, stage: str, drawing: Drawing, *, only_one: bool = False) -> list[Picture]:
         """Draw and write the samples of all ranks.
@@ -65,10 +65,11 @@ class PictureWriter:
         """
         gallery = drawing.gallery
         there = [(n, i) for n, i in enumerate(gallery.chosen) if i in gallery.samples]
-        if gallery.chosen and not there and not self.warn.told & {FAILURE, "no output"}:
-            self.warn(
+        if gallery.chosen and not there and not self._is_explained():
+            self.notices.warn(
+                "no picture",
                 f"shows no picture: none of the samples {gallery.chosen} was seen; pass "
-                "select='first', or indices that the loader gives"
+                "select='first', or indices that the loader gives",
             )
         there = there[:1] if only_one else there
         named = {f"{n:02d}_idx{i:05d}": (f"sample {i}", gallery.samples[i]) for n, i in there}
@@ -81,8 +82,7 @@ class PictureWriter:
             }
             worst = self._pictures(drawing.options, faults)
             self._write(worst, f"{stage}_worst", drawing.step)
-            for sink in self.sinks:
-                sink.flush()
+            self.sinks.flush()
         return list(chosen.values())
 
     def _pictures(
@@ -91,7 +91,7 @@ class PictureWriter:
         """By name, from caption and sample."""
         pictures = {}
         for name, (caption, sample) in samples.items():
-            with self.warn.instead_of_errors(f"draw sample {sample.index}"):
+            with self.notices.instead_of_errors(f"draw sample {sample.index}"):
                 pictures[name] = draw(sample, options, caption)
         return pictures
 
@@ -99,9 +99,11 @@ class PictureWriter:
         if self.layout == "sheet" and pictures:
             pictures = {"sheet": page(list(pictures.values()))}
         for name, picture in pictures.items():
-            encoded = encode(picture)
-            for sink in self.sinks:
-                sink.image(f"{tag}/{name}", encoded, step)
+            self.sinks.image(f"{tag}/{name}", encode(picture), step)
+
+    def _is_explained(self) -> bool:
+        """Whether a warning has said already why there is no picture."""
+        return FAILURE in self.notices or "no output" in self.notices
 
 
 def gathered(trainer: Trainer, part: Any) -> list[Any]:

@@ -8,12 +8,12 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 
+from ..notices import Notices
 from ..samples import Batch, DrawOptions, Gallery, Reader
 from ..sinks import is_rehearsal
 from ._loader_order import LoaderOrder, choose, first_loader, reachable
 from ._log_step import validations_in
 from ._pictures import gathered
-from ._warnings import WarnOnce
 
 __all__ = ["SamplePass"]
 
@@ -50,9 +50,10 @@ class SamplePass:
         worst_k: int,
         is_due: bool,
         is_last: bool,
-        warn: WarnOnce,
+        notices: Notices,
     ) -> None:
-        self.trainer, self.reader, self.options, self.warn = trainer, reader, options, warn
+        self.trainer, self.reader, self.options = trainer, reader, options
+        self.notices = notices
         self.step = "test_step" if trainer.testing else "validation_step"
         loader = first_loader(trainer)
         self.order = LoaderOrder.of(loader, trainer)
@@ -87,16 +88,17 @@ class SamplePass:
                 )
         if self.trainer.sanity_checking:
             return
-        with self.warn.instead_of_errors("keep samples"):
+        with self.notices.instead_of_errors("keep samples"):
             if made is None and not self._wants(batch):
                 return
             made = self._read(outputs, batch, module) if made is None else made
             if made is None:
                 return
             if self.order.shuffled and made.indices() is None:
-                self.warn(
+                self.notices.warn(
+                    "shuffled",
                     "cannot show the same samples each time: the validation loader shuffles, and "
-                    "its batches carry no 'index'; turn shuffling off"
+                    "its batches carry no 'index'; turn shuffling off",
                 )
             self.gallery.add(made, rate=self._rates)
 
@@ -117,7 +119,7 @@ class SamplePass:
         except ValueError as error:
             if _may_fail(self.trainer):
                 raise
-            self.warn.of_failure("choose samples", error)
+            self.notices.failed("choose samples", error)
             return []
 
     def _wants(self, batch: Any) -> bool:
@@ -135,10 +137,11 @@ class SamplePass:
 
     def _read(self, outputs: Any, batch: Any, module: LightningModule) -> Batch | None:
         if self.reader.runs_module and isinstance(self.trainer.strategy, _SHARDING):
-            self.warn(
+            self.notices.warn(
+                "sharded",
                 "draws no pictures: its adapter runs the module on some processes alone, which "
                 f"{type(self.trainer.strategy).__name__} cannot; return an output from "
-                f"{self.step}, see lightning_hparams.outputs"
+                f"{self.step}, see lightning_hparams.outputs",
             )
             return None
         data: Any = getattr(self.trainer, "datamodule", None)

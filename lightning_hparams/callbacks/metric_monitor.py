@@ -6,25 +6,24 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from lightning import Callback, LightningModule, Trainer
+from lightning import LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
 from ..checks import names_in, whole_number
 from ..internals import log_step
-from ..sinks import Sink, is_rehearsal, open_sinks
+from ..sinks import is_rehearsal, open_sinks
 from ..tags import Stage
-from ._attempts import Attempts
 from ._class_names import class_names as names_of
 from ._confusion import Confusion
 from ._curves import Curves
-from ._idle_hooks import skip_idle_hooks
 from ._log_step import (
     is_due,
     pictures_due,
     resume_sinks,
     validations_in,
 )
+from ._monitor import Monitor
 from ._scalars import Scalars
 from ._set_scores import histograms
 from ._step_values import group_rates, losses, norms
@@ -32,7 +31,7 @@ from ._step_values import group_rates, losses, norms
 __all__ = ["MetricMonitor"]
 
 
-class MetricMonitor(Callback):
+class MetricMonitor(Monitor):
     """Write what training is about, in one event a step, and never what is written already.
 
     What a module logs for its loggers by ``self.log``, Lightning writes; this adds the rest. Any
@@ -108,7 +107,6 @@ class MetricMonitor(Callback):
         class_names: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
-        skip_idle_hooks(self)
         whole_number("max_classes", max_classes, 0)
         if class_names is not None:
             names_in("class_names", class_names)
@@ -116,9 +114,7 @@ class MetricMonitor(Callback):
         self.norms = norms
         self.histograms = histograms
         self.class_names = class_names
-        self._sinks: list[Sink] = []
-        self._attempts = Attempts(type(self).__name__)
-        self._scalars = Scalars(type(self).__name__, self._attempts, max_classes)
+        self._scalars = Scalars(self._notices, max_classes)
         self._rates: dict[str, float] = {}
         self._norms: dict[str, Tensor] = {}
         self._written_step = -1
@@ -131,7 +127,7 @@ class MetricMonitor(Callback):
         """Open the loggers, and begin anew: a checkpoint's values come after this."""
         self._sinks = self._scalars.sinks = open_sinks(trainer, type(self).__name__)
         if stage == "fit":
-            self._attempts.begin()
+            self._notices.clear()
             self._written_step = self._histogram_epoch = -1
             self._confusion.forget()
             self._scalars.begin()
@@ -149,15 +145,14 @@ class MetricMonitor(Callback):
             return
         if self.histograms and self._sinks and self._histogram_epoch != trainer.current_epoch:
             self._histogram_epoch = trainer.current_epoch
-            with self._attempts.attempt("histograms"):
+            with self._notices.attempt("histograms"):
                 for tag, counts, edges in histograms(pl_module):
-                    for sink in self._sinks:
-                        sink.histogram(tag, counts, edges, log_step(trainer))
+                    self._sinks.histogram(tag, counts, edges, log_step(trainer))
         if is_due(trainer, self._written_step):
-            with self._attempts.attempt("rates of parameter groups"):
+            with self._notices.attempt("rates of parameter groups"):
                 self._rates |= group_rates(trainer.optimizers, optimizer)
             if self.norms and self._sinks:
-                with self._attempts.attempt("norms of parameter groups"):
+                with self._notices.attempt("norms of parameter groups"):
                     self._norms |= norms(trainer.optimizers, optimizer)
 
     def on_train_batch_end(
@@ -179,7 +174,7 @@ class MetricMonitor(Callback):
             values = self._rates | {tag: float(value) for tag, value in self._norms.items()}
             found, refused = losses(outputs, trainer.accumulate_grad_batches)
             for key, reason in refused.items():
-                self._attempts.warn(key, f"{key} of training_step left out: {reason}")
+                self._notices.warn(key, f"{key} of training_step left out: {reason}")
             self._scalars.write_step(trainer, values | found, self._written_step)
         self._rates, self._norms = {}, {}
 
@@ -204,13 +199,13 @@ class MetricMonitor(Callback):
         if trainer.sanity_checking:
             self._curves.count(pl_module, names, outputs, step)
             return
-        with self._attempts.attempt(f"curves of a {_stage(trainer)} set"), self._curves.all():
+        with self._notices.attempt(f"curves of a {_stage(trainer)} set"), self._curves.all():
             self._curves.count(pl_module, names, outputs, step)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the confusion counts before the module may reset them."""
         if not trainer.sanity_checking:
-            with self._attempts.attempt("confusion matrix"):
+            with self._notices.attempt("confusion matrix"):
                 self._confusion.take(pl_module, _stage(trainer))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -262,7 +257,7 @@ class MetricMonitor(Callback):
         values: dict[str, float] = {}
         # Every rank asks: one that has lost a batch must not leave the others waiting for it.
         if trainer.strategy.reduce_boolean_decision(self._curves.is_whole):
-            with self._attempts.attempt(f"curves of a {stage} set"):
+            with self._notices.attempt(f"curves of a {stage} set"):
                 values = self._curves.write(self._names(module), stage, step, self._sinks)
         self._curves.reset()
         return values
@@ -270,15 +265,14 @@ class MetricMonitor(Callback):
     def _finish_writing(self, trainer: Trainer) -> None:
         if trainer.state.fn == "fit":
             self._scalars.write_page()
-        for sink in self._sinks:
-            sink.flush()
+        self._sinks.flush()
 
     def _draw_confusion(self, module: LightningModule) -> None:
-        with self._attempts.attempt("confusion matrix"):
+        with self._notices.attempt("confusion matrix"):
             self._confusion.draw(self._names(module), self._sinks)
 
     def _names(self, module: LightningModule) -> list[str] | None:
-        with self._attempts.attempt("class_names"):
+        with self._notices.attempt("class_names"):
             return names_of(self.class_names or getattr(module, "class_names", None))
         return None
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Timer
-from lightning.pytorch.utilities import rank_zero_warn
 from torch.optim import Optimizer
 
 from ..checks import in_range, one_of, require, whole_number
+from ..notices import Notices
 from ..optim import initial_param, keep_initial, set_param
 from ..schedules import (
     MomentumCycle,
@@ -123,7 +123,7 @@ class ParamScheduler(Callback):
         self._started: list[int] = []  # steps behind when this fit began
         self._batches = 0
         self._depths: list[int] = []  # steps within steps
-        self._told: set[str] = set()
+        self._notices = Notices(type(self).__name__)
         self._hooks: list[Any] = []
         self._schedule_free: list[Any] = []
 
@@ -135,7 +135,7 @@ class ParamScheduler(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Forget a fit before this one."""
         self._loaded = None
-        self._told = set()
+        self._notices.clear()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note the configured values, before a checkpoint puts back those of its own step."""
@@ -416,7 +416,7 @@ class ParamScheduler(Callback):
         self._steps[index] += 1
         self._time(trainer, index)
         if self._steps[index] > self._totals[index]:
-            self._tell(
+            self._notices.warn(
                 "end",
                 f"training goes on after the {self._totals[index]} steps of the schedule, whose "
                 "last value holds from here; pass total_steps=... for a longer one",
@@ -469,7 +469,7 @@ class ParamScheduler(Callback):
             taken = self._steps[index] - self._started[index]
             # A gradient scaler skips a few steps; a step every second batch is another plan.
             if not self._batches < 2 * taken <= 2 * self._batches:
-                self._tell(
+                self._notices.warn(
                     "frequency",
                     f"optimizer {index} took {taken} steps in {self._batches} batches, but the "
                     f"schedule counts on one a batch, {total} in all; pass total_steps=[...] with "
@@ -481,11 +481,6 @@ class ParamScheduler(Callback):
         for optimizer in self._schedule_free:
             getattr(optimizer, mode)()
         return bool(self._schedule_free)
-
-    def _tell(self, what: str, message: str) -> None:
-        if what not in self._told:
-            self._told.add(what)
-            rank_zero_warn(f"{type(self).__name__}: {message}")
 
     # After training.
 

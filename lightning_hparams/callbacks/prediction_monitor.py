@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from lightning import Callback, LightningModule, Trainer
+from lightning import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from PIL import Image
 
@@ -16,11 +16,10 @@ from ..internals import log_step
 from ..render import Picture, ValueRange
 from ..samples import DrawOptions, Reader
 from ..sinks import is_rehearsal, open_sinks
-from ._idle_hooks import skip_idle_hooks
 from ._log_step import pictures_due, resume_sinks, validations_in
+from ._monitor import Monitor
 from ._pictures import Drawing, PictureWriter, page
 from ._sample_pass import SamplePass
-from ._warnings import WarnOnce
 
 __all__ = ["PredictionMonitor"]
 
@@ -28,7 +27,7 @@ _SELECTIONS = ("spread", "first", "per_class")
 _SLIDER = 10  # pictures that TensorBoard keeps of a tag unless told otherwise
 
 
-class PredictionMonitor(Callback):
+class PredictionMonitor(Monitor):
     """Draw what a model predicts for a few samples, again and again, and for those it does worst.
 
     Segmentation: image, ground truth, prediction and errors side by side. Detection: true and
@@ -117,7 +116,6 @@ class PredictionMonitor(Callback):
         adapter: str | Callable[..., Mapping[str, Any]] | None = None,
     ) -> None:
         super().__init__()
-        skip_idle_hooks(self)
         whole_number("num_samples", num_samples, 1)
         whole_number("worst_k", worst_k, 0)
         in_range("min_score", min_score, 0, 1)
@@ -142,11 +140,10 @@ class PredictionMonitor(Callback):
         self.min_score = min_score
         self.adapter = adapter
         self.pictures: list[Picture] = []  # of the chosen samples as drawn last, on rank zero
-        self._warn = WarnOnce(type(self).__name__)
         self._reader = Reader(
-            adapter=adapter, mean=mean, std=std, value_range=value_range, warn=self._warn
+            adapter=adapter, mean=mean, std=std, value_range=value_range, warn=self._notices.warn
         )
-        self._writer = PictureWriter([], layout, worst_k, self._warn)
+        self._writer = PictureWriter(self._sinks, layout, worst_k, self._notices)
         self._pass: SamplePass | None = None  # through the set that is being shown
         self._indices: list[int] = []  # of the validation set
         self._validations = 0
@@ -154,9 +151,9 @@ class PredictionMonitor(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Open the loggers, and begin anew: a checkpoint's values come after this."""
-        sinks = open_sinks(trainer, type(self).__name__)
-        self._writer = PictureWriter(sinks, self.layout, self.worst_k, self._warn)
-        self._warn.forget()
+        self._sinks = open_sinks(trainer, type(self).__name__)
+        self._writer = PictureWriter(self._sinks, self.layout, self.worst_k, self._notices)
+        self._notices.clear()
         if stage in ("fit", "validate"):
             self._indices, self._validations, self._pending = [], 0, None
         if stage == "fit":
@@ -164,7 +161,7 @@ class PredictionMonitor(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Go on where the checkpoint was taken."""
-        resume_sinks(trainer, self._writer.sinks)
+        resume_sinks(trainer, self._sinks)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Choose the samples, once."""
@@ -213,7 +210,7 @@ class PredictionMonitor(Callback):
         """Draw the last validation, where that needs no other process: they may be gone."""
         if trainer.world_size > 1:
             self._pending = None
-        with self._warn.instead_of_errors("draw the last validation"):
+        with self._notices.instead_of_errors("draw the last validation"):
             self._finish(trainer)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -273,7 +270,7 @@ class PredictionMonitor(Callback):
             worst_k=self.worst_k,
             is_due=self._is_due(trainer),
             is_last=self._validations == validations_in(trainer) - 1,
-            warn=self._warn,
+            notices=self._notices,
         )
 
     def _is_due(self, trainer: Trainer) -> bool:
@@ -285,8 +282,7 @@ class PredictionMonitor(Callback):
         if self._pending is not None:
             drawing, self._pending = self._pending, None
             self._draw(trainer, "val", drawing)
-        for sink in self._writer.sinks:
-            sink.flush()
+        self._sinks.flush()
 
     def _draw(self, trainer: Trainer, stage: str, drawing: Drawing) -> None:
         """Every rank must come here."""

@@ -41,7 +41,7 @@ from ..range_test import (
 )
 from ..render import encode
 from ..schedules import one_cycle
-from ..sinks import is_rehearsal, open_sinks
+from ..sinks import Sinks, is_rehearsal, open_sinks
 from ._idle_hooks import skip_idle_hooks
 from ._inner_trainer import (
     Data,
@@ -465,16 +465,17 @@ class LRRangeTest(Callback):
 
     def _show(self, trainer: Trainer, result: Result, epoch: int) -> None:
         """Picture and numbers in every logger."""
-        sinks = open_sinks(trainer, type(self).__name__) if trainer.loggers else []
+        sinks = open_sinks(trainer, type(self).__name__) if trainer.loggers else Sinks()
         tag = f"{_TAG}/epoch {epoch}" if epoch else _TAG
-        for sink in sinks:
-            sink.image(f"{tag}/curve", encode(result.picture()), log_step(trainer))
-            if isinstance(result, RangeTestResult):
-                for step, values in enumerate(result.rows()):
-                    sink.scalars({f"{tag}/{key}": v for key, v in values.items()}, step)
-            if result.suggestion is not None:
-                sink.scalars({f"{tag}/suggestion": result.suggestion}, log_step(trainer))
-            sink.flush()
+        if not sinks:
+            return
+        sinks.image(f"{tag}/curve", encode(result.picture()), log_step(trainer))
+        if isinstance(result, RangeTestResult):
+            for step, values in enumerate(result.rows()):
+                sinks.scalars({f"{tag}/{key}": v for key, v in values.items()}, step)
+        if result.suggestion is not None:
+            sinks.scalars({f"{tag}/suggestion": result.suggestion}, log_step(trainer))
+        sinks.flush()
 
 
 def lr_range_test(

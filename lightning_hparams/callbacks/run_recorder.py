@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import torch
-from lightning import Callback, LightningModule, Trainer
+from lightning import LightningModule, Trainer
 from lightning.pytorch.loggers import MLFlowLogger
 from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -31,10 +31,10 @@ from ..provenance import (
     to_markdown,
     without_secrets,
 )
-from ..sinks import Domain, Sink, Status, input_for, is_rehearsal, open_sinks, register_model
+from ..sinks import Domain, RunStatus, input_for, is_rehearsal, open_sinks, register_model
 from ..tags import BestValues, Direction, Tag, best_tag
-from ._idle_hooks import skip_idle_hooks
 from ._log_step import resume_sinks
+from ._monitor import Monitor
 from ._run_facts import checkpoints, configuration, datasets, keep_manifest, kept_manifest
 
 __all__ = ["RunRecorder"]
@@ -42,7 +42,7 @@ __all__ = ["RunRecorder"]
 _Flat: TypeAlias = dict[str, bool | int | float | str]
 
 
-class RunRecorder(Callback):
+class RunRecorder(Monitor):
     """Make a run comparable with others and repeatable.
 
     TensorBoard's HParams tab gets a row for each run, from its start on and with its true status at
@@ -97,7 +97,6 @@ class RunRecorder(Callback):
         register: str | None = None,
     ) -> None:
         super().__init__()
-        skip_idle_hooks(self)
         if isinstance(metrics, str):
             one_of("metrics", metrics, ("auto",))
         one_of("group", group, ("run", "config"))
@@ -114,15 +113,13 @@ class RunRecorder(Callback):
         self._last: dict[str, float] = {}
         self._values: _Flat = {}
         self._known: dict[str, str | None] = {}
-        self._identities: list[str | None] = []
-        self._sinks: list[Sink] = []
         self._running = False
         self._has_columns = False
         self._before: dict[str, float] = {}
         self._brought: set[str] = set()  # metrics that validations brought
         self._validated = False
         self._owes_epoch = False
-        self._told = False
+        self._has_checked_metrics = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Open the loggers, before Lightning writes hyperparameters to them."""
@@ -135,10 +132,9 @@ class RunRecorder(Callback):
         self._best.values = so_far
         self._last = self._last if trainer.global_step else {}
         self._known, self._brought = {}, set()
-        self._validated = self._owes_epoch = self._told = False
+        self._validated = self._owes_epoch = self._has_checked_metrics = False
         self._sinks = open_sinks(trainer, type(self).__name__)
-        for sink in self._sinks:
-            sink.own_hparams()
+        self._sinks.own_hparams()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin the row."""
@@ -153,14 +149,10 @@ class RunRecorder(Callback):
             _check_forward(pl_module)
         if not self._sinks:
             return
-        self._identities = [self._known.get(place) for place in _places(self._sinks)]
-        for sink, identity in zip(self._sinks, self._identities, strict=False):
-            if identity is not None:
-                sink.adopt(identity)
+        self._sinks.adopt_all(self._known)
         self._running, self._has_columns = True, False
         group = self._group(self._hyperparameters(trainer, pl_module, flatten))
-        for sink in self._sinks:
-            sink.hparams(self._values, group=group)
+        self._sinks.hparams(self._values, group=group)
         if self.metrics != "auto":
             self._choose_columns(list(self.metrics))
         self.manifest = take(configuration(trainer, pl_module, self._values))
@@ -228,10 +220,7 @@ class RunRecorder(Callback):
         """The best values, and what the loggers find the run by."""
         return {
             "best": dict(self._best.values),
-            "identities": {
-                place: sink.identity()
-                for place, sink in zip(_places(self._sinks), self._sinks, strict=True)
-            },
+            "identities": self._sinks.identities(),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -283,10 +272,8 @@ class RunRecorder(Callback):
         best = self._update(values)
         written = {tag: v for tag, v in values.items() if tag not in trainer.logged_metrics}
         written |= {best_tag(tag): value for tag, value in best.items()}
-        for sink in self._sinks:
-            if written:
-                sink.scalars(written, step)
-            sink.flush()
+        self._sinks.scalars(written, step)
+        self._sinks.flush()
 
     def _of(
         self, found: Mapping[str, float], trainer: Trainer, *, of_validation: bool
@@ -322,9 +309,9 @@ class RunRecorder(Callback):
         self, found: Mapping[str, float], trainer: Trainer, *, of_validation: bool
     ) -> None:
         """Once: after a validation, or, with a list, after a whole epoch."""
-        if self._told or (of_validation and self.metrics != "auto"):
+        if self._has_checked_metrics or (of_validation and self.metrics != "auto"):
             return
-        self._told = True
+        self._has_checked_metrics = True
         wanted = self._wanted(found, trainer)
         missing = [tag for tag in wanted if tag not in found]
         so_far = f"logged so far: {', '.join(sorted(found)) or 'nothing'}"
@@ -342,10 +329,9 @@ class RunRecorder(Callback):
         domains: dict[str, Domain | None] = dict(self.domains)
         domains |= {name: None for name in self._values if name not in domains}
         metrics = {name: name for tag in tags for name in (best_tag(tag), tag)}
-        for sink in self._sinks:
-            sink.columns(domains, metrics)
+        self._sinks.columns(domains, metrics)
 
-    def _finish(self, trainer: Trainer, status: Status) -> None:
+    def _finish(self, trainer: Trainer, status: RunStatus) -> None:
         if not self._running:
             return
         self._running = False
@@ -356,8 +342,7 @@ class RunRecorder(Callback):
             "checkpoints": checkpoints(trainer),
         }
         self._write_manifest(trainer)
-        for sink in self._sinks:
-            sink.finish(status)
+        self._sinks.finish(status)
 
     def _register(self, trainer: Trainer, module: LightningModule, name: str) -> None:
         for logger in trainer.loggers:
@@ -376,13 +361,11 @@ class RunRecorder(Callback):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "manifest.json"
             path.write_text(text + "\n", encoding="utf-8")
-            for sink in self._sinks:
-                sink.artifact(path)
-                sink.text("manifest", to_markdown(self.manifest), trainer.global_step)
-            if all(type(sink).artifact is Sink.artifact for sink in self._sinks):
+            self._sinks.artifact(path)
+            self._sinks.text("manifest", to_markdown(self.manifest), trainer.global_step)
+            if not self._sinks.keeps_artifacts:
                 keep_manifest(trainer, path)
-            for sink in self._sinks:
-                sink.flush()
+            self._sinks.flush()
 
 
 def _without_secrets(values: Mapping[str, Any]) -> _Flat:
@@ -435,12 +418,6 @@ def _check_forward(module: LightningModule) -> None:
             f"{type(module).__name__} refused its example_input_array of shape "
             f"{tuple(batch.shape)}: {error}; set another one"
         ) from error
-
-
-def _places(sinks: Iterable[Sink]) -> list[str]:
-    """What each is found by later, when there may be another logger before it."""
-    kinds = [type(sink).__name__ for sink in sinks]
-    return [f"{kind} {kinds[:index].count(kind)}" for index, kind in enumerate(kinds)]
 
 
 def _monitored(trainer: Trainer) -> dict[str, Direction]:

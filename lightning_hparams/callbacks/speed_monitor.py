@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from lightning import Callback, LightningModule, Trainer
+from lightning import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch.utils.data import DataLoader
 
 from ..checks import in_range
 from ..internals import log_step, replace_fetch_marks
-from ..sinks import Sink, is_rehearsal, open_sinks
+from ..sinks import is_rehearsal, open_sinks
 from ..speed import (
     CudaTimer,
     HostTimer,
@@ -30,8 +30,8 @@ from ..speed import (
     peak_flops,
 )
 from ._flop_count import count_flops
-from ._idle_hooks import skip_idle_hooks
 from ._log_step import is_due, resume_sinks
+from ._monitor import Monitor
 from ._time_left import seconds_left
 
 __all__ = ["SpeedMonitor"]
@@ -40,7 +40,7 @@ _WHOLE = 10**9  # a window that no validation fills
 _SLOW_VALUES = 1.0  # seconds
 
 
-class SpeedMonitor(Callback):
+class SpeedMonitor(Monitor):
     """Write how fast a training is and what it waits for; say at its end what held it up.
 
     Training values come as soon as a batch was measured and every ``log_every_n_steps`` steps,
@@ -93,7 +93,6 @@ class SpeedMonitor(Callback):
         peak_flops: float | None = None,
     ) -> None:
         super().__init__()
-        skip_idle_hooks(self)
         StepClock(window, warmup)  # checks them
         if peak_flops is not None:
             in_range("peak_flops", peak_flops, above=0.0, remedy="an A100 does 312e12 in bfloat16")
@@ -104,14 +103,12 @@ class SpeedMonitor(Callback):
         self.flops = flops
         self.peak_flops = peak_flops
         self._batch_size = batch_size
-        self._sinks: list[Sink] = []
         self._timer: HostTimer | CudaTimer = HostTimer()
         self._clock: StepClock | None = None  # of what is running
         self._train_clock: StepClock | None = None
         self._watched: list[Callable[[], None]] = []  # each undoes what watches a loop
         self._steps_taken = 0
         self._written_step = -1
-        self._has_warned = False
         self._flops_per_sample = 0.0  # per batch where the samples are not known
         self._peak: float | None = None
         self._slow_values_at = -math.inf
@@ -295,21 +292,18 @@ class SpeedMonitor(Callback):
         )
 
     def _write(self, values: Mapping[str, float], step: int) -> None:
-        for sink in self._sinks:
-            sink.scalars(values, step)
+        self._sinks.scalars(values, step)
 
     def _flush(self) -> None:
-        for sink in self._sinks:
-            sink.flush()
+        self._sinks.flush()
 
     def _missed(self, batch: Any) -> int:
         """The size of a batch that has none: 0."""
-        if not self._has_warned:
-            self._has_warned = True
-            rank_zero_warn(
-                f"{type(self).__name__} finds no batch size in a {type(batch).__name__}, so it "
-                "writes no samples/s; pass batch_size=, a function of the batch"
-            )
+        self._notices.warn(
+            "batch size",
+            f"no batch size is found in a {type(batch).__name__}, so no samples/s are written; "
+            "pass batch_size=, a function of the batch",
+        )
         return 0
 
     def _count_flops(self, trainer: Trainer, pl_module: LightningModule, batch: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +17,6 @@ from .kind import DrawOptions
 __all__ = ["Reader"]
 
 
-class _Warn(Protocol):
-    def __call__(self, message: str, about: str | None = None) -> None: ...
-
-
 class Reader:
     """Reads the outputs of the steps of a run.
 
@@ -29,7 +25,7 @@ class Reader:
         mean: Of floating point images that were normalised.
         std: Likewise.
         value_range: Lowest and highest value of the images, if that is known.
-        warn: Takes a message and what it is about.
+        warn: Takes a topic, of which it warns once, and a message.
     """
 
     def __init__(
@@ -39,7 +35,7 @@ class Reader:
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         value_range: Sequence[float] | None = None,
-        warn: _Warn,
+        warn: Callable[[str, str], None],
     ) -> None:
         self._adapt = None if adapter is None else adapter_for(adapter)
         self._mean, self._std, self._given_range = mean, std, value_range
@@ -99,9 +95,9 @@ class Reader:
                     f"(see lightning_hparams.outputs), got {got}"
                 )
             self._warn(
+                "no output",
                 f"draws no pictures: {step} returns {got}; pass adapter= one of {list(ADAPTERS)} "
                 "or a function, or return a dict as in lightning_hparams.outputs",
-                about="no output",
             )
             return None
         made = Batch.of(outputs, replace(options, value_range=self.value_range))
@@ -130,10 +126,10 @@ class Reader:
         if image.dtype not in (torch.uint8, torch.bool) and not guess.is_unit:
             low, high = made.extremes
             self._warn(
+                "range",
                 f"image values are {low:.1f}..{high:.1f}, not 0..1, and are shown with "
                 f"{guess.low[0]:.4g} as black and {guess.high[0]:.4g} as white; pass mean= and "
                 "std= if they were normalised, or value_range=",
-                about="the range",
             )
         return guess
 

@@ -2,11 +2,13 @@ from .base import (
     Domain as Domain,
     Layout as Layout,
     PRCounts as PRCounts,
+    RunStatus as RunStatus,
     Scalar as Scalar,
     Sink as Sink,
-    Status as Status,
+    SinkLogger as SinkLogger,
 )
 from .files import FilesSink as FilesSink
+from .many import Sinks as Sinks
 from .mlflow import (
     MLflowSink as MLflowSink,
     input_for as input_for,

@@ -2,48 +2,24 @@
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import io
-import os
-import re
-from argparse import Namespace
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, is_dataclass
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..internals import tag_prefix
-from ..provenance import redact
 from ..render import Encoded
 
-__all__ = [
-    "Domain",
-    "Layout",
-    "Once",
-    "PRCounts",
-    "Scalar",
-    "Sink",
-    "Status",
-    "csv_text",
-    "file_path",
-    "hide_secrets",
-    "markdown_table",
-    "with_prefix",
-]
-
-_PART_BYTES = 120  # of 255 that file systems take: some sinks write more into a name
+__all__ = ["Domain", "Layout", "PRCounts", "RunStatus", "Scalar", "Sink", "SinkLogger"]
 
 Scalar: TypeAlias = bool | int | float | str
 Domain: TypeAlias = tuple[float, float] | Sequence[Scalar]
 """Values a hyperparameter may take: a tuple ``(low, high)``, or a list of them."""
 Layout: TypeAlias = Mapping[str, Mapping[str, Sequence[str]]]
 """Category, its charts by title, and for each chart the tags in it, as regular expressions."""
-Status: TypeAlias = Literal["finished", "failed", "killed"]
+RunStatus: TypeAlias = Literal["finished", "failed", "killed"]
 
 
 @dataclass(frozen=True)
@@ -96,12 +72,21 @@ class PRCounts:
 
 
 class Sink:
-    """One place to write to. Monitors call it on rank zero only.
+    """Where monitors write: a table, a folder, a tracking server. Called on rank zero only.
 
-    ``step`` is the one at which Lightning would write now: batches that ended in an optimizer step,
-    counted from 0. Everything is drawn and encoded before it gets here, once for all sinks. What a
-    place has no room for, it leaves out: that is what a method does here, where a sink does not
-    have it.
+    ``step`` is the step at which Lightning would write now: batches that ended in an optimizer
+    step, counted from 0. Everything is drawn and encoded before it gets here, once for all sinks.
+    Methods do nothing by default; a sink implements what its backend supports. A method may raise:
+    the monitor warns once, the other sinks are written to, and the next call is made again.
+
+    To have monitors write to a backend of your own, give its logger a method
+    ``lightning_hparams_sink`` (see :class:`SinkLogger`) that returns a sink:
+
+    >>> class Printing(Sink):
+    ...     def scalars(self, values, step):
+    ...         print(step, dict(values))
+    >>> Printing().scalars({"loss/train": 0.5}, 3)
+    3 {'loss/train': 0.5}
     """
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
@@ -130,7 +115,7 @@ class Sink:
         return set()
 
     def layout(self, layout: Layout) -> None:
-        """Say which tags belong into one chart; the last layout holds."""
+        """Say which tags share a chart; the last layout holds."""
 
     def own_hparams(self) -> None:
         """Let ``hparams`` be the only one to write them: called before Lightning would."""
@@ -177,7 +162,7 @@ class Sink:
     def flush(self, *, wait: bool = False) -> None:
         """Bring everything written so far to where others see it; with ``wait``, be there."""
 
-    def finish(self, status: Status) -> None:
+    def finish(self, status: RunStatus) -> None:
         """Say how the run ended. It may be written to, and begun, again."""
 
     _resumed_at: int | None = None
@@ -186,94 +171,10 @@ class Sink:
         """What :meth:`resume` does, once in a fit."""
 
 
-class Once:
-    """Lets each value through once: two monitors may write the same tag at the same step."""
+@runtime_checkable
+class SinkLogger(Protocol):
+    """A logger of Lightning that says itself what monitors write to."""
 
-    def __init__(self) -> None:
-        self._last: dict[str, tuple[int, float | None]] = {}
-
-    def tags(self) -> set[str]:
-        """Of all values so far."""
-        return set(self._last)
-
-    def __call__(self, values: Mapping[str, float], step: int) -> dict[str, float]:
-        """Those of the values that were not the last to be written."""
-        last, new = self._last, {}
-        for tag, value in values.items():
-            written = (step, value if value == value else None)  # NaN is not equal to itself
-            if last.get(tag) != written:
-                last[tag] = written
-                new[tag] = value
-        return new
-
-
-def with_prefix(logger: Any, tag: str) -> str:
-    """A scalar's tag as a logger of Lightning calls it."""
-    return f"{tag_prefix(logger)}{tag}"
-
-
-def hide_secrets(logger: Any) -> None:
-    """Have a logger of Lightning write hyperparameters without the secrets among them."""
-    if "log_hyperparams" not in vars(logger):
-        logger.log_hyperparams = partial(_log_hyperparams, logger)
-
-
-def _log_hyperparams(logger: Any, params: Any, *args: Any, **kwargs: Any) -> None:
-    values = _nested(params)
-    hidden = redact(values, os.environ)
-    type(logger).log_hyperparams(logger, params if hidden == values else hidden, *args, **kwargs)
-
-
-def _nested(value: Any) -> Any:
-    """With plain dicts and lists, in which secrets are looked for."""
-    if isinstance(value, Namespace) or (is_dataclass(value) and not isinstance(value, type)):
-        value = getattr(value, "__dict__", value)
-    if isinstance(value, Mapping):
-        return {str(key): _nested(item) for key, item in value.items()}
-    return [_nested(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
-def file_path(tag: str) -> str:
-    """A tag as a path that any file system takes.
-
-    >>> file_path("class/iou/mAP@0.5/val")
-    'class/iou/mAP_0_5/val'
-    """
-    return "/".join(_file_name(part) for part in tag.split("/"))
-
-
-def _file_name(part: str) -> str:
-    name = re.sub(r"[^\w\- ]", "_", part) or "_"
-    data = name.encode()
-    if len(data) <= _PART_BYTES:
-        return name
-    digest = hashlib.sha256(part.encode()).hexdigest()[:8]
-    return f"{data[: _PART_BYTES - 9].decode(errors='ignore')}_{digest}"
-
-
-def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    r"""A table as CSV.
-
-    >>> csv_text(("class", "iou"), [("a,b", 0.5)])
-    'class,iou\n"a,b",0.5\n'
-    """
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return buffer.getvalue()
-
-
-def markdown_table(columns: Mapping[str, Sequence[Any]]) -> str:
-    r"""A table by its columns as Markdown.
-
-    >>> print(markdown_table({"class": ["a|b", "c"], "iou": [0.5, 0.25]}))
-    | class | iou |
-    |---|---|
-    | a\|b | 0.5 |
-    | c | 0.25 |
-    """
-    rows = [list(columns), *zip(*columns.values(), strict=True)]
-    cells = [[str(cell).replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
-    lines = [f"| {' | '.join(row)} |" for row in cells]
-    return "\n".join([lines[0], "|" + "---|" * len(columns), *lines[1:]])
+    def lightning_hparams_sink(self) -> Sink:
+        """A sink for this logger; called once, and shared by all monitors."""
+        ...

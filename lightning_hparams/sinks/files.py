@@ -18,17 +18,10 @@ from ..checks import writable_folder
 from ..provenance import to_json
 from ..render import Encoded
 from ..tags import Tag
-from .base import (
-    Once,
-    PRCounts,
-    Scalar,
-    Sink,
-    Status,
-    csv_text,
-    file_path,
-    hide_secrets,
-    with_prefix,
-)
+from .base import PRCounts, RunStatus, Scalar, Sink
+from .lightning_loggers import hide_secrets, with_prefix
+from .new_values import NewValues
+from .text import csv_text, file_path
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import CSVLogger
@@ -66,11 +59,11 @@ class FilesSink(Sink):
     def __init__(self, folder: str | Path, logger: CSVLogger | None = None) -> None:
         self._folder = writable_folder("log folder", folder)
         self._logger = logger
-        self._once = Once()
+        self._new = NewValues()
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """See :class:`~lightning_hparams.sinks.base.Sink`."""
-        rows = [(step, self._name(tag), v) for tag, v in self._once(values, step).items()]
+        rows = [(step, self._name(tag), v) for tag, v in self._new(values, step).items()]
         with self._table().open("a", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             if not file.tell():
@@ -116,7 +109,7 @@ class FilesSink(Sink):
         if target.resolve() != path.resolve():
             shutil.copyfile(path, target)
 
-    def finish(self, status: Status) -> None:
+    def finish(self, status: RunStatus) -> None:
         """See :class:`~lightning_hparams.sinks.base.Sink`."""
         path = self._folder / "hparams.json"
         if path.exists():

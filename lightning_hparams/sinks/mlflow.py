@@ -37,7 +37,10 @@ from ..internals import (
 from ..isolation import evaluation_mode
 from ..provenance import without_secrets
 from ..render import Encoded
-from .base import Once, PRCounts, Scalar, Sink, Status, csv_text, file_path, with_prefix
+from .base import PRCounts, RunStatus, Scalar, Sink
+from .lightning_loggers import with_prefix
+from .new_values import NewValues
+from .text import csv_text, file_path
 
 __all__ = ["MLflowSink", "input_for", "mlflow_logger", "register_model"]
 
@@ -170,7 +173,7 @@ class MLflowSink(Sink):
     def __init__(self, logger: MLFlowLogger) -> None:
         self._mlflow = require("mlflow", extra="mlflow")
         self._logger = logger
-        self._once = Once()
+        self._new = NewValues()
         self._metrics: deque[tuple[str, float, int, int]] = deque()
         self._about_to_send = False
         self._hurry = threading.Event()
@@ -183,7 +186,7 @@ class MLflowSink(Sink):
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """See :class:`~lightning_hparams.sinks.base.Sink`."""
         now = int(time.time() * 1000)
-        for tag, value in self._once(values, step).items():
+        for tag, value in self._new(values, step).items():
             key = self._key(with_prefix(self._logger, tag), _metric_name)
             if step > self._last_steps.get(key, -1):
                 self._metrics.append((key, value, now, step))
@@ -305,7 +308,7 @@ class MLflowSink(Sink):
         while wait and self._waiting:
             self._wait()
 
-    def finish(self, status: Status) -> None:
+    def finish(self, status: RunStatus) -> None:
         """See :class:`~lightning_hparams.sinks.base.Sink`."""
         run, client = self._run_id(), self._client()
         if status == "killed":

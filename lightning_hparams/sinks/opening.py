@@ -1,4 +1,4 @@
-"""Where monitors write: one small interface over Lightning's loggers."""
+"""Which sink each of a Trainer's loggers gets."""
 
 from __future__ import annotations
 
@@ -13,50 +13,38 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from PIL import Image
 
 from ..render import Encoded
-from .base import Domain, Layout, Once, PRCounts, Scalar, Sink, Status
+from .base import Sink, SinkLogger
 from .files import FilesSink
-from .mlflow import MLflowSink, mlflow_logger, register_model
+from .many import Sinks
+from .mlflow import MLflowSink
+from .new_values import NewValues
 from .tensorboard import TensorBoardSink
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = [
-    "Domain",
-    "FilesSink",
-    "Layout",
-    "MLflowSink",
-    "PRCounts",
-    "Scalar",
-    "Sink",
-    "Status",
-    "TensorBoardSink",
-    "encode_figure",
-    "is_rehearsal",
-    "mlflow_logger",
-    "open_sinks",
-    "register_model",
-]
+__all__ = ["encode_figure", "is_rehearsal", "open_sinks"]
 
 # One for each logger, whoever asks: monitors that write the same value write it once, and what is
 # to be said about a logger is said once. It lives as long as a monitor holds it.
 _opened: WeakKeyDictionary[Logger, ReferenceType[Sink]] = WeakKeyDictionary()
 
 
-def open_sinks(trainer: Trainer, monitor: str) -> list[Sink]:
-    """A sink for each of the trainer's loggers; none on other ranks than zero.
+def open_sinks(trainer: Trainer, monitor: str) -> Sinks:
+    """The sinks of all of the trainer's loggers as one; none on other ranks than zero.
+
+    A logger with a method ``lightning_hparams_sink`` gives its own sink, see :class:`SinkLogger`.
 
     Args:
         trainer: With any number of loggers.
         monitor: Name of the callback that asks, for the messages.
     """
     if not trainer.is_global_zero or is_rehearsal(trainer):
-        return []
+        return Sinks()
     if not trainer.loggers:
         rank_zero_info(f"{monitor} has nowhere to write: the Trainer has no logger")
-    sinks = [_shared(logger, monitor) for logger in trainer.loggers]
-    for sink in sinks:
-        sink.begin_fit()
+    sinks = Sinks(_shared(logger, monitor) for logger in trainer.loggers)
+    sinks.begin_fit()
     return sinks
 
 
@@ -83,6 +71,8 @@ def _shared(logger: Logger, monitor: str) -> Sink:
 
 def _open(logger: Logger, monitor: str) -> Sink:
     match logger:
+        case SinkLogger():
+            return logger.lightning_hparams_sink()
         case TensorBoardLogger():
             return TensorBoardSink(logger)
         case MLFlowLogger():
@@ -99,14 +89,14 @@ def _open(logger: Logger, monitor: str) -> Sink:
 
 
 class _ScalarsOnly(Sink):
-    """A logger of which only Lightning's own interface is known; it has no room for the rest."""
+    """A logger of which only Lightning's own interface is known; all it can write is scalars."""
 
     def __init__(self, logger: Logger) -> None:
         self._logger = logger
-        self._once = Once()
+        self._new = NewValues()
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
-        if new := self._once(values, step):
+        if new := self._new(values, step):
             self._logger.log_metrics(new, step)
 
     def flush(self, *, wait: bool = False) -> None:

@@ -31,18 +31,10 @@ from torch.utils.tensorboard import FileWriter
 
 from ..internals import event_file, file_writer, omit_hp_metric
 from ..render import Encoded
-from .base import (
-    Domain,
-    Layout,
-    Once,
-    PRCounts,
-    Scalar,
-    Sink,
-    Status,
-    hide_secrets,
-    markdown_table,
-    with_prefix,
-)
+from .base import Domain, Layout, PRCounts, RunStatus, Scalar, Sink
+from .lightning_loggers import hide_secrets, with_prefix
+from .new_values import NewValues
+from .text import markdown_table
 
 __all__ = ["TensorBoardSink"]
 
@@ -65,7 +57,7 @@ class TensorBoardSink(Sink):
 
     def __init__(self, logger: TensorBoardLogger) -> None:
         self._logger = logger
-        self._once = Once()
+        self._new = NewValues()
         self._records = b""  # all of the file
         self._records_path = ""
 
@@ -73,7 +65,7 @@ class TensorBoardSink(Sink):
         """See :class:`~lightning_hparams.sinks.base.Sink`."""
         event = Event(step=step)
         prefix = with_prefix(self._logger, "")
-        for tag, value in self._once(values, step).items():
+        for tag, value in self._new(values, step).items():
             event.summary.value.add(tag=prefix + tag, simple_value=value)
         if event.summary.value:
             self._write(event)
@@ -121,7 +113,7 @@ class TensorBoardSink(Sink):
 
     def tags(self) -> set[str]:
         """See :class:`~lightning_hparams.sinks.base.Sink`."""
-        return self._once.tags()
+        return self._new.tags()
 
     def layout(self, layout: Layout) -> None:
         """See :class:`~lightning_hparams.sinks.base.Sink`."""
@@ -203,7 +195,7 @@ class TensorBoardSink(Sink):
         """See :class:`~lightning_hparams.sinks.base.Sink`."""
         self._logger.experiment.flush()
 
-    def finish(self, status: Status) -> None:
+    def finish(self, status: RunStatus) -> None:
         """See :class:`~lightning_hparams.sinks.base.Sink`."""
         # TensorBoard knows no third state.
         code = api_pb2.STATUS_SUCCESS if status == "finished" else api_pb2.STATUS_FAILURE

@@ -283,8 +283,8 @@ def test_more_classes_than_asked_for_are_told_in_one_line(caplog):
     assert len(tags) == 2
     lines = [r.message for r in caplog.records if "MetricMonitor" in r.message]
     assert lines == [
-        f"MetricMonitor writes the scores of 2 of {data.num_classes} classes, and a table of the "
-        "best and the worst; pass max_classes= for more"
+        f"MetricMonitor: the scores of 2 of {data.num_classes} classes are written, and a table of "
+        "the best and the worst; pass max_classes= for more"
     ]
     with pytest.raises(ValueError, match="`0 <= max_classes` must hold"):
         MetricMonitor(max_classes=-1)

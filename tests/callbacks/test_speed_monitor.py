@@ -264,7 +264,7 @@ def test_a_batch_size_that_is_not_found_may_be_given(clock):
         odd = DataLoader(Data(clock), batch_size=None, collate_fn=lambda sample: object())
         return fit(clock, Odd(clock), odd, monitor=SpeedMonitor(**options))[1]
 
-    with pytest.warns(UserWarning, match="no batch size in a object.*pass batch_size="):
+    with pytest.warns(UserWarning, match="no batch size is found in a object.*pass batch_size="):
         found = run()
     assert "perf/samples_per_sec/train" not in found
     assert len(found["perf/batches_per_sec/train"]) == 4

@@ -276,11 +276,11 @@ def test_a_value_that_two_monitors_know_is_written_once(tmp_path):
     logger = CSVLogger(tmp_path)
     trainer = Trainer(logger=logger, accelerator="cpu", enable_checkpointing=False)
     one, two = open_sinks(trainer, "MetricMonitor"), open_sinks(trainer, "RunRecorder")
-    assert one == two
+    assert list(one) == list(two)
     for sink in (*one, *two):
         sink.scalars({"a": 1.0}, 3)
         sink.scalars({"b": float("nan")}, 3)
-    two[0].scalars({"a": 2.0}, 3)  # another value is another measurement
+    two.scalars({"a": 2.0}, 3)  # another value is another measurement
     lines = (tmp_path / "lightning_logs" / "version_0" / "scalars.csv").read_text().split()
     assert lines == ["step,tag,value", "3,a,1.0", "3,b,nan", "3,a,2.0"]
 
@@ -341,4 +341,4 @@ def test_each_logger_gets_a_sink_and_an_unknown_one_a_warning(tmp_path):
 @pytest.mark.parametrize("options", [{"logger": False}, {"fast_dev_run": True}])
 def test_nothing_is_opened_without_a_logger_or_in_a_rehearsal(options):
     trainer = Trainer(accelerator="cpu", enable_checkpointing=False, **options)
-    assert open_sinks(trainer, "MetricMonitor") == []
+    assert not open_sinks(trainer, "MetricMonitor")

@@ -1,0 +1,158 @@
+"""Several sinks as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import methodcaller
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from numpy.typing import ArrayLike
+
+from ..notices import Notices, kind_of
+from ..render import Encoded
+from .base import Domain, Layout, PRCounts, RunStatus, Scalar, Sink
+
+__all__ = ["Sinks"]
+
+# Of each sink, which several monitors share: what one of them was told, the others need not be.
+_notices: WeakKeyDictionary[Sink, Notices] = WeakKeyDictionary()
+
+
+class Sinks(Sink):
+    """Writes to each of several sinks; false if there are none.
+
+    A sink that fails costs one warning, and no other sink a value; it is called again the next
+    time, since a disk may have room by then. A copy, pickled or deep, has no sinks: it belongs to
+    no run until it is set up for one.
+    """
+
+    def __init__(self, sinks: Iterable[Sink] = ()) -> None:
+        self._all = tuple(sinks)
+
+    def __bool__(self) -> bool:
+        return bool(self._all)
+
+    def __iter__(self) -> Iterator[Sink]:
+        return iter(self._all)
+
+    def __reduce__(self) -> tuple[type[Sinks], tuple[()]]:
+        return (Sinks, ())
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """See :class:`Sink`."""
+        if values:
+            self._each("scalars", lambda sink: sink.scalars(values, step))
+
+    def image(self, tag: str, picture: Encoded, step: int) -> None:
+        """See :class:`Sink`."""
+        self._each("a picture", lambda sink: sink.image(tag, picture, step))
+
+    def histogram(self, tag: str, counts: ArrayLike, edges: ArrayLike, step: int) -> None:
+        """See :class:`Sink`."""
+        self._each("a histogram", lambda sink: sink.histogram(tag, counts, edges, step))
+
+    def pr_curve(self, tag: str, counts: PRCounts, step: int) -> None:
+        """See :class:`Sink`."""
+        self._each("a curve", lambda sink: sink.pr_curve(tag, counts, step))
+
+    def text(self, tag: str, text: str, step: int) -> None:
+        """See :class:`Sink`."""
+        self._each("a text", lambda sink: sink.text(tag, text, step))
+
+    def table(self, tag: str, columns: Mapping[str, Sequence[Any]], step: int) -> None:
+        """See :class:`Sink`."""
+        self._each("a table", lambda sink: sink.table(tag, columns, step))
+
+    def tags(self) -> set[str]:
+        """See :class:`Sink`."""
+        return set().union(*self._each("tags", lambda sink: sink.tags()))
+
+    def layout(self, layout: Layout) -> None:
+        """See :class:`Sink`."""
+        self._each("the layout", lambda sink: sink.layout(layout))
+
+    def own_hparams(self) -> None:
+        """See :class:`Sink`."""
+        self._each("hyperparameters", lambda sink: sink.own_hparams())
+
+    def hparams(self, values: Mapping[str, Scalar], *, group: str | None = None) -> None:
+        """See :class:`Sink`."""
+        self._each("hyperparameters", lambda sink: sink.hparams(values, group=group))
+
+    def columns(self, domains: Mapping[str, Domain | None], metrics: Mapping[str, str]) -> None:
+        """See :class:`Sink`."""
+        self._each("columns", lambda sink: sink.columns(domains, metrics))
+
+    def artifact(self, path: Path) -> None:
+        """See :class:`Sink`."""
+        self._each("a file", lambda sink: sink.artifact(path))
+
+    @property
+    def keeps_artifacts(self) -> bool:
+        """Whether one of them has room for files."""
+        return any(type(sink).artifact is not Sink.artifact for sink in self._all)
+
+    def resume(self, step: int) -> None:
+        """See :class:`Sink`."""
+        self._each("a resumed run", lambda sink: sink.resume(step))
+
+    def begin_fit(self) -> None:
+        """See :class:`Sink`."""
+        for sink in self._all:
+            if sink in _notices:
+                _notices[sink].clear()
+        self._each("a run", lambda sink: sink.begin_fit())
+
+    def identities(self) -> dict[str, str | None]:
+        """What a later process finds the run by in each sink, see :meth:`adopt_all`."""
+        found = self._each("identities", lambda sink: (sink, sink.identity()))
+        identities = dict(found)
+        return {name: identities.get(sink) for name, sink in self._named().items()}
+
+    def adopt_all(self, identities: Mapping[str, str | None]) -> None:
+        """Go on with the run of an earlier process, whose loggers may have been in another order.
+
+        Args:
+            identities: As :meth:`identities` gave them in that process.
+        """
+        for name, sink in self._named().items():
+            identity = identities.get(name)
+            if identity is not None:
+                self._call("a resumed run", sink, methodcaller("adopt", identity))
+
+    def flush(self, *, wait: bool = False) -> None:
+        """See :class:`Sink`."""
+        self._each("what was written", lambda sink: sink.flush(wait=True) if wait else sink.flush())
+
+    def finish(self, status: RunStatus) -> None:
+        """See :class:`Sink`."""
+        self._each("the end of a run", lambda sink: sink.finish(status))
+
+    def _named(self) -> dict[str, Sink]:
+        """Each sink by its kind, and a number of its own among those of its kind."""
+        kinds = [type(sink).__name__ for sink in self._all]
+        return {
+            f"{kind} {kinds[:index].count(kind)}": self._all[index]
+            for index, kind in enumerate(kinds)
+        }
+
+    def _each(self, what: str, call: Callable[[Sink], Any]) -> list[Any]:
+        """What the sinks return, without those that failed."""
+        results = [self._call(what, sink, call) for sink in self._all]
+        return [result for result in results if result is not _FAILED]
+
+    def _call(self, what: str, sink: Sink, call: Callable[[Sink], Any]) -> Any:
+        try:
+            return call(sink)
+        except Exception as error:
+            _notices.setdefault(sink, Notices(type(sink).__name__)).warn(
+                kind_of(error),
+                f"{what} could not be written, training goes on and later writes are tried: "
+                f"{type(error).__name__}: {error}",
+            )
+            return _FAILED
+
+
+_FAILED = object()
