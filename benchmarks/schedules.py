@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import torch
 from _timing import about, interleaved_ms, print_ratios, verdict
+from lightning import LightningModule, Trainer
 from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
 
 from lightning_hparams import Cyclic, OneCycle, ParamScheduler
@@ -35,20 +35,18 @@ def repeated(step: Callable[[], object]) -> Callable[[], None]:
 def ours(callback: ParamScheduler, count: int) -> Callable[[], None]:
     """All that the callback does in a step: at the batch's start, before the step and after it."""
     optimizer = groups(count)
-    trainer = cast(
-        "Any",
-        SimpleNamespace(
-            optimizers=[optimizer], callbacks=[callback], lr_scheduler_configs=[], global_step=0
-        ),
-    )
-    module = cast("Any", SimpleNamespace(automatic_optimization=True))
+    module = LightningModule()
+    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, max_epochs=1)
+    trainer.strategy.connect(module)
+    trainer.optimizers = [optimizer]
     callback.on_fit_start(trainer, module)
     callback.on_train_start(trainer, module)
+    (hooks,) = callback._run._hooks
 
     def step() -> None:
         callback.on_train_batch_start(trainer, module, None, 0)
-        callback._before_step(0, optimizer)
-        callback._after_step(trainer, 0, optimizer)
+        hooks._before(optimizer, (optimizer,), {})
+        hooks._after(optimizer, (optimizer,), {})
 
     return repeated(step)
 

@@ -10,8 +10,12 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 __all__ = [
+    "as_number",
+    "as_plain",
+    "as_steps",
     "in_range",
     "names_in",
     "nearest",
@@ -116,6 +120,45 @@ def whole_number(
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"`{name}` must be a whole number, got {value!r}")
     in_range(name, int(value), low, high, remedy=remedy)
+
+
+def as_plain(value: Any) -> Any:
+    """Python's own numbers and lists in place of numpy's and torch's; all else as it is."""
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def as_number(name: str, value: Any, *, remedy: str = "") -> float:
+    """A number, also one of numpy, or an array or tensor that holds one.
+
+    Raises:
+        TypeError: If it is something else; True is, too.
+
+    >>> as_number("max_lr", "0.1")
+    Traceback (most recent call last):
+    TypeError: `max_lr` must be a number, got '0.1'
+    """
+    number = as_plain(value)
+    if isinstance(number, bool) or not isinstance(number, numbers.Real):
+        raise TypeError(
+            f"`{name}` must be a number, got {value!r}{f'; {remedy}' if remedy else ''}"
+        )
+    return number if isinstance(number, (int, float)) else float(number)
+
+
+def as_steps(name: str, value: Any) -> int | list[int] | None:
+    """A number of steps, at least 1, or a list of them, also as numpy or torch hold them.
+
+    Raises:
+        TypeError: If it is something else.
+        ValueError: If one is below 1.
+    """
+    steps = as_plain(value)
+    if steps is None:
+        return None
+    listed = isinstance(steps, Sequence) and not isinstance(steps, str)
+    for each in steps if listed else [steps]:
+        whole_number(name, each, 1, remedy="count optimizer steps")
+    return [int(each) for each in steps] if listed else int(steps)
 
 
 def names_in(name: str, value: Sequence[str]) -> list[str]:

@@ -27,6 +27,7 @@ from ._monitor import Monitor
 from ._scalars import Scalars
 from ._set_scores import histograms
 from ._step_values import group_rates, losses, norms
+from ._two_packages import refuse_other_lightning
 
 __all__ = ["MetricMonitor"]
 
@@ -125,6 +126,7 @@ class MetricMonitor(Monitor):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Open the loggers, and begin anew: a checkpoint's values come after this."""
+        refuse_other_lightning(self, trainer, pl_module)
         self._sinks = self._scalars.sinks = open_sinks(trainer, type(self).__name__)
         if stage == "fit":
             self._notices.clear()

@@ -20,6 +20,7 @@ from ._log_step import pictures_due, resume_sinks, validations_in
 from ._monitor import Monitor
 from ._pictures import Drawing, PictureWriter, page
 from ._sample_pass import SamplePass
+from ._two_packages import refuse_other_lightning
 
 __all__ = ["PredictionMonitor"]
 
@@ -151,6 +152,7 @@ class PredictionMonitor(Monitor):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Open the loggers, and begin anew: a checkpoint's values come after this."""
+        refuse_other_lightning(self, trainer, pl_module)
         self._sinks = open_sinks(trainer, type(self).__name__)
         self._writer = PictureWriter(self._sinks, self.layout, self.worst_k, self._notices)
         self._notices.clear()

@@ -57,6 +57,7 @@ from ._inner_trainer import (
     run_sweep,
     scale_rates,
 )
+from ._two_packages import refuse_other_lightning
 
 __all__ = ["LRRangeTest", "lr_range_test"]
 
@@ -203,6 +204,7 @@ class LRRangeTest(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Run the test before the optimizers are made."""
+        refuse_other_lightning(self, trainer, pl_module)
         if stage != "fit":
             return
         self._expected = None

@@ -36,6 +36,7 @@ from ..tags import BestValues, Direction, Tag, best_tag
 from ._log_step import resume_sinks
 from ._monitor import Monitor
 from ._run_facts import checkpoints, configuration, datasets, keep_manifest, kept_manifest
+from ._two_packages import refuse_other_lightning
 
 __all__ = ["RunRecorder"]
 
@@ -123,6 +124,7 @@ class RunRecorder(Monitor):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Open the loggers, before Lightning writes hyperparameters to them."""
+        refuse_other_lightning(self, trainer, pl_module)
         if stage != "fit":
             return
         if self.register is not None:

@@ -33,6 +33,7 @@ from ._flop_count import count_flops
 from ._log_step import is_due, resume_sinks
 from ._monitor import Monitor
 from ._time_left import seconds_left
+from ._two_packages import refuse_other_lightning
 
 __all__ = ["SpeedMonitor"]
 
@@ -115,6 +116,7 @@ class SpeedMonitor(Monitor):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Open the loggers, and have the loops tell when they ask for data."""
+        refuse_other_lightning(self, trainer, pl_module)
         self._release()
         if is_rehearsal(trainer):
             return

@@ -2,12 +2,13 @@ from .bounds import (
     MomentumCycle as MomentumCycle,
     RateBound as RateBound,
     Span as Span,
-    check_rates as check_rates,
+    as_rates as as_rates,
 )
 from .combining import (
     SCHEDULES as SCHEDULES,
     Schedule as Schedule,
     as_schedule as as_schedule,
+    check_call as check_call,
     join as join,
     warmup as warmup,
 )

@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from ..checks import in_range
+from ..checks import as_number, as_plain, in_range
 from ..optim import has_param, initial_param
 
-__all__ = ["MomentumCycle", "RateBound", "Span", "check_rates"]
+__all__ = ["MomentumCycle", "RateBound", "Span", "as_rates"]
 
 Span = tuple[float, float]  # the value where the schedule is 0, and where it is 1
 
@@ -18,7 +18,7 @@ class RateBound(NamedTuple):
     """A learning rate asked for, and the largest configured one, for which it stands.
 
     >>> bound = RateBound.among("max_lr", 0.5, [0.1, 0.01])
-    >>> bound.at(0.1, place=0), round(bound.at(0.01, place=1), 3)
+    >>> bound.at(0.1, index=0), round(bound.at(0.01, index=1), 3)
     (0.5, 0.05)
     """
 
@@ -46,17 +46,17 @@ class RateBound(NamedTuple):
             )
         return cls(asked, max(rates))
 
-    def at(self, own: float, place: int | None) -> float:
+    def at(self, own: float, index: int | None) -> float:
         """The bound of a group.
 
         Args:
             own: Its configured rate.
-            place: Its place among the configured groups; None if it was added later.
+            index: Its index among the configured groups; None if it was added later.
         """
         if self.asked is None:
             return own
         if isinstance(self.asked, Sequence):
-            return own if place is None else self.asked[place]
+            return own if index is None else self.asked[index]
         return self.asked * (own / self.largest)
 
 
@@ -64,32 +64,65 @@ class MomentumCycle(NamedTuple):
     """Momentum (or first beta) that is ``top`` where the rate is low, and ``base`` at its peak."""
 
     cycle: bool | Literal["auto"]
-    base: float
-    top: float
+    base: float | list[float]
+    top: float | list[float]
 
-    @property
-    def span(self) -> Span:
-        """From the top where the rate's schedule is 0 to the base where it is 1."""
-        return self.top, self.base
-
-    def check(self) -> None:
-        """Check the range of each.
+    @classmethod
+    def of(
+        cls,
+        cycle: bool | Literal["auto"],
+        base: float | Sequence[float],
+        top: float | Sequence[float],
+    ) -> MomentumCycle:
+        """Check the range of each: a number, or a list of one a group.
 
         Raises:
-            ValueError: If one is out of it.
+            ValueError: If one is out of it, or two lists have different lengths.
+            TypeError: If one is neither.
         """
-        if self.cycle not in (True, False, "auto"):
-            raise ValueError(f"`cycle_momentum` must be True, False or 'auto', got {self.cycle!r}")
-        in_range("max_momentum", self.top, 0.0, math.nextafter(1.0, 0.0), remedy="0.95 is usual")
-        in_range("base_momentum", self.base, 0.0, self.top, remedy="0.85 is usual")
+        cycle = as_plain(cycle)
+        if not isinstance(cycle, (bool, str)) or cycle not in (True, False, "auto"):
+            raise ValueError(f"`cycle_momentum` must be True, False or 'auto', got {cycle!r}")
+        low, high = _numbers("base_momentum", base), _numbers("max_momentum", top)
+        lengths = {len(each) for each in (low, high) if isinstance(each, list)}
+        if len(lengths) > 1:
+            raise ValueError(
+                "`base_momentum` and `max_momentum` must be of one length, got "
+                f"{low} and {high}; a number stands for all groups"
+            )
+        for index in range(max(lengths, default=1)):
+            bottom, above = _of_group(low, index), _of_group(high, index)
+            in_range("max_momentum", above, 0.0, math.nextafter(1.0, 0.0), remedy="0.95 is usual")
+            in_range("base_momentum", bottom, 0.0, above, remedy="0.85 is usual")
+        return cls(cycle, low, high)
 
-    def cycles(self, group: Mapping[str, Any]) -> bool:
+    def check_groups(self, count: int) -> None:
+        """Check that lists have a momentum for each parameter group.
+
+        Raises:
+            ValueError: If one has not.
+        """
+        for name, listed in (("base_momentum", self.base), ("max_momentum", self.top)):
+            if isinstance(listed, list) and len(listed) != count:
+                raise ValueError(
+                    f"`{name}` must have a momentum for each of {count} parameter groups, "
+                    f"got {listed}; a number stands for all of them"
+                )
+
+    def span(self, index: int | None) -> Span:
+        """From the top where the rate's schedule is 0 to the base where it is 1."""
+        return _of_group(self.top, index or 0), _of_group(self.base, index or 0)
+
+    def cycles(self, group: Mapping[str, Any], index: int | None = 0) -> bool:
         """Whether the momentum of this parameter group is to cycle.
+
+        One that was added in training is in no list, and does not where there is one.
 
         Raises:
             ValueError: If it is to, and has none.
         """
-        if not self.cycle:
+        listed = isinstance(self.base, list) or isinstance(self.top, list)
+        if not self.cycle or (listed and index is None):
             return False
         has = has_param(group, "momentum") and initial_param(group, "momentum") > 0
         if self.cycle == "auto":
@@ -102,12 +135,29 @@ class MomentumCycle(NamedTuple):
         return True
 
 
-def check_rates(name: str, rates: float | Sequence[float] | None) -> None:
-    """Check that learning rates are above 0, where any are given.
+def as_rates(name: str, rates: Any) -> float | list[float] | None:
+    """A learning rate or a list of them, above 0 and finite, also as numpy or torch hold them.
 
     Raises:
         ValueError: If one is not.
+        TypeError: If one is not a number.
     """
-    for rate in rates if isinstance(rates, Sequence) else [rates]:
-        if rate is not None:
-            in_range(name, rate, above=0.0)
+    if rates is None:
+        return None
+    numbers = _numbers(name, rates)
+    for rate in numbers if isinstance(numbers, list) else [numbers]:
+        in_range(name, rate, above=0.0)
+        in_range(name, rate, below=math.inf)
+    return numbers
+
+
+def _numbers(name: str, value: Any) -> float | list[float]:
+    plain = as_plain(value)
+    remedy = "a number, or a list of one for each parameter group"
+    if isinstance(plain, Sequence) and not isinstance(plain, str):
+        return [as_number(name, each, remedy=remedy) for each in plain]
+    return as_number(name, plain, remedy=remedy)
+
+
+def _of_group(value: float | list[float], index: int) -> float:
+    return value[index] if isinstance(value, list) else value

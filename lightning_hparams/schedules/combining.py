@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
+import math
+import pkgutil
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from numbers import Real
+
+from torch.optim.lr_scheduler import LRScheduler
 
 from ..checks import in_range, one_of
 from ._steps import anneal, check_order, held, to_steps
 from .cycles import exp_range, one_cycle, triangular, triangular2
 from .decays import constant, cosine, flat_cosine, linear, polynomial, step, wsd
 
-__all__ = ["SCHEDULES", "Schedule", "as_schedule", "join", "warmup"]
+__all__ = ["SCHEDULES", "Schedule", "as_schedule", "check_call", "join", "warmup"]
 
 Schedule = Callable[..., float]  # (step, total, **shape) -> multiplier
 
@@ -104,15 +110,59 @@ SCHEDULES: dict[str, Schedule] = {
 
 
 def as_schedule(schedule: Schedule | str) -> Schedule:
-    """A schedule as it is, or by its name.
+    """A schedule as it is, by its name, or by the import path of a function.
 
     Raises:
         ValueError: If there is none of this name, with the nearest names.
+        TypeError: If it is no function.
 
     >>> as_schedule("linear")(2, 5)
     0.5
     """
-    if not isinstance(schedule, str):
-        return schedule
-    one_of("schedule", schedule, SCHEDULES)
-    return SCHEDULES[schedule]
+    if isinstance(schedule, str) and schedule not in SCHEDULES and "." in schedule:
+        try:
+            schedule = pkgutil.resolve_name(schedule)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise ValueError(f"`schedule={schedule!r}` cannot be imported: {error}") from error
+    if isinstance(schedule, str):
+        one_of("schedule", schedule, SCHEDULES)
+        return SCHEDULES[schedule]
+    made_by = getattr(schedule, "func", schedule)  # of a partial
+    kind = made_by if isinstance(made_by, type) else type(made_by)
+    if issubclass(kind, LRScheduler):
+        raise TypeError(
+            f"`schedule` must be a function (step, total) -> multiplier, or one of "
+            f"{list(SCHEDULES)}, got torch's {kind.__name__}; return that from "
+            "configure_optimizers, without this callback"
+        )
+    if isinstance(schedule, type) or not callable(schedule):
+        raise TypeError(
+            f"`schedule` must be a function (step, total) -> multiplier, or one of "
+            f"{list(SCHEDULES)}, got {schedule!r}"
+        )
+    return schedule
+
+
+def check_call(schedule: Schedule) -> None:
+    """Check that a schedule takes a step and a total, and gives a number.
+
+    Raises:
+        TypeError: If it takes other arguments, or does not give a number.
+        ValueError: If the number is not finite.
+    """
+    try:
+        inspect.signature(schedule).bind(0, 1000)
+    except TypeError as error:
+        raise TypeError(
+            f"a schedule is called as schedule(step, total), with the optimizer steps taken so far "
+            f"and those of the whole run, and this one does not take that: {error}; write "
+            "`lambda step, total: ...`, and step / total for the share of the run"
+        ) from error
+    except ValueError:  # a builtin, which has no signature
+        pass
+    value = schedule(0, 1000)
+    number = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(number, bool) or not isinstance(number, Real):
+        raise TypeError(f"`schedule` must give a number, got {value!r} at (0, 1000)")
+    if not math.isfinite(number):
+        raise ValueError(f"`schedule` must give finite numbers, got {value!r} at (0, 1000)")

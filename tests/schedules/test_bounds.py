@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given, strategies as st
 
-from lightning_hparams.schedules import MomentumCycle, RateBound, check_rates
+from lightning_hparams.schedules import MomentumCycle, RateBound, as_rates
 
 rates = st.lists(st.floats(1e-6, 10), min_size=1, max_size=5)
 
@@ -11,7 +11,7 @@ rates = st.lists(st.floats(1e-6, 10), min_size=1, max_size=5)
 @given(rates=rates, asked=st.floats(1e-6, 10))
 def test_a_number_is_the_largest_groups_exactly_and_the_others_in_ratio(rates, asked):
     bound = RateBound.among("max_lr", asked, rates)
-    bounds = [bound.at(rate, place) for place, rate in enumerate(rates)]
+    bounds = [bound.at(rate, index) for index, rate in enumerate(rates)]
     assert max(bounds) == asked
     for rate, value in zip(rates, bounds, strict=True):
         assert value / asked == pytest.approx(rate / max(rates))
@@ -34,8 +34,8 @@ def test_what_does_not_fit_the_groups_is_refused():
         RateBound.among("max_lr", 0.1, [0.0, 0.0])
     for bad in (0, -1.0, [0.1, 0.0]):
         with pytest.raises(ValueError, match=r"`0.0 < base_lr` must hold"):
-            check_rates("base_lr", bad)
-    check_rates("base_lr", None)
+            as_rates("base_lr", bad)
+    as_rates("base_lr", None)
 
 
 @pytest.mark.parametrize(

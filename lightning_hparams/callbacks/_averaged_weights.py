@@ -1,0 +1,33 @@
+"""Schedule-free optimizers, which train at other weights than those to be judged."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from lightning import Trainer
+
+__all__ = ["AveragedWeights"]
+
+
+class AveragedWeights:
+    """Switches optimizers that have ``train()`` and ``eval()`` between their two sets of weights.
+
+    That is the interface of schedule-free optimizers (2405.15682).
+    """
+
+    def __init__(self, trainer: Trainer | None = None) -> None:
+        optimizers: list[Any] = [] if trainer is None else list(trainer.optimizers)
+        self._optimizers = [o for o in optimizers if hasattr(o, "train") and hasattr(o, "eval")]
+
+    def switch(self, mode: Literal["train", "eval"]) -> None:
+        """Train, or use the averaged weights."""
+        for optimizer in self._optimizers:
+            getattr(optimizer, mode)()
+
+    def save(self, trainer: Trainer, checkpoint: dict[str, Any]) -> None:
+        """Have a checkpoint hold the averaged weights."""
+        if self._optimizers:
+            self.switch("eval")
+            # The checkpoint shares the module's weights, but has a copy of the optimizer's mode.
+            states = [trainer.strategy.optimizer_state(o) for o in trainer.optimizers]
+            checkpoint["optimizer_states"] = states

@@ -1,0 +1,117 @@
+"""What else sets the values of an optimizer's parameter groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import FunctionType
+
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import BaseFinetuning, StochasticWeightAveraging
+from lightning.pytorch.utilities import rank_zero_warn
+
+__all__ = ["likely_rivals", "refuse_rivals"]
+
+# Hooks that run between two updates, where a warm-up made by hand would stand.
+_HOOKS = [
+    "optimizer_step",
+    "lr_scheduler_step",
+    "configure_gradient_clipping",
+    "training_step",
+    "backward",
+    *(name for name in vars(Callback) if name.startswith(("on_train", "on_before", "on_after"))),
+]
+_SHOWN = 4
+
+
+def refuse_rivals(
+    trainer: Trainer,
+    module: LightningModule,
+    name: str,
+    param: str,
+    params: set[str],
+    override: bool,
+) -> None:
+    """Refuse a scheduler of the module that sets the same values, or take over from it.
+
+    Args:
+        trainer: Whose run it is.
+        module: Its module.
+        name: Of the callback that asks.
+        param: The parameter that it schedules, for the error.
+        params: Everything that it sets.
+        override: Take over.
+
+    Raises:
+        RuntimeError: If there is one, and it is not to be taken over from, or cannot be.
+    """
+    averaging = [
+        type(callback).__name__
+        for callback in trainer.callbacks  # type: ignore[attr-defined]  # set on construction
+        if isinstance(callback, StochasticWeightAveraging)
+    ]
+    if averaging and "lr" in params:
+        rank_zero_warn(
+            f"{name}: {averaging[0]} adds a scheduler of its own towards the end of training, but "
+            f"the learning rates of {name} hold at every step; the weights are averaged all the "
+            "same. Leave out one of the two if you want the other's rates"
+        )
+    rival = _scheduler(trainer, params)
+    if rival is None:
+        return
+    if not override:
+        raise RuntimeError(
+            f"{name} and {rival} (from configure_optimizers) would both set the "
+            f"{param.replace('lr', 'learning rate')}; return the optimizer alone, leave "
+            f"out the callback, or pass {name}(override=True)"
+        )
+    if not module.automatic_optimization:
+        raise RuntimeError(
+            f"{name}(override=True) cannot take over from {rival}, which the module steps "
+            "itself under manual optimization; return the optimizer alone"
+        )
+    trainer.strategy.lr_scheduler_configs = []
+    for optimizer in trainer.optimizers:
+        for group in optimizer.param_groups:
+            if "max_lr" in group:  # of OneCycleLR; the others keep the configured rate
+                group["initial_lr"] = group["max_lr"]
+
+
+def _scheduler(trainer: Trainer, params: set[str]) -> str | None:
+    for config in trainer.lr_scheduler_configs:
+        cycles = getattr(config.scheduler, "cycle_momentum", False)
+        if "lr" in params or ("momentum" in params and cycles):
+            return type(config.scheduler).__name__
+    return None
+
+
+def likely_rivals(trainer: Trainer, module: LightningModule, param: str) -> str:
+    """Who may have set a parameter in the middle of training, in words.
+
+    Args:
+        trainer: With the schedulers that were added since training began.
+        module: Its hooks, and those of the user's own callbacks, are named if their code has the
+            name of the parameter in it.
+        param: Key of the parameter groups.
+    """
+    found = [type(config.scheduler).__name__ for config in trainer.lr_scheduler_configs]
+    for owner in (module, *trainer.callbacks):  # type: ignore[attr-defined]
+        if isinstance(owner, (StochasticWeightAveraging, BaseFinetuning)):
+            found.append(type(owner).__name__)
+        elif not type(owner).__module__.startswith(("lightning_hparams.", "lightning.")):
+            found += _hooks_that_name(owner, param)
+    names = list(dict.fromkeys(found))[:_SHOWN]
+    return " or ".join(names) or "a hook of the module or of a callback"
+
+
+def _hooks_that_name(owner: object, param: str) -> Iterator[str]:
+    for name in _HOOKS:
+        hook = getattr(type(owner), name, None)
+        if isinstance(hook, FunctionType) and param in _constants(hook.__code__.co_consts):
+            yield f"{type(owner).__name__}.{name}"
+
+
+def _constants(constants: tuple[object, ...]) -> Iterator[object]:
+    """Constants of a function's code, and of functions and comprehensions within."""
+    for each in constants:
+        yield each
+        yield from _constants(getattr(each, "co_consts", ()))

@@ -1,0 +1,263 @@
+"""Where a run is on its schedule: the steps that were taken, and how many there will be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+from lightning import LightningModule, Trainer
+
+from ..notices import Notices
+from ..schedules import Schedule, Span
+from ._group_values import Change, GroupValues, StepHooks
+from ._rivals import likely_rivals
+from ._run_length import Position, RunLength, position, time_limit, timed_total
+
+if TYPE_CHECKING:
+    from lightning.pytorch.callbacks import Timer
+
+__all__ = ["OnResume", "ScheduledRun"]
+
+OnResume = Literal["rescale", "continue", "strict"]
+_ROUGH = 10  # steps of which a gradient scaler may skip most, while it looks for its scale
+
+
+class ScheduledRun:
+    """Counts the steps of each optimizer, and sets the values of the coming one.
+
+    Args:
+        name: Of the callback, for messages.
+        shapes: Schedule of each parameter.
+        spans: As for :class:`GroupValues`.
+        total_steps: As for :class:`RunLength`.
+        on_resume: As for :class:`ParamScheduler`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        shapes: Mapping[str, Schedule],
+        spans: Callable[[dict[str, Any], int | None], Mapping[str, Span]],
+        total_steps: int | Sequence[int] | None,
+        on_resume: OnResume,
+    ) -> None:
+        self._name = name
+        self._shapes = shapes
+        self._spans = spans
+        self._given = total_steps
+        self._on_resume = on_resume
+        self._length = RunLength(total_steps, name)
+        self._steps: list[int] = []
+        self._totals: list[int] = []
+        self._limits: list[int] = []  # totals if no time ends the run before
+        self._left_at = 0  # the Trainer's steps at the end of the fit before
+        self._fit: tuple[Trainer, LightningModule] | None = None
+        self._hooks: list[StepHooks] = []
+        self._values: list[GroupValues] = []
+        self._timer: Timer | None = None
+        self._started: tuple[list[int], int] = ([], 0)  # own steps, and those of the Trainer
+        self._kept: list[int] | None = None  # the length of a run that was stopped
+        self._batches = 0
+        self._epoch: int | None = None
+        self._notices = Notices(name)
+
+    # Before training.
+
+    def begin(
+        self, trainer: Trainer, module: LightningModule, loaded: Mapping[str, Any] | None
+    ) -> None:
+        """Find out where the run is, and how long it will be.
+
+        Args:
+            trainer: Whose run it is.
+            module: Its module.
+            loaded: What :meth:`state_dict` gave when the run was stopped.
+
+        Raises:
+            ValueError: If the length cannot be known, is another under ``on_resume="strict"``, or
+                there are more or fewer optimizers than before.
+            TypeError: If the steps of an optimizer cannot be counted.
+        """
+        self._clear()
+        self._fit = trainer, module
+        for index, optimizer in enumerate(trainer.optimizers):
+            before, after = partial(self._hold, index), partial(self._count, index)
+            self._hooks.append(StepHooks(optimizer, self._name, before, after))
+        self._take_up(loaded)
+        self._started = list(self._steps), trainer.global_step
+        self._timer = time_limit(trainer) if self._given is None else None
+        if warning := self._length.unasked(trainer):
+            self._notices.warn("length", warning)
+        self._limits = self._length.totals(trainer, module, self._steps, position(trainer))
+        self._totals = list(self._limits)
+        if loaded is not None and self._timer is None:
+            self._keep_length(list(loaded["totals"]))
+
+    def lay_out(self, counts: Sequence[int]) -> None:
+        """Set the values of the first step, or after the values to move between have changed.
+
+        Args:
+            counts: Groups of each optimizer that were there before training.
+        """
+        self._values = []
+        for index, optimizer in enumerate(self._current[0].optimizers):
+            first = sum(counts[:index])
+            self._values.append(
+                GroupValues(optimizer, self._shapes, self._spans, first, counts[index])
+            )
+            self._time(index)
+            self._values[index].lay_out()
+            self._apply(index)
+
+    # In training.
+
+    def at_batch(self, batch_idx: int) -> None:
+        """Let groups that were added follow, and an epoch of another length count."""
+        trainer, module = self._current
+        self._batches += 1
+        if self._epoch != trainer.current_epoch:
+            self._epoch = trainer.current_epoch
+            here = Position(self._epoch, batch_idx)
+            if self._kept is None:
+                self._limits = self._length.totals(trainer, module, self._steps, here)
+            if self._timer is None and self._kept is None and self._totals != self._limits:
+                self._totals = list(self._limits)
+                for index in range(len(self._values)):
+                    self._apply(index)
+        for index, hooks in enumerate(self._hooks):
+            hooks.reset()
+            self._hold(index)
+
+    def at_epoch_end(self) -> None:
+        """See whether each optimizer steps as often as planned."""
+        trainer, module = self._current
+        stepped = trainer.global_step - self._started[1]
+        scales = getattr(trainer.precision_plugin, "scaler", None) is not None
+        manual = not module.automatic_optimization
+        for index, optimizer in enumerate(trainer.optimizers):
+            taken = self._steps[index] - self._started[0][index]
+            kind, total = type(optimizer).__name__, self._totals[index]
+            if taken == 0 and len(self._hooks) == 1 and stepped > (_ROUGH if scales else 0):
+                self._notices.warn(
+                    "frequency",
+                    f"none of the {stepped} steps of {kind} was counted, so the schedule stays "
+                    "where it is: its step() does not run the step hooks of torch.optim.Optimizer, "
+                    "as that of a wrapper may not; schedule it in configure_optimizers",
+                )
+            elif manual and self._given is None and not _half_to_once(taken, self._batches):
+                self._notices.warn(
+                    "frequency",
+                    f"optimizer {index} took {taken} steps in {self._batches} batches, but the "
+                    f"schedule counts on one a batch, {total} in all; pass total_steps=[...] with "
+                    "the steps of each optimizer",
+                )
+            elif not manual and self._given is None and taken >= 2 * stepped > 0:
+                self._notices.warn(
+                    "frequency",
+                    f"{kind} took {taken} steps where the Trainer counts {stepped}, so the "
+                    f"schedule ends before the run; pass total_steps=... with what {kind} takes",
+                )
+
+    def end(self) -> None:
+        """Let go of the optimizers, which would keep the parameters alive."""
+        if self._fit is not None:
+            self._left_at = self._fit[0].global_step
+        self._clear()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Steps taken, and the length they were to be of."""
+        return {
+            "steps": list(self._steps),
+            "totals": list(self._totals),
+            "length": self._length.state_dict(),
+        }
+
+    # How it is done.
+
+    @property
+    def _current(self) -> tuple[Trainer, LightningModule]:
+        assert self._fit is not None
+        return self._fit
+
+    def _clear(self) -> None:
+        for hooks in self._hooks:
+            hooks.remove()
+        self._hooks, self._values = [], []
+        self._fit = self._timer = self._kept = self._epoch = None
+        self._batches = 0
+        self._notices.clear()
+
+    def _take_up(self, loaded: Mapping[str, Any] | None) -> None:
+        trainer = self._current[0]
+        count = len(trainer.optimizers)
+        if loaded is not None:
+            if len(loaded["steps"]) != count:
+                raise ValueError(
+                    f"the run that was stopped had {len(loaded['steps'])} optimizers and this one "
+                    f"has {count}, so {self._name} cannot go on; start a new run from its weights"
+                )
+            self._steps = list(loaded["steps"])
+            self._length.load_state_dict(loaded.get("length", {}))
+        elif not (trainer.global_step == self._left_at > 0 and len(self._steps) == count):
+            # A new run, or a checkpoint that was made without this callback.
+            self._steps = [trainer.global_step // count] * count
+            self._length.forget()
+
+    def _keep_length(self, before: list[int]) -> None:
+        """Decide on the length, where a checkpoint had one of its own."""
+        if before == self._limits:
+            return
+        if self._on_resume == "strict":
+            raise ValueError(
+                f"the run that was stopped had {before} optimizer steps and this one has "
+                f"{self._limits}, which {self._name}(on_resume='strict') does not allow; "
+                "give it the same length, or pass on_resume='rescale' or 'continue'"
+            )
+        if self._on_resume == "continue" and self._given is None:
+            self._totals = self._kept = before
+
+    def _hold(self, index: int) -> None:
+        if not self._values:
+            return
+        change = self._values[index].hold()
+        if change is not None:
+            self._warn_of_rival(change)
+
+    def _count(self, index: int) -> None:
+        self._steps[index] += 1
+        self._time(index)
+        if self._steps[index] > self._totals[index]:
+            self._notices.warn(
+                "end",
+                f"training goes on after the {self._totals[index]} steps of the schedule, whose "
+                "last value holds from here; pass total_steps=... for a longer one",
+            )
+        self._apply(index)
+
+    def _time(self, index: int) -> None:
+        """Estimate the length of a run that a time ends."""
+        if self._timer is not None and self._steps[index]:
+            timed = timed_total(self._current[0], self._timer, self._steps[index])
+            self._totals[index] = min(self._limits[index], timed)
+
+    def _apply(self, index: int) -> None:
+        """Set the values of the coming step."""
+        if self._values:
+            self._values[index].set(self._steps[index], self._totals[index])
+
+    def _warn_of_rival(self, change: Change) -> None:
+        topic = f"rival {change.param}"
+        if topic not in self._notices:
+            self._notices.warn(
+                topic,
+                f"{likely_rivals(*self._current, change.param)} set the {change.param} of a "
+                f"parameter group to {change.found:g} in the middle of training; {self._name} sets "
+                f"it at every step, here to {change.ours:g}, so that value is not used. Leave out "
+                "one of the two",
+            )
+
+
+def _half_to_once(taken: int, batches: int) -> bool:
+    # A gradient scaler skips a few steps; a step every second batch is another plan.
+    return batches < 2 * taken <= 2 * batches
