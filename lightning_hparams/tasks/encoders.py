@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 import inspect
-import os
 import socket
 import threading
 import urllib.parse
 import urllib.request
 import warnings
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import huggingface_hub
-import safetensors.torch
 import segmentation_models_pytorch as smp
 import timm
-import torch
-from lightning.pytorch.utilities import rank_zero_info
-from torch import Tensor, nn
+from torch import nn
 
 from ..checks import nearest, one_of
+from .weights import Statistics
 
-__all__ = ["build_model", "check_encoder", "input_statistics", "load_weights", "smallest_side"]
+__all__ = ["build_model", "check_encoder", "input_statistics", "smallest_side"]
 
 _PROBE_S = 0.6  # patience for a look whether the hub answers; a hub that is there takes less
 _ARCHITECTURES = smp.MODEL_ARCHITECTURES_MAPPING
 _GIVEN = {"self", "encoder_name", "encoder_weights", "in_channels", "classes"}  # by the task
 _VIT = "tu-vit_tiny_patch16_224"  # one of the smallest that DPT takes
-_WRITING = "write them by torch.save(model.state_dict(), path), or as safetensors"
 _UNBUILT = (  # what constructors of smp and timm raise for what does not fit
     ArithmeticError,
     AssertionError,
@@ -59,7 +54,7 @@ def build_model(
     Args:
         arch: An architecture of segmentation-models-pytorch in lower case: unet, fpn, ...
         encoder: One of its encoders, or ``tu-`` and the name of any timm model.
-        weights: None for random values, a name such as ``"imagenet"``, or a file.
+        weights: None for random values, or a name such as ``"imagenet"``.
         in_channels: Channels of an image.
         out_channels: Channels of the logits.
         args: Further arguments of the architecture, by its own names, and of timm's model if the
@@ -72,12 +67,9 @@ def build_model(
     """
     one_of("arch", arch, _ARCHITECTURES)
     check_encoder(encoder)
-    if weights is not None and not isinstance(weights, str | os.PathLike):
-        raise TypeError(f"`weights` must be None, a name or a file, got {weights!r}")
     _check_args(arch, encoder, args)
-    pretrained = None if weights is None or _is_file(weights) else weights
-    if pretrained is not None:
-        _check_pretrained(encoder, pretrained)
+    if weights is not None:
+        _check_pretrained(encoder, weights)
     with warnings.catch_warnings():
         # smp wants `True` for tu- encoders and says so; the task takes one form for all.
         warnings.filterwarnings("ignore", message="For 'tu-'", category=UserWarning)
@@ -85,7 +77,7 @@ def build_model(
             model: nn.Module = smp.create_model(
                 arch,
                 encoder_name=encoder,
-                encoder_weights=pretrained,
+                encoder_weights=weights,
                 in_channels=in_channels,
                 classes=out_channels,
                 **args,
@@ -109,8 +101,6 @@ def build_model(
                 f"encoder {encoder!r} has patches of {patch} pixels, but arch 'dpt' needs a power "
                 f"of 2; {_VIT!r} has 16"
             )
-    if weights is not None and pretrained is None:
-        load_weights(model, Path(weights))
     return model
 
 
@@ -132,78 +122,20 @@ def check_encoder(encoder: str) -> None:
         one_of("encoder", encoder, [*smp.encoders.get_encoder_names(), *tu_names])
 
 
-def input_statistics(encoder: str, weights: str | None) -> tuple[list[float], list[float]] | None:
-    """Mean and deviation, in units of 0..1, that pretrained weights expect; None if not known."""
-    if weights is None or _is_file(weights):
-        return None
-    stats = smp.encoders.get_preprocessing_params(encoder, weights)
-    scale = stats["input_range"][1]
-    return [m / scale for m in stats["mean"]], [s / scale for s in stats["std"]]
+def input_statistics(encoder: str, weights: str | None) -> Statistics | None:
+    """Mean and deviation, in units of 0..1, that weights of an encoder expect; None if not known.
 
-
-def load_weights(model: nn.Module, path: Path) -> None:
-    """Load a file of weights for the whole model or for its encoder, and say how well it fits.
-
-    Takes a state dict as ``.pt``, ``.pth`` or ``.safetensors``, or a Lightning checkpoint.
-
-    Raises:
-        ValueError: If it cannot be read, or more than half of the values find no place.
+    Args:
+        encoder: As in :func:`build_model`.
+        weights: The name of pretrained weights; None for those of an unknown origin, of which
+            timm knows what the ones it has published expect.
     """
-    state = _read_state(path)
-    encoder = model.encoder
-    assert isinstance(encoder, nn.Module)
-    target, name = (
-        (model, "model")
-        if len(_fitting(model, state)) >= len(_fitting(encoder, state))
-        else (encoder, "encoder")
-    )
-    fitting, own = _fitting(target, state), target.state_dict()
-    missing, unexpected = len(own) - len(fitting), len(state) - len(fitting)
-    found = f"{path}: {len(fitting)} of {len(own)} tensors of the {name} found, "
-    found += f"{missing} missing, {unexpected} unexpected"
-    if missing > len(own) / 2:
-        raise ValueError(f"{found}; these are weights of another architecture: check arch/encoder")
-    target.load_state_dict(fitting, strict=False)
-    rank_zero_info(found)
-
-
-def _read_state(path: Path) -> dict[str, Tensor]:
-    try:
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a broken file can raise almost anything when it is unpickled
-        reason = str(error).partition("\n")[0] or "it is empty"
-        raise ValueError(
-            f"{path} cannot be read as weights ({type(error).__name__}: {reason}); {_WRITING}"
-        ) from error
-    checkpoint = isinstance(loaded, Mapping) and "state_dict" in loaded
-    state = loaded["state_dict"] if checkpoint else loaded
-    if not isinstance(state, Mapping):
-        raise ValueError(
-            f"{path} holds a {type(state).__name__}, but weights are tensors by name; {_WRITING}"
-        )
-    # In a checkpoint of a task, the model is an attribute.
-    prefix = "model." if checkpoint else ""
-    return {str(key).removeprefix(prefix): value for key, value in state.items()}
-
-
-def _fitting(module: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    own = module.state_dict()
-    return {
-        key: value
-        for key, value in state.items()
-        if key in own and own[key].shape == getattr(value, "shape", None)
-    }
-
-
-def _is_file(weights: str) -> bool:
-    """Whether ``weights`` names a file rather than a set of pretrained values."""
-    path = Path(weights)
-    looks_like_path = len(path.parts) > 1 or path.suffix in {".pt", ".pth", ".ckpt", ".safetensors"}
-    if looks_like_path and not path.is_file():
-        raise FileNotFoundError(f"weights file {weights} does not exist; check the path")
-    return path.is_file()
+    if weights is not None:
+        stats = smp.encoders.get_preprocessing_params(encoder, weights)
+        scale = stats["input_range"][1]
+        return [m / scale for m in stats["mean"]], [s / scale for s in stats["std"]]
+    config = timm.models.get_pretrained_cfg(encoder[3:]) if encoder.startswith("tu-") else None
+    return (list(config.mean), list(config.std)) if config else None
 
 
 def _check_args(arch: str, encoder: str, args: Mapping[str, Any]) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..checks import in_range, names_in, one_of, whole_number
+from ..checks import in_range, names_in, numbers_in, one_of, whole_number
 from ..losses import WeightedLoss
-from ..metrics import BatchMean, ConfusionCounts, segmentation_scores
+from ..metrics import ConfusionCounts, segmentation_scores
 from ..outputs import (
     SegmentationBatch,
     SegmentationKind,
@@ -19,8 +22,12 @@ from ..outputs import (
     TrainingOutput,
 )
 from ..tags import Stage, Tag
+from ._batches import Batch, check_mask, image_of, mask_of, paths_of
+from ._evaluation import Evaluation
+from ._loaders import norms_of_one_pixel, smallest_batch
 from .base import VisionTask
 from .encoders import build_model, input_statistics, smallest_side
+from .weights import Statistics, is_file, load_weights
 
 __all__ = ["SegmentationTask"]
 
@@ -28,8 +35,6 @@ _KINDS = ("multiclass", "binary", "multilabel")
 _TRAIN_LOSS = str(Tag("loss", stage="train"))
 _STRIDE = 32  # the deepest feature map of the encoders is this much smaller than the image
 _IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
-
-Batch: TypeAlias = "SegmentationBatch | tuple[Tensor, Tensor] | list[Tensor]"
 
 
 class SegmentationTask(VisionTask):
@@ -46,7 +51,8 @@ class SegmentationTask(VisionTask):
             deeplabv3plus, pan, upernet, segformer or dpt.
         encoder: An encoder of segmentation-models-pytorch, or ``tu-`` and a timm model.
         weights: Of the encoder: None for random values, ``"imagenet"``, or a file with weights
-            of the encoder or of the whole model.
+            of the encoder or of the whole model: a state dict, a checkpoint that holds one, a
+            classifier's, or timm's.
         arch_args: Further arguments of the architecture, by its own names, and of timm's model.
             Encoders that take images of one size alone (ViT, Swin, MaxViT) get another by
             ``{"img_size": 128}``, and any by ``{"dynamic_img_size": True}`` where timm knows it.
@@ -62,8 +68,9 @@ class SegmentationTask(VisionTask):
         ignore_index: Mask value of pixels that count neither in the loss nor in the metrics. It
             may be one of the classes, which then has no score.
         threshold: Probability from which a label is there (binary and multilabel), in 0..1.
-        mean: Mean of each channel in units of 0..1; None for what the weights expect, else
-            ImageNet's for three channels, 0.5 for others.
+        mean: Mean of each channel in units of 0..1; None for what the weights expect (those of a
+            checkpoint of a task, of timm's model for a file of the encoder), else ImageNet's for
+            three channels, 0.5 for others.
         std: Standard deviation likewise; 0.25 for others.
         optimizer: A class of ``torch.optim``: SGD, Adam, AdamW, RMSprop, Rprop, NAdam, ...
         optimizer_args: Its further arguments.
@@ -115,25 +122,21 @@ class SegmentationTask(VisionTask):
         if ignore_index is not None:
             whole_number("ignore_index", ignore_index)
         in_range("threshold", threshold, 0, 1)
-        _check_class_weights(class_weights, num_classes)
+        class_weights = _class_weights(class_weights, num_classes)
         names = _class_names(class_names, num_classes, task)
+        if weights is not None and not isinstance(weights, str | os.PathLike):
+            raise TypeError(f"`weights` must be None, a name or a file, got {weights!r}")
+        file = Path(weights) if weights is not None and is_file(weights) else None
         model = build_model(
             arch,
             encoder,
-            weights,
+            weights if file is None else None,
             in_channels=in_channels,
             out_channels=1 if task == "binary" else num_classes,
             args=arch_args or {},
         )
-        expected = input_statistics(encoder, weights) if in_channels == 3 else None
-        default = _IMAGENET if in_channels == 3 else ([0.5] * in_channels, [0.25] * in_channels)
-        mean = (expected or default)[0] if mean is None else mean
-        std = (expected or default)[1] if std is None else std
-        if not len(mean) == len(std) == in_channels:
-            raise ValueError(
-                f"`mean` and `std` need {in_channels} values (in_channels), "
-                f"got {len(mean)} and {len(std)}"
-            )
+        expected = _expected_input(model, encoder, weights, file)
+        mean, std = _statistics((mean, std), expected, in_channels)
         super().__init__(
             model,
             mean=mean,
@@ -154,13 +157,12 @@ class SegmentationTask(VisionTask):
             ignore_index=ignore_index,
             class_weights=class_weights,
             loss_args=loss_args,
-            validate_target=False,  # _check_mask does it, and names the file
+            validate_target=False,  # check_mask does it, and names the file
         )
         for stage in ("val", "test"):
             counts = ConfusionCounts(num_classes, task=task, ignore_index=ignore_index)
-            setattr(self, f"{stage}_counts", counts)
-            means = {name: BatchMean() for name in ("total", *self.loss.weights)}
-            setattr(self, f"{stage}_losses", torch.nn.ModuleDict(means))
+            setattr(self, f"{stage}_counts", counts)  # where monitors look for them
+            setattr(self, f"{stage}_evaluation", Evaluation(counts, self.loss.weights))
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``(N, C, H, W)`` of images ``(N, I, H, W)`` of any size; C = 1 if binary."""
@@ -170,6 +172,10 @@ class SegmentationTask(VisionTask):
         padded = F.pad(self.normalise(images), (0, right, 0, below), mode="replicate")
         try:
             logits: Tensor = self.model(padded)
+        except ValueError as error:  # of torch's batch normalisation
+            if "more than 1 value per channel" in str(error):
+                raise _one_image(self.hparams) from error
+            raise
         except AssertionError as error:  # of timm, for an encoder of one size alone
             raise ValueError(
                 f"the encoder takes no images of {height} x {width} pixels ({error}); resize them, "
@@ -194,8 +200,11 @@ class SegmentationTask(VisionTask):
         """Loss of one batch."""
         images, target = self._checked(batch)
         if batch_idx == 0 and self.current_epoch == 0:
-            self.check_images(images, _paths(batch))
-        terms = self.loss.terms(self(images), target)
+            self.check_images(images, paths_of(batch))
+            logits = self._first_pass(images)
+        else:
+            logits = self(images)
+        terms = self.loss.terms(logits, target)
         loss = self.loss.total(terms)
         self.log(_TRAIN_LOSS, loss.detach(), prog_bar=True, batch_size=len(images))
         return {"loss": loss, "terms": {name: term.detach() for name, term in terms.items()}}
@@ -210,11 +219,11 @@ class SegmentationTask(VisionTask):
 
     def on_validation_epoch_start(self) -> None:
         """Count from zero."""
-        self._reset("val")
+        self._evaluation("val").start(self.trainer.val_dataloaders)
 
     def on_test_epoch_start(self) -> None:
         """Count from zero."""
-        self._reset("test")
+        self._evaluation("test").start(self.trainer.test_dataloaders)
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores of the whole validation set."""
@@ -226,17 +235,12 @@ class SegmentationTask(VisionTask):
 
     def predict_step(self, batch: Batch | Tensor, batch_idx: int) -> SegmentationPrediction:
         """Probabilities and masks of each image, at the size it had before it was resized."""
-        images = batch if isinstance(batch, Tensor) else _image(batch)
+        images = image_of((batch, batch) if isinstance(batch, Tensor) else batch)
         about = batch if isinstance(batch, dict) else SegmentationBatch()
         probs = self.probabilities(self(images))
         sizes = about.get("size")
         wanted = [tuple(probs.shape[-2:])] * len(probs) if sizes is None else sizes.tolist()
-        fitted = [
-            F.interpolate(one[None], size=tuple(size), mode="bilinear", antialias=True)
-            if tuple(size) != tuple(one.shape[-2:])
-            else one[None]
-            for one, size in zip(probs, wanted, strict=True)
-        ]
+        fitted = [_fitted(one[None], size) for one, size in zip(probs, wanted, strict=True)]
         return {
             "probs": [one[0] for one in fitted],
             "masks": [self.predicted(one)[0] for one in fitted],
@@ -254,6 +258,18 @@ class SegmentationTask(VisionTask):
         """What a height or width is padded to."""
         return max(side + -side % _STRIDE, self._smallest_side)
 
+    def _first_pass(self, images: Tensor) -> Tensor:
+        """Logits of the first batch, with a look at whether a batch of one image is to come."""
+        with norms_of_one_pixel(self.model) as norms:
+            logits: Tensor = self(images)
+        try:
+            trainer = self.trainer
+        except RuntimeError:  # the step was called by itself
+            return logits
+        if norms and smallest_batch(trainer.train_dataloader, trainer.num_training_batches) == 1:
+            raise _one_image(self.hparams)
+        return logits
+
     def _evaluate(self, batch: Batch, stage: str) -> SegmentationOutput:
         images, target = self._checked(batch)
         logits = self(images)
@@ -261,10 +277,7 @@ class SegmentationTask(VisionTask):
         loss = self.loss.total(terms)
         preds = self.predicted(logits if self.task == "multiclass" else self.probabilities(logits))
         target = target.view_as(preds)  # a binary mask may come as (N, 1, H, W)
-        getattr(self, f"{stage}_counts").update(preds, target)
-        means = getattr(self, f"{stage}_losses")
-        for name, value in {"total": loss, **terms}.items():
-            means[name].update(value, len(images))
+        self._evaluation(stage).add(self.loss, logits, preds, target, terms)
         return {
             "kind": self.task,
             "loss": loss,
@@ -276,23 +289,21 @@ class SegmentationTask(VisionTask):
             "indices": batch.get("index") if isinstance(batch, dict) else None,
         }
 
-    def _reset(self, stage: str) -> None:
-        # At the start, not at the end: Trainer.validate runs in inference mode, and states made
-        # there cannot be added to in a later fit.
-        getattr(self, f"{stage}_counts").reset()
-        for mean in getattr(self, f"{stage}_losses").values():
-            mean.reset()
+    def _evaluation(self, stage: str) -> Evaluation:
+        evaluation: Evaluation = getattr(self, f"{stage}_evaluation")
+        return evaluation
 
     def _log_scores(self, stage: Stage) -> None:
-        counts: ConfusionCounts = getattr(self, f"{stage}_counts")
+        evaluation = self._evaluation(stage)
+        counts = evaluation.counts.compute()
         whole, by_class = segmentation_scores(
-            counts.compute(), self.class_names, ignore_index=self.ignore_index
+            counts, self.class_names, ignore_index=self.ignore_index
         )
-        for name, mean in getattr(self, f"{stage}_losses").items():
+        for name, mean in evaluation.losses().items():
             total = name == "total"
             tag = str(Tag("loss", label="" if total else name, stage=stage))
             to_loggers = None if total else False  # None: if there is one
-            self.log(tag, mean.compute(), logger=to_loggers, prog_bar=total, sync_dist=True)
+            self.log(tag, mean, logger=to_loggers, prog_bar=total, sync_dist=True)
         for name, value in whole.items():
             tag = str(Tag("metric", name, stage=stage))
             self.log(tag, value, prog_bar=name == "miou", sync_dist=True)
@@ -302,38 +313,46 @@ class SegmentationTask(VisionTask):
 
     def _checked(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Image and mask of a batch."""
-        mask = _mask(batch)
-        if mask is None:
-            got = sorted(batch) if isinstance(batch, dict) else type(batch).__name__
-            raise ValueError(
-                f"a batch must be a dict with 'image' and 'mask' or a pair (image, mask), got {got}"
-            )
+        images, mask = image_of(batch), mask_of(batch)
         # Looking at values waits for a GPU, and what the first epoch shows, the others repeat.
         if mask.device.type == "cpu" or self.current_epoch == 0:
-            self._check_mask(mask, batch)
-        return _image(batch), mask
+            classes = self.num_classes if self.task == "multiclass" else 2
+            check_mask(mask, classes, self.ignore_index, paths_of(batch))
+        return images, mask
 
-    def _check_mask(self, mask: Tensor, batch: Batch) -> None:
-        """Raise if a value is neither a class nor ignored: the loss would be silently wrong."""
-        if mask.is_floating_point():
-            raise TypeError(
-                f"masks must hold whole numbers, got {mask.dtype}; convert them with .long()"
-            )
-        classes = self.num_classes if self.task == "multiclass" else 2
-        wrong = (mask < 0) | (mask >= classes)
-        if self.ignore_index is not None:
-            wrong &= mask != self.ignore_index
-        if not wrong.any():
-            return
-        sample = int(wrong.flatten(1).any(1).nonzero()[0])
-        value = int(mask[sample][wrong[sample]][0])
-        share = float((mask[sample] == value).float().mean())
-        paths = _paths(batch)
-        where = paths[sample] if paths else f"mask {sample} of the batch"
+
+def _one_image(arguments: Mapping[str, Any]) -> ValueError:
+    arch, encoder = arguments.get("arch"), arguments.get("encoder")
+    return ValueError(
+        f"a training batch must hold 2 images or more, got 1: arch {arch!r} with encoder "
+        f"{encoder!r} normalises over the batch where a single pixel of an image is left; pass "
+        "drop_last=True if the last batch of an epoch holds one, else a larger batch_size"
+    )
+
+
+def _statistics(
+    given: tuple[Sequence[float] | None, Sequence[float] | None],
+    expected: Statistics | None,
+    in_channels: int,
+) -> Statistics:
+    """Mean and deviation: as given, else as the weights expect them, else the usual ones."""
+    default = _IMAGENET if in_channels == 3 else ([0.5] * in_channels, [0.25] * in_channels)
+    if expected is None or len(expected[0]) != in_channels:
+        expected = default
+    mean = expected[0] if given[0] is None else numbers_in("mean", given[0])
+    std = expected[1] if given[1] is None else numbers_in("std", given[1])
+    if not len(mean) == len(std) == in_channels:
         raise ValueError(
-            f"{where} has mask value {value} ({share:.1%} of pixels) but the classes are "
-            f"0..{classes - 1}; pass ignore_index={value}, or map values to classes on reading"
+            f"`mean` and `std` need {in_channels} values (in_channels), "
+            f"got {len(mean)} and {len(std)}"
         )
+    return mean, std
+
+
+def _fitted(probs: Tensor, size: Sequence[int]) -> Tensor:
+    if tuple(size) == tuple(probs.shape[-2:]):
+        return probs
+    return F.interpolate(probs, size=tuple(size), mode="bilinear", antialias=True)
 
 
 def _class_names(names: list[str] | None, num_classes: int, task: str) -> list[str]:
@@ -349,22 +368,24 @@ def _class_names(names: list[str] | None, num_classes: int, task: str) -> list[s
     return names
 
 
-def _check_class_weights(weights: list[float] | None, num_classes: int) -> None:
-    if weights is not None and len(weights) != num_classes:
+def _class_weights(weights: Sequence[float] | None, num_classes: int) -> list[float] | None:
+    if weights is None:
+        return None
+    listed = numbers_in(
+        "class_weights", weights, remedy="give one for each class, in the order of class_names"
+    )
+    if len(listed) != num_classes:
         raise ValueError(
-            f"`class_weights` needs {num_classes} values (num_classes), got {len(weights)}"
+            f"`class_weights` needs {num_classes} values (num_classes), got {len(listed)}"
         )
+    return listed
 
 
-def _paths(batch: Batch) -> list[str]:
-    return batch.get("path", []) if isinstance(batch, dict) else []
-
-
-def _image(batch: Batch) -> Tensor:
-    return batch["image"] if isinstance(batch, dict) else batch[0]
-
-
-def _mask(batch: Batch) -> Tensor | None:
-    if isinstance(batch, dict):
-        return batch.get("mask")
-    return batch[1] if isinstance(batch, (tuple, list)) and len(batch) > 1 else None
+def _expected_input(
+    model: nn.Module, encoder: str, weights: str | None, file: Path | None
+) -> Statistics | None:
+    """Mean and deviation that the weights expect, which those of a file are loaded for."""
+    if file is None:
+        return None if weights is None else input_statistics(encoder, weights)
+    part, statistics = load_weights(model, file)
+    return input_statistics(encoder, None) if part == "encoder" else statistics

@@ -2,7 +2,11 @@
 
 import json
 import math
-import threading
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
 
 import pytest
 import segmentation_models_pytorch as smp
@@ -13,7 +17,6 @@ from torch.utils.data import DataLoader
 
 from lightning_hparams import SegmentationTask
 from lightning_hparams.outputs import SegmentationOutput, SegmentationPrediction, TrainingOutput
-from lightning_hparams.tasks import encoders
 from tests.runs import SMALL, matching, quiet_trainer, shapes
 
 
@@ -96,16 +99,85 @@ def test_a_class_that_does_not_occur_is_nan_and_has_its_key():
     assert trainer.callback_metrics["metric/miou/val"].isfinite()
 
 
-def test_pairs_of_image_and_mask_are_a_batch_too():
-    pairs = [(torch.rand(3, 32, 32), torch.randint(0, 3, (32, 32))) for _ in range(4)]
-    loader = DataLoader(pairs, batch_size=2)
-    quiet_trainer().fit(SegmentationTask(num_classes=3, **SMALL), loader, loader)
+FORMS = {
+    "pairs": lambda images, masks: list(zip(images, masks, strict=True)),
+    "lists": lambda images, masks: [list(pair) for pair in zip(images, masks, strict=True)],
+    "masks with a channel": lambda images, masks: [
+        (image, mask[None]) for image, mask in zip(images, masks, strict=True)
+    ],
+}
 
 
-def test_binary_masks_may_have_a_channel():
-    pairs = [(torch.rand(3, 32, 32), torch.randint(0, 2, (1, 32, 32))) for _ in range(4)]
-    loader = DataLoader(pairs, batch_size=2)
-    quiet_trainer().fit(SegmentationTask(task="binary", **SMALL), loader, loader)
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_a_batch_means_the_same_in_every_form(form):
+    """As dicts of binary masks, to the last bit: loss, scores and weights after training."""
+    images, masks = torch.rand(4, 3, 32, 32), torch.randint(0, 2, (4, 32, 32))
+    dicts = [{"image": i, "mask": m} for i, m in zip(images, masks, strict=True)]
+    results = []
+    for samples in (dicts, form(images, masks)):
+        torch.manual_seed(0)
+        task, loader = SegmentationTask(task="binary", **SMALL), DataLoader(samples, batch_size=2)
+        trainer = quiet_trainer()
+        trainer.fit(task, loader, loader)
+        results.append((dict(trainer.callback_metrics), list(task.parameters())))
+    (expected, weights), (found, ours) = results
+    assert found == expected
+    assert all(torch.equal(a, b) for a, b in zip(ours, weights, strict=True))
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true", "64-true", "bf16-mixed"])
+def test_the_mean_loss_is_right_in_every_precision(precision):
+    """As the losses of the batches, of which there are many more than bfloat16 can add up."""
+    data = DataLoader(
+        [(torch.rand(3, 8, 8), torch.randint(0, 3, (8, 8))) for _ in range(600)], batch_size=2
+    )
+    task, losses = SegmentationTask(num_classes=3, **SMALL), []
+    task.forward = lambda images: 9 * images
+    step = task.validation_step
+
+    def noted(batch, batch_idx):
+        output = step(batch, batch_idx)
+        losses.append({"": output["loss"], **output["terms"]})
+        return output
+
+    task.validation_step = noted
+    trainer = quiet_trainer(precision=precision)
+    trainer.validate(task, data, verbose=False)
+    assert len(losses) == 300
+    for name in ("", "ce", "dice"):
+        expected = torch.stack([terms[name] for terms in losses]).double().mean()
+        found = trainer.callback_metrics[f"loss/val/{name}".rstrip("/")]
+        assert float(found) == pytest.approx(float(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.int32])
+def test_256_classes_and_an_ignored_value_outside_the_masks_type_are_trained(dtype):
+    mask = torch.arange(256).repeat(4).view(32, 32).to(dtype)
+    samples = [{"image": torch.rand(3, 32, 32), "mask": mask}] * 2
+    task = SegmentationTask(num_classes=256, ignore_index=-1, **SMALL)
+    loader = DataLoader(samples, batch_size=2)
+    quiet_trainer().fit(task, loader, loader)
+    assert task.val_counts.compute().sum(1).tolist() == [8] * 256
+
+
+@pytest.mark.parametrize("arch", ["deeplabv3", "deeplabv3plus", "pan", "upernet"])
+@pytest.mark.parametrize(("images", "size"), [(1, 4), (5, 2), (3, 1)])
+def test_a_batch_of_one_image_is_told_of_before_the_first_optimizer_step(arch, images, size):
+    """Also where it is the last of an epoch."""
+    side = 128 if arch == "pan" else 32
+    samples = [(torch.rand(3, side, side), torch.zeros(side, side).long())] * images
+    task = SegmentationTask(arch, "resnet18")
+    trainer, loader = quiet_trainer(num_sanity_val_steps=0), DataLoader(samples, batch_size=size)
+    with pytest.raises(ValueError, match=r"must hold 2 images or more, got 1: .*drop_last=True"):
+        trainer.fit(task, loader, loader)
+    assert trainer.global_step == 0
+
+
+def test_a_batch_of_one_image_is_trained_where_a_model_can():
+    samples = [(torch.rand(3, 64, 64), torch.zeros(64, 64).long())] * 3
+    trainer, loader = quiet_trainer(), DataLoader(samples, batch_size=2)
+    trainer.fit(SegmentationTask(**SMALL), loader, loader)
+    assert trainer.global_step == 2
 
 
 @pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "RMSprop", "Rprop", "NAdam", "Adagrad"])
@@ -246,15 +318,6 @@ def test_an_encoder_of_one_size_says_so_before_the_first_optimizer_step(options)
     assert trainer.global_step == 0
 
 
-@pytest.mark.parametrize(
-    "encoder", ["resnet18", "mobilenet_v2", "tu-resnet10t", "tu-convnext_atto"]
-)
-def test_other_encoders_are_built_by_name(encoder):
-    task = SegmentationTask("fpn", encoder).eval()
-    with torch.no_grad():
-        assert task(torch.rand(1, 3, 32, 32)).shape == (1, 2, 32, 32)
-
-
 # -- what steps return ----------------------------------------------------------------------------
 
 
@@ -337,80 +400,6 @@ def test_arguments_are_plain_values():
     assert SegmentationTask(**again).class_names == ["a", "b"]
 
 
-@pytest.mark.parametrize("suffix", [".pt", ".safetensors", ".ckpt"])
-@pytest.mark.parametrize("part", ["model", "encoder"])
-def test_weights_of_a_file_are_loaded(tmp_path, suffix, part):
-    source = SegmentationTask(num_classes=3, **SMALL)
-    state = (source.model if part == "model" else source.model.encoder).state_dict()
-    path = tmp_path / f"weights{suffix}"
-    if suffix == ".safetensors":
-        from safetensors.torch import save_file
-
-        save_file(state, path)
-    elif suffix == ".ckpt":
-        torch.save({"state_dict": {f"model.{k}": v for k, v in state.items()}}, path)
-    else:
-        torch.save(state, path)
-    task = SegmentationTask(num_classes=3, weights=str(path), **SMALL)
-    same = [
-        torch.equal(a, b)
-        for a, b in zip(
-            source.model.encoder.parameters(), task.model.encoder.parameters(), strict=True
-        )
-    ]
-    assert all(same)
-
-
-def test_weights_of_another_architecture_are_refused(tmp_path):
-    torch.save(
-        SegmentationTask(encoder="resnet18", arch="fpn").model.state_dict(), tmp_path / "w.pt"
-    )
-    with pytest.raises(ValueError, match=r"w.pt: \d+ of \d+ tensors .* missing, .*check arch/enc"):
-        SegmentationTask(weights=str(tmp_path / "w.pt"), **SMALL)
-
-
-@pytest.mark.parametrize("path", ["no/such.pt", "such.pt", "no/such", "../.."])
-def test_a_missing_file_of_weights_is_named(path):
-    with pytest.raises(FileNotFoundError, match=f"weights file {path} does not exist"):
-        SegmentationTask(weights=path)
-
-
-@pytest.mark.parametrize("suffix", [".pt", ".ckpt", ".safetensors"])
-@pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04broken"])
-def test_a_file_that_is_no_file_of_weights_is_named(tmp_path, suffix, content):
-    path = tmp_path / f"weights{suffix}"
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match=rf"weights{suffix} cannot be read as weights .*; write"):
-        SegmentationTask(weights=str(path), **SMALL)
-
-
-@pytest.mark.parametrize("content", [torch.zeros(3), [torch.zeros(3)], {"state_dict": [1]}])
-def test_a_file_of_something_else_than_tensors_by_name_is_told(tmp_path, content):
-    torch.save(content, tmp_path / "weights.pt")
-    with pytest.raises(
-        ValueError, match=r"weights.pt holds a \w+, but weights are tensors by name"
-    ):
-        SegmentationTask(weights=str(tmp_path / "weights.pt"), **SMALL)
-
-
-@pytest.mark.parametrize("encoder", ["resnet18", "tu-mobilenetv3_small_100"])
-@pytest.mark.parametrize("network", ["refuses", "hangs", "is forbidden"])
-def test_pretrained_weights_without_a_network_fail_at_once(monkeypatch, tmp_path, encoder, network):
-    # If anything waited for this connection, or tried a download, the test would never end.
-    def connect(address, timeout):
-        if network == "hangs":
-            threading.Event().wait(600)
-        raise OSError("no network")
-
-    monkeypatch.setattr(encoders.socket, "create_connection", connect)
-    monkeypatch.setattr(encoders.huggingface_hub, "try_to_load_from_cache", lambda *a, **k: None)
-    monkeypatch.setattr(
-        encoders.huggingface_hub.constants, "HF_HUB_OFFLINE", network == "is forbidden"
-    )
-    with pytest.raises(ConnectionError, match=r"weights='imagenet' .* pass weights=None to train"):
-        SegmentationTask(encoder=encoder, weights="imagenet")
-
-
 # -- what does not fit ----------------------------------------------------------------------------
 
 
@@ -448,6 +437,12 @@ def test_pretrained_weights_without_a_network_fail_at_once(monkeypatch, tmp_path
         ({"num_classes": 2.5}, TypeError, "`num_classes` must be a whole number, got 2.5"),
         ({"in_channels": "3"}, TypeError, "`in_channels` must be a whole number, got '3'"),
         ({"class_names": "ab"}, TypeError, "`class_names` must be a list of names, got 'ab'"),
+        ({"class_weights": {0: 5.0, 1: 1.0}}, TypeError, "must be a list of numbers, got {0: 5.0"),
+        ({"class_weights": {1.0, 5.0}}, TypeError, "`class_weights` must be a list of numbers"),
+        ({"class_names": {0: "a", 1: "b"}}, TypeError, "`class_names` must be a list of names"),
+        ({"mean": {0: 0.5}}, TypeError, "`mean` must be a list of numbers, got {0: 0.5}"),
+        ({"mean": 0.5}, TypeError, "`mean` must be a list of numbers, got 0.5"),
+        ({"std": "0.5"}, TypeError, "`std` must be a list of numbers, got '0.5'"),
         ({"mean": []}, ValueError, r"`mean` and `std` need 3 values \(in_channels\), got 0 and 3"),
         ({"mean": [math.nan] * 3}, ValueError, "`-inf < mean < inf` must hold, got mean=nan"),
         ({"task": "binry"}, ValueError, "did you mean 'binary'"),
@@ -493,6 +488,15 @@ def test_bad_batches_stop_before_the_first_optimizer_step(image, mask, error, me
     assert trainer.global_step == 0
 
 
+@pytest.mark.parametrize("step", ["training_step", "validation_step", "test_step", "predict_step"])
+def test_a_batch_without_images_is_told_of_in_every_step(task, step):
+    batch = {"img": torch.rand(2, 3, 32, 32), "mask": torch.zeros(2, 32, 32).long()}
+    with pytest.raises(
+        ValueError, match="a batch must be a dict of tensors 'image' and 'mask', or"
+    ):
+        getattr(task, step)(batch, 0)
+
+
 def test_a_bad_mask_is_named_by_its_file():
     batch = {
         "image": torch.rand(2, 3, 32, 32),
@@ -510,16 +514,39 @@ def test_int16_images_are_refused_with_the_remedy(task):
         task(torch.zeros(1, 3, 32, 32, dtype=torch.int16))
 
 
-@pytest.mark.parametrize(
-    ("arch", "encoder", "message"),
-    [
-        ("unetplusplus", "mit_b0", "encoder 'mit_b0' does not work with arch 'unetplusplus'"),
-        ("unet", "tu-vit_tiny_patch16_224", "'tu-mobilenetv3_small_100' does"),
-        ("deeplabv3", "tu-swin_tiny_patch4_window7_224", "does not work with arch 'deeplabv3'"),
-        ("dpt", "resnet18", "'tu-vit_tiny_patch16_224' does"),
-        ("dpt", "tu-vit_small_patch14_dinov2", "has patches of 14 pixels"),
-    ],
-)
-def test_an_encoder_that_does_not_fit_the_architecture_is_told(arch, encoder, message):
-    with pytest.raises(ValueError, match=message):
-        SegmentationTask(arch, encoder)
+TWO = """
+    import sys, torch
+    from torch.utils.data import DataLoader
+    from tests.runs import SMALL, quiet_trainer
+    from lightning_hparams import SegmentationTask
+
+    if __name__ == "__main__":
+        devices = int(sys.argv[1])
+        torch.manual_seed(0)
+        images, masks = torch.rand(5, 3, 32, 32), torch.randint(0, 3, (5, 32, 32))
+        samples = [{"image": images[k], "mask": masks[k], "index": k} for k in range(5)]
+        task = SegmentationTask(num_classes=3, loss="ce", **SMALL)
+        trainer = quiet_trainer(devices=devices, strategy="ddp" if devices > 1 else "auto")
+        for run, size in ((trainer.validate, 2), (trainer.test, 3)):
+            run(task, DataLoader(samples, batch_size=size), verbose=False)
+            found = {k: float(v) for k, v in trainer.callback_metrics.items()}
+            counts = task.val_counts if run == trainer.validate else task.test_counts
+            torch.save((counts.compute(), found), f"{size}_{trainer.global_rank}_of_{devices}.pt")
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_count_each_sample_once(tmp_path):
+    (tmp_path / "script.py").write_text(textwrap.dedent(TWO))
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    for devices in "12":
+        command = [sys.executable, "script.py", devices]
+        subprocess.run(command, env=environment, cwd=tmp_path, check=True, timeout=300)
+    for size in (2, 3):
+        counts, metrics = torch.load(tmp_path / f"{size}_0_of_1.pt")
+        assert counts.sum() == 5 * 32 * 32
+        for rank in (0, 1):
+            theirs, found = torch.load(tmp_path / f"{size}_{rank}_of_2.pt")
+            assert torch.equal(theirs, counts)
+            assert found == pytest.approx(metrics, rel=1e-5, nan_ok=True)

@@ -1,0 +1,98 @@
+"""Images and masks of a batch, and what is wrong with them."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from torch import Tensor
+
+from ..outputs import SegmentationBatch
+
+__all__ = ["Batch", "check_mask", "image_of", "mask_of", "paths_of"]
+
+Batch: TypeAlias = "SegmentationBatch | tuple[Tensor, Tensor] | list[Tensor]"
+
+
+def paths_of(batch: Batch) -> list[str]:
+    """Files of the images, as far as the batch names them."""
+    return batch.get("path", []) if isinstance(batch, dict) else []
+
+
+def image_of(batch: Batch) -> Tensor:
+    """Images of a batch.
+
+    Raises:
+        ValueError: If there are none, or they have no pixel.
+    """
+    found: object = None
+    if isinstance(batch, dict):
+        found = batch.get("image")
+    elif isinstance(batch, (tuple, list)) and batch:
+        found = batch[0]
+    if not isinstance(found, Tensor):
+        raise _no_batch(batch)
+    if not found.numel():
+        raise ValueError(
+            f"images must have pixels, got {tuple(found.shape)}; leave out empty batches and images"
+        )
+    return found
+
+
+def mask_of(batch: Batch) -> Tensor:
+    """Masks of a batch, in a type that holds all they are compared with.
+
+    To uint8, a 256th class is none, and an ``ignore_index`` of -1 is 255.
+
+    Raises:
+        ValueError: If there are none.
+        TypeError: If they are not whole numbers.
+    """
+    found: object = None
+    if isinstance(batch, dict):
+        found = batch.get("mask")
+    elif isinstance(batch, (tuple, list)) and len(batch) > 1:
+        found = batch[1]
+    if not isinstance(found, Tensor):
+        raise _no_batch(batch)
+    if found.is_floating_point():
+        raise TypeError(
+            f"masks must hold whole numbers, got {found.dtype}; convert them with .long()"
+        )
+    return found.long()
+
+
+def check_mask(mask: Tensor, classes: int, ignore_index: int | None, paths: list[str]) -> None:
+    """Check that each value is a class, or ignored: otherwise the loss would be silently wrong.
+
+    Raises:
+        ValueError: With the value, its share and the first such mask, by its path if there is one.
+    """
+    wrong = (mask < 0) | (mask >= classes)
+    if ignore_index is not None:
+        wrong &= mask != ignore_index
+    if not wrong.any():
+        return
+    sample = int(wrong.flatten(1).any(1).nonzero()[0])
+    value = int(mask[sample][wrong[sample]][0])
+    share = float((mask[sample] == value).float().mean())
+    where = paths[sample] if paths else f"mask {sample} of the batch"
+    remedy = "map values to classes on reading"
+    if classes == 2 and value == 255:
+        remedy = "give (mask == 255) if they are the foreground"
+    raise ValueError(
+        f"{where} has mask value {value} ({share:.1%} of pixels) but the classes are "
+        f"0..{classes - 1}; pass ignore_index={value}, or {remedy}"
+    )
+
+
+def _no_batch(batch: object) -> ValueError:
+    named: dict[object, object] = {}
+    if isinstance(batch, dict):
+        named = batch
+    elif isinstance(batch, (tuple, list)):
+        named = dict(enumerate(batch))
+    got = {key: type(value).__name__ for key, value in named.items()} or type(batch).__name__
+    return ValueError(
+        "a batch must be a dict of tensors 'image' and 'mask', or a pair (image, mask), "
+        f"got {got}; name them so, or stack them in the loader's collate_fn"
+    )

@@ -1,0 +1,73 @@
+"""How the batches of a loader come out: the smallest of an epoch, and samples that are repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.data import BatchSampler, DistributedSampler
+
+__all__ = ["counted_samples", "norms_of_one_pixel", "smallest_batch"]
+
+
+def smallest_batch(loader: object, batches: float) -> int | None:
+    """Samples in the smallest batch of an epoch of ``batches``; None if the loader does not tell.
+
+    >>> from torch.utils.data import DataLoader
+    >>> smallest_batch(DataLoader(range(9), batch_size=4), batches=3)
+    1
+    """
+    sampler = getattr(loader, "batch_sampler", None)
+    if not isinstance(sampler, BatchSampler):
+        return None
+    try:
+        total = len(sampler.sampler)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+    full, rest = divmod(total, sampler.batch_size)
+    if rest and not sampler.drop_last and batches > full:
+        return rest
+    return sampler.batch_size
+
+
+def counted_samples(loader: object) -> int | None:
+    """How many samples of a loader count, from its first on; None for all of them.
+
+    A ``DistributedSampler`` repeats the first samples of the set as the last ones of some
+    processes, so that all processes have the same number.
+    """
+    batches = getattr(loader, "batch_sampler", None)
+    sampler = getattr(loader if batches is None else batches, "sampler", None)
+    if not isinstance(sampler, DistributedSampler) or sampler.drop_last:
+        return None
+    repeated = sampler.total_size - len(sampler.dataset)  # type: ignore[arg-type]
+    return sampler.num_samples - (sampler.rank >= sampler.num_replicas - repeated)
+
+
+@contextmanager
+def norms_of_one_pixel(model: nn.Module) -> Iterator[list[str]]:
+    """List the batch normalisations that see one pixel an image, as the model runs within this.
+
+    A batch of one image has no variance there.
+    """
+    found: list[str] = []
+
+    def note(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        def look(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            if module.training and inputs[0].shape[2:].numel() == 1:
+                found.append(name)
+
+        return look
+
+    handles = [
+        module.register_forward_pre_hook(note(name))
+        for name, module in model.named_modules()
+        if isinstance(module, _BatchNorm) and not isinstance(module, nn.SyncBatchNorm)
+    ]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,166 @@
+"""Weights are found in a file however they were wrapped, and what is no weights is told."""
+
+import argparse
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+from lightning_hparams import SegmentationTask
+from tests.runs import SMALL
+
+ENCODER = "mobilenetv3_small_100"  # of timm, as SMALL has it
+
+
+def same(module, other):
+    ours, theirs = module.state_dict(), other.state_dict()
+    return all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+def loaded(path, **options):
+    return SegmentationTask(**{"num_classes": 3, "weights": str(path), **SMALL, **options})
+
+
+def prefixed(state, prefix):
+    return {prefix + key: value for key, value in state.items()}
+
+
+WRAPPED = {
+    "compiled": lambda state: prefixed(state, "_orig_mod."),
+    "parallel": lambda state: prefixed(state, "module."),
+    "parallel, compiled": lambda state: prefixed(state, "module._orig_mod."),
+    "a module's": lambda state: {"state_dict": prefixed(state, "net.")},
+    "compiled in a task's": lambda state: {"state_dict": prefixed(state, "model._orig_mod.")},
+    "model": lambda state: {"model": state, "optimizer": {"state": {0: {}}, "lr": 0.1}},
+    "with its arguments": lambda state: {"model": state, "args": argparse.Namespace(lr=0.1)},
+    "model_state_dict": lambda state: {"epoch": 3, "model_state_dict": state},
+    "two deep": lambda state: {"checkpoint": {"weights": state}},
+}
+
+
+@pytest.mark.parametrize("wrapped", WRAPPED.values(), ids=WRAPPED)
+@pytest.mark.parametrize("part", ["model", "encoder"])
+def test_weights_are_found_however_they_were_wrapped(tmp_path, wrapped, part):
+    source = SegmentationTask(num_classes=3, **SMALL).model
+    torch.save(
+        wrapped((source if part == "model" else source.encoder).state_dict()), tmp_path / "w"
+    )
+    task = loaded(tmp_path / "w")
+    assert same(task.model.encoder, source.encoder)
+    assert same(task.model, source) == (part == "model")
+
+
+@pytest.mark.parametrize("name", [ENCODER, "convnext_atto", "resnet10t", "tf_efficientnet_b0"])
+def test_a_file_of_timm_is_found_for_its_encoder(tmp_path, name):
+    classifier = timm.create_model(name)
+    torch.save(classifier.state_dict(), tmp_path / "timm.pt")
+    task = loaded(tmp_path / "timm.pt", encoder=f"tu-{name}", arch="fpn", arch_args={})
+    theirs = {key.replace("_", "."): v for key, v in classifier.state_dict().items()}
+    for key, value in task.model.encoder.model.state_dict().items():
+        assert torch.equal(value, theirs[key.replace("_", ".")]), key
+
+
+class Classifier(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.backbone = timm.create_model(ENCODER, num_classes=0)
+        self.head = nn.Linear(8, 2)
+
+
+def test_the_encoder_of_a_classifier_is_found(tmp_path):
+    classifier = Classifier()
+    torch.save({"state_dict": prefixed(classifier.state_dict(), "net.")}, tmp_path / "c.ckpt")
+    task = loaded(tmp_path / "c.ckpt")
+    key = "conv_stem.weight"
+    assert torch.equal(
+        task.model.encoder.model.state_dict()[key], classifier.backbone.conv_stem.weight
+    )
+
+
+def test_a_file_of_the_encoder_is_given_the_input_that_timm_knows_it_expects(tmp_path):
+    source = SegmentationTask("dpt", "tu-vit_tiny_patch16_224", num_classes=3).model.encoder
+    torch.save(source.state_dict(), tmp_path / "vit.pt")
+    task = loaded(tmp_path / "vit.pt", arch="dpt", encoder="tu-vit_tiny_patch16_224", arch_args={})
+    assert task.mean.flatten().tolist() == task.std.flatten().tolist() == [0.5] * 3
+    kept = loaded(
+        tmp_path / "vit.pt",
+        arch="dpt",
+        encoder="tu-vit_tiny_patch16_224",
+        arch_args={},
+        mean=[0.25] * 3,
+    )
+    assert kept.mean.flatten().tolist() == [0.25] * 3
+
+
+def test_a_checkpoint_of_a_task_is_given_the_input_that_it_was_trained_with(tmp_path):
+    source = SegmentationTask(num_classes=3, mean=[0.25, 0.5, 0.75], std=[0.5, 0.5, 0.25], **SMALL)
+    torch.save({"state_dict": source.state_dict()}, tmp_path / "task.ckpt")
+    task = loaded(tmp_path / "task.ckpt")
+    assert same(task.model, source.model)
+    assert task.mean.flatten().tolist() == [0.25, 0.5, 0.75]
+    assert task.std.flatten().tolist() == [0.5, 0.5, 0.25]
+
+
+def test_a_model_of_other_classes_gives_all_but_its_head(tmp_path):
+    source = SegmentationTask(num_classes=5, **SMALL).model
+    torch.save(source.state_dict(), tmp_path / "five.pt")
+    task = loaded(tmp_path / "five.pt")
+    assert same(task.model.encoder, source.encoder)
+    assert same(task.model.decoder, source.decoder)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors", ".ckpt"])
+@pytest.mark.parametrize("part", ["model", "encoder"])
+def test_weights_of_a_file_are_loaded(tmp_path, suffix, part):
+    source = SegmentationTask(num_classes=3, **SMALL)
+    state = (source.model if part == "model" else source.model.encoder).state_dict()
+    path = tmp_path / f"weights{suffix}"
+    if suffix == ".safetensors":
+        from safetensors.torch import save_file
+
+        save_file(state, path)
+    elif suffix == ".ckpt":
+        torch.save({"state_dict": {f"model.{k}": v for k, v in state.items()}}, path)
+    else:
+        torch.save(state, path)
+    task = SegmentationTask(num_classes=3, weights=str(path), **SMALL)
+    same = [
+        torch.equal(a, b)
+        for a, b in zip(
+            source.model.encoder.parameters(), task.model.encoder.parameters(), strict=True
+        )
+    ]
+    assert all(same)
+
+
+def test_weights_of_another_architecture_are_refused(tmp_path):
+    torch.save(
+        SegmentationTask(encoder="resnet18", arch="fpn").model.state_dict(), tmp_path / "w.pt"
+    )
+    with pytest.raises(ValueError, match=r"w.pt: \d+ of \d+ tensors .* missing, .*check arch/enc"):
+        SegmentationTask(weights=str(tmp_path / "w.pt"), **SMALL)
+
+
+@pytest.mark.parametrize("path", ["no/such.pt", "such.pt", "no/such", "../.."])
+def test_a_missing_file_of_weights_is_named(path):
+    with pytest.raises(FileNotFoundError, match=f"weights file {path} does not exist"):
+        SegmentationTask(weights=path)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".ckpt", ".safetensors"])
+@pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04broken"])
+def test_a_file_that_is_no_file_of_weights_is_named(tmp_path, suffix, content):
+    path = tmp_path / f"weights{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"weights{suffix} cannot be read as weights .*; write"):
+        SegmentationTask(weights=str(path), **SMALL)
+
+
+@pytest.mark.parametrize("content", [torch.zeros(3), [torch.zeros(3)], {"state_dict": [1]}])
+def test_a_file_of_something_else_than_tensors_by_name_is_told(tmp_path, content):
+    torch.save(content, tmp_path / "weights.pt")
+    with pytest.raises(
+        ValueError, match=r"weights.pt holds a \w+, but weights are tensors by name"
+    ):
+        SegmentationTask(weights=str(tmp_path / "weights.pt"), **SMALL)
