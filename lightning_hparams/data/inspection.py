@@ -179,7 +179,7 @@ def check_one_size(headers: Mapping[Path, ImageHeader]) -> None:
         (one, first), (other, second), *_ = examples.items()
         raise ValueError(
             f"{first} is {_pixels(one)} and {second} is {_pixels(other)}: a batch needs one size; "
-            "pass size=, or batch_size=1"
+            "pass size=, to which all are resized"
         )
 
 
