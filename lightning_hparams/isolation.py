@@ -14,7 +14,7 @@ import operator
 import pickle
 import random
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -29,6 +29,7 @@ from .internals import LOADER_ITERATOR, compiles_itself
 __all__ = [
     "copy_data",
     "copy_module",
+    "dissolve",
     "evaluation_mode",
     "is_bound_to_itself",
     "module_kept",
@@ -77,19 +78,30 @@ def evaluation_mode(module: nn.Module) -> Iterator[None]:
             part.training = training
 
 
-def copy_module(module: nn.Module, replace: Mapping[int, object] | None = None) -> Any:
+def copy_module(
+    module: nn.Module,
+    replace: Mapping[int, object] | None = None,
+    *,
+    made: list[nn.Module] | None = None,
+) -> Any:
     """A deep copy of a module: parameters, every buffer, hyperparameters and plain attributes.
 
     Args:
         module: What is copied; it stays as it is.
         replace: ``id`` of an object that must not be copied -> what the copy has in its place.
+        made: Gets every module that was made, for :func:`dissolve`.
 
     Raises:
         TypeError: If an attribute cannot be copied, with its name.
     """
     memo = {**(replace or {}), **_results(module)}
+    own = dict(memo)
     try:
-        return copy.deepcopy(module, dict(memo))
+        copied = copy.deepcopy(module, own)
+        if made is not None:
+            new = (one for key, one in own.items() if key not in memo)
+            made += [one for one in new if isinstance(one, nn.Module) and not _is_script(one)]
+        return copied
     except Exception as error:
         name = _uncopyable(module, memo)
         if name is None:
@@ -98,6 +110,21 @@ def copy_module(module: nn.Module, replace: Mapping[int, object] | None = None) 
             f"{type(module).__name__}.{name} cannot be copied ({type(error).__name__}: {error}); "
             "keep it out of the module, or pass isolation='snapshot'"
         ) from error
+
+
+def dissolve(modules: Iterable[nn.Module]) -> None:
+    """Take copies apart that are no longer used, so that their memory is free at once.
+
+    A module that refers to itself (by a bound method among its attributes, a part that knows its
+    whole) is otherwise freed only when the garbage collector runs, which counts objects and knows
+    nothing of the size of their tensors: several copies of a model would lie side by side.
+    """
+    for module in modules:
+        vars(module).clear()
+
+
+def _is_script(module: nn.Module) -> bool:
+    return isinstance(module, torch.jit.ScriptModule)  # whose attributes are not Python's
 
 
 def is_bound_to_itself(module: nn.Module) -> bool:
@@ -193,7 +220,13 @@ def module_kept(module: nn.Module, shared: Sequence[object] = ()) -> Iterator[No
             f"{type(module).__name__} has lazy layers, which cannot be put back; pass a batch "
             "through it before, or pass isolation='copy'"
         )
-    values = [(tensor, tensor.detach().to("cpu", copy=True), tensor.grad) for tensor in tensors]
+    # The storage is kept, too: a Trainer moves a module to another device and away again by giving
+    # its tensors other storages, and optimizers, buckets of DDP and flattened weights of recurrent
+    # layers know the first one.
+    values = [
+        (tensor, tensor.data, tensor.detach().to("cpu", copy=True), tensor.grad)
+        for tensor in tensors
+    ]
     wants_grad = [(parameter, parameter.requires_grad) for parameter in module.parameters()]
     parts = list(module.modules())
     memo = {id(one): one for one in (*tensors, *parts, *shared)}
@@ -207,11 +240,9 @@ def module_kept(module: nn.Module, shared: Sequence[object] = ()) -> Iterator[No
             for name, original in originals.items():
                 part.__dict__[name] = _put_back(original, copies[name])
         with torch.no_grad():
-            for tensor, value, grad in values:
-                if tensor.device != value.device:
-                    tensor.data = value
-                else:
-                    tensor.copy_(value)
+            for tensor, data, value, grad in values:
+                tensor.data = data
+                tensor.copy_(value)
                 tensor.grad = grad
         for parameter, wanted in wants_grad:
             parameter.requires_grad_(wanted)

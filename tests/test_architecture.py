@@ -35,6 +35,7 @@ ROOMS = UPPER | LOWER
 ROOT = {
     "boxes": {"checks", "outputs"},
     "checks": set(),
+    "hparam_slots": set(),
     "isolation": {"internals"},
     "json_text": set(),
     "notices": set(),

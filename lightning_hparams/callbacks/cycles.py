@@ -95,6 +95,10 @@ class OneCycle(ParamScheduler):
             # Whatever part of its peak the rate begins and ends with, the momentum is at its top.
             self._shapes["momentum"] = partial(one_cycle, **{**shape, "div_factor": math.inf})
 
+    def own_peak(self) -> Rates:
+        """``max_lr``."""
+        return self.max_lr
+
     def _bound(self, rates: Sequence[float]) -> dict[str, RateBound]:
         return {"max_lr": RateBound.among("max_lr", self.max_lr, rates)}
 
@@ -175,6 +179,10 @@ class Cyclic(ParamScheduler):
         self._momentum = MomentumCycle.of(cycle_momentum, base_momentum, max_momentum)
         if cycle_momentum:
             self._shapes["momentum"] = self._shapes["lr"]
+
+    def own_peak(self) -> Rates:
+        """``max_lr``."""
+        return self.max_lr
 
     def _bound(self, rates: Sequence[float]) -> dict[str, RateBound]:
         base, top = self.base_lr, self.max_lr

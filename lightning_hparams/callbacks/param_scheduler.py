@@ -15,6 +15,7 @@ from ..optim import initial_param, keep_initial, set_param
 from ..schedules import MomentumCycle, RateBound, Schedule, Span, as_schedule, check_call
 from ._averaged_weights import AveragedWeights
 from ._idle_hooks import skip_idle_hooks
+from ._protocols import bounds_found
 from ._rivals import refuse_rivals
 from ._schedule_preview import draw_values, scheduled_values
 from ._scheduled_run import OnResume, ScheduledRun
@@ -140,7 +141,7 @@ class ParamScheduler(Callback):
         self._run.begin(trainer, pl_module, loaded)
         if loaded is None:
             self._counts = [len(groups) for groups in self._configured]
-            self._tested = _range_tested(trainer) if self.param == "lr" else None
+            self._tested = bounds_found(trainer) if self.param == "lr" else None
         else:
             self._counts = list(loaded["counts"])
             self._tested = loaded["tested"]
@@ -150,8 +151,12 @@ class ParamScheduler(Callback):
     def follow_range_test(self, trainer: Trainer) -> None:
         """Take over the rates that a range test in mid-training has given the groups."""
         if self.param == "lr":
-            self._tested = _range_tested(trainer)
+            self._tested = bounds_found(trainer)
             self._lay_out(trainer)
+
+    def own_peak(self) -> Rates:
+        """The peak that it sets, whatever a range test finds; None if it follows one."""
+        return None
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
@@ -310,14 +315,3 @@ def _shape(schedule: str | Callable[..., float], args: Mapping[str, Any]) -> Sch
     shape = partial(as_schedule(schedule), **{key: as_plain(value) for key, value in args.items()})
     check_call(shape)
     return shape
-
-
-def _range_tested(trainer: Trainer) -> list[float] | None:
-    """The bounds of a range test that set the learning rate, from whichever callback has one."""
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]  # set on construction
-        result: Any = getattr(callback, "result", None)
-        if getattr(result, "status", None) not in ("ok", "no_divergence"):
-            continue
-        if getattr(callback, "apply", True) and getattr(callback, "param", "lr") == "lr":
-            return [float(result.base_lr), float(result.max_lr)]
-    return None

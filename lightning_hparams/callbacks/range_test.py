@@ -2,77 +2,43 @@
 
 from __future__ import annotations
 
-import copy
-import math
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Sequence
 from functools import partial
-from numbers import Real
-from statistics import fmean
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
-import torch
 from lightning import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import BatchSizeFinder
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
-from tqdm.auto import tqdm
+from torch.optim import Optimizer
 
 from ..checks import in_range, one_of, whole_number
 from ..internals import log_step
-from ..isolation import (
-    copy_data,
-    copy_module,
-    is_bound_to_itself,
-    module_kept,
-    random_state_kept,
-)
 from ..optim import set_param
 from ..range_test import (
     ParamTestResult,
     RangeTestResult,
     Rule,
-    Sweep,
-    analyse,
     check_range_test,
-    compare_values,
     lr_values,
-    probe,
 )
 from ..render import encode
-from ..schedules import one_cycle
 from ..sinks import Sinks, is_rehearsal, open_sinks
+from ._before_optimizers import BeforeOptimizers
 from ._idle_hooks import skip_idle_hooks
-from ._inner_trainer import (
-    Data,
-    NoLogger,
-    Plan,
-    check_trainer,
-    data_of,
-    datamodule_of,
-    optimizer_states,
-    peak_rates,
-    quiet,
-    resumes,
-    run_sweep,
-    scale_rates,
-)
+from ._measurement import Measurement, Result
+from ._peak_rates import made_by, peak_rates, present_peak, scale_rates
+from ._place import Data, Place, datamodule_of
+from ._protocols import FollowsRangeTest
+from ._sweep import Found, quiet
 from ._two_packages import refuse_other_lightning
+from ._written_slots import WrittenSlots, missing, names_tested, restored
 
 __all__ = ["LRRangeTest", "lr_range_test"]
 
-Result: TypeAlias = RangeTestResult | ParamTestResult
 Param = Literal["lr", "weight_decay", "momentum", "batch_size"]
 
 _TAG = "lr_range_test"
 _TOLERANCE = 1e-6  # relative; rates that differ by more are different
-# Smith (arXiv:1803.09820, section 4) looks for the weight decay on a grid of decades and zero, and
-# for the momentum between 0.8 and 0.99. The batch size is tried as configured, doubled, and so on.
-_VALUES: dict[str, tuple[float, ...]] = {
-    "weight_decay": (0.0, 1e-5, 1e-4, 1e-3, 1e-2),
-    "momentum": (0.8, 0.85, 0.9, 0.95, 0.99),
-    "batch_size": (1, 2, 4),
-}
 
 
 class LRRangeTest(Callback):
@@ -200,46 +166,59 @@ class LRRangeTest(Callback):
         self.result: Result | None = None
         self.results: dict[int, Result] = {}
         self._applied: dict[str, float] = {}
-        self._expected: float | None = None  # largest configured rate after the suggestion
+        self._resumed = False
+        self._hook: BeforeOptimizers | None = None
+        self._pending: tuple[Result, Found] | None = None  # for optimizers to come
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Run the test before the optimizers are made."""
+        """Arrange for the test to run before the optimizers are made."""
         refuse_other_lightning(self, trainer, pl_module)
         if stage != "fit":
             return
-        self._expected = None
-        if resumes(trainer):
-            rank_zero_info("LRRangeTest does not run again: the fit goes on from a checkpoint")
-            return
-        self.results = {}
-        if 0 in self.at_epochs and not self._skips(trainer):
-            self._run(trainer, pl_module, data_of(trainer), epoch=0)
+        self._pending, self._resumed = None, False
+        self.results, self._applied = {}, {}
+        Place(trainer, pl_module, Data()).check()
+        if 0 in self.at_epochs and not self._waits(trainer):
+            self._hook = BeforeOptimizers.call(
+                pl_module, partial(self._before, trainer, pl_module), self._after
+            )
 
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Give the module the rate that was found, before the optimizers are made."""
+        self._resumed = True
         state = (checkpoint.get("callbacks") or {}).get(self.state_key) or {}
-        for name, value in state.get("applied", {}).items():
-            for holder in _holders(pl_module, datamodule_of(trainer), name) if self.apply else ():
-                setattr(holder, name, value)
+        if not self.apply:
+            return
+        place = Place(trainer, pl_module, Data(datamodule=datamodule_of(trainer)))
+        refused = restored(place, state.get("applied", {}), self.param, self.attr)
+        if refused:
+            rank_zero_warn(
+                f"the checkpoint would have LRRangeTest set {' and '.join(refused)}, which a range "
+                f"test of {' or '.join(map(repr, names_tested(self.param, self.attr)))} does not "
+                "do here: it is left as it is; pass the `attr` that the checkpoint was made with"
+            )
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """See whether the optimizers took the rate."""
-        if self._expected is None:
+        pending, self._pending = self._pending, None
+        if pending is None or not isinstance(pending[0], RangeTestResult):
             return
+        suggestion, found = _chosen(pending[0]), pending[1]
         for callback in trainer.callbacks:  # type: ignore[attr-defined]  # set on construction
-            if hasattr(callback, "follow_range_test") and getattr(callback, "max_lr", None):
+            if isinstance(callback, FollowsRangeTest) and callback.own_peak():
                 rank_zero_warn(
-                    f"the range test suggests a peak of {self._expected:.3g}, but "
-                    f"{type(callback).__name__}(max_lr={callback.max_lr}) sets another; "
+                    f"the range test suggests a peak of {suggestion:.3g}, but "
+                    f"{type(callback).__name__}(max_lr={callback.own_peak()}) sets another; "
                     "leave out max_lr to train at the suggestion"
                 )
-        largest = max(max(rates) for rates in peak_rates(trainer))
-        if abs(largest / self._expected - 1) > _TOLERANCE:
-            names = " and ".join(f"`{name}`" for name in self._applied)
+        configs = trainer.lr_scheduler_configs
+        largest = max(map(max, peak_rates(trainer.optimizers, configs, found.length)))
+        if abs(largest / suggestion - 1) > _TOLERANCE:
+            names = " and ".join(f"`{name}`" for name in self._applied) or "the optimizers"
             rank_zero_warn(
-                f"the range test set {names} for a peak of {self._expected:.3g}, but the "
+                f"the range test set {names} for a peak of {suggestion:.3g}, but the "
                 f"optimizers are configured with {largest:.3g}; let configure_optimizers make all "
                 "rates from it, or name the attribute that they are made of by `attr`"
             )
@@ -247,10 +226,23 @@ class LRRangeTest(Callback):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Run the test again, if this epoch is one of ``at_epochs``."""
         epoch = trainer.current_epoch
-        if not epoch or epoch not in self.at_epochs or epoch in self.results:
+        if epoch not in self.at_epochs or epoch in self.results:
+            return
+        if not epoch and (trainer.global_step or not self._waits(trainer)):
             return
         if not self._skips(trainer):
-            self._run(trainer, pl_module, data_of(trainer), epoch=epoch)
+            place = Place(trainer, pl_module, Data.of_fit(trainer), epoch, has_optimizers=True)
+            self._run(place)
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Give the module its method back, where the fit did not come as far."""
+        self._unhook()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Give the module its method back."""
+        self._unhook()
 
     def state_dict(self) -> dict[str, Any]:
         """The results, and what was written to the module."""
@@ -273,211 +265,101 @@ class LRRangeTest(Callback):
             rank_zero_info("LRRangeTest does nothing in a fast_dev_run")
         return is_rehearsal(trainer)
 
-    def _run(
-        self,
-        trainer: Trainer,
-        module: LightningModule,
-        data: Data,
-        *,
-        epoch: int = 0,
-        launched: bool = True,
-    ) -> Result:
-        """Measure, show and apply."""
-        check_trainer(trainer)
-        values = self._tried(module, data)
-        names = self._attributes(module, data) if self.apply else []
-        start = time.perf_counter()
-        sweeps, peak = self._swept(trainer, module, data, values, epoch, launched)
-        seconds = time.perf_counter() - start
-        result: Result
-        if self.param == "lr":
-            (same,) = sweeps.values()
-            result = analyse(same, self.rule, seconds=seconds)
-            if self.probe_steps:
-                train = partial(self._probed, trainer, module, data, epoch, launched)
-                result = replace(probe(result, train), seconds=time.perf_counter() - start)
+    def _waits(self, trainer: Trainer) -> bool:
+        """Whether another callback is yet to find the batch size, when the optimizers are made."""
+        callbacks = trainer.callbacks  # type: ignore[attr-defined]  # set on construction
+        return any(isinstance(callback, BatchSizeFinder) for callback in callbacks)
+
+    def _unhook(self) -> None:
+        if self._hook is not None:
+            self._hook.undo()
+            self._hook = None
+
+    def _before(self, trainer: Trainer, module: LightningModule) -> None:
+        """Test, when the optimizers of a fit are about to be made."""
+        self._hook = None
+        if self._resumed:
+            rank_zero_info("LRRangeTest does not run again: the fit goes on from a checkpoint")
+        elif not self._skips(trainer):
+            self._run(Place(trainer, module, Data.of_fit(trainer)))
+
+    def _after(self, made: object) -> None:
+        """Change the optimizers of a module that has no attribute for the value."""
+        if self._pending is None or self._applied:
+            return
+        result, found = self._pending
+        optimizers, schedulers = made_by(made)
+        if isinstance(result, RangeTestResult):
+            scale_rates(optimizers, schedulers, _chosen(result) / found.peak)
         else:
-            result = compare_values(self.param, sweeps, rule=self.rule, seconds=seconds)
-        self.result = self.results[epoch] = result = _of_rank_zero(result)
-        rank_zero_info(result.summary())
-        if launched:
-            self._show(trainer, result, epoch)
+            _set_everywhere(optimizers, result)
+
+    def _run(self, place: Place) -> Result:
+        """Measure, show and apply."""
+        place.check()
+        slots = None
+        if self.apply and not (place.epoch and self.param == "lr"):
+            slots = WrittenSlots.of(place, self.param, self.attr)
+            if (not slots.slots and not place.launched) or (
+                self.param == "batch_size" and not slots.slots
+            ):
+                raise AttributeError(missing(place, names_tested(self.param, self.attr)))
+        result, found = self._measurement().run(place)
+        self.result = self.results[place.epoch] = result
+        rank_zero_info(f"{result.summary()}{_share(result, found)}")
+        if place.launched:
+            show(place, result)
         if not result.applies:
-            self._fail(result, launched)
-        elif self.apply and (not epoch or self.param != "lr"):
-            self._write(module, data, names, result, peak)
-        if result.applies and self.apply and epoch:
-            self._change(trainer, result)
+            self._fail(result, place)
+        elif self.apply:
+            self._use(place, slots, result, found)
         return result
 
-    def _swept(
-        self,
-        trainer: Trainer,
-        module: LightningModule,
-        data: Data,
-        values: Sequence[float],
-        epoch: int,
-        launched: bool,
-    ) -> tuple[dict[float, list[Sweep]], float]:
-        """The sweeps at each value of the parameter, and the largest rate that was configured."""
-        sweeps: dict[float, list[Sweep]] = {value: [] for value in values}
-        with _bar(trainer, len(values) * self.repeats * self.num_steps) as bar:
-            plan = Plan(
-                lr_values(self.min_lr, self.max_lr, self.num_steps, self.mode),
-                val_batches=self.val_batches if self.stage == "val" else 0,
-                optimizer_states=optimizer_states(trainer) if epoch else (),
-                on_point=bar.update,
-            )
-            for value in values:
-                # The same random states for each value, and so the same batches; repeats differ.
-                with random_state_kept():
-                    own_data = _own_data(trainer, data)
-                    for _ in range(self.repeats):
-                        sweep = self._once(trainer, module, own_data, plan, value, launched)
-                        sweeps[value].append(sweep)
-        return sweeps, plan.peak
-
-    def _probed(
-        self,
-        trainer: Trainer,
-        module: LightningModule,
-        data: Data,
-        epoch: int,
-        launched: bool,
-        peak: float,
-    ) -> float:
-        """Loss at the end of a short one-cycle; infinite if it diverged."""
-        steps = self.probe_steps
-        plan = Plan(
-            [peak * one_cycle(step, steps) for step in range(steps)],
+    def _measurement(self) -> Measurement:
+        return Measurement(
+            rates=lr_values(self.min_lr, self.max_lr, self.num_steps, self.mode),
+            param=self.param,
+            name=self.attr or self.param,
+            values=self.values,
+            repeats=self.repeats,
             val_batches=self.val_batches if self.stage == "val" else 0,
-            optimizer_states=optimizer_states(trainer) if epoch else (),
+            rule=self.rule,
+            probe_steps=self.probe_steps,
+            callbacks=self.callbacks,
+            isolation=self.isolation,
         )
-        with random_state_kept():
-            own_data = _own_data(trainer, data)
-            losses = self._once(trainer, module, own_data, plan, 0.0, launched).losses
-        return fmean(losses[-(steps // 5) :]) if len(losses) == steps else math.inf
 
-    def _once(
-        self,
-        trainer: Trainer,
-        module: LightningModule,
-        own_data: Data,
-        plan: Plan,
-        value: float,
-        launched: bool,
-    ) -> Sweep:
-        """One sweep, with the parameter under test at a value."""
-        with _own_module(trainer, module, self.isolation) as own_module:
-            self._hold(plan, own_module, own_data, value)
-            plan.callbacks = [copy.deepcopy(callback) for callback in self.callbacks]
-            return run_sweep(own_module, own_data, trainer, plan, launched)
-
-    def _tried(self, module: LightningModule, data: Data) -> Sequence[float]:
-        """Values of ``param``; a single one if it is the rate itself."""
-        if self.param == "lr":
-            return [0.0]
-        if self.param != "batch_size":
-            return self.values or _VALUES[self.param]
-        name = self.attr or self.param
-        holders = _holders(module, data.datamodule, name)
-        if not holders or data.train is not None:
-            raise AttributeError(
-                f"param='batch_size' needs a module or data module with `{name}` and a "
-                "train_dataloader made of it; a loader that is made already keeps its size"
+    def _use(self, place: Place, slots: WrittenSlots | None, result: Result, found: Found) -> None:
+        """Have the run train with what was found."""
+        value = _chosen(result)
+        if slots is not None:
+            # The attribute may be a multiple of the largest rate, by the module's choice.
+            is_rate = isinstance(result, RangeTestResult)
+            self._applied = slots.write(
+                lambda present: present * value / found.peak if is_rate else value
             )
-        configured = getattr(holders[0], name)
-        return self.values or [configured * times for times in _VALUES["batch_size"]]
+        if not place.has_optimizers:
+            self._pending = result, found
+        elif isinstance(result, ParamTestResult):
+            _set_everywhere(place.trainer.optimizers, result)
+        else:
+            trainer = place.trainer
+            factor = value / present_peak(trainer.optimizers, found.lifts)
+            schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
+            scale_rates(trainer.optimizers, schedulers, factor)
+            for callback in trainer.callbacks:  # type: ignore[attr-defined]
+                if isinstance(callback, FollowsRangeTest):
+                    callback.follow_range_test(trainer)
 
-    def _hold(self, plan: Plan, module: LightningModule, data: Data, value: float) -> None:
-        """Set the parameter under test in the copies."""
-        if self.param == "batch_size":
-            name = self.attr or self.param
-            for holder in _holders(module, data.datamodule, name):
-                setattr(holder, name, int(value))
-        elif self.param != "lr":
-            plan.held = {self.param: value}
-
-    def _attributes(self, module: LightningModule, data: Data) -> list[str]:
-        """Names of the attributes that the result is written to."""
-        usual = ("lr", "learning_rate") if self.param == "lr" else (self.param,)
-        wanted = usual if self.attr is None else (self.attr,)
-        values = {
-            name: getattr(holders[0], name)
-            for name in wanted
-            if (holders := _holders(module, data.datamodule, name))
-        }
-        if not values:
-            raise AttributeError(
-                f"{type(module).__name__} has no attribute {' or '.join(map(repr, wanted))} to "
-                f"write the suggestion to{_alike(module)}; name one by `attr`, or pass apply=False"
-            )
-        found = " and ".join(f"{name}={value!r}" for name, value in values.items())
-        first = next(iter(values.values()))
-        if any(value != first for value in values.values()):
-            raise ValueError(
-                f"{type(module).__name__} has {found}; "
-                "say by `attr` which of them the optimizers are made of"
-            )
-        if self.param == "lr" and not (_is_number(first) and first > 0):
-            raise ValueError(
-                f"`{next(iter(values))}` must be a number above 0 for the suggestion to scale, "
-                f"got {first!r}; name another attribute by `attr`, or pass apply=False"
-            )
-        return list(values)
-
-    def _write(
-        self,
-        module: LightningModule,
-        data: Data,
-        names: Sequence[str],
-        result: Result,
-        peak: float,
-    ) -> None:
-        for name in names:
-            for holder in _holders(module, data.datamodule, name):
-                if isinstance(result, RangeTestResult):
-                    # The attribute may be a multiple of the largest rate, by the module's choice.
-                    value = float(getattr(holder, name)) * _suggestion(result) / peak
-                else:
-                    value = _chosen(result)
-                setattr(holder, name, value)
-                self._applied[name] = value
-        if isinstance(result, RangeTestResult):
-            self._expected = _suggestion(result)
-
-    def _change(self, trainer: Trainer, result: Result) -> None:
-        """Change the value in optimizers and schedules in mid-training."""
-        if isinstance(result, ParamTestResult):
-            for group in (group for one in trainer.optimizers for group in one.param_groups):
-                set_param(group, result.param, _chosen(result))
-            return
-        largest = max(max(rates) for rates in peak_rates(trainer))
-        scale_rates(trainer, _suggestion(result) / largest)
-
-    def _fail(self, result: Result, launched: bool) -> None:
+    def _fail(self, result: Result, place: Place) -> None:
         text = f"the range test suggests nothing ({result.status}): {result.reason}"
         if self.on_fail == "raise":
             raise RuntimeError(f"{text}; pass on_fail='keep' to train at the configured rate")
         rank_zero_warn(
             f"{text}; "
-            + ("training goes on at" if launched else "keep to")
+            + ("training goes on at" if place.launched else "keep to")
             + " the configured rate"
         )
-
-    def _show(self, trainer: Trainer, result: Result, epoch: int) -> None:
-        """Picture and numbers in every logger."""
-        sinks = open_sinks(trainer, type(self).__name__) if trainer.loggers else Sinks()
-        tag = f"{_TAG}/epoch {epoch}" if epoch else _TAG
-        if not sinks:
-            return
-        sinks.image(f"{tag}/curve", encode(result.picture()), log_step(trainer))
-        if isinstance(result, RangeTestResult):
-            for step, values in enumerate(result.rows()):
-                sinks.scalars({f"{tag}/{key}": v for key, v in values.items()}, step)
-        if result.suggestion is not None:
-            sinks.scalars({f"{tag}/suggestion": result.suggestion}, log_step(trainer))
-        sinks.flush()
 
 
 def lr_range_test(
@@ -508,85 +390,52 @@ def lr_range_test(
         source = Data(datamodule=data)
     else:
         source = Data(train=data, val=val_data)
-    return test._run(trainer, module, source, launched=False)
+    return test._run(Place(trainer, module, source, launched=False))
 
 
-def _suggestion(result: Result) -> float:
-    assert result.suggestion is not None  # asked only of results that apply
-    return result.suggestion
-
-
-def _chosen(result: ParamTestResult) -> float:
-    assert result.chosen is not None  # asked only of results that apply
-    return int(result.chosen) if result.param == "batch_size" else result.chosen
-
-
-def _of_rank_zero(result: Result) -> Result:
-    """The same object on every rank: the seconds are each rank's own."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return result
-    results = [result]
-    torch.distributed.broadcast_object_list(results)
-    return results[0]
-
-
-def _replacements(trainer: Trainer) -> dict[int, object]:
-    """What a copy has in the place of things that belong to the user's run."""
-    return {id(trainer): None, **{id(logger): NoLogger(logger) for logger in trainer.loggers}}
-
-
-@contextmanager
-def _own_module(
-    trainer: Trainer, module: LightningModule, isolation: str
-) -> Iterator[LightningModule]:
-    """A module that a sweep may change."""
-    # Functions of a copy would act on the original: such a module is used in place.
-    if isolation == "copy" and not is_bound_to_itself(module):
-        yield copy_module(module, _replacements(trainer))
-    else:
-        with module_kept(module, shared=[trainer, *trainer.loggers]):
-            yield module
-
-
-def _own_data(trainer: Trainer, data: Data) -> Data:
-    """Data that a sweep may read."""
-    own, uncopied = copy_data(data, _replacements(trainer))
-    if uncopied:
+def show(place: Place, result: Result) -> None:
+    """Picture and numbers of a result in every logger; a training is worth more than they are."""
+    trainer = place.trainer
+    tag = f"{_TAG}/epoch {place.epoch}" if place.epoch else _TAG
+    try:
+        sinks = open_sinks(trainer, LRRangeTest.__name__) if trainer.loggers else Sinks()
+        if not sinks:
+            return
+        sinks.image(f"{tag}/curve", encode(result.picture()), log_step(trainer))
+        if isinstance(result, RangeTestResult):
+            for step, values in enumerate(result.rows()):
+                sinks.scalars({f"{tag}/{key}": v for key, v in values.items()}, step)
+        if result.suggestion is not None:
+            sinks.scalars({f"{tag}/suggestion": result.suggestion}, log_step(trainer))
+        sinks.flush()
+    except Exception as error:
         rank_zero_warn(
-            f"the range test reads from the same {' and '.join(uncopied)} as the training data, "
-            "which cannot be copied: a position in it moves on; open files anew in each worker, "
-            "or read at absolute positions"
+            f"LRRangeTest could not log its result ({type(error).__name__}: {error}); it is in "
+            "`LRRangeTest.result` and in the checkpoints"
         )
-    return own
 
 
-def _holders(
-    module: LightningModule, datamodule: LightningDataModule | None, name: str
-) -> list[Any]:
-    """All objects that hold an attribute: module, data module and their hyperparameters."""
-    owners = [module] if datamodule is None else [module, datamodule]
-    holders = [holder for owner in owners for holder in (owner, owner.hparams)]
-    return [holder for holder in holders if _holds(holder, name)]
+def _chosen(result: Result) -> float:
+    """What a result that applies suggests."""
+    value = result.suggestion if isinstance(result, RangeTestResult) else result.chosen
+    assert value is not None  # asked only of results that apply
+    return int(value) if result.param == "batch_size" else value
 
 
-def _holds(holder: Any, name: str) -> bool:
-    if isinstance(holder, Mapping):
-        return name in holder
-    made = getattr(type(holder), name, None)
-    is_read_only = isinstance(made, property) and made.fset is None  # made of something else
-    return hasattr(holder, name) and not is_read_only
+def _set_everywhere(optimizers: Sequence[Optimizer], result: ParamTestResult) -> None:
+    for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+        set_param(group, result.param, _chosen(result))
 
 
-def _is_number(value: Any) -> bool:
-    is_scalar = isinstance(value, torch.Tensor) and value.ndim == 0
-    return is_scalar or (isinstance(value, Real) and not isinstance(value, bool))
-
-
-def _alike(module: LightningModule) -> str:
-    """The end of a sentence that names attributes which look like rates."""
-    names = {*vars(module), *module.hparams}
-    alike = sorted(n for n in names if "lr" in n.lower().split("_") or "rate" in n.lower())
-    return f" (it has {', '.join(alike)})" if alike else ""
+def _share(result: Result, found: Found) -> str:
+    """How long the test was beside the run, in words."""
+    planned = found.length.steps
+    if not 0 < planned < float("inf"):
+        return ""
+    return (
+        f"; {result.steps_run} optimizer steps, {result.steps_run / planned:.0%} of the "
+        f"{planned:g} of the run"
+    )
 
 
 def _check_values(param: str, values: Sequence[float]) -> None:
@@ -598,8 +447,3 @@ def _check_values(param: str, values: Sequence[float]) -> None:
         raise ValueError(f"`values` needs at least two different values, got {list(values)}")
     for value in values:
         in_range("values", value, 1 if param == "batch_size" else 0)
-
-
-def _bar(trainer: Trainer, total: int) -> Any:
-    shown = trainer.is_global_zero and trainer.progress_bar_callback is not None
-    return tqdm(total=total, desc="LR range test", disable=not shown, leave=False)

@@ -24,11 +24,11 @@ __all__ = [
     "evaluation_loader",
     "fit_data",
     "forget_finished",
+    "initial_hparams",
     "log_step",
     "mlflow_client",
     "omit_hp_metric",
     "replace_fetch_marks",
-    "resumes_after_preemption",
     "run_in_this_process",
     "run_name",
     "syncs_batchnorm",
@@ -69,12 +69,6 @@ _EVALUATION_LOADER = Internal(
     "_evaluation_loop._combined_loader",
     "to find the loaders in use: `val_dataloaders` are those of `fit` in a later `validate`",
 )
-_HPC_PATH = Internal(
-    "lightning",
-    "Trainer",
-    "_checkpoint_connector._hpc_resume_path",
-    "to know whether a fit goes on after Slurm had stopped it",
-)
 _ANOMALIES = Internal(
     "lightning", "Trainer", "_detect_anomaly", "to make another Trainer like the user's"
 )
@@ -107,6 +101,13 @@ _TRANSFER = Internal(
     "LightningModule",
     "_apply_batch_transfer_handler",
     "to move a batch to the device as the Trainer does, with the hooks of the user",
+)
+_INITIAL_HPARAMS = Internal(
+    "lightning",
+    "HyperparametersMixin",
+    "_hparams_initial",
+    "to have a rate that was found before the optimizers were made in what loggers get: the "
+    "public property gives a copy",
 )
 _COMPILED = Internal(
     "lightning",
@@ -192,11 +193,6 @@ def evaluation_loader(trainer: Trainer) -> Any:
     return None if combined is None else combined.flattened[0]
 
 
-def resumes_after_preemption(trainer: Trainer) -> bool:
-    """Whether there is a checkpoint that Slurm's signal left behind."""
-    return _HPC_PATH.read(trainer) is not None
-
-
 def detects_anomalies(trainer: Trainer) -> bool:
     """The Trainer's ``detect_anomaly``."""
     return bool(_ANOMALIES.read(trainer))
@@ -256,6 +252,11 @@ def to_device(module: LightningModule, batch: Any) -> Any:
     """A batch on the module's device, by way of its transfer hooks."""
     batch = _BEFORE_TRANSFER.read(module)(batch, 0)
     return _TRANSFER.read(module)(batch, dataloader_idx=0)
+
+
+def initial_hparams(owner: Any) -> Any:
+    """The hyperparameters that loggers get of a module or data module; None if it saved none."""
+    return getattr(owner, _INITIAL_HPARAMS.path, None)
 
 
 def compiles_itself(module: Any) -> bool:

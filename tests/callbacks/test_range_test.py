@@ -1066,7 +1066,8 @@ DDP = """
         for tested in (False, True):
             seeded()
             module, data = Ranked(), loader(True, stream)
-            options = dict(num_steps=20, min_lr=1e-5, apply=False)
+            isolation = "snapshot" if entry == "snapshot" else "copy"
+            options = dict(num_steps=20, min_lr=1e-5, apply=False, isolation=isolation)
             test = LRRangeTest(**options)
             trainer = Trainer(
                 accelerator="cpu", devices=2, strategy="ddp", max_epochs=1, logger=False,
@@ -1110,7 +1111,7 @@ def python(script, folder, *arguments):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
-    "arguments", [["callback"], ["function"], ["callback", "stream"], ["ranks"]]
+    "arguments", [["callback"], ["snapshot"], ["function"], ["callback", "stream"], ["ranks"]]
 )
 def test_two_processes_leave_no_trace_and_agree(arguments, tmp_path):
     result = python(DDP, tmp_path, *arguments)

@@ -34,6 +34,12 @@ def scheduler():
     return lr_scheduler.ConstantLR(SGD([torch.zeros(1, requires_grad=True)]))
 
 
+def with_hparams():
+    module = LightningModule()
+    module.save_hyperparameters({"lr": 0.1})
+    return module
+
+
 def run_data():
     logger = mlflow_logger("sqlite:///runs.db")
     logger.log_metrics({"loss": 1.0}, step=3)
@@ -44,6 +50,7 @@ SOURCES = {
     "DDPStrategy": DDPStrategy,
     "DataLoader": lambda: DataLoader([0]),
     "FileWriter": lambda: SummaryWriter("events")._get_file_writer(),
+    "HyperparametersMixin": with_hparams,
     "LRScheduler": scheduler,
     "LightningModule": LightningModule,
     "Logger": lambda: TensorBoardLogger("logs"),

@@ -1,0 +1,296 @@
+"""What sets the rate of each step of a sweep, and notes the loss before it."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import itertools
+import math
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import CombinedLoader
+from torch import Tensor
+from torch.optim import Optimizer
+
+from ..internals import to_device
+from ..isolation import evaluation_mode
+from ..optim import has_param, initial_param, set_param
+from ..range_test import Stop
+from ._inner_trainer import InnerTrainer, nothing
+from ._peak_rates import RunLength, peak_rates
+from ._place import Data, Place
+
+__all__ = ["Plan", "Recorder", "SweepDone"]
+
+_NO_LOSS = 20  # batches in a row without a loss or a step before giving up
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sweep does.
+
+    Args:
+        rates: Learning rate of each step; that of the group with the largest one.
+        held: Optimizer values held fixed in every group: ``weight_decay`` or ``momentum``.
+        written: Values of hyperparameters by name, written before: ``batch_size``.
+        val_batches: Batches of validation data behind each point; 0 for the training loss.
+        callbacks: Callbacks of the user that run too, as copies.
+        on_point: Called after each point, for a progress bar.
+    """
+
+    rates: Sequence[float]
+    held: Mapping[str, float] = field(default_factory=dict)
+    written: Mapping[str, float] = field(default_factory=dict)
+    val_batches: int = 0
+    callbacks: Sequence[Callback] = ()
+    on_point: Callable[[], None] = lambda: None
+
+
+class SweepDone(BaseException):
+    """Leaves the inner Trainer at once, without the hooks of an end."""
+
+
+class Recorder(Callback):
+    """Sets the rate of each step and notes the loss before it."""
+
+    def __init__(self, plan: Plan, data: Data, place: Place) -> None:
+        self.plan = plan
+        self.data = data
+        self.peak = math.nan  # the largest rate that the module configures
+        self.lifts: list[list[float]] = []  # of its groups: by what their peak is above the first
+        self.length = RunLength()
+        self._epoch, self._step = place.epoch, place.trainer.global_step
+        self._states = place.optimizer_states()
+        self.lrs: list[float] = []
+        self.losses: list[float] = []
+        self.interrupt: KeyboardInterrupt | None = None
+        self._stop = Stop()
+        self._ratios: list[list[float]] = []
+        self._val: list[Any] = []
+        self._window: list[Tensor] = []  # losses since the last step
+        self._backward: list[Tensor] = []  # losses of this batch, under manual optimization
+        self._before: float | None = None  # validation loss before the step
+        self._tried = False
+        self._stepped = False
+        self._idle = 0
+        self._epoch_batches = 0
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Show the module the user's callbacks."""
+        assert isinstance(trainer, InnerTrainer)
+        trainer.show_callbacks(pl_module)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take hold of the optimizers, and let the loop run on over any number of epochs."""
+        optimizers = [one for one in trainer.optimizers if isinstance(one, Optimizer)]
+        if not optimizers or not any(one.param_groups for one in optimizers):
+            raise ValueError(
+                "configure_optimizers returned no optimizer, so there is no rate to test; "
+                "return one"
+            )
+        assert isinstance(trainer, InnerTrainer)
+        trainer.run_on(self._epoch, self._step)
+        self.length = RunLength.of(trainer.estimated_stepping_batches, trainer.max_epochs)
+        self._read_peaks(optimizers, trainer)
+        for config in trainer.lr_scheduler_configs:
+            config.frequency = sys.maxsize  # never
+            vars(config.scheduler)["step"] = nothing  # where the module steps by itself
+        for optimizer, state in zip(optimizers, self._states, strict=False):
+            if len(state["param_groups"]) == len(optimizer.param_groups):  # else some came later
+                # It would share the tensors of the state with the one that it comes from.
+                optimizer.load_state_dict(copy.deepcopy(state))
+        self._states = []  # of the user's optimizers
+        for optimizer in optimizers:
+            optimizer.register_step_post_hook(self._note_step)
+            _hold(optimizer, self.plan.held)
+
+    def _read_peaks(self, optimizers: Sequence[Optimizer], trainer: Trainer) -> None:
+        peaks = peak_rates(optimizers, trainer.lr_scheduler_configs, self.length)
+        self.peak = max(itertools.chain.from_iterable(peaks))
+        if not self.peak > 0:
+            raise ValueError(
+                f"the largest learning rate of all parameter groups is {self.peak}; "
+                "configure one above 0, the range test scales it"
+            )
+        self._ratios = [[rate / self.peak for rate in rates] for rates in peaks]
+        self.lifts = [
+            [peak / (initial_param(group, "lr") or peak or 1.0) for peak, group in pairs]
+            for pairs in (
+                zip(rates, optimizer.param_groups, strict=True)
+                for rates, optimizer in zip(peaks, optimizers, strict=True)
+            )
+        ]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Fetch the validation batches, the same for every point."""
+        assert isinstance(trainer, InnerTrainer)
+        trainer.keep_workers()
+        if not self.plan.val_batches:
+            return
+        loader = self.data.val_loader(pl_module)
+        if loader is None:
+            raise ValueError(
+                "stage='val' needs a validation loader, and there is none; pass one to fit "
+                "(val_data= of lr_range_test), or use stage='train'"
+            )
+        batches = itertools.islice(CombinedLoader(loader).flattened[0], self.plan.val_batches)
+        for batch in batches:
+            self._val.append(to_device(pl_module, batch))
+        if not self._val:
+            raise ValueError("stage='val' got no batch: the validation loader is empty")
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Set the rate before the step, for optimizers that read it early."""
+        self._epoch_batches += 1
+        if not self._window:
+            self._set_rates(trainer)
+            if self._val:
+                self._before = _mean_over_ranks(trainer, self._val_loss(trainer, pl_module))
+
+    def on_before_backward(
+        self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
+    ) -> None:
+        """Note the loss of a module that steps by itself and need not return it."""
+        if not pl_module.automatic_optimization:
+            scaler = getattr(trainer.precision_plugin, "scaler", None)
+            scale = scaler.get_scale() if scaler is not None else 1.0
+            self._backward.append(loss.detach() / scale)
+
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
+    ) -> None:
+        """Set the rate once more, after whatever the module has set it to."""
+        self._tried = True
+        self._set_rates(trainer)
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Close the point, if this batch ended in a step."""
+        loss = self._loss(outputs, trainer, pl_module)
+        self._backward.clear()
+        self._tried |= self._stepped  # a bare torch optimizer tells only afterwards
+        if loss is None:
+            self._idle += 1
+        else:
+            self._window.append(loss)
+        if self._tried and self._window:
+            mean = torch.stack(self._window).mean()
+            # A gradient scaler skips a step whose gradients overflow, which says nothing of the
+            # rate, or one whose loss is not a number any more, which does.
+            is_point = self._stepped or not mean.isfinite()
+            self._idle = 0 if is_point else self._idle + 1
+            if is_point:
+                self._add(trainer, mean)
+            self._window = []
+        self._tried = self._stepped = False
+        if self._idle >= _NO_LOSS:
+            raise RuntimeError(
+                f"{_NO_LOSS} batches in a row gave the range test no loss and no optimizer step; "
+                "training_step must return a loss, or call manual_backward and step"
+            )
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin the same epoch anew."""
+        if not self._epoch_batches:
+            raise RuntimeError(
+                f"the training data ended after {len(self.losses)} of {len(self.plan.rates)} steps "
+                "of the range test and did not start anew; make it of a Dataset, or of an "
+                "IterableDataset whose __iter__ begins again"
+            )
+        self._epoch_batches = 0
+        trainer.fit_loop.epoch_progress.current.processed = self._epoch  # type: ignore[attr-defined]
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Keep what Lightning turns into an exit."""
+        if isinstance(exception, KeyboardInterrupt):  # others hold the frames of the sweep
+            self.interrupt = exception
+
+    def _add(self, trainer: Trainer, mean: Tensor) -> None:
+        loss = _mean_over_ranks(trainer, mean) if self._before is None else self._before
+        self.lrs.append(self.plan.rates[len(self.losses)])
+        self.losses.append(loss)
+        self.plan.on_point()
+        if self._stop.add(loss) or len(self.losses) == len(self.plan.rates):
+            raise SweepDone
+
+    def _loss(self, outputs: Any, trainer: Trainer, module: LightningModule) -> Tensor | None:
+        """Loss of one batch, as one number on the device."""
+        loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+        if isinstance(loss, Tensor):
+            # Lightning hands over the loss as it went into backward: divided.
+            times = trainer.accumulate_grad_batches if module.automatic_optimization else 1
+            return loss.detach().float().mean() * times
+        if not self._backward:
+            return None
+        return torch.stack([one.float().mean() for one in self._backward]).sum()
+
+    def _set_rates(self, trainer: Trainer) -> None:
+        rate = self.plan.rates[min(len(self.losses), len(self.plan.rates) - 1)]
+        for optimizer, ratios in zip(trainer.optimizers, self._ratios, strict=True):
+            for group in optimizer.param_groups[len(ratios) :]:  # unfrozen since
+                ratios.append(float(group["lr"]) / self.peak)
+            for group, ratio in zip(optimizer.param_groups, ratios, strict=True):
+                set_param(group, "lr", rate * ratio)
+
+    def _note_step(self, *_: Any) -> None:
+        self._stepped = True
+
+    def _val_loss(self, trainer: Trainer, module: LightningModule) -> Tensor:
+        """Mean of what ``validation_step`` returns over the batches kept."""
+        vars(module)["log"] = vars(module)["log_dict"] = nothing  # not in this hook
+        losses = []
+        validating = trainer.precision_plugin.val_step_context()
+        try:
+            with evaluation_mode(module), torch.no_grad(), validating:
+                module.on_validation_epoch_start()
+                for index, batch in enumerate(self._val):
+                    losses.append(_validation_loss(module, batch, index))
+        finally:
+            del vars(module)["log"], vars(module)["log_dict"]
+        return torch.stack(losses).mean()
+
+
+def _validation_loss(module: LightningModule, batch: Any, index: int) -> Tensor:
+    taken = len(inspect.signature(module.validation_step).parameters)
+    output = module.validation_step(*(batch, index, 0)[:taken])
+    loss = output.get("loss") if isinstance(output, Mapping) else output
+    if not isinstance(loss, Tensor):
+        got = sorted(output) if isinstance(output, Mapping) else type(output).__name__
+        raise ValueError(
+            "stage='val' needs validation_step to return its loss (a tensor, or a dict with "
+            f"'loss'), got {got}; return it, or use stage='train'"
+        )
+    return loss.detach().float().mean()
+
+
+def _mean_over_ranks(trainer: Trainer, loss: Tensor) -> float:
+    if trainer.world_size > 1:
+        loss = trainer.strategy.reduce(loss, reduce_op="mean")
+    return loss.item()
+
+
+def _hold(optimizer: Optimizer, held: Mapping[str, float]) -> None:
+    for group in optimizer.param_groups:
+        for key, value in held.items():
+            if not has_param(group, key):
+                lacks = "neither 'momentum' nor 'betas'" if key == "momentum" else f"no {key!r}"
+                raise ValueError(
+                    f"param={key!r} cannot be tested: {type(optimizer).__name__} has {lacks} "
+                    f"in its parameter groups; it has {sorted(group)}"
+                )
+            set_param(group, key, value)

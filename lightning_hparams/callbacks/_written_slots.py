@@ -1,0 +1,135 @@
+"""The hyperparameters that a range test may set, and in which objects it sets them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ..hparam_slots import Slot, alike_names, find_slots, is_number
+from ._place import Place
+
+__all__ = ["WrittenSlots", "missing", "names_tested", "restored"]
+
+
+def names_tested(param: str, attr: str | None) -> tuple[str, ...]:
+    """Names of the hyperparameters that a test of ``param`` sets."""
+    if attr is not None:
+        return (attr,)
+    return ("lr", "learning_rate") if param == "lr" else (param,)
+
+
+@dataclass(frozen=True)
+class WrittenSlots:
+    """Positions by name, in module and data module, and in the copies that loggers get."""
+
+    slots: Mapping[str, Sequence[Slot]]
+    records: Mapping[str, Sequence[Slot]]
+
+    @classmethod
+    def of(cls, place: Place, param: str, attr: str | None) -> WrittenSlots:
+        """Find them, and check each before anything runs. There may be none.
+
+        Raises:
+            AttributeError: If there is no attribute of the name given.
+            ValueError: If two have different values, or one is no number.
+            TypeError: If one cannot be written to.
+        """
+        names = names_tested(param, attr)
+        found = cls(_by_name(place.owners, names), _by_name(place.records, names))
+        if attr is not None and not found.slots:
+            raise AttributeError(missing(place, names))
+        found._check_values(type(place.module).__name__, param)
+        found._check_writable()
+        return found
+
+    def write(self, value_for: Callable[[float], float]) -> dict[str, float]:
+        """Write a value that may depend on the present one.
+
+        Returns:
+            Name -> value, for the checkpoint.
+        """
+        written: dict[str, float] = {}
+        for name, slots in self.slots.items():
+            values = [value_for(float(slot.read())) for slot in slots]
+            for slot, value in zip(slots, values, strict=True):
+                slot.write(value)
+            # Saved hyperparameters come last, and it is these that are recorded.
+            for record in self.records.get(name, ()):
+                record.write(values[-1])
+            written[name] = values[0]
+        return written
+
+    def _check_values(self, owner: str, param: str) -> None:
+        values = {name: slots[0].read() for name, slots in self.slots.items()}
+        if not values:
+            return
+        first_name, first = next(iter(values.items()))
+        if any(value != first for value in values.values()):
+            found = " and ".join(f"{name}={value!r}" for name, value in values.items())
+            raise ValueError(
+                f"{owner} has {found}; say by `attr` which of them the optimizers are made of"
+            )
+        for slot in self.slots[first_name]:
+            value = slot.read()
+            if param == "lr" and not (is_number(value) and value > 0):
+                raise ValueError(
+                    f"`{first_name}` must be a number above 0 for the suggestion to scale, "
+                    f"got {value!r}; name another attribute by `attr`, or pass apply=False"
+                )
+
+    def _check_writable(self) -> None:
+        for slot in (slot for slots in self.slots.values() for slot in slots):
+            obstacle = slot.obstacle()
+            if obstacle is not None:
+                raise TypeError(
+                    f"the range test could not write what it finds to {slot.path} ({obstacle}); "
+                    "make it a plain number that can be set, name another attribute by `attr`, "
+                    "or pass apply=False"
+                )
+
+
+def missing(place: Place, names: Sequence[str]) -> str:
+    """Message for attributes that are not there, with all ways out."""
+    alike = alike_names(place.owners, "lr", "rate")
+    has = f" (it has {', '.join(alike)})" if alike else ""
+    return (
+        f"{type(place.module).__name__} has no attribute {' or '.join(map(repr, names))} to "
+        f"write the suggestion to{has}; name one by `attr`, dotted inside another "
+        "(attr='optimizer.lr'), or pass apply=False; LRRangeTest in a Trainer scales the "
+        "optimizers where there is none"
+    )
+
+
+def restored(
+    place: Place, applied: Mapping[str, object], param: str, attr: str | None
+) -> list[str]:
+    """Write what a checkpoint says that a range test had found.
+
+    Only what a range test would write is written: a number in its range, to a hyperparameter that
+    this test is about. A checkpoint is a file from elsewhere.
+
+    Returns:
+        What was not written, in words.
+    """
+    refused = []
+    for name, value in applied.items():
+        slots = _by_name(place.owners, [name]).get(name, [])
+        numbers = [slot for slot in slots if is_number(slot.read()) and slot.obstacle() is None]
+        if name not in names_tested(param, attr) or not numbers or not _in_range(value, param):
+            refused.append(f"{name}={value!r}")
+            continue
+        for slot in (*numbers, *_by_name(place.records, [name]).get(name, [])):
+            slot.write(value)
+    return refused
+
+
+def _in_range(value: object, param: str) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return False
+    return value >= 0 if param in ("weight_decay", "momentum") else value > 0
+
+
+def _by_name(owners: Sequence[object], names: Sequence[str]) -> dict[str, list[Slot]]:
+    found = {name: find_slots(owners, name) for name in names}
+    return {name: slots for name, slots in found.items() if slots}
