@@ -9,6 +9,7 @@ from .lightning import (
     evaluation_loader as evaluation_loader,
     fit_data as fit_data,
     forget_finished as forget_finished,
+    has_run as has_run,
     initial_hparams as initial_hparams,
     log_step as log_step,
     mlflow_client as mlflow_client,

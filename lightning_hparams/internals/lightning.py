@@ -24,6 +24,7 @@ __all__ = [
     "evaluation_loader",
     "fit_data",
     "forget_finished",
+    "has_run",
     "initial_hparams",
     "log_step",
     "mlflow_client",
@@ -288,6 +289,11 @@ def current_run(logger: MLFlowLogger) -> str:
     if _RUN_ID.read(logger) is None:
         _ = logger.experiment
     return str(_RUN_ID.read(logger))
+
+
+def has_run(logger: MLFlowLogger) -> bool:
+    """Whether a logger has a run already; asking does not begin one."""
+    return _RUN_ID.read(logger) is not None
 
 
 def run_name(logger: MLFlowLogger) -> str | None:

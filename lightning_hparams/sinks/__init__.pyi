@@ -9,8 +9,8 @@ from .base import (
 )
 from .files import FilesSink as FilesSink
 from .many import Sinks as Sinks
-from .mlflow import (
-    MLflowSink as MLflowSink,
+from .mlflow import MLflowSink as MLflowSink
+from .mlflow_runs import (
     input_for as input_for,
     mlflow_logger as mlflow_logger,
     register_model as register_model,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import is_dataclass
 from functools import partial
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from ..internals import tag_prefix
 from ..provenance import redact
 
-__all__ = ["hide_secrets", "with_prefix"]
+__all__ = ["ReplacedMethod", "hide_secrets", "with_prefix"]
 
 
 def with_prefix(logger: Any, tag: str) -> str:
@@ -39,3 +39,24 @@ def _nested(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _nested(item) for key, item in value.items()}
     return [_nested(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+class ReplacedMethod:
+    """Takes the place of a logger's method; a copy of the logger has its own method again.
+
+    Args:
+        logger: Its attribute is set.
+        name: Of the method.
+        function: Called in its stead, with the same arguments.
+    """
+
+    def __init__(self, logger: Any, name: str, function: Callable[..., Any]) -> None:
+        self._logger, self._name, self._function = logger, name, function
+        setattr(logger, name, self)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function."""
+        return self._function(*args, **kwargs)
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        return getattr, (self._logger, self._name)  # of a copy that has only its class yet

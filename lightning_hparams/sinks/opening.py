@@ -43,7 +43,7 @@ def open_sinks(trainer: Trainer, monitor: str) -> Sinks:
         return Sinks()
     if not trainer.loggers:
         rank_zero_info(f"{monitor} has nowhere to write: the Trainer has no logger")
-    sinks = Sinks(_shared(logger, monitor) for logger in trainer.loggers)
+    sinks = Sinks(_shared(logger, monitor, trainer.default_root_dir) for logger in trainer.loggers)
     sinks.begin_fit()
     return sinks
 
@@ -61,22 +61,22 @@ def encode_figure(figure: Figure) -> Encoded:
     return Encoded(buffer.getvalue(), height, width, ".png")
 
 
-def _shared(logger: Logger, monitor: str) -> Sink:
+def _shared(logger: Logger, monitor: str, root: str) -> Sink:
     sink = _opened[logger]() if logger in _opened else None
     if sink is None:
-        sink = _open(logger, monitor)
+        sink = _open(logger, monitor, root)
         _opened[logger] = ref(sink)
     return sink
 
 
-def _open(logger: Logger, monitor: str) -> Sink:
+def _open(logger: Logger, monitor: str, root: str) -> Sink:
     match logger:
         case SinkLogger():
             return logger.lightning_hparams_sink()
         case TensorBoardLogger():
             return TensorBoardSink(logger)
         case MLFlowLogger():
-            return MLflowSink(logger)
+            return MLflowSink(logger, None if "://" in root else root)
         case CSVLogger() if "://" not in logger.log_dir:
             return FilesSink(logger.log_dir, logger)
         case _:

@@ -1,7 +1,9 @@
 """What is written is read back from a real SQLite store."""
 
+import copy
 import json
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -15,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from lightning import LightningModule
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import MLFlowLogger
 from PIL import Image
 
@@ -22,6 +25,7 @@ import lightning_hparams
 from lightning_hparams import MetricMonitor, RunRecorder, mlflow_logger
 from lightning_hparams.render import encode
 from lightning_hparams.sinks import MLflowSink, PRCounts, register_model
+from lightning_hparams.sinks.mlflow_undelivered import read_rows, write_rows
 from tests.runs import matching, quiet_trainer, shapes
 from tests.server import browser
 
@@ -197,27 +201,142 @@ def test_an_interruption_is_not_hidden_by_a_server_that_is_away(uri, monkeypatch
     logger = logger_of(uri)
     sink = MLflowSink(logger)
 
-    def away(status):
+    def away(logger, status):
         raise OSError("no route to host")
 
-    monkeypatch.setattr(logger, "finalize", away)
+    monkeypatch.setattr(MLFlowLogger, "finalize", away)
     with pytest.warns(UserWarning, match="no route to host"):
         sink.finish("killed")
 
 
-def test_a_server_that_is_away_does_not_end_the_run(uri, monkeypatch):
-    sink = MLflowSink(logger_of(uri))
+def test_a_server_that_is_away_does_not_end_the_run_and_has_all_values_when_it_is_back(
+    uri, monkeypatch
+):
+    logger = logger_of(uri)
+    sink = MLflowSink(logger)
     client = sink._client()
 
     def away(*args, **kwargs):
-        raise OSError("no route to host")
+        raise OSError(f"no route to host at {time.monotonic()}")
 
-    monkeypatch.setattr(client, "log_batch", away)
+    with monkeypatch.context() as patch:
+        patch.setattr(client, "log_batch", away)
+        sink.scalars({"a": 1.0}, 0)
+        with pytest.warns(UserWarning, match="no route to host.*; training goes on.* kept in"):
+            sink.flush(wait=True)
+        sink.scalars({"a": 1.0}, 1)
+        sink.flush(wait=True)  # told once
+        assert len(undelivered(logger)) == 2
+    sink.scalars({"a": 1.0}, 2)
+    sink.flush(wait=True)
+    assert undelivered(logger) == []
+    client, run = read(logger)
+    assert steps_of(client, run, "a") == [0, 1, 2]
+
+
+def undelivered(logger):
+    return read_rows(Path(f"mlflow_undelivered_{logger.run_id}.csv"))
+
+
+def test_a_server_that_never_answers_is_waited_for_once_and_values_are_kept(uri, monkeypatch):
+    logger = logger_of(uri, timeout=0.5)
+    _ = logger.experiment
+    sink = MLflowSink(logger)
+    never = threading.Event()
+    monkeypatch.setattr(sink._client(), "log_batch", lambda *args, **kwargs: never.wait(60))
+    start = time.monotonic()
     sink.scalars({"a": 1.0}, 0)
-    with pytest.warns(UserWarning, match="no route to host; training goes on"):
-        sink.flush(wait=True)
-    sink.scalars({"a": 1.0}, 1)
-    sink.flush(wait=True)  # told once
+    message = (
+        r"no answer for 0.5 s, .*not delivered yet: 2 values, the status \(1\); .*kept in .*csv"
+    )
+    logger.log_metrics({"b": 2.0}, 0)
+    with pytest.warns(UserWarning, match=message):
+        sink.finish("finished")
+    logger.finalize("success")
+    sink.flush(wait=True)
+    assert time.monotonic() - start < 3
+    assert [(key, step) for key, _, _, step in undelivered(logger)] == [("a", 0), ("b", 0)]
+    never.set()
+
+
+SILENT = """
+import threading, time
+from lightning_hparams import mlflow_logger
+from lightning_hparams.sinks import MLflowSink
+logger = mlflow_logger({uri!r}, "tests", timeout=1)
+sink = MLflowSink(logger)
+sink._client().log_batch = lambda *args, **kwargs: threading.Event().wait()
+print(logger.run_id, flush=True)
+sink.scalars({{"loss": 0.5}}, 0)
+raise {error}
+"""
+
+
+@pytest.mark.parametrize("error", ["RuntimeError", "KeyboardInterrupt"])
+def test_a_program_ends_though_the_server_never_answers(uri, error):
+    env = {**os.environ, "PYTHONPATH": str(Path(lightning_hparams.__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-c", SILENT.format(uri=uri, error=error)],
+        env=env, capture_output=True, text=True, check=False, timeout=100,
+    )  # fmt: skip
+    assert error in done.stderr
+    assert "no answer for 1 s" in done.stderr
+    (path,) = Path().glob("mlflow_undelivered_*.csv")
+    assert path.stem.endswith(done.stdout.split()[-1])
+    assert [(key, value) for key, value, _, _ in read_rows(path)] == [("loss", 0.5)]
+
+
+def test_a_resumed_run_delivers_what_an_earlier_process_could_not(uri):
+    logger = logger_of(uri)
+    sink = MLflowSink(logger)
+    sink.scalars({"a": 1.0}, 0)
+    sink.finish("failed")
+    rows = [("a", 1.0, 1, 0), ("a", 2.0, 1, 1), ("a", 3.0, 1, 2)]
+    write_rows(Path(f"mlflow_undelivered_{logger.run_id}.csv"), rows)
+    later = logger_of(uri, run_id=logger.run_id)
+    sink = MLflowSink(later)
+    sink.resume(1)
+    sink.scalars({"a": 4.0}, 2)
+    sink.finish("finished")
+    client, run = read(later)
+    points = client.get_metric_history(run.info.run_id, "a")
+    assert {point.step: point.value for point in points} == {0: 1.0, 1: 2.0, 2: 4.0}
+    assert undelivered(later) == []
+
+
+def test_a_checkpoint_waits_for_what_it_covers(uri):
+    class Look(ModelCheckpoint):
+        def _save_checkpoint(self, trainer, path):
+            super()._save_checkpoint(trainer, path)
+            client = mlflow.MlflowClient(uri)
+            points = client.get_metric_history(trainer.logger.run_id, "lr/decoder")
+            self.found = [*getattr(self, "found", []), max(point.step for point in points)]
+
+    look = Look("kept", every_n_train_steps=1, save_top_k=-1)
+    fit(uri, callbacks=[MetricMonitor(), look], enable_checkpointing=True)
+    assert look.found == [0, 1, 2, 3]
+
+
+def test_names_in_any_letters_of_lightning_itself_arrive_with_the_rest(uri):
+    logger = logger_of(uri)
+    sink = MLflowSink(logger)
+    with pytest.warns(UserWarning, match="'a@b' is written as 'a_b'"):
+        logger.log_metrics({"class/iou/道路": 1.0, "a@b": 2.0, "loss": 3.0, "epoch": 0}, 5)
+    sink.flush(wait=True)
+    _, run = read(logger)
+    assert run.data.metrics == {"class/iou/道路": 1.0, "a_b": 2.0, "loss": 3.0, "epoch": 0.0}
+
+
+def test_logger_trainer_and_callbacks_may_be_copied_after_a_fit(uri):
+    logger, recorder, trainer = fit(uri)
+    for copied in (copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))):
+        double = copied(logger)
+        assert double.run_id == logger.run_id
+        double.log_metrics({"later": 1.0}, 9)
+        assert copied(recorder).manifest == recorder.manifest
+        copied(trainer.callbacks)
+    _, run = read(logger)
+    assert run.data.metrics["later"] == 1.0
 
 
 def fit(uri, fail=None, logger=None, ckpt_path=None, **options):
