@@ -7,9 +7,8 @@ from types import FunctionType
 
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import BaseFinetuning, StochasticWeightAveraging
-from lightning.pytorch.utilities import rank_zero_warn
 
-__all__ = ["likely_rivals", "refuse_rivals"]
+__all__ = ["averaging_rival", "likely_rivals", "refuse_rivals"]
 
 # Hooks that run between two updates, where a warm-up made by hand would stand.
 _HOOKS = [
@@ -44,17 +43,6 @@ def refuse_rivals(
     Raises:
         RuntimeError: If there is one, and it is not to be taken over from, or cannot be.
     """
-    averaging = [
-        type(callback).__name__
-        for callback in trainer.callbacks  # type: ignore[attr-defined]  # set on construction
-        if isinstance(callback, StochasticWeightAveraging)
-    ]
-    if averaging and "lr" in params:
-        rank_zero_warn(
-            f"{name}: {averaging[0]} adds a scheduler of its own towards the end of training, but "
-            f"the learning rates of {name} hold at every step; the weights are averaged all the "
-            "same. Leave out one of the two if you want the other's rates"
-        )
     rival = _scheduler(trainer, params)
     if rival is None:
         return
@@ -81,6 +69,14 @@ def _scheduler(trainer: Trainer, params: set[str]) -> str | None:
         cycles = getattr(config.scheduler, "cycle_momentum", False)
         if "lr" in params or ("momentum" in params and cycles):
             return type(config.scheduler).__name__
+    return None
+
+
+def averaging_rival(trainer: Trainer) -> str | None:
+    """A callback that adds a scheduler of its own in the middle of training."""
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]  # set on construction
+        if isinstance(callback, StochasticWeightAveraging):
+            return type(callback).__name__
     return None
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import GradientAccumulationScheduler, Timer
@@ -42,30 +42,55 @@ class EpochSteps:
                 steps += epochs * self._each(size)
         return steps
 
-    def to_come(self, epoch: int, batch: int, epochs: float) -> float:
-        """Steps from a batch of an epoch to the end of the last of ``epochs`` epochs."""
+    def size(self, epoch: int) -> int:
+        """Batches that make a step in an epoch."""
+        return next(size for first, size in reversed(self.accumulation) if first <= epoch)
+
+    def to_come(self, epoch: int, batch: int, epochs: float, size: int | None = None) -> float:
+        """Steps from a batch of an epoch to the end of the last of ``epochs`` epochs.
+
+        Args:
+            epoch: The present one.
+            batch: Batches of it that are done.
+            epochs: In the run.
+            size: Batches that make a step in the present epoch, where it is not as planned.
+        """
         if epoch >= epochs:
             return 0.0
-        size = next(size for first, size in reversed(self.accumulation) if first <= epoch)
-        here = self._each(size) - batch // size if batch < self.batches else 0.0
+        size = self.size(epoch) if size is None else size
+        here = self._each(size) - batch // size
+        if batch >= self.batches:
+            # Lightning ends an epoch with the batch by which it sees that there are enough.
+            here = float(batch > self.batches)
         return here + self.in_epochs(epoch + 1, epochs)
 
     def _each(self, size: int) -> float:
         return self.batches if math.isinf(self.batches) else float(math.ceil(self.batches / size))
 
 
-@dataclass(frozen=True)
-class Position:
-    """Where a run is: the epoch, and the batches of it that are done."""
+class Position(NamedTuple):
+    """Where a run is: the epoch, the batches of it that are done, and how many make a step.
+
+    None stands for as many as planned. Lightning does not call the hooks of an epoch's start when
+    it goes on within one, so that a GradientAccumulationScheduler has no effect there.
+    """
 
     epoch: int
     batch: int
+    size: int | None = None
 
 
-def position(trainer: Trainer) -> Position:
-    """Where a run is when training starts, be it resumed or not."""
+def position(trainer: Trainer, epoch: int | None = None) -> Position:
+    """Where a run is when training starts, be it resumed or not.
+
+    Args:
+        trainer: Whose run it is.
+        epoch: The present epoch, once training is under way.
+    """
     epochs: Any = trainer.fit_loop.epoch_progress.current
     batches: Any = trainer.fit_loop.epoch_loop.batch_progress.current
+    if epoch is not None:
+        return Position(epoch, batches.processed)
     unfinished = epochs.ready > epochs.processed
     return Position(epochs.processed, batches.processed if unfinished else 0)
 
@@ -73,9 +98,10 @@ def position(trainer: Trainer) -> Position:
 class RunLength:
     """Steps of each optimizer in the whole run: those that were taken, and those to come.
 
-    An epoch that has another number of steps than before, because the run was resumed with another
-    batch size, accumulation, loader or number of processes, or because the loaders were made anew,
-    counts from there on: what was taken stays taken.
+    Whatever changes the number to come (a run resumed with another batch size, accumulation, loader
+    or number of processes, for more epochs, or at another batch than it was stopped at; loaders
+    made anew) changes the length by as much. As long as it is as expected, the length stays, also
+    where a gradient scaler has skipped steps.
 
     Args:
         given: What the user said: for all optimizers, one number each, or None for what the
@@ -86,12 +112,9 @@ class RunLength:
     def __init__(self, given: int | Sequence[int] | None, name: str) -> None:
         self._given = given
         self._name = name
-        self._epoch: EpochSteps | None = None
-        self._shift: list[float] = []  # steps taken beyond those of as many epochs of this size
-
-    def forget(self) -> None:
-        """Begin a run of its own."""
-        self._epoch, self._shift = None, []
+        self._plan: tuple[EpochSteps, float] | None = None  # and the number of epochs
+        self._expected: float | None = None  # steps to come, when the run was stopped
+        self._lengths: list[float] = []  # of each optimizer, unless max_steps ends the run before
 
     def totals(
         self, trainer: Trainer, module: LightningModule, taken: Sequence[int], at: Position
@@ -110,20 +133,17 @@ class RunLength:
         count = len(taken)
         if self._given is not None:
             return self._from_user(self._given, count)
-        epoch = _epoch_steps(trainer)
-        epochs = _max_epochs(trainer)
-        whole = epoch.in_epochs(0, epochs)
-        if epoch != self._epoch:
-            came = 0.0 if math.isinf(whole) else whole - epoch.to_come(at.epoch, at.batch, epochs)
-            begun = at != Position(0, 0) or any(taken)
-            self._shift = [steps - came if begun else 0.0 for steps in taken]
-            self._epoch = epoch
+        expected = self._ahead(at._replace(size=None))
+        self._plan, self._expected = (_epoch_steps(trainer), _max_epochs(trainer)), None
+        ahead = self._ahead(at)
+        if ahead != expected and ahead is not None:
+            self._lengths = [steps + ahead for steps in taken]
         limit = math.inf
         if trainer.max_steps > 0:
             # Under manual optimization max_steps counts the steps of all optimizers together.
             automatic = module.automatic_optimization
             limit = trainer.max_steps if automatic else math.ceil(trainer.max_steps / count)
-        totals = [min(whole + shift, limit) for shift in self._shift]
+        totals = [min(length, limit) for length in self._lengths]
         if all(math.isfinite(total) for total in totals):
             return [max(int(total), 1) for total in totals]
         if time_limit(trainer) is not None:
@@ -146,21 +166,22 @@ class RunLength:
             "are going to train, or total_steps=... if it is meant"
         )
 
-    def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs."""
-        epoch = self._epoch
-        if epoch is None:
-            return {}
-        sizes = [list(pair) for pair in epoch.accumulation]
-        return {"batches": epoch.batches, "accumulation": sizes, "shift": list(self._shift)}
+    def state_dict(self, at: Position) -> dict[str, Any]:
+        """What a run that is stopped at a position needs to go on."""
+        ahead = self._ahead(at)
+        return {} if ahead is None else {"ahead": ahead, "lengths": list(self._lengths)}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there; nothing is known of a run that kept nothing."""
-        self.forget()
-        if state:
-            sizes = tuple((int(first), int(size)) for first, size in state["accumulation"])
-            self._epoch = EpochSteps(state["batches"], sizes)
-            self._shift = list(state["shift"])
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there; nothing is expected of a run that kept nothing, or of a new one."""
+        self._plan, self._expected = None, state.get("ahead")
+        self._lengths = list(state.get("lengths", []))
+
+    def _ahead(self, at: Position) -> float | None:
+        """Steps to come as they were planned."""
+        if self._plan is None:
+            return self._expected
+        epoch, epochs = self._plan
+        return epoch.to_come(at.epoch, at.batch, epochs, at.size)
 
     def _from_user(self, given: int | Sequence[int], count: int) -> list[int]:
         if isinstance(given, int):

@@ -11,7 +11,7 @@ from lightning import LightningModule, Trainer
 from ..notices import Notices
 from ..schedules import Schedule, Span
 from ._group_values import Change, GroupValues, StepHooks
-from ._rivals import likely_rivals
+from ._rivals import averaging_rival, likely_rivals
 from ._run_length import Position, RunLength, position, time_limit, timed_total
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class ScheduledRun:
         self._totals: list[int] = []
         self._limits: list[int] = []  # totals if no time ends the run before
         self._left_at = 0  # the Trainer's steps at the end of the fit before
+        self._stopped: Mapping[str, Any] = {}  # of the length, when the run was stopped
         self._fit: tuple[Trainer, LightningModule] | None = None
         self._hooks: list[StepHooks] = []
         self._values: list[GroupValues] = []
@@ -87,6 +88,14 @@ class ScheduledRun:
         self._take_up(loaded)
         self._started = list(self._steps), trainer.global_step
         self._timer = time_limit(trainer) if self._given is None else None
+        averaging = averaging_rival(trainer) if "lr" in self._shapes else None
+        if averaging is not None:
+            self._notices.warn(
+                "rival lr",
+                f"{averaging} adds a scheduler of its own towards the end of training, but the "
+                f"learning rates of {self._name} hold at every step; the weights are averaged all "
+                "the same. Leave out one of the two if you want the other's rates",
+            )
         if warning := self._length.unasked(trainer):
             self._notices.warn("length", warning)
         self._limits = self._length.totals(trainer, module, self._steps, position(trainer))
@@ -117,8 +126,11 @@ class ScheduledRun:
         trainer, module = self._current
         self._batches += 1
         if self._epoch != trainer.current_epoch:
+            if self._epoch is None:
+                # How Lightning goes on after a stop within an epoch, it decides after the start.
+                self._length.load_state_dict(self._stopped)
             self._epoch = trainer.current_epoch
-            here = Position(self._epoch, batch_idx)
+            here = Position(self._epoch, batch_idx, trainer.accumulate_grad_batches)
             if self._kept is None:
                 self._limits = self._length.totals(trainer, module, self._steps, here)
             if self._timer is None and self._kept is None and self._totals != self._limits:
@@ -163,6 +175,7 @@ class ScheduledRun:
         """Let go of the optimizers, which would keep the parameters alive."""
         if self._fit is not None:
             self._left_at = self._fit[0].global_step
+            self._stopped = self._length_state()
         self._clear()
 
     def state_dict(self) -> dict[str, Any]:
@@ -170,10 +183,15 @@ class ScheduledRun:
         return {
             "steps": list(self._steps),
             "totals": list(self._totals),
-            "length": self._length.state_dict(),
+            "length": dict(self._length_state()),
         }
 
     # How it is done.
+
+    def _length_state(self) -> Mapping[str, Any]:
+        if self._fit is None or self._epoch is None:
+            return self._stopped
+        return self._length.state_dict(position(self._fit[0], self._epoch))
 
     @property
     def _current(self) -> tuple[Trainer, LightningModule]:
@@ -198,11 +216,12 @@ class ScheduledRun:
                     f"has {count}, so {self._name} cannot go on; start a new run from its weights"
                 )
             self._steps = list(loaded["steps"])
-            self._length.load_state_dict(loaded.get("length", {}))
+            self._stopped = loaded.get("length", {})
         elif not (trainer.global_step == self._left_at > 0 and len(self._steps) == count):
             # A new run, or a checkpoint that was made without this callback.
             self._steps = [trainer.global_step // count] * count
-            self._length.forget()
+            self._stopped = {}
+        self._length.load_state_dict(self._stopped)
 
     def _keep_length(self, before: list[int]) -> None:
         """Decide on the length, where a checkpoint had one of its own."""

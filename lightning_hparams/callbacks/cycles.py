@@ -168,8 +168,8 @@ class Cyclic(ParamScheduler):
             total_steps=total_steps,
             schedule_args={
                 "base": 0.0,
-                "step_size_up": step_size_up,
-                "step_size_down": step_size_down,
+                "step_size_up": _number_or_none("step_size_up", step_size_up),
+                "step_size_down": _number_or_none("step_size_down", step_size_down),
             },
             on_resume=on_resume,
             override=override,
@@ -207,3 +207,7 @@ class Cyclic(ParamScheduler):
     def _listed(self) -> int:
         lists = [rates for rates in (self.base_lr, self.max_lr) if isinstance(rates, Sequence)]
         return len(lists[0]) if lists else 0
+
+
+def _number_or_none(name: str, value: float | None) -> float | None:
+    return None if value is None else as_number(name, value)

@@ -38,9 +38,13 @@ class ParamScheduler(Callback):
     value is multiplied, so the ratios between groups stay. A group added later, by unfreezing,
     follows from its first step on, from the value that it is added with.
 
+    What it sets holds at every step: a value that something else has set in between, a warm-up made
+    by hand or weight averaging, is not used, and a warning names what may have set it.
+
     Steps are counted where the optimizer takes them: one that the gradient scaler skips does not
     count, and under manual optimization each optimizer has its own count. The length of the run
-    is what the trainer plans. Under ``Trainer(max_time=...)`` it is estimated at each step from
+    is the steps taken and those to come, so that a run resumed with another batch size ends where
+    its curve ends. Under ``Trainer(max_time=...)`` it is estimated at each step from
     the time that the steps so far took, so that the schedule ends when the time does; only then
     a resumed run may differ from one that never stopped.
 
@@ -53,7 +57,7 @@ class ParamScheduler(Callback):
     which Lightning gives no notice.
 
     Args:
-        schedule: A function ``(step, total) -> multiplier``, or the name of one of
+        schedule: A function ``(step, total) -> multiplier``, its import path, or the name of one of
             :mod:`lightning_hparams.schedules`.
         param: Key of the parameter groups: lr, weight_decay, ...; ``"momentum"`` is ``betas[0]``
             where there is no such key.
