@@ -40,7 +40,7 @@ class Curves:
         """Count from zero."""
         self._scores: Metric | None = None
         self._calibration: CalibrationCounts | None = None
-        self._kind: object = None
+        self._kind: str | None = None
         self._classes: int | None = None
         self._lost = False
 
@@ -81,13 +81,13 @@ class Curves:
                 "'kind', 'targets' and 'logits' or 'probs' (see lightning_hparams.outputs), "
                 f"got {got}"
             )
-        if self._kind not in (None, outputs["kind"]):
+        kind = kind_of(outputs["kind"])
+        if self._kind not in (None, kind.name):
             raise ValueError(
-                f"MetricMonitor: {step} must return one kind of output, got {outputs['kind']!r} "
+                f"MetricMonitor: {step} must return one kind of output, got {kind.name!r} "
                 f"after {self._kind!r}"
             )
-        self._kind = outputs["kind"]
-        kind = kind_of(outputs["kind"])
+        self._kind = kind.name
         ignore = getattr(module, "ignore_index", None)
         options = DrawOptions(class_names=names, ignore_index=ignore)
         scores = kind.scores(kind.tidy(outputs, options), options, module.device)

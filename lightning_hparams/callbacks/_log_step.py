@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from lightning import Trainer
 
 from ..internals import log_step
@@ -60,12 +62,57 @@ def _batches_that_stepped(trainer: Trainer) -> int:
 
 def validations_in(trainer: Trainer) -> int:
     """How many validations the whole run has; 0 if nobody knows."""
-    epochs = trainer.max_epochs or 0
-    if epochs < 1:
-        return 0
-    batches, between = trainer.num_training_batches, trainer.val_check_batch or 0
-    an_epoch = int(batches // between) if 0 < between < batches < float("inf") else 1
-    return epochs * an_epoch // (trainer.check_val_every_n_epoch or 1)
+    every: float = trainer.check_val_every_n_epoch or 0  # 0: batches count through all epochs
+    return _validations(
+        epochs=trainer.max_epochs or 0,
+        steps=trainer.max_steps,
+        batches_an_epoch=trainer.num_training_batches,
+        batches_a_step=trainer.accumulate_grad_batches,
+        batches_between=trainer.val_check_batch or 0,
+        epochs_between=int(every),
+    )
+
+
+def _validations(
+    *,
+    epochs: int,
+    steps: int,
+    batches_an_epoch: float,
+    batches_a_step: int,
+    batches_between: float,
+    epochs_between: int,
+) -> int:
+    """Validations in a run that ends after so many epochs or steps, whichever comes first.
+
+    Args:
+        epochs: Below 1 for no bound.
+        steps: Of the optimizer; below 0 for no bound.
+        batches_an_epoch: Infinity if nobody knows.
+        batches_a_step: Accumulated.
+        batches_between: Two validations within an epoch, if fewer than it has.
+        epochs_between: Two epochs with validations; 0 if ``batches_between`` counts through all.
+    """
+    batches = math.inf if epochs < 1 else epochs * batches_an_epoch
+    if steps >= 0:
+        full, rest = 0, steps
+        if 0 < batches_an_epoch < math.inf:
+            # An epoch ends in a step, whether or not that has all its batches.
+            full, rest = divmod(steps, math.ceil(batches_an_epoch / batches_a_step))
+        batches = min(batches, (full * batches_an_epoch if full else 0) + rest * batches_a_step)
+    if batches == math.inf:
+        known = epochs >= 1 and epochs_between > 0 and batches_an_epoch == math.inf
+        return epochs // epochs_between if known else 0
+    if not epochs_between:
+        return int(batches // batches_between) if batches_between else 0
+    within = 0 < batches_between < batches_an_epoch
+    if not 0 < batches_an_epoch < math.inf:
+        return int(batches // batches_between) if 0 < batches_between < math.inf else 0
+    whole, left = divmod(batches, batches_an_epoch)
+    an_epoch = int(batches_an_epoch // batches_between) if within else 1
+    count = whole // epochs_between * an_epoch
+    if within and (whole + 1) % epochs_between == 0:
+        count += left // batches_between
+    return int(count)
 
 
 def pictures_due(validation: int, total: int) -> bool:

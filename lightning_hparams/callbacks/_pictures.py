@@ -10,11 +10,11 @@ import torch
 from lightning import Trainer
 
 from ..notices import FAILURE, Notices
-from ..render import Picture, encode, sheet
+from ..render import Picture, encode, sheet, sheets
 from ..samples import DrawOptions, Gallery, Sample, draw, worst_of
 from ..sinks import Sinks
 
-__all__ = ["Drawing", "PictureWriter", "gathered", "page"]
+__all__ = ["Drawing", "PictureWriter", "gathered", "page", "pages"]
 
 _WIDTH = 1100  # pixels of a sheet
 
@@ -97,7 +97,9 @@ class PictureWriter:
 
     def _write(self, pictures: Mapping[str, Picture], tag: str, step: int) -> None:
         if self.layout == "sheet" and pictures:
-            pictures = {"sheet": page(list(pictures.values()))}
+            made = pages(list(pictures.values()))
+            names = ["sheet", *(f"sheet_{n + 1}" for n in range(1, len(made)))]
+            pictures = dict(zip(names, made, strict=True))
         for name, picture in pictures.items():
             self.sinks.image(f"{tag}/{name}", encode(picture), step)
 
@@ -114,7 +116,16 @@ def gathered(trainer: Trainer, part: Any) -> list[Any]:
     return parts
 
 
+def pages(pictures: Sequence[Picture]) -> list[Picture]:
+    """Pictures on sheets that are as wide as a screen."""
+    return sheets(pictures, _columns(pictures))
+
+
 def page(pictures: Sequence[Picture]) -> Picture:
-    """Pictures on a sheet that is as wide as a screen."""
-    widest = max(picture.shape[1] for picture in pictures)
-    return sheet(pictures, max(_WIDTH // widest, 1))
+    """Pictures on one sheet that is as wide as a screen."""
+    return sheet(pictures, _columns(pictures))
+
+
+def _columns(pictures: Sequence[Picture]) -> int:
+    widest: int = max(picture.shape[1] for picture in pictures)
+    return max(_WIDTH // widest, 1)

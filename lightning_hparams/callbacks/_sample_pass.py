@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 
+from ..internals import log_step
 from ..notices import Notices
 from ..samples import Batch, DrawOptions, Gallery, Reader
 from ..sinks import is_rehearsal
 from ._loader_order import LoaderOrder, choose, first_loader, reachable
 from ._log_step import validations_in
-from ._pictures import gathered
+from ._pictures import Drawing, gathered
 
-__all__ = ["SamplePass"]
+__all__ = ["SamplePass", "Wanted"]
 
 _SHARDING = (DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which samples to keep."""
+
+    select: str | Sequence[int]  # see :func:`~._loader_order.choose`
+    num_samples: int
+    worst_k: int  # so many of the worst, too
+    chosen: Sequence[int] = ()  # the indices, if they were chosen before
 
 
 class SamplePass:
@@ -27,11 +39,8 @@ class SamplePass:
         trainer: At the start of a validation or test.
         reader: Makes samples of what a step returns.
         options: How they are drawn.
-        select: Which samples to keep, see :func:`~._loader_order.choose`.
-        num_samples: So many.
-        chosen: Their indices, if they were chosen before.
+        wanted: Which samples to keep.
         num_batches: Batches that the pass has.
-        worst_k: Keep so many of the worst, too.
         is_due: Whether this validation is one to draw.
         is_last: Whether it is known to be the last one.
         warn: Of what cannot be kept.
@@ -42,12 +51,9 @@ class SamplePass:
         trainer: Trainer,
         reader: Reader,
         options: DrawOptions,
+        wanted: Wanted,
         *,
-        select: str | Sequence[int],
-        num_samples: int,
-        chosen: Sequence[int],
-        num_batches: int | float,
-        worst_k: int,
+        num_batches: float,
         is_due: bool,
         is_last: bool,
         notices: Notices,
@@ -58,13 +64,14 @@ class SamplePass:
         loader = first_loader(trainer)
         self.order = LoaderOrder.of(loader, trainer)
         self._rehearsed = not _may_fail(trainer)
-        per_class = num_samples if select == "per_class" and not chosen else 0
+        select, chosen, count = wanted.select, wanted.chosen, wanted.num_samples
+        per_class = count if select == "per_class" and not chosen else 0
         if not chosen:
             size = reachable(loader, num_batches, trainer.world_size)
             select = "first" if is_rehearsal(trainer) and select != "per_class" else select
-            chosen = self._chosen(select, num_samples, size)
+            chosen = self._chosen(select, count, size)
         self.gallery = Gallery(
-            chosen, per_class=per_class, worst_k=worst_k, index_of=self.order.index_of
+            chosen, per_class=per_class, worst_k=wanted.worst_k, index_of=self.order.index_of
         )
         fitting = trainer.state.fn == "fit"
         # Whatever ends a run, its last validation is drawn. An adapter costs a forward pass, and so
@@ -72,7 +79,9 @@ class SamplePass:
         may_stop = bool(trainer.early_stopping_callbacks) or not validations_in(trainer)
         will_be_drawn = not fitting or is_last or (is_due and bool(trainer.loggers))
         self.may_be_drawn = will_be_drawn or may_stop or not reader.costs
-        self._rates = bool(worst_k and trainer.loggers) and (will_be_drawn or not reader.costs)
+        self._rates = bool(wanted.worst_k and trainer.loggers) and (
+            will_be_drawn or not reader.costs
+        )
 
     def take(self, outputs: Any, batch: Any, module: LightningModule) -> None:
         """Keep what is wanted of a batch; in a rehearsal, raise what cannot be drawn."""
@@ -102,7 +111,7 @@ class SamplePass:
                 )
             self.gallery.add(made, rate=self._rates)
 
-    def end(self) -> Gallery:
+    def end(self) -> Drawing:
         """What was kept. Every rank must come here."""
         gallery, self.gallery = self.gallery, Gallery()
         if gallery.per_class:
@@ -110,7 +119,7 @@ class SamplePass:
         if self.trainer.world_size > 1:
             ranges = gathered(self.trainer, self.reader.value_range)
             self.reader.value_range = next((each for each in ranges if each is not None), None)
-        return gallery
+        return Drawing(log_step(self.trainer), gallery, self.options)
 
     def _chosen(self, select: str | Sequence[int], count: int, size: int | None) -> list[int]:
         strict = not self.trainer.testing and not is_rehearsal(self.trainer)

@@ -12,14 +12,13 @@ from lightning.pytorch.utilities import rank_zero_info
 from PIL import Image
 
 from ..checks import in_range, names_in, one_of, whole_number
-from ..internals import log_step
-from ..render import Picture, ValueRange
+from ..render import Picture
 from ..samples import DrawOptions, Reader
 from ..sinks import is_rehearsal, open_sinks
 from ._log_step import pictures_due, resume_sinks, validations_in
 from ._monitor import Monitor
 from ._pictures import Drawing, PictureWriter, page
-from ._sample_pass import SamplePass
+from ._sample_pass import SamplePass, Wanted
 from ._two_packages import refuse_other_lightning
 
 __all__ = ["PredictionMonitor"]
@@ -34,8 +33,7 @@ class PredictionMonitor(Monitor):
     Segmentation: image, ground truth, prediction and errors side by side. Detection: true and
     predicted boxes, with what was found, false positives and misses told apart. Classification: the
     image in a frame that tells right from wrong, with the most probable classes. Regression: the
-    image above true and predicted values. A kind of your own is drawn too, see
-    :class:`~lightning_hparams.samples.Kind`.
+    image above true and predicted values. Others: see :class:`~lightning_hparams.samples.Kind`.
 
     The samples are chosen by their index in the dataset at the first validation and stay the same,
     in a resumed run too. Each has a tag of its own, so that TensorBoard's slider shows one sample
@@ -58,8 +56,8 @@ class PredictionMonitor(Monitor):
     drawn is an error in the sanity check; later, it is one warning, and training goes on. A step
     that returns no output is never an error: one line says how to get pictures.
 
-    Images are shown with the values that they have. uint8 and floating point in 0..1 are certain;
-    another range is told by the first batch, holds for the whole run, and is named in one line.
+    Images are shown with the values they have. Another range than that of uint8 or 0..1 is told by
+    the first batch, holds for the whole run, and is named in one line.
 
     Args:
         num_samples: Number of samples, at least 1.
@@ -70,7 +68,8 @@ class PredictionMonitor(Monitor):
             output has them; else the lowest IoU, the least probable true class, or the most false
             and missed boxes.
         schedule: ``"log"`` as above, or ``"every"`` validation.
-        layout: A tag for each of the ``"samples"``, or one for all on a ``"sheet"``.
+        layout: A tag for each of the ``"samples"``, or one for all on a ``"sheet"``; what is more
+            than 2 megapixels goes on under ``sheet_2``.
         class_names: A name for each class, the background included; None to ask the module.
         ignore_index: Mask value that does not count; None to ask the module.
         class_colors: Red, green and blue in 0..255 for each class, in masks and boxes; None for
@@ -79,18 +78,16 @@ class PredictionMonitor(Monitor):
             background or unlabelled and for 0 of binary masks, or -1 for none.
         rgb: The three image channels to show as red, green and blue.
         mean: Of each channel in units of 0..1, where the step returns floating point images that
-            were normalised. None to ask the datamodule, whose values count if the images of the
-            first batch are not in 0..1.
+            were normalised. None to ask the datamodule, if the first batch is not in 0..1.
         std: Likewise.
         value_range: Lowest and highest value of images that are not uint8, shown as black and
             white; None to tell it by the first batch.
         min_score: Boxes with a lower score are left out, in 0..1.
-        adapter: For a module that returns something else: a function of
-            ``(outputs, batch, module)`` or ``(outputs, batch)`` that makes the output, its dotted
-            path, or a name. ``"segmentation"``, ``"classification"``, ``"multilabel"``,
-            ``"regression"`` and ``"detection"`` run ``module(batch["image"])`` or
-            ``module(batch[0])`` once more, see :class:`~lightning_hparams.samples.ReadyAdapter`.
-            An adapter is called for batches that will be drawn or rated; ``worst_k=0`` rates none.
+        adapter: For a module that returns something else: a function of ``(outputs, batch,
+            module)`` or ``(outputs, batch)`` that makes the output, its dotted path, or one of
+            ``"segmentation"``, ``"classification"``, ``"multilabel"``, ``"regression"`` and
+            ``"detection"``, which run ``module(batch["image"])`` or ``module(batch[0])`` once more.
+            It is called for batches that will be drawn or rated alone; ``worst_k=0`` rates none.
 
     Raises:
         ValueError: If an argument is out of its range, or an index lies outside the dataset.
@@ -186,9 +183,8 @@ class PredictionMonitor(Monitor):
         """Draw, if it is due."""
         if trainer.sanity_checking or self._pass is None:
             return
-        gallery = self._pass.end()
-        drawing = Drawing(log_step(trainer), gallery, self._pass.options)
-        self._indices = gallery.chosen
+        drawing = self._pass.end()
+        self._indices = drawing.gallery.chosen
         fitting = trainer.state.fn == "fit"
         # Without a logger nobody sees them before the end, and save_sheet needs the last alone.
         waits = fitting and not (trainer.loggers and self._is_due(trainer))
@@ -224,22 +220,18 @@ class PredictionMonitor(Monitor):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw."""
         if self._pass is not None:
-            gallery = self._pass.end()
-            self._draw(trainer, "test", Drawing(log_step(trainer), gallery, self._pass.options))
+            self._draw(trainer, "test", self._pass.end())
 
     def state_dict(self) -> dict[str, Any]:
         """Which samples are shown, how often they were, and the range of the images."""
-        known = self._reader.value_range
-        edges = None if known is None else [list(known.low), list(known.high)]
+        edges = self._reader.edges
         return {"indices": self._indices, "validations": self._validations, "value_range": edges}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Show the same samples again."""
         self._indices = list(state_dict["indices"])
         self._validations = int(state_dict["validations"])
-        edges = state_dict.get("value_range")
-        known = None if edges is None else ValueRange(*(tuple(edge) for edge in edges))
-        self._reader.value_range = known
+        self._reader.edges = state_dict.get("value_range")
 
     def save_sheet(self, path: str | Path) -> Path:
         """Write the pictures drawn last as one picture file, on rank zero.
@@ -255,30 +247,22 @@ class PredictionMonitor(Monitor):
         return path
 
     def _begin(
-        self,
-        trainer: Trainer,
-        module: LightningModule,
-        num_batches: int | float,
-        chosen: Sequence[int],
+        self, trainer: Trainer, module: LightningModule, num_batches: float, chosen: Sequence[int]
     ) -> None:
         self._pass = SamplePass(
             trainer,
             self._reader,
             _options(self, module),
-            select=self.select,
-            num_samples=self.num_samples,
-            chosen=chosen,
+            Wanted(self.select, self.num_samples, self.worst_k, chosen),
             num_batches=num_batches,
-            worst_k=self.worst_k,
             is_due=self._is_due(trainer),
             is_last=self._validations == validations_in(trainer) - 1,
             notices=self._notices,
         )
 
     def _is_due(self, trainer: Trainer) -> bool:
-        if self.schedule == "every":
-            return True
-        return pictures_due(self._validations, validations_in(trainer))
+        due = pictures_due(self._validations, validations_in(trainer))
+        return due or self.schedule == "every"
 
     def _finish(self, trainer: Trainer) -> None:
         if self._pending is not None:
@@ -288,11 +272,9 @@ class PredictionMonitor(Monitor):
 
     def _draw(self, trainer: Trainer, stage: str, drawing: Drawing) -> None:
         """Every rank must come here."""
-        pictures = self._writer.draw(
-            stage, drawing.gathered(trainer), only_one=is_rehearsal(trainer)
-        )
+        drawing = drawing.gathered(trainer)
         if trainer.is_global_zero:
-            self.pictures = pictures
+            self.pictures = self._writer.draw(stage, drawing, only_one=is_rehearsal(trainer))
 
 
 def _options(monitor: PredictionMonitor, module: LightningModule) -> DrawOptions:

@@ -17,6 +17,7 @@ from .images import (
     guess_range as guess_range,
     panel_size as panel_size,
     sheet as sheet,
+    sheets as sheets,
     to_rgb as to_rgb,
     value_extremes as value_extremes,
 )

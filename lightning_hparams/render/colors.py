@@ -15,14 +15,15 @@ __all__ = ["ERROR_COLORS", "INK", "MARGIN", "PAPER", "Color", "Picture", "as_col
 Picture: TypeAlias = npt.NDArray[np.uint8]
 Color: TypeAlias = tuple[int, int, int]
 
-# Okabe & Ito's eight colours without black (Color Universal Design, 2008), then Paul Tol's muted
-# and light schemes where they differ from those (SRON/EPS/TN/09-002, 2021): told apart with any
-# common colour blindness. Blue and orange come second and third, since the first is often nothing.
+# Okabe & Ito's colours with Paul Tol's indigo in place of black (Color Universal Design, 2008;
+# SRON/EPS/TN/09-002, 2021): told apart with any common colour blindness. Blue and orange come
+# second and third, since the first is often nothing. Each of the others lies as far as can be from
+# all before it, in CIELAB, once painted over black, grey and white as `overlay` paints.
 _BASE: list[Color] = [
     (0, 158, 115), (86, 180, 233), (230, 159, 0), (204, 121, 167), (240, 228, 66),
-    (0, 114, 178), (213, 94, 0), (51, 34, 136), (153, 153, 51), (136, 204, 238),
-    (136, 34, 85), (170, 68, 153), (17, 119, 51), (238, 136, 102), (187, 204, 51),
-    (68, 187, 153), (153, 221, 255), (255, 170, 187), (221, 204, 119), (119, 170, 221),
+    (0, 114, 178), (213, 94, 0), (51, 34, 136), (51, 51, 17), (221, 238, 187),
+    (119, 0, 0), (85, 119, 0), (0, 255, 255), (136, 0, 85), (255, 170, 136),
+    (153, 153, 255), (136, 255, 170), (68, 51, 85), (255, 221, 255), (51, 119, 119),
 ]  # fmt: skip
 _GOLDEN = 0.618034  # steps of the golden ratio keep any number of hues apart
 

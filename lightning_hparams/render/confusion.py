@@ -134,8 +134,9 @@ def _shades() -> Picture:
 
 def _short(count: float) -> str:
     """A count in at most five letters: 950, 12k, 3.4M."""
-    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
-        if count >= limit:
-            scaled = count / (1e3 if unit == "k" else limit)
-            return f"{scaled:.3g}{unit}" if scaled < 1000 else f"{scaled:.0f}{unit}"
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        scaled = count / size
+        # From where three digits round up to 1; thousands are written out up to four digits.
+        if scaled >= (10 if unit == "k" else 0.9995):
+            return f"{scaled:.3g}{unit}" if scaled < 999.5 else f"{scaled:.0f}{unit}"
     return f"{count:.0f}"

@@ -22,6 +22,7 @@ __all__ = [
     "guess_range",
     "panel_size",
     "sheet",
+    "sheets",
     "to_rgb",
     "value_extremes",
 ]
@@ -30,6 +31,8 @@ _PANEL = (256, 512)  # panels smaller than this are enlarged, larger ones reduce
 _OVERSHOOT = 0.1  # of cubic interpolation at an edge from 0 to 1, rounded up
 _DARK = 32.0  # images of 0..255 whose highest value is below this are rarer than another range
 _TALLEST = 16_384  # pixels of a sheet: not all browsers show more
+_SHEET_PIXELS = 2_000_000  # about 0.4 MB as a JPEG
+_LARGE = 1_500_000  # pixels of a picture of which only a part is looked at closely
 _JPEG_SIDE = 65_500  # pixels, the most that libjpeg writes
 
 
@@ -205,8 +208,28 @@ def sheet(pictures: Sequence[Picture], columns: int) -> Picture:
     return canvas
 
 
-def encode(picture: Picture, *, quality: int = 85) -> Encoded:
+def sheets(pictures: Sequence[Picture], columns: int) -> list[Picture]:
+    """Pictures on as many sheets as it takes for each to load at once, evenly filled.
+
+    Args:
+        pictures: At least one.
+        columns: As many side by side.
+    """
+    area = max(p.shape[0] + MARGIN for p in pictures) * max(p.shape[1] + MARGIN for p in pictures)
+    count = -(-len(pictures) * area // _SHEET_PIXELS)
+    each = -(-len(pictures) // count)
+    each = -(-each // columns) * columns  # whole rows
+    return [
+        sheet(pictures[start : start + each], columns) for start in range(0, len(pictures), each)
+    ]
+
+
+def encode(picture: Picture, *, quality: int | None = None) -> Encoded:
     """Encode a picture ``(H, W, 3)`` as JPEG, or as PNG where that is exact and small.
+
+    Args:
+        picture: ``(H, W, 3)``.
+        quality: Of a JPEG in 1..95; None for 85, or 75 of more than a megapixel and a half.
 
     Line drawings and label maps compress well without loss; photographs do not, and a PNG of one
     is five times the size, which TensorBoard's writer then checksums in pure Python.
@@ -217,6 +240,7 @@ def encode(picture: Picture, *, quality: int = 85) -> Encoded:
     if as_png:
         image.save(buffer, "PNG", compress_level=1)
     else:
-        image.save(buffer, "JPEG", quality=quality)
+        is_large = picture.shape[0] * picture.shape[1] > _LARGE
+        image.save(buffer, "JPEG", quality=quality or (75 if is_large else 85))
     suffix = ".png" if as_png else ".jpg"
     return Encoded(buffer.getvalue(), picture.shape[0], picture.shape[1], suffix)

@@ -136,7 +136,8 @@ def segmentation_pictures(
         ignored = None if ignore_index is None else _NONE
         panels = _multiclass_panels(pictures, predicted, truth, colors, background, ignored)
     titles = ("image", "ground truth", "prediction", "errors")
-    key = [Entry(color, name) for name, color in ERROR_COLORS.items() if name != "ignored"]
+    possible = _possible_errors(len(class_names), background, multilabel=preds.ndim == 4)
+    key = [Entry(ERROR_COLORS[name], name) for name in possible]
     if ignore_index is not None and bool((truth == _NONE).any()):
         key.append(Entry(ERROR_COLORS["ignored"], "ignored"))
     return [
@@ -145,6 +146,14 @@ def segmentation_pictures(
             zip(legends, captions or [""] * len(images), strict=True)
         )
     ]
+
+
+def _possible_errors(classes: int, background: int | None, *, multilabel: bool) -> list[str]:
+    """The kinds of error that a picture can show, in the order of :data:`ERROR_COLORS`."""
+    one_or_nothing = classes == 1 if multilabel else classes <= 2
+    if not multilabel and background is None:
+        return ["wrong class"]
+    return ["false positive", "missed", *([] if one_or_nothing else ["wrong class"])]
 
 
 def _multiclass_panels(

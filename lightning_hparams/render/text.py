@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import functools
 import importlib.util
 import io
@@ -159,11 +160,14 @@ def _word(text: str, ink: Color, paper: Color) -> Picture:
 
 def shortened(text: str, width: int) -> str:
     """Text that fits ``width`` pixels, with dots where letters were left out."""
-    if text_width(text) <= width:
+    # A letter is at least a pixel wide; measuring a name of thousands takes its time.
+    head = text[: max(4 * width, 0)]
+    if len(head) == len(text) and text_width(text) <= width:
         return text
-    while text and text_width(text + "...") > width:
-        text = text[:-1]
-    return text + "..."
+    fitting = bisect.bisect_right(
+        range(1, len(head) + 1), width, key=lambda count: text_width(head[:count] + "...")
+    )
+    return head[:fitting] + "..."
 
 
 def framed(

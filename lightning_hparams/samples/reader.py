@@ -44,6 +44,17 @@ class Reader:
         self.gives_indices = False  # whether outputs say the index of each sample
 
     @property
+    def edges(self) -> list[list[float]] | None:
+        """The decided range as a checkpoint holds it."""
+        known = self.value_range
+        return None if known is None else [list(known.low), list(known.high)]
+
+    @edges.setter
+    def edges(self, edges: Sequence[Sequence[float]] | None) -> None:
+        known = None if edges is None else ValueRange(*(tuple(edge) for edge in edges))
+        self.value_range = known
+
+    @property
     def costs(self) -> bool:
         """Whether reading costs something, such as another forward pass."""
         return self._adapt is not None

@@ -7,23 +7,28 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from jsonargparse import ArgumentParser
 from lightning import Callback, LightningModule
+from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import CombinedLoader
 from PIL import Image
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler, SubsetRandomSampler
 
-from lightning_hparams import PredictionMonitor
+from lightning_hparams import MetricMonitor, PredictionMonitor, RunRecorder, SpeedMonitor
 from lightning_hparams.callbacks._log_step import pictures_due
 from lightning_hparams.samples.segmentation import Multiclass
 from tests.runs import documented, matching, quiet_trainer, read_events, shapes
 
 
-def run(monitor, data=None, module=None, logger=None, **options):
+def run(monitor, data=None, module=None, logger=None, loaders=None, **options):
     data = data or shapes(num_val=20)
     logger = logger or TensorBoardLogger(".", default_hp_metric=False)
     trainer = quiet_trainer(logger=logger, callbacks=[monitor], **options)
-    trainer.fit(module or matching(data), data, ckpt_path=None)
+    if loaders:
+        trainer.fit(module, *loaders)
+    else:
+        trainer.fit(module or matching(data), data, ckpt_path=None)
     return trainer
 
 
@@ -724,3 +729,240 @@ def test_nothing_is_kept_once_it_is_drawn():
     assert not monitor._pass.gallery.samples
     assert not monitor._pass.gallery.worst
     assert monitor._pending is None
+
+
+# -- modules of somebody else
+
+
+class Counting:
+    """An adapter that counts its calls."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, outputs, batch, module):
+        self.calls += 1
+        return adapter(module.layer(batch[0]), batch)
+
+
+def test_an_adapter_is_called_once_for_each_batch_that_is_drawn():
+    counting = Counting()
+    trainer = run(
+        PredictionMonitor(1, worst_k=0, adapter=counting),
+        module=Foreign(lambda self, batch: None),
+        loaders=(pairs(), pairs()),
+        max_epochs=12,
+    )
+    (pictures,) = images(trainer.logger).values()
+    assert len(pictures) == 6  # 0, 1, 2, 4, 8 and the last
+    assert counting.calls == 1 + 6  # the first in the sanity check
+
+
+def test_an_adapter_is_called_for_all_batches_of_validations_whose_worst_are_drawn():
+    counting = Counting()
+    monitor = PredictionMonitor(1, worst_k=1, adapter=counting)
+    loaders = (pairs(), pairs())
+    run(monitor, module=Foreign(lambda self, batch: None), loaders=loaders, max_epochs=6)
+    assert counting.calls == 1 + 3 * len([0, 1, 2, 4, 5])
+
+
+def test_an_adapter_is_not_called_twice_for_the_first_batch():
+    counting = Counting()
+    monitor = PredictionMonitor(6, worst_k=1, adapter=counting)
+    trainer = quiet_trainer(logger=False, callbacks=[monitor])
+    trainer.validate(Foreign(lambda self, batch: None), pairs(), verbose=False)
+    assert counting.calls == 3
+    assert len(monitor.pictures) == 6
+
+
+def test_a_run_that_may_stop_early_draws_its_last_validation_with_an_adapter_too():
+    counting = Counting()
+    loaders, logger = (pairs(), pairs()), TensorBoardLogger(".", default_hp_metric=False)
+    module = Foreign(lambda self, batch: self.log("loss", 1.0 + self.current_epoch))
+    monitor = PredictionMonitor(1, worst_k=0, adapter=counting)
+    stop = EarlyStopping("loss", patience=3)
+    trainer = quiet_trainer(logger=logger, callbacks=[monitor, stop], max_epochs=50)
+    trainer.fit(module, *loaders)
+    (pictures,) = images(logger).values()
+    assert [p.step for p in pictures] == [2, 5, 8, 11]
+
+
+class Lake(LightningModule):
+    """As torchgeo's tasks: batches are dicts, and validation_step returns nothing."""
+
+    def __init__(self, model, loss, key):
+        super().__init__()
+        self.save_hyperparameters({"ignore_index": 9})
+        self.model, self.loss, self.key = model, loss, key
+
+    def forward(self, x):
+        return self.model(x)
+
+    def training_step(self, batch, batch_idx):
+        return sum(p.square().mean() for p in self.parameters())
+
+    def validation_step(self, batch, batch_idx):
+        loss = self.loss(self(batch["image"]), batch[self.key])
+        self.log("val_loss", loss, batch_size=len(batch["image"]))
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.01)
+
+
+class Pool(torch.nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.layer = torch.nn.Conv2d(3, classes, 1)
+
+    def forward(self, x):
+        return self.layer(x).mean((2, 3))
+
+
+class Detector(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, x):
+        corners = torch.tensor([[2.0, 2, 12, 12]])
+        found = {"boxes": corners, "labels": torch.tensor([1]), "scores": torch.tensor([0.8])}
+        return [found] * len(x)
+
+
+def lakes(**entries):
+    data = [
+        {"image": torch.rand(3, 16, 16), **{key: value(n) for key, value in entries.items()}}
+        for n in range(6)
+    ]
+
+    def collate(samples):
+        together = {key: [sample[key] for sample in samples] for key in samples[0]}
+        boxed = "bbox_xyxy" in together
+        return {
+            key: value if boxed and key != "image" else torch.stack(value)
+            for key, value in together.items()
+        }
+
+    return DataLoader(data, batch_size=2, collate_fn=collate)
+
+
+def segmenter():
+    loss = torch.nn.CrossEntropyLoss(ignore_index=9)
+    loader = lakes(mask=lambda n: torch.randint(0, 2, (16, 16)).fill_diagonal_(9))
+    return Lake(torch.nn.Conv2d(3, 2, 1), loss, "mask"), loader
+
+
+def classifier():
+    return Lake(Pool(4), torch.nn.CrossEntropyLoss(), "label"), lakes(
+        label=lambda n: torch.tensor(n % 4)
+    )
+
+
+def regressor():
+    model = Lake(Pool(1), lambda x, y: (x[:, 0] - y).square().mean(), "label")
+    return model, lakes(label=lambda n: torch.tensor(float(n)))
+
+
+def detector():
+    return Lake(Detector(), lambda x, y: torch.tensor(1.0), "label"), lakes(
+        bbox_xyxy=lambda n: torch.tensor([[2.0, 2, 12, 12]] * (n % 2 + 1)),
+        label=lambda n: torch.tensor([1] * (n % 2 + 1)),
+    )
+
+
+WORDS = [
+    ("segmentation", segmenter),
+    ("classification", classifier),
+    ("regression", regressor),
+    ("detection", detector),
+]
+
+
+@pytest.mark.parametrize(("word", "made"), WORDS)
+def test_one_word_shows_the_pictures_of_a_module_that_returns_nothing(word, made):
+    module, loader = made()
+    logger = TensorBoardLogger(".", default_hp_metric=False)
+    trainer = quiet_trainer(logger=logger, callbacks=[PredictionMonitor(2, adapter=word)])
+    trainer.fit(module, loader, loader)
+    assert sorted(images(logger)) == ["val_pred/00_idx00001", "val_pred/01_idx00004"]
+    assert images(logger, "worst")
+
+
+@pytest.mark.parametrize(("word", "made"), WORDS)
+def test_pictures_of_a_foreign_module_change_no_training(word, made):
+    weights = []
+    for callbacks in ([], [PredictionMonitor(2, adapter=word)]):
+        torch.manual_seed(0)
+        module, loader = made()
+        logger = TensorBoardLogger(".", default_hp_metric=False)
+        quiet_trainer(logger=logger, callbacks=callbacks, max_epochs=2).fit(module, loader, loader)
+        weights.append([*module.state_dict().values(), torch.get_rng_state()])
+    assert all(torch.equal(a, b) for a, b in zip(*weights, strict=True))
+
+
+@pytest.mark.parametrize(("word", "made"), WORDS)
+def test_the_four_monitors_watch_a_foreign_module_with_one_line_of_advice(word, made):
+    module, loader = made()
+    logger = TensorBoardLogger(".", default_hp_metric=False)
+    monitors = [MetricMonitor(), PredictionMonitor(), SpeedMonitor(), RunRecorder()]
+    with pytest.warns(UserWarning, match="pass adapter= one of .*'segmentation'") as told:
+        quiet_trainer(logger=logger, callbacks=monitors, max_epochs=3).fit(module, loader, loader)
+    assert sum("PredictionMonitor" in str(one.message) for one in told) == 1
+    assert "best/val_loss" in read_events(logger.log_dir).Tags()["scalars"]
+
+
+def test_an_adapter_can_be_named_in_a_configuration_file(tmp_path):
+    parser = ArgumentParser()
+    parser.add_subclass_arguments(PredictionMonitor, "monitor")
+    for adapter in ("segmentation", f"{__name__}.adapter"):
+        config = {"monitor": {"class_path": "lightning_hparams.PredictionMonitor"}}
+        config["monitor"]["init_args"] = {"adapter": adapter, "value_range": [0, 255]}
+        parsed = parser.parse_object(config)
+        again = parser.parse_string(parser.dump(parsed))
+        assert parser.instantiate(again)["monitor"].adapter == adapter
+
+
+@pytest.mark.parametrize("value_range", [(0,), (5, 5), (255, 0)])
+def test_a_range_without_extent_is_refused(value_range):
+    with pytest.raises(ValueError, match="`value_range` must be the lowest and the highest value"):
+        PredictionMonitor(value_range=value_range)
+
+
+def test_the_range_of_the_images_is_that_of_the_run_in_a_resumed_one_too(tmp_path):
+    def returned(module, batch):
+        scale = 255 if module.trainer.current_epoch == 0 else 9  # darker later on
+        return {**adapter(module.layer(batch[0]), batch), "images": batch[0] * scale}
+
+    monitor = PredictionMonitor(1, worst_k=0)
+    trainer = quiet_trainer(callbacks=[monitor], max_epochs=2)
+    with pytest.warns(UserWarning, match="0 as black and 255 as white"):
+        trainer.fit(Foreign(returned), pairs(), pairs())
+    assert monitor.pictures[0][20:276, :256].max() <= 9
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    monitor = PredictionMonitor(1, worst_k=0)
+    trainer = quiet_trainer(callbacks=[monitor], max_epochs=3)
+    trainer.fit(Foreign(returned), pairs(), pairs(), ckpt_path=tmp_path / "a.ckpt")
+    assert monitor.pictures[0][20:276, :256].max() <= 9
+
+
+def test_an_empty_first_batch_is_left_out():
+    def returned(module, batch):
+        output = adapter(module.layer(batch[0]), batch)
+        self_count = 0 if module.seen == 0 else len(batch[0])
+        module.seen += 1
+        return {key: v if key == "kind" else v[:self_count] for key, v in output.items()}
+
+    module = Foreign(returned)
+    module.seen = 0
+    assert len(fit_foreign(module, PredictionMonitor(2))) == 2
+
+
+@pytest.mark.parametrize("indices", [["a", "b"], [10_000, 10_001], [0]])
+def test_indices_that_cannot_be_shown_are_told_before_training(indices):
+    def returned(module, batch):
+        return {**adapter(module.layer(batch[0]), batch), "indices": indices}
+
+    trainer = quiet_trainer(callbacks=[PredictionMonitor(1)])
+    with pytest.raises((TypeError, ValueError), match="validation_step: indices must be"):
+        trainer.fit(Foreign(returned), pairs(), pairs())
+    assert trainer.global_step == 0

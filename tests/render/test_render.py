@@ -1,4 +1,5 @@
 import io
+import time
 import warnings
 
 import numpy as np
@@ -11,6 +12,7 @@ from lightning_hparams.render import (
     calibration_picture,
     classification,
     classification_picture,
+    confusion,
     confusion_picture,
     detection_picture,
     encode,
@@ -18,8 +20,10 @@ from lightning_hparams.render import (
     overlay,
     palette,
     panel_size,
+    segmentation,
     segmentation_pictures,
     sheet,
+    sheets,
     text,
     to_rgb,
 )
@@ -98,6 +102,28 @@ def test_a_class_keeps_its_colour_whatever_the_number_of_classes():
 
 def test_colours_are_all_different():
     assert len(np.unique(palette(150), axis=0)) == 150
+
+
+@pytest.mark.parametrize("ground", [0, 64, 128, 192, 255])
+def test_colours_of_classes_differ_when_painted_over_a_photo(ground):
+    below = np.full((1, 1, 20, 3), ground, np.uint8)
+    painted = overlay(
+        below.repeat(3, 2), np.arange(20, dtype=np.uint8)[None, None].repeat(3, 2), palette(20)
+    )
+    lab = in_cielab(painted[0, 0, 1::3])  # the inside: a border is opaque
+    distances = np.linalg.norm(lab[:, None] - lab[None], axis=-1)
+    assert distances[np.triu_indices(20, 1)].min() > 10  # 2.3 is just noticeable
+
+
+def in_cielab(colors):
+    """sRGB to CIELAB under D65, as CIE 15:2004 has it."""
+    linear = colors / 255
+    linear = np.where(linear > 0.04045, ((linear + 0.055) / 1.055) ** 2.4, linear / 12.92)
+    matrix = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    xyz = linear @ np.array(matrix).T / [0.9505, 1, 1.089]
+    root = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    x, y, z = root.T
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
 
 
 def test_the_first_colours_differ_under_every_common_colour_blindness():
@@ -220,6 +246,32 @@ def test_multilabel_masks_are_drawn():
     assert nearest(errors[230, 100], ERROR_COLORS) == "false positive"
 
 
+def keys_of(monkeypatch, kind, names, background):
+    """The errors that the key of a picture names."""
+    keys = []
+    framed = text.framed
+    monkeypatch.setattr(segmentation, "framed", lambda *args: keys.append(args[3]) or framed(*args))
+    shape = (1, len(names), 64, 64) if kind == "multilabel" else (1, 64, 64)
+    masks = torch.zeros(shape, dtype=torch.uint8)
+    segmentation_pictures(torch.rand(1, 3, 64, 64), masks, masks, names, background=background)
+    return [entry.text for entry in keys[0]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "classes", "background", "expected"),
+    [
+        ("binary", 2, 0, ["false positive", "missed"]),
+        ("multiclass", 3, 0, ["false positive", "missed", "wrong class"]),
+        ("multiclass", 3, None, ["wrong class"]),
+        ("multilabel", 1, None, ["false positive", "missed"]),
+        ("multilabel", 2, None, ["false positive", "missed", "wrong class"]),
+    ],
+)
+def test_the_key_names_the_errors_that_can_occur(monkeypatch, kind, classes, background, expected):
+    names = list("abc")[:classes]
+    assert keys_of(monkeypatch, kind, names, background) == expected
+
+
 def test_a_caption_adds_a_line():
     images, masks = torch.rand(1, 1, 64, 64), torch.zeros(1, 64, 64, dtype=torch.uint8)
     (plain,) = segmentation_pictures(images, masks, masks, ["a"])
@@ -323,6 +375,25 @@ def test_titles_and_legends_of_narrow_pictures_have_their_room(shape):
     gaps = [picture[:, 206 * k - 6 : 206 * k] for k in (1, 2, 3)]
     assert all((gap[:20] == 250).all() for gap in gaps)  # between titles
     assert (gaps[2] == 250).all()  # between legend and key
+
+
+@pytest.mark.parametrize("letter", ["a", "ab ", "W", "ü", "i" * 50 + " "])
+def test_a_name_of_any_length_is_shortened_at_once(letter):
+    name = (letter * 100_000)[:100_000]
+    start = time.perf_counter()
+    short = text.shortened(name, 200)
+    assert time.perf_counter() - start < 1  # 5000 letters took 9 s
+    assert text.text_width(short) <= 200
+    assert short.endswith("...")
+    assert text.text_width(name[: len(short) - 2] + "...") > 200  # no letter more has room
+
+
+def test_a_name_that_fits_is_left_alone_and_one_that_does_not_keeps_what_fits():
+    assert text.shortened("road", 200) == "road"
+    assert text.shortened("", 0) == ""
+    assert text.shortened("road", 1) == "..."
+    width = text.text_width("roa...")
+    assert text.shortened("roads", width) == "roa..."
 
 
 # -- boxes
@@ -526,6 +597,29 @@ def test_names_that_do_not_fit_the_matrix_are_told():
         confusion_picture(torch.zeros(2, 2), ["a", "b", "c"])
 
 
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [
+        (0, "0"), (950, "950"), (9_999, "9999"), (12_000, "12k"), (99_950, "100k"),
+        (999_400, "999k"), (999_999, "1M"), (1_000_000, "1M"), (3_400_000, "3.4M"),
+        (12_345_678, "12.3M"), (7.5e8, "750M"), (9.999e8, "1G"), (2e9, "2G"), (5e12, "5000G"),
+    ],
+)  # fmt: skip
+def test_large_counts_are_written_in_at_most_five_letters(count, expected):
+    assert confusion._short(count) == expected
+    assert len(expected) <= 5
+
+
+def test_the_number_of_pixels_of_a_class_stands_beside_its_row(monkeypatch):
+    words = []
+    written = confusion.write
+    monkeypatch.setattr(
+        confusion, "write", lambda canvas, t, *at: words.append(t) or written(canvas, t, *at)
+    )
+    confusion_picture(torch.tensor([[3_400_000, 0], [100, 850]]), ["a", "b"])
+    assert [word for word in words if word[:1].isdigit()] == ["3.4M", "950"]
+
+
 # -- files
 
 
@@ -565,3 +659,23 @@ def test_a_picture_that_is_too_long_for_jpeg_becomes_a_png():
     long = np.random.default_rng(0).integers(0, 256, (1, 70_000, 3), dtype=np.uint8)
     assert encode(long).suffix == ".png"
     assert encode(long[:, :60_000]).suffix == ".jpg"
+
+
+def test_pictures_that_are_too_many_for_a_sheet_go_on_another():
+    pictures = [np.full((430, 520, 3), n, np.uint8) for n in range(16)]
+    first, second = sheets(pictures, 2)
+    assert first.shape == second.shape == (4 * 436 - 6, 2 * 526 - 6, 3)
+    assert [first[0, 0, 0], second[0, 0, 0], second[-1, -1, 0]] == [0, 8, 15]
+    assert len(sheets(pictures[:1], 2)) == 1
+    assert len(sheets([np.zeros((5000, 5000, 3), np.uint8)] * 3, 2)) == 2
+
+
+def test_a_sheet_of_boxes_is_small_enough_to_load_at_once():
+    torch.manual_seed(0)
+    image = torch.nn.functional.interpolate(torch.rand(1, 3, 12, 12), (256, 256), mode="bicubic")[0]
+    image = (image + 0.03 * torch.randn(3, 256, 256)).clamp(0, 1)
+    start = torch.rand(20, 2) * 180
+    corners = torch.cat([start, start + 20 + torch.rand(20, 2) * 50], 1)
+    found = boxes(corners.tolist(), [1] * 20, [0.5] * 20)
+    drawn = [detection_picture(image, found, found, ["a", "b"]) for _ in range(16)]
+    assert all(len(encode(one).data) < 450_000 for one in sheets(drawn, 2))
