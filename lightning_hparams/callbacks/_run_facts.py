@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger
 from torch.nn.parameter import Parameter, is_lazy
 
 from ..provenance import file_hash
+from ..tags import told_apart
 
-__all__ = ["checkpoints", "configuration", "datasets", "keep_manifest", "kept_manifest"]
+__all__ = ["checkpoints", "configuration", "datasets"]
 
 
 def configuration(
@@ -107,50 +103,6 @@ def checkpoints(trainer: Trainer) -> dict[str, dict[str, dict[str, str]]]:
 
 def _by_name(callbacks: Iterable[Callback]) -> dict[str, Callback]:
     """Each under what Lightning itself tells it from others by, or else by a number."""
-    found: dict[str, Callback] = {}
-    for callback in callbacks:
-        name = callback.state_key
-        same = sum(known == name or known.startswith(f"{name} #") for known in found)
-        found[f"{name} #{same + 1}" if same else name] = callback
-    return found
-
-
-def keep_manifest(trainer: Trainer, path: Path) -> None:
-    """Copy it to where checkpoints go, for loggers that have no room for it."""
-    if folder := _folder(trainer, trainer.loggers[0]):
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, folder / path.name)
-
-
-def kept_manifest(trainer: Trainer, *, resumed: bool) -> dict[str, Any] | None:
-    """The one that is about to be written over.
-
-    Args:
-        trainer: With its loggers where they will write.
-        resumed: Whether to ask MLflow, too.
-    """
-    for logger in trainer.loggers:
-        # What cannot be read, or fetched, is not there, or is no manifest.
-        with suppress(Exception), tempfile.TemporaryDirectory() as temporary:
-            # Where a folder's name is not known to be the run's own, another run's lies there.
-            is_of_run = resumed or isinstance(logger, (TensorBoardLogger, CSVLogger))
-            is_local = is_of_run and not isinstance(logger, MLFlowLogger)
-            folder = _folder(trainer, logger) if is_local else None
-            if isinstance(logger, MLFlowLogger) and resumed:
-                folder = Path(temporary)
-                logger.experiment.download_artifacts(logger.run_id, "manifest.json", temporary)
-            if folder is not None:
-                text = (folder / "manifest.json").read_text(encoding="utf-8")
-                return dict(json.loads(text))
-    return None
-
-
-def _folder(trainer: Trainer, logger: Logger) -> Path | None:
-    """Of a run; None if it is not of this machine."""
-    if isinstance(logger, (TensorBoardLogger, CSVLogger)):
-        return None if "://" in logger.log_dir else Path(logger.log_dir)
-    root = logger.save_dir or trainer.default_root_dir
-    version = logger.version  # as ModelCheckpoint names its folder
-    named = version if version is None or isinstance(version, str) else f"version_{version}"
-    names = [str(name) for name in (logger.name, named) if name is not None]
-    return None if "://" in str(root) else Path(root, *names)
+    listed = list(callbacks)
+    names = told_apart([callback.state_key for callback in listed])
+    return dict(zip(names, listed, strict=True))

@@ -128,12 +128,19 @@ class Sink:
             group: Runs of one group share a row; None for a row of its own.
         """
 
-    def columns(self, domains: Mapping[str, Domain | None], metrics: Mapping[str, str]) -> None:
+    def columns(
+        self,
+        domains: Mapping[str, Domain | None],
+        metrics: Mapping[str, str],
+        *,
+        first: Sequence[str] = (),
+    ) -> None:
         """Choose the columns of that table, once in a run.
 
         Args:
             domains: Hyperparameters, and the values that each may take; None for any.
             metrics: Tags of scalars, and what their columns are called.
+            first: Hyperparameters that are shown before others.
         """
 
     def artifact(self, path: Path) -> None:

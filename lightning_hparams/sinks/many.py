@@ -81,9 +81,15 @@ class Sinks(Sink):
         """See :class:`Sink`."""
         self._each("hyperparameters", lambda sink: sink.hparams(values, group=group))
 
-    def columns(self, domains: Mapping[str, Domain | None], metrics: Mapping[str, str]) -> None:
+    def columns(
+        self,
+        domains: Mapping[str, Domain | None],
+        metrics: Mapping[str, str],
+        *,
+        first: Sequence[str] = (),
+    ) -> None:
         """See :class:`Sink`."""
-        self._each("columns", lambda sink: sink.columns(domains, metrics))
+        self._each("columns", lambda sink: sink.columns(domains, metrics, first=first))
 
     def artifact(self, path: Path) -> None:
         """See :class:`Sink`."""

@@ -161,12 +161,19 @@ class TensorBoardSink(Sink):
         run = f"{'/'.join(Path(folder).parts[-2:])} ({digest})"
         self._record(summary_v2.hparams_pb(dict(values), trial_id=group or run))
 
-    def columns(self, domains: Mapping[str, Domain | None], metrics: Mapping[str, str]) -> None:
+    def columns(
+        self,
+        domains: Mapping[str, Domain | None],
+        metrics: Mapping[str, str],
+        *,
+        first: Sequence[str] = (),
+    ) -> None:
         """See :class:`~lightning_hparams.sinks.base.Sink`."""
         infos = []
         for name, domain in domains.items():
             # The page shows those first that are said to differ.
-            info = api_pb2.HParamInfo(name=name, differs=domain is not None)
+            differs = domain is not None or name in first
+            info = api_pb2.HParamInfo(name=name, differs=differs)
             if domain is not None and (known := _domain(domain)) is not None:
                 known.update_hparam_info(info)
             infos.append(info)

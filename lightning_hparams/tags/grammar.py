@@ -154,10 +154,14 @@ class Tag:
         )
 
     @property
+    def is_result(self) -> bool:
+        """Whether it is a loss or a score, as far as a tag tells, and not the best of one."""
+        return self.kind in ("loss", "metric", "class", "own") and not self.best
+
+    @property
     def is_whole(self) -> bool:
         """Whether it is a loss or score of a whole set, and no part of one, speed, rate or norm."""
-        result = self.kind in ("loss", "metric", "own") and not (self.is_part or self.best)
-        return result and self.ending != "_step"
+        return self.is_result and not self.is_part and self.ending != "_step"
 
     @property
     def is_validation(self) -> bool:

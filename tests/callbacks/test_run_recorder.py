@@ -10,13 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from lightning import Callback, LightningDataModule, LightningModule
+from lightning import Callback, LightningDataModule, LightningModule, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from tensorboard.backend.event_processing import event_file_loader
+from tensorboard.plugins.hparams import metadata as hparams_metadata
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_hparams import MetricMonitor, RunRecorder, mlflow_logger
-from lightning_hparams.provenance import compare
+from lightning_hparams.provenance import compare, whole_parts
 from lightning_hparams.sinks import FilesSink
 from tests.runs import matching, quiet_trainer, read_events, shapes
 from tests.server import browser, tensorboard
@@ -58,7 +60,7 @@ class Points(LightningDataModule):
         self.save_hyperparameters()
 
     def train_dataloader(self):
-        return DataLoader(TensorDataset(torch.ones(8, 2)), self.hparams.batch_size)
+        return DataLoader(TensorDataset(torch.ones(8, 2)), batch_size=self.hparams.batch_size)
 
     val_dataloader = train_dataloader
 
@@ -485,7 +487,7 @@ def test_a_model_that_cannot_be_registered_says_so_before_training(monkeypatch):
     def fails(*args):
         raise OSError("the registry is away")
 
-    monkeypatch.setattr("lightning_hparams.callbacks.run_recorder.register_model", fails)
+    monkeypatch.setattr("lightning_hparams.callbacks._registration.register_model", fails)
     with pytest.warns(UserWarning, match="not registered as 'model': the registry is away"):
         run(Foreign(), recorder=recorder, loggers=[logger], max_epochs=1)
     assert recorder.manifest["status"] == "finished"
@@ -532,6 +534,167 @@ def test_bad_arguments_are_refused():
         run(Foreign(), recorder=RunRecorder(register="model"))
     with pytest.warns(UserWarning, match="metric 'val_los' is not logged; did you mean 'val_loss'"):
         run(Foreign(), recorder=RunRecorder(["val_los"]))
+
+
+def test_the_seed_of_the_run_has_a_column_of_its_own():
+    class Split(Points):
+        def __init__(self, seed=0, batch_size=4):
+            super().__init__(batch_size)
+            self.save_hyperparameters()
+
+    rows = []
+    for seed in (11, 12):
+        seed_everything(seed)
+        logger = CSVLogger("csv")
+        quiet_trainer(logger=logger, callbacks=[RunRecorder()]).fit(Foreign(), Split())
+        rows.append(read_json(f"{logger.log_dir}/hparams.json")["hparams"])
+    assert [row["seed_everything"] for row in rows] == [11, 12]
+    assert [row["seed"] for row in rows] == [0, 0]
+
+
+def test_what_matters_most_comes_first():
+    logger = CSVLogger("csv")
+    more = {"arch": "unet", "optimizer": {"name": "SGD", "lr": 0.3}}
+    run(Foreign(), loggers=[logger], recorder=RunRecorder(hparams=more))
+    hparams = read_json(f"{logger.log_dir}/hparams.json")["hparams"]
+    assert list(hparams) == ["lr", "optimizer.lr", "batch_size", "wd", "arch", "optimizer.name"]
+
+
+class Secretive(Foreign):
+    def __init__(self, api_key="sk-abcdefghijklmnopqrstuvwx", lr=0.1):
+        super().__init__(lr)
+        self.save_hyperparameters("api_key", "lr")
+
+    def test_step(self, batch, batch_idx):
+        self.log("test_loss", 0.5)
+
+    def predict_step(self, batch, batch_idx):
+        return self(batch[0])
+
+
+class WithTest(Points):
+    test_dataloader = predict_dataloader = Points.train_dataloader
+
+
+def evaluate(trainer, entry, module=None):
+    options = {} if entry == "predict" else {"verbose": False}
+    getattr(trainer, entry)(Secretive() if module is None else module, WithTest(), **options)
+
+
+def hparams_of(folder):
+    """Hyperparameters and statuses of the records in a folder, and whether one has a metric."""
+    values, statuses = {}, []
+    for path in sorted(Path(folder).glob("events*")):
+        for event in event_file_loader.EventFileLoader(str(path)).Load():
+            for value in event.summary.value:
+                if value.metadata.plugin_data.plugin_name == "hparams":
+                    content = value.metadata.plugin_data.content
+                    if value.tag == "_hparams_/session_start_info":
+                        start = hparams_metadata.parse_session_start_info_plugin_data(content)
+                        values = dict(start.hparams)
+                    elif value.tag == "_hparams_/session_end_info":
+                        end = hparams_metadata.parse_session_end_info_plugin_data(content)
+                        statuses.append(end.status)
+    return values, statuses
+
+
+@pytest.mark.parametrize("entry", ["validate", "test", "predict"])
+def test_an_evaluation_alone_has_a_row_and_no_secret(entry, tmp_path):
+    loggers = [TensorBoardLogger("tb"), CSVLogger("csv")]
+    trainer = quiet_trainer(logger=loggers, callbacks=[RunRecorder()])
+    evaluate(trainer, entry)
+    values, statuses = hparams_of(loggers[0].log_dir)
+    assert values["lr"].number_value == 0.1
+    assert values["api_key"].string_value == "<hidden>"
+    assert statuses == [1]  # a success
+    assert read_json(f"{loggers[1].log_dir}/hparams.json")["status"] == "finished"
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [path for path in files if b"sk-abcdef" in path.read_bytes()]
+    assert "hp_metric" not in read_events(loggers[0].log_dir).Tags()["scalars"]
+
+
+def test_an_evaluation_that_fails_says_so():
+    class Fails(Secretive):
+        def test_step(self, batch, batch_idx):
+            raise RuntimeError("broken")
+
+    logger = CSVLogger("csv")
+    with pytest.raises(RuntimeError, match="broken"):
+        evaluate(quiet_trainer(logger=logger, callbacks=[RunRecorder()]), "test", Fails())
+    assert read_json(f"{logger.log_dir}/hparams.json")["status"] == "failed"
+
+
+@pytest.mark.filterwarnings("ignore:Experiment logs directory")  # of CSVLogger
+def test_an_evaluation_before_or_after_a_fit_leaves_the_row_of_the_fit():
+    loggers = [TensorBoardLogger("tb", version=0), CSVLogger("csv", version=0)]
+    trainer = quiet_trainer(logger=loggers, callbacks=[RunRecorder()])
+    evaluate(trainer, "validate")
+    module = Secretive(lr=0.3)
+    trainer.fit(module, WithTest())
+    manifest = read_json(f"{loggers[1].log_dir}/manifest.json")
+    assert "earlier" not in manifest
+    evaluate(trainer, "test", module)
+    again = [TensorBoardLogger("tb", version=0), CSVLogger("csv", version=0)]
+    evaluate(quiet_trainer(logger=again, callbacks=[RunRecorder()]), "test")
+    values, statuses = hparams_of(loggers[0].log_dir)
+    assert values["lr"].number_value == 0.3
+    assert values["api_key"].string_value == "<hidden>"
+    assert statuses == [1]
+    assert read_json(f"{loggers[1].log_dir}/manifest.json") == manifest
+
+
+@pytest.mark.filterwarnings("ignore:Experiment logs directory")  # of CSVLogger
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"earlier": null}',
+        '{"format": 1, "earlier": [1]}',
+        '{"name": "A web app", "icons": []}',
+        "[1, 2]",
+        '{"format": 1, "conf',
+        "",
+    ],
+)
+def test_a_file_that_is_no_manifest_is_kept_beside_and_told_once(text):
+    folder = Path("csv/x/version_0")
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text(text)
+    with pytest.warns(UserWarning, match=r"kept as manifest.other1.json") as warned:
+        run(Foreign(), loggers=[CSVLogger("csv", name="x", version=0)])
+    assert sum("manifest" in str(one.message) for one in warned) == 1
+    assert (folder / "manifest.other1.json").read_text() == text
+    manifest = read_json(folder / "manifest.json")
+    assert (manifest["status"], "earlier" in manifest) == ("finished", False)
+
+
+@pytest.mark.filterwarnings("ignore:Experiment logs directory")  # of CSVLogger
+def test_a_run_that_goes_on_often_keeps_what_is_equal_once():
+    sizes = []
+    for _ in range(4):
+        run(Foreign(), loggers=[CSVLogger("csv", name="x", version=0)], max_epochs=1)
+        sizes.append(Path("csv/x/version_0/manifest.json").stat().st_size)
+    manifest = read_json("csv/x/version_0/manifest.json")
+    assert sizes[3] - sizes[2] < 0.3 * sizes[0]
+    parts = whole_parts(manifest)
+    assert len(parts) == 3
+    assert all(part["packages"] == manifest["packages"] for part in parts)
+    assert sum("packages" in part for part in manifest["earlier"]) == 0
+
+
+def test_rates_and_speeds_are_no_metrics_of_a_run():
+    recorder = RunRecorder()
+    run(Epochs(), recorder=recorder, callbacks=[MetricMonitor()], limit_val_batches=0)
+    assert set(recorder.manifest["metrics"]["last"]) == {"train_loss", "train_last"}
+
+
+def test_only_a_whole_word_makes_a_metric_one_of_the_validation():
+    class Second(Foreign):
+        def training_step(self, batch, batch_idx):
+            self.log("val2_loss", 0.5)
+            return super().training_step(batch, batch_idx)
+
+    recorder = run(Second())
+    assert set(recorder.manifest["metrics"]["best"]) == {"val_loss", "val_acc"}
 
 
 DDP = """

@@ -1,0 +1,71 @@
+"""The earlier parts of a run that was resumed, without what they have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+__all__ = ["shortened_parts", "whole_parts"]
+
+_SAME = "as_in_next_part"
+_PARTS = 100
+_DIFF_BYTES = 2**20  # of the patches of all parts together
+
+
+def shortened_parts(
+    parts: Sequence[Mapping[str, Any]], last: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Manifests of the earlier parts of a run, as they are kept in that of the last.
+
+    A section that equals that of the next part, such as the packages, is left out and named under
+    ``as_in_next_part``. No more than 100 parts are kept, and no more than 1 MiB of their patches:
+    the latest of them.
+
+    Args:
+        parts: From the earliest on, whole.
+        last: The manifest that they belong to.
+
+    >>> shortened_parts([{"step": 1, "packages": {"a": 1}}], {"step": 2, "packages": {"a": 1}})
+    [{'step': 1, 'as_in_next_part': ['packages']}]
+    """
+    kept = [dict(part) for part in parts[-_PARTS:]]
+    result: list[dict[str, Any]] = []
+    room = _DIFF_BYTES
+    for part, following in zip(reversed(kept), [last, *reversed(kept)], strict=False):
+        same = [
+            name
+            for name, value in part.items()
+            if isinstance(value, (dict, list)) and value == following.get(name)
+        ]
+        short = {name: value for name, value in part.items() if name not in same}
+        git = short.get("git")
+        if isinstance(git, Mapping) and isinstance(git.get("diff"), str):
+            size = len(git["diff"].encode("utf-8", "replace"))
+            if size > room:
+                short["git"] = {**git, "diff": "", "diff_is_cut": True}
+            else:
+                room -= size
+        result.append({**short, _SAME: same} if same else short)
+    return result[::-1]
+
+
+def whole_parts(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The earlier parts of a run, each with all of its sections.
+
+    Args:
+        manifest: With or without ``earlier``, of any version.
+
+    >>> whole_parts({"packages": {"a": 1}, "earlier": [{"as_in_next_part": ["packages"]}]})
+    [{'packages': {'a': 1}}]
+    """
+    following = {name: value for name, value in manifest.items() if name != "earlier"}
+    result: list[dict[str, Any]] = []
+    for part in reversed(manifest.get("earlier") or []):
+        whole = {name: value for name, value in part.items() if name != _SAME}
+        same = part.get(_SAME)
+        for name in same if isinstance(same, list) else ():
+            if name in following:
+                whole[name] = following[name]
+        result.append(whole)
+        following = whole
+    return result[::-1]
