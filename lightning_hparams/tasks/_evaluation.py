@@ -8,10 +8,12 @@ from typing import cast
 from torch import Tensor, nn
 
 from ..losses import WeightedLoss
-from ..metrics import BatchMean, ConfusionCounts
+from ..metrics import BatchMean, ConfusionCounts, segmentation_scores
+from ..tags import Stage, Tag
 from ._loaders import counted_samples
+from .base import VisionTask
 
-__all__ = ["Evaluation"]
+__all__ = ["EvaluatedTask", "Evaluation"]
 
 
 class Evaluation(nn.Module):
@@ -65,3 +67,48 @@ class Evaluation(nn.Module):
     def _means(self) -> Iterator[tuple[str, BatchMean]]:
         for name, mean in self.means.items():
             yield name, cast(BatchMean, mean)
+
+
+class EvaluatedTask(VisionTask):
+    """Hooks of a task that has an :class:`Evaluation` of each stage."""
+
+    class_names: list[str]
+    ignore_index: int | None
+
+    def on_validation_epoch_start(self) -> None:
+        """Count from zero."""
+        self._evaluation("val").start(self.trainer.val_dataloaders)
+
+    def on_test_epoch_start(self) -> None:
+        """Count from zero."""
+        self._evaluation("test").start(self.trainer.test_dataloaders)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the scores of the whole validation set."""
+        self._log_scores("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the scores of the whole test set."""
+        self._log_scores("test")
+
+    def _evaluation(self, stage: str) -> Evaluation:
+        evaluation: Evaluation = getattr(self, f"{stage}_evaluation")
+        return evaluation
+
+    def _log_scores(self, stage: Stage) -> None:
+        evaluation = self._evaluation(stage)
+        counts = evaluation.counts.compute()
+        whole, by_class = segmentation_scores(
+            counts, self.class_names, ignore_index=self.ignore_index
+        )
+        for name, mean in evaluation.losses().items():
+            total = name == "total"
+            tag = str(Tag("loss", label="" if total else name, stage=stage))
+            to_loggers = None if total else False  # None: if there is one
+            self.log(tag, mean, logger=to_loggers, prog_bar=total, sync_dist=True)
+        for name, value in whole.items():
+            tag = str(Tag("metric", name, stage=stage))
+            self.log(tag, value, prog_bar=name == "miou", sync_dist=True)
+        for name, scores in by_class.items():
+            tags = {str(Tag("class", name, label, stage)): v for label, v in scores.items()}
+            self.log_dict(tags, logger=False, sync_dist=True)

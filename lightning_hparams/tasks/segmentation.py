@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..checks import in_range, names_in, numbers_in, one_of, whole_number
 from ..losses import WeightedLoss
-from ..metrics import ConfusionCounts, segmentation_scores
+from ..metrics import ConfusionCounts
 from ..outputs import (
     SegmentationBatch,
     SegmentationKind,
@@ -21,11 +21,10 @@ from ..outputs import (
     SegmentationPrediction,
     TrainingOutput,
 )
-from ..tags import Stage, Tag
+from ..tags import Tag
 from ._batches import Batch, check_mask, image_of, mask_of, paths_of
-from ._evaluation import Evaluation
+from ._evaluation import EvaluatedTask, Evaluation
 from ._loaders import norms_of_one_pixel, smallest_batch
-from .base import VisionTask
 from .encoders import build_model, input_statistics, smallest_side
 from .weights import Statistics, is_file, load_weights
 
@@ -37,7 +36,7 @@ _STRIDE = 32  # the deepest feature map of the encoders is this much smaller tha
 _IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 
 
-class SegmentationTask(VisionTask):
+class SegmentationTask(EvaluatedTask):
     """Train, validate, test and predict masks.
 
     A batch is a dict of :class:`~lightning_hparams.outputs.SegmentationBatch`, or a pair
@@ -217,22 +216,6 @@ class SegmentationTask(VisionTask):
         """As :meth:`validation_step`."""
         return self._evaluate(batch, "test")
 
-    def on_validation_epoch_start(self) -> None:
-        """Count from zero."""
-        self._evaluation("val").start(self.trainer.val_dataloaders)
-
-    def on_test_epoch_start(self) -> None:
-        """Count from zero."""
-        self._evaluation("test").start(self.trainer.test_dataloaders)
-
-    def on_validation_epoch_end(self) -> None:
-        """Log the scores of the whole validation set."""
-        self._log_scores("val")
-
-    def on_test_epoch_end(self) -> None:
-        """Log the scores of the whole test set."""
-        self._log_scores("test")
-
     def predict_step(self, batch: Batch | Tensor, batch_idx: int) -> SegmentationPrediction:
         """Probabilities and masks of each image, at the size it had before it was resized."""
         images = image_of((batch, batch) if isinstance(batch, Tensor) else batch)
@@ -288,28 +271,6 @@ class SegmentationTask(VisionTask):
             "targets": target,
             "indices": batch.get("index") if isinstance(batch, dict) else None,
         }
-
-    def _evaluation(self, stage: str) -> Evaluation:
-        evaluation: Evaluation = getattr(self, f"{stage}_evaluation")
-        return evaluation
-
-    def _log_scores(self, stage: Stage) -> None:
-        evaluation = self._evaluation(stage)
-        counts = evaluation.counts.compute()
-        whole, by_class = segmentation_scores(
-            counts, self.class_names, ignore_index=self.ignore_index
-        )
-        for name, mean in evaluation.losses().items():
-            total = name == "total"
-            tag = str(Tag("loss", label="" if total else name, stage=stage))
-            to_loggers = None if total else False  # None: if there is one
-            self.log(tag, mean, logger=to_loggers, prog_bar=total, sync_dist=True)
-        for name, value in whole.items():
-            tag = str(Tag("metric", name, stage=stage))
-            self.log(tag, value, prog_bar=name == "miou", sync_dist=True)
-        for name, scores in by_class.items():
-            tags = {str(Tag("class", name, label, stage)): v for label, v in scores.items()}
-            self.log_dict(tags, logger=False, sync_dist=True)
 
     def _checked(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Image and mask of a batch."""
