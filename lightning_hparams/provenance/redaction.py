@@ -180,7 +180,7 @@ def _hides(name: str, value: Json) -> bool:
         return not all(
             isinstance(v, (int, float)) or is_plain_item(str(v), strong=False) for v in value
         )
-    return bool(value)
+    return value not in ([], {}) if isinstance(value, (list, dict)) else True
 
 
 def _redact_text(text: str, secrets: Sequence[re.Pattern[str]]) -> str:

@@ -21,7 +21,7 @@ from ..tags import Tag
 from .base import PRCounts, RunStatus, Scalar, Sink
 from .lightning_loggers import hide_secrets, with_prefix
 from .new_values import NewValues
-from .text import csv_text, file_path
+from .text import csv_rows, csv_text, file_path
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import CSVLogger
@@ -65,10 +65,7 @@ class FilesSink(Sink):
         """See :class:`~lightning_hparams.sinks.base.Sink`."""
         rows = [(step, self._name(tag), v) for tag, v in self._new(values, step).items()]
         with self._table().open("a", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            if not file.tell():
-                writer.writerow(_COLUMNS)
-            writer.writerows(rows)
+            file.write(csv_rows(rows) if file.tell() else csv_text(_COLUMNS, rows))
 
     def image(self, tag: str, picture: Encoded, step: int) -> None:
         """See :class:`~lightning_hparams.sinks.base.Sink`."""

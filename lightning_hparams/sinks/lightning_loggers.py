@@ -5,14 +5,21 @@ from __future__ import annotations
 import os
 from argparse import Namespace
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import is_dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
+from torch import Tensor, nn
+
 from ..internals import tag_prefix
-from ..provenance import redact
+from ..provenance import plain, redact
 
 __all__ = ["ReplacedMethod", "hide_secrets", "with_prefix"]
+
+_OPAQUE = (bool, int, float, str, type, type(None), Tensor, np.ndarray, nn.Module)
+_DEPTH = 4  # of attributes of attributes
 
 
 def with_prefix(logger: Any, tag: str) -> str:
@@ -27,18 +34,55 @@ def hide_secrets(logger: Any) -> None:
 
 
 def _log_hyperparams(logger: Any, params: Any, *args: Any, **kwargs: Any) -> None:
-    values = _nested(params)
+    telling: list[Any] = []
+    values = _nested(params, telling)
     hidden = redact(values, os.environ)
-    type(logger).log_hyperparams(logger, params if hidden == values else hidden, *args, **kwargs)
+    changed = bool(telling) or hidden != values
+    type(logger).log_hyperparams(logger, hidden if changed else params, *args, **kwargs)
 
 
-def _nested(value: Any) -> Any:
-    """With plain dicts and lists, in which secrets are looked for."""
+def _nested(value: Any, telling: list[Any]) -> Any:
+    """With plain dicts and lists, in which secrets are looked for.
+
+    An object whose text or attributes hold one, which a YAML file would have in full, is written as
+    in the manifest, and noted in ``telling``.
+    """
     if isinstance(value, Namespace) or (is_dataclass(value) and not isinstance(value, type)):
         value = getattr(value, "__dict__", value)
     if isinstance(value, Mapping):
-        return {str(key): _nested(item) for key, item in value.items()}
-    return [_nested(item) for item in value] if isinstance(value, (list, tuple)) else value
+        return {str(key): _nested(item, telling) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_nested(item, telling) for item in value]
+    if isinstance(value, _OPAQUE) or not _tells(value):
+        return value
+    telling.append(value)
+    return plain(value)
+
+
+def _tells(value: Any) -> bool:
+    shown = _shown(value, _DEPTH)
+    return bool(redact(shown, os.environ) != shown)
+
+
+def _shown(value: Any, depth: int) -> Any:
+    """All that a text or a file of an object may have, as JSON; what cannot be read is left out."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, _OPAQUE) or not depth:
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): _shown(item, depth - 1) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_shown(item, depth - 1) for item in value]
+    shown: dict[str, Any] = {}
+    with suppress(Exception):
+        shown["its text"] = repr(value)
+    slots = [getattr(kind, "__slots__", ()) for kind in type(value).__mro__]
+    names = [name for names in slots for name in ([names] if isinstance(names, str) else names)]
+    for name in (*names, *getattr(value, "__dict__", {})):
+        with suppress(Exception):
+            shown[name] = _shown(getattr(value, name), depth - 1)
+    return shown
 
 
 class ReplacedMethod:

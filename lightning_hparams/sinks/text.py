@@ -9,8 +9,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["csv_text", "file_path", "markdown_table"]
+__all__ = ["csv_rows", "csv_text", "file_path", "markdown_table"]
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+# What begins something in Markdown or HTML; within a word, an underscore does not.
+_MARKUP = re.compile(r"[\\|<>&`*\[\]!~]|(?<!\w)_|_(?!\w)")
+_ESCAPED = {"|": "\\|", "<": "&lt;", ">": "&gt;", "&": "&amp;"}
 _PART_BYTES = 120  # of 255 that file systems take: some sinks write more into a name
 
 
@@ -38,23 +42,50 @@ def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     >>> csv_text(("class", "iou"), [("a,b", 0.5)])
     'class,iou\n"a,b",0.5\n'
     """
+    return csv_rows([header, *rows])
+
+
+def csv_rows(rows: Iterable[Sequence[Any]]) -> str:
+    r"""Rows of a table as CSV, in which no text is a formula to a spreadsheet.
+
+    A text that one would run is given an apostrophe (OWASP, CSV injection); numbers stay.
+
+    >>> csv_rows([("=1+1", -0.5), ("-road", "-0.5")])
+    "'=1+1,-0.5\n'-road,-0.5\n"
+    """
     buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
+    csv.writer(buffer, lineterminator="\n").writerows(map(_no_formula, row) for row in rows)
     return buffer.getvalue()
 
 
-def markdown_table(columns: Mapping[str, Sequence[Any]]) -> str:
-    r"""A table by its columns as Markdown.
+def _no_formula(cell: Any) -> Any:
+    if not isinstance(cell, str):
+        return cell
+    cell = cell.replace("\r\n", "\n").replace("\r", "\n")  # which csv does not put in quotes
+    if not cell.lstrip(" ").startswith(_FORMULA):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
 
-    >>> print(markdown_table({"class": ["a|b", "c"], "iou": [0.5, 0.25]}))
+
+def markdown_table(columns: Mapping[str, Sequence[Any]]) -> str:
+    r"""A table by its columns as Markdown, in which each cell reads as the text that it is.
+
+    >>> print(markdown_table({"class": ["a|b", "<c>"], "iou": [0.5, 0.25]}))
     | class | iou |
     |---|---|
     | a\|b | 0.5 |
-    | c | 0.25 |
+    | &lt;c&gt; | 0.25 |
     """
     rows = [list(columns), *zip(*columns.values(), strict=True)]
-    cells = [[str(cell).replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
+    cells = [[_as_markdown(str(cell)) for cell in row] for row in rows]
     lines = [f"| {' | '.join(row)} |" for row in cells]
     return "\n".join([lines[0], "|" + "---|" * len(columns), *lines[1:]])
+
+
+def _as_markdown(text: str) -> str:
+    line = " ".join(text.splitlines())
+    return _MARKUP.sub(lambda found: _ESCAPED.get(found[0], f"&#{ord(found[0])};"), line)

@@ -1,4 +1,5 @@
 import csv
+import functools
 import io
 import json
 import math
@@ -8,6 +9,7 @@ from pathlib import Path
 import fsspec
 import numpy as np
 import pytest
+import torch
 from lightning import Trainer
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from PIL import Image
@@ -22,6 +24,7 @@ from lightning_hparams.sinks import (
     open_sinks,
     tensorboard,
 )
+from lightning_hparams.sinks.lightning_loggers import hide_secrets
 from tests.runs import read_events
 
 PICTURE = np.arange(12 * 20 * 3, dtype=np.uint8).reshape(12, 20, 3)
@@ -270,6 +273,53 @@ def test_lightning_writes_no_secret_beside_ours(tmp_path, monkeypatch):
         assert "hunter2" not in written
         assert "lr: 0.1" in written
     assert loggers[0].hparams["betas"] is betas  # as it was
+
+
+class Store:
+    """An object that hyperparameters may hold, which YAML writes with its attributes."""
+
+    def __init__(self, **attributes):
+        self.__dict__.update(attributes)
+
+    def __repr__(self):
+        return "Store"
+
+
+class Client(Store):
+    def __repr__(self):
+        return f"Client({self.__dict__})"
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        Client(api_key="hunter2"),
+        Store(api_key="hunter2"),
+        Store(inner=[Store(url="https://me:hunter2@host")]),
+        functools.partial(dict, password="hunter2"),
+        {"stores": [Client(token="hunter2")]},
+        (Store(weights=torch.zeros(3), pw="hunter2"), 1),
+        b"password=hunter2",
+    ],
+)
+def test_lightning_writes_no_secret_of_an_object(tmp_path, secret):
+    loggers = [TensorBoardLogger(tmp_path), CSVLogger(tmp_path / "csv")]
+    for logger in loggers:
+        hide_secrets(logger)
+        logger.log_hyperparams({"secret": 1, "store": secret, "lr": 0.1})
+        logger.save()
+        written = (Path(logger.log_dir) / "hparams.yaml").read_text()
+        assert "hunter2" not in written
+        assert "aHVudGVyMg" not in written  # as YAML writes bytes
+        assert "lr: 0.1" in written
+
+
+def test_lightning_is_given_objects_without_secrets_as_they_are(tmp_path):
+    logger = TensorBoardLogger(tmp_path)
+    hide_secrets(logger)
+    objects = {"a": Store(size=3), "b": torch.zeros(2), "c": functools.partial(dict, lr=0.1)}
+    logger.log_hyperparams({**objects, "token": torch.zeros(2)})
+    assert all(logger.hparams[name] is value for name, value in objects.items())
 
 
 def test_a_value_that_two_monitors_know_is_written_once(tmp_path):
