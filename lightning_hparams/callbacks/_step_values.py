@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ..optim import get_param, group_norms, has_param
-from ..tags import Kind, Tag, told_apart, writable
+from ..tags import Kind, tag, told_apart, writable
 
 __all__ = ["group_rates", "losses", "norms"]
 
@@ -35,7 +35,7 @@ def losses(outputs: object, accumulated: int) -> tuple[dict[str, float], dict[st
         return values, refused
     if outputs.get("loss") is not None:
         try:
-            values[str(Tag("loss", stage="train"))] = _number(outputs["loss"]) * accumulated
+            values[tag("loss", stage="train")] = _number(outputs["loss"]) * accumulated
         except Exception as error:
             refused["loss"] = str(error)
     terms = outputs.get("terms")
@@ -48,8 +48,7 @@ def losses(outputs: object, accumulated: int) -> tuple[dict[str, float], dict[st
         try:
             if not str(name):
                 raise ValueError("a term must have a name")
-            tag = Tag("loss", label=writable(str(name)), stage="train")
-            values[str(tag)] = _number(term)
+            values[tag("loss", label=writable(str(name)), stage="train")] = _number(term)
         except Exception as error:
             refused[f"terms[{name!r}]"] = str(error)
     return values, refused
@@ -63,7 +62,7 @@ def group_rates(optimizers: Sequence[Optimizer], optimizer: Optimizer) -> dict[s
         optimizer: One of them.
     """
     return {
-        str(Tag(param, label=name)): get_param(group, param)
+        tag(param, label=name): get_param(group, param)
         for name, group in _groups(optimizers, optimizer)
         for param in _RATES
         if has_param(group, param)
@@ -73,7 +72,7 @@ def group_rates(optimizers: Sequence[Optimizer], optimizer: Optimizer) -> dict[s
 def norms(optimizers: Sequence[Optimizer], optimizer: Optimizer) -> dict[str, Tensor]:
     """Euclidean norms of each parameter group's weights and gradients, on their devices."""
     return {
-        str(Tag("norm", kind, name)): norm
+        tag("norm", kind, name): norm
         for name, group in _groups(optimizers, optimizer)
         for kind, norm in group_norms(group).items()
     }

@@ -29,6 +29,7 @@ from ..speed import (
     memory_mib,
     peak_flops,
 )
+from ..tags import Stage, tag
 from ._flop_count import count_flops
 from ._log_step import is_due, resume_sinks
 from ._monitor import Monitor
@@ -237,12 +238,13 @@ class SpeedMonitor(Monitor):
         if not self._sinks or not own.batches_per_sec:
             return
         values = _values(speed, "train")
-        values["perf/steps_per_sec/train"] = speed.steps_per_sec
+        values[tag("perf", "steps_per_sec", stage="train")] = speed.steps_per_sec
         if self._flops_per_sample > 0:
             rate = self._flops_per_sample * (speed.samples_per_sec or speed.batches_per_sec)
-            values["perf/flops_per_sec/train"] = rate
+            values[tag("perf", "flops_per_sec", stage="train")] = rate
             if self._peak is not None:
-                values["perf/mfu/train"] = rate / (self._peak * trainer.world_size)
+                mfu = rate / (self._peak * trainer.world_size)
+                values[tag("perf", "mfu", stage="train")] = mfu
         totals = clock.totals()
         if totals.all_seconds - self._slow_values_at >= _SLOW_VALUES:
             self._slow_values_at = totals.all_seconds
@@ -253,7 +255,7 @@ class SpeedMonitor(Monitor):
         if self._watched:
             self._clock = StepClock(_WHOLE, 0, self._timer)
 
-    def _end_evaluation(self, trainer: Trainer, stage: str) -> None:
+    def _end_evaluation(self, trainer: Trainer, stage: Stage) -> None:
         if self._clock is not None:
             speed = _over_ranks(trainer, self._clock.speed())
             if self._train_clock is not None:
@@ -352,9 +354,9 @@ class SpeedMonitor(Monitor):
         self._clock = self._train_clock = None
 
 
-def _values(speed: Speed, stage: str) -> dict[str, float]:
+def _values(speed: Speed, stage: Stage) -> dict[str, float]:
     values = {
-        f"perf/{name}/{stage}": getattr(speed, name)
+        tag("perf", name, stage=stage): getattr(speed, name)
         for name in (
             "batches_per_sec",
             "data_wait_frac",
@@ -364,17 +366,17 @@ def _values(speed: Speed, stage: str) -> dict[str, float]:
         )
     }
     if speed.samples_per_sec:
-        values[f"perf/samples_per_sec/{stage}"] = speed.samples_per_sec
+        values[tag("perf", "samples_per_sec", stage=stage)] = speed.samples_per_sec
     return values
 
 
 def _slow_values(trainer: Trainer, seconds_per_batch: float, totals: Totals) -> dict[str, float]:
     """What changes too slowly to be asked for more than once a second."""
     found = memory_mib(_device(trainer))
-    values = {f"perf/memory_mib/{name}": mib for name, mib in found.items()}
+    values = {tag("perf", f"memory_mib/{name}"): mib for name, mib in found.items()}
     left = seconds_left(trainer, seconds_per_batch, totals)
     if math.isfinite(left):
-        values["perf/eta_s"] = left
+        values[tag("perf", "eta_s")] = left
     return values
 
 

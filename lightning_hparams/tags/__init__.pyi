@@ -6,5 +6,6 @@ from .grammar import (
     Stage as Stage,
     Tag as Tag,
     best_tag as best_tag,
+    tag as tag,
 )
 from .names import told_apart as told_apart, writable as writable

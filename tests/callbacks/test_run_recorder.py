@@ -560,6 +560,16 @@ def test_what_matters_most_comes_first():
     assert list(hparams) == ["lr", "optimizer.lr", "batch_size", "wd", "arch", "optimizer.name"]
 
 
+def test_without_domains_what_matters_most_is_said_to_differ_and_else_what_has_one(monkeypatch):
+    chosen = []
+    monkeypatch.setattr(
+        FilesSink, "columns", lambda sink, domains, metrics, *, first=(): chosen.append(first)
+    )
+    run(Foreign(), loggers=[CSVLogger("csv")], recorder=RunRecorder(["val_loss"]))
+    run(Foreign(), loggers=[CSVLogger("csv")], recorder=RunRecorder(domains={"wd": [0.0, 0.1]}))
+    assert chosen == [["lr", "batch_size"], []]
+
+
 class Secretive(Foreign):
     def __init__(self, api_key="sk-abcdefghijklmnopqrstuvwx", lr=0.1):
         super().__init__(lr)
@@ -611,6 +621,17 @@ def test_an_evaluation_alone_has_a_row_and_no_secret(entry, tmp_path):
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert not [path for path in files if b"sk-abcdef" in path.read_bytes()]
     assert "hp_metric" not in read_events(loggers[0].log_dir).Tags()["scalars"]
+
+
+@pytest.mark.slow  # the first database takes 6 s to make
+def test_an_evaluation_alone_hides_secrets_from_mlflow_too():
+    pytest.importorskip("mlflow")
+    logger = mlflow_logger("sqlite:///a.db")
+    evaluate(quiet_trainer(logger=logger, callbacks=[RunRecorder()]), "validate")
+    run = logger.experiment.get_run(logger.run_id)
+    assert run.data.params["api_key"] == "<hidden>"
+    assert run.data.params["lr"] == "0.1"
+    assert run.info.status == "FINISHED"
 
 
 def test_an_evaluation_that_fails_says_so():
