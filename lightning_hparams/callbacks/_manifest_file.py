@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,15 +42,28 @@ def write_manifest(
     written: dict[str, Any] = json.loads(to_json(without_earlier(manifest)))
     if earlier:
         written["earlier"] = shortened_parts(earlier, written)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / _NAME
-        path.write_text(to_json(written) + "\n", encoding="utf-8")
+    sinks.text("manifest", to_markdown(written), trainer.global_step)
+    with ExitStack() as stack:
+        path = _temporary(stack, to_json(written) + "\n", trainer.default_root_dir)
         sinks.artifact(path)
-        sinks.text("manifest", to_markdown(written), trainer.global_step)
         if not sinks.keeps_artifacts:
             _copy_to_checkpoints(trainer, path)
-        sinks.flush()
+    sinks.flush()
     return written
+
+
+def _temporary(stack: ExitStack, text: str, root: str) -> Path:
+    """A file in a folder of its own; in the run's root where temporary files find no room."""
+    try:
+        return _written(stack, text, None)
+    except OSError:
+        return _written(stack, text, root)
+
+
+def _written(stack: ExitStack, text: str, parent: str | None) -> Path:
+    path = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=parent))) / _NAME
+    path.write_text(text, encoding="utf-8")
+    return path
 
 
 def without_earlier(manifest: Mapping[str, Any]) -> dict[str, Any]:

@@ -269,9 +269,11 @@ class RunRecorder(Monitor):
                 "status": status,
                 "last_step": trainer.global_step,
                 "metrics": self._metrics.values(),
-                "checkpoints": checkpoints(trainer),
             }
-            self.manifest = write_manifest(self.manifest, self._earlier, trainer, self._sinks)
+            with self._notices.instead_of_errors("hash the checkpoints"):
+                self.manifest["checkpoints"] = checkpoints(trainer)
+            with self._notices.instead_of_errors("write the manifest"):
+                self.manifest = write_manifest(self.manifest, self._earlier, trainer, self._sinks)
         if running:
             self._sinks.finish(status)
 

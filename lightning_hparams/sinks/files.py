@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,12 +60,22 @@ class FilesSink(Sink):
         self._folder = writable_folder("log folder", folder)
         self._logger = logger
         self._new = NewValues()
+        self._record: dict[str, Any] = {}  # as hparams.json has it
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """See :class:`~lightning_hparams.sinks.base.Sink`."""
         rows = [(step, self._name(tag), v) for tag, v in self._new(values, step).items()]
-        with self._table().open("a", newline="", encoding="utf-8") as file:
-            file.write(csv_rows(rows) if file.tell() else csv_text(_COLUMNS, rows))
+        path = self._table()
+        path.parent.mkdir(parents=True, exist_ok=True)  # it may have been removed
+        before = path.stat().st_size if path.exists() else 0
+        text = csv_rows(rows) if before else csv_text(_COLUMNS, rows)
+        try:
+            with path.open("a", newline="", encoding="utf-8") as file:
+                file.write(text)
+        except OSError:
+            with suppress(OSError):
+                os.truncate(path, before)  # half a row would spoil the next one
+            raise
 
     def image(self, tag: str, picture: Encoded, step: int) -> None:
         """See :class:`~lightning_hparams.sinks.base.Sink`."""
@@ -98,19 +108,21 @@ class FilesSink(Sink):
 
     def hparams(self, values: Mapping[str, Scalar], *, group: str | None = None) -> None:
         """See :class:`~lightning_hparams.sinks.base.Sink`."""
-        self._write_hparams({"hparams": dict(values), "group": group, "status": "running"})
+        self._record = {"hparams": dict(values), "group": group, "status": "running"}
+        self._write_hparams()
 
     def artifact(self, path: Path) -> None:
         """See :class:`~lightning_hparams.sinks.base.Sink`."""
+        self._folder.mkdir(parents=True, exist_ok=True)
         target = self._folder / path.name
         if target.resolve() != path.resolve():
             shutil.copyfile(path, target)
 
     def finish(self, status: RunStatus) -> None:
         """See :class:`~lightning_hparams.sinks.base.Sink`."""
-        path = self._folder / "hparams.json"
-        if path.exists():
-            self._write_hparams({**json.loads(path.read_text("utf-8")), "status": status})
+        if self._record:
+            self._record["status"] = status
+            self._write_hparams()
 
     def _forget(self, step: int) -> None:
         if self._table().exists():
@@ -134,8 +146,9 @@ class FilesSink(Sink):
     def _name(self, tag: str) -> str:
         return tag if self._logger is None else with_prefix(self._logger, tag)
 
-    def _write_hparams(self, record: Mapping[str, Any]) -> None:
-        _replace(self._folder / "hparams.json", to_json(record) + "\n")
+    def _write_hparams(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        _replace(self._folder / "hparams.json", to_json(self._record) + "\n")
 
     def _write(self, kind: str, tag: str, step: int, suffix: str, text: str) -> None:
         path = self._path(kind, tag, step, suffix)

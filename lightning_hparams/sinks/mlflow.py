@@ -165,8 +165,12 @@ class MLflowSink(Sink):
     def artifact(self, path: Path) -> None:
         """See :class:`~lightning_hparams.sinks.base.Sink`."""
         run, client = self._run_id(), self._client()
-        folder = tempfile.mkdtemp()
-        kept = shutil.copy(path, folder)  # as it is now: it may be gone by its turn
+        try:
+            folder = tempfile.mkdtemp()
+            kept = shutil.copy(path, folder)  # as it is now: it may be gone by its turn
+        except OSError:  # that disk is full
+            folder = tempfile.mkdtemp(dir=self._folder)
+            kept = shutil.copy(path, folder)
 
         def send() -> None:
             try:

@@ -228,9 +228,9 @@ class TensorBoardSink(Sink):
     def _write(self, event: Event) -> None:
         writer = self._writer()
         event.wall_time = time.time()
-        try:
-            _append(_local_file(writer), event)
-        except FileNotFoundError:
+        if path := _local_file(writer):
+            _append(path, event)
+        else:
             writer.event_writer.add_event(event)
 
     def _tensor(self, tag: str, value: Any, metadata: SummaryMetadata, step: int) -> None:
@@ -282,16 +282,33 @@ def _domain(domain: Domain) -> summary_v2.Domain | None:
 def _append(path: str, event: Event) -> None:
     """Write a whole record at the end of an event file; by a third of the time of ``open``."""
     record = memoryview(_framed(event))
-    file = os.open(path, os.O_WRONLY | os.O_APPEND)
+    try:
+        file = os.open(path, os.O_WRONLY | os.O_APPEND)
+    except FileNotFoundError:  # it was removed, with its folder perhaps
+        file = _begin_file(path)
+    before, size = os.lseek(file, 0, os.SEEK_END), len(record)
     try:
         while record:
             record = record[os.write(file, record) :]
+    except OSError:
+        # A reader goes no further than half a record; others may have appended to the file since.
+        if os.lseek(file, 0, os.SEEK_END) == before + size - len(record):
+            os.ftruncate(file, before)
+        raise
     finally:
         os.close(file)
 
 
+def _begin_file(path: str) -> int:
+    """Open a new event file for appending."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    os.write(file, _framed(Event(wall_time=time.time(), file_version="brain.Event:2")))
+    return file
+
+
 def _local_file(writer: FileWriter) -> str:
-    """The event file, if a record may be appended to it beside its own writer; else nothing's name.
+    """The event file, if a record may be appended to it beside its own writer; else empty.
 
     That writer checksums in pure Python while it holds the interpreter: 74 ms for a picture of
     0.4 MB. It opens a local file anew for each record, in append mode, so whole records of others
@@ -300,7 +317,8 @@ def _local_file(writer: FileWriter) -> str:
     """
     if getattr(tf, "__version__", None) != "stub":
         return ""
-    return event_file(writer)
+    path = event_file(writer)
+    return "" if "://" in path else path
 
 
 def _framed(event: Event) -> bytes:

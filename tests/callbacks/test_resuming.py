@@ -1,0 +1,122 @@
+"""Values stand at Lightning's steps, and a resumed run has each of them once."""
+
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from lightning import LightningModule
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from torch.utils.data import DataLoader
+
+from lightning_hparams import MetricMonitor, RunRecorder
+from tests.runs import quiet_trainer, read_events
+
+# Of the data, which are the same in every epoch here.
+MID_EPOCH = "ignore:You're resuming from a checkpoint that ended before the epoch ended"
+
+
+class Tiny(LightningModule):
+    """Logs by itself in validation; all else is written by the monitors."""
+
+    def __init__(self, manual=False):
+        super().__init__()
+        self.layer = torch.nn.Linear(2, 1)
+        self.automatic_optimization = not manual
+
+    def training_step(self, batch, batch_idx):
+        loss = self.layer(batch).square().sum()
+        if not self.automatic_optimization:
+            for optimizer in self.optimizers():
+                optimizer.zero_grad()
+            self.manual_backward(loss)
+            for optimizer in self.optimizers():
+                optimizer.step()
+        return {"loss": loss}
+
+    def validation_step(self, batch, batch_idx):
+        self.log("loss/val", self.layer(batch).square().sum())
+
+    def configure_optimizers(self):
+        made = [torch.optim.SGD([p], 0.01) for p in self.layer.parameters()]
+        return torch.optim.SGD(self.parameters(), 0.01) if self.automatic_optimization else made
+
+
+def loader(length):
+    return DataLoader(torch.randn(length, 2, generator=torch.Generator().manual_seed(0)))
+
+
+def fit(root, manual, ckpt_path=None, **options):
+    torch.manual_seed(0)
+    loggers = [CSVLogger(root, "csv", 0), TensorBoardLogger(root, "board", 0)]
+    trainer = quiet_trainer(
+        logger=loggers, max_epochs=2, log_every_n_steps=1, num_sanity_val_steps=0,
+        enable_checkpointing=ckpt_path is None, **options,
+    )  # fmt: skip
+    trainer.fit(Tiny(manual), loader(6), loader(2), ckpt_path=ckpt_path)
+
+
+def written(root):
+    """How often each value stands in the table and in TensorBoard."""
+    lines = (root / "csv/version_0/scalars.csv").read_text().splitlines()[1:]
+    table = Counter((tag, int(step)) for step, tag, _ in (line.split(",") for line in lines))
+    events = read_events(root / "board/version_0")
+    board = Counter(
+        (tag, point.step) for tag in events.Tags()["scalars"] for point in events.Scalars(tag)
+    )
+    return table, board
+
+
+WHEN = {
+    "steps": {"every_n_train_steps": 1},
+    "validations": {},
+    "epochs": {"save_on_train_epoch_end": True},
+}
+
+
+@pytest.mark.filterwarnings(MID_EPOCH)
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+@pytest.mark.filterwarnings("ignore:Experiment logs directory")
+@pytest.mark.filterwarnings("ignore:Using ModelCheckpoint with manual optimization")
+@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")
+@pytest.mark.parametrize(
+    ("when", "options", "manual"),
+    [
+        ("steps", {}, False),
+        ("steps", {"accumulate_grad_batches": 4}, False),
+        ("steps", {}, True),
+        ("validations", {"val_check_interval": 2}, False),
+        ("epochs", {}, False),
+    ],
+)
+def test_a_run_resumed_at_any_step_loses_nothing_and_has_nothing_twice(
+    tmp_path, when, options, manual
+):
+    kept = tmp_path / "kept"
+    saving = ModelCheckpoint(kept, save_top_k=-1, **WHEN[when])
+    fit(tmp_path / "whole", manual, callbacks=[MetricMonitor(), RunRecorder(), saving], **options)
+    table, board = written(tmp_path / "whole")
+    assert set(table.values()) == set(board.values()) == {1}
+    rates = {step for tag, step in table if tag.startswith("lr/")}
+    assert rates == set(range(max(rates) + 1))
+    paths = sorted(kept.glob("*.ckpt"))
+    assert len(paths) >= 2
+    for path in paths:
+        root = tmp_path / path.stem
+        shutil.copytree(tmp_path / "whole", root)  # the run went on after the checkpoint
+        monitors = [MetricMonitor(), RunRecorder()]
+        fit(root, manual, path, callbacks=monitors, **options)
+        assert written(root) == (table, board), path
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_values_stand_at_the_first_step_and_at_lightnings(tmp_path, every):
+    options = {"log_every_n_steps": every, "max_epochs": 1, "num_sanity_val_steps": 0}
+    logger = CSVLogger(tmp_path, "csv", 0)
+    trainer = quiet_trainer(logger=logger, callbacks=[MetricMonitor()], **options)
+    trainer.fit(Tiny(), loader(8), loader(1))
+    lines = Path(logger.log_dir, "scalars.csv").read_text().splitlines()
+    steps = [int(line.split(",")[0]) for line in lines if ",loss/train," in line]
+    assert steps == sorted({0, *range(every - 1, 8, every)})
