@@ -170,6 +170,13 @@ class LRRangeTest(Callback):
         self._hook: BeforeOptimizers | None = None
         self._pending: tuple[Result, Found] | None = None  # for optimizers to come
 
+    @property
+    def state_key(self) -> str:
+        """One for each parameter, so that several may be tested."""
+        return (
+            super().state_key if self.param == "lr" else self._generate_state_key(param=self.param)
+        )
+
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Arrange for the test to run before the optimizers are made."""
         refuse_other_lightning(self, trainer, pl_module)

@@ -49,8 +49,9 @@ __all__ = [
     "smooth",
 ]
 
-Status = Literal["ok", "no_descent", "no_divergence", "too_few_points", "non_finite"]
+Status = Literal["ok", "no_descent", "no_divergence", "too_few_points", "non_finite", "not_trained"]
 _USABLE = ("ok", "no_divergence")
+_TRAINED = 0.5  # of the fall in the sweep; a training that works falls as far and further
 
 
 # -- the result ------------------------------------------------------------------------------------
@@ -94,17 +95,33 @@ class RangeTestResult:
         """The status in words."""
         match self.status:
             case "ok":
-                tried = f", checked by {len(self.probes)} short trainings" if self.probes else ""
-                return f"the loss fell and then rose{tried}"
+                return f"the loss fell and then rose{self._tried(', checked by')}"
             case "no_divergence":
                 return f"the loss fell and had not risen at {self.lrs[-1]:.2g}; raise max_lr"
             case "no_descent":
+                if rises_from_the_first(self.losses):
+                    return (
+                        "the loss rises from the first rate on, where none can have an effect yet; "
+                        "does it depend on the step, by a warm-up of a weight?"
+                    )
                 held = "" if self.edge is None else f", and held up to {self.edge:.2g}"
                 return f"the loss never fell by more than its noise{held}"
             case "too_few_points":
                 return f"{len(self.losses)} points are too few; {MIN_POINTS} are needed"
             case "non_finite":
                 return f"the loss was not finite at {self.lrs[-1]:.2g}, before it had fallen"
+            case "not_trained":
+                return (
+                    f"the loss fell in the sweep, but not in{self._tried('')}; before training it "
+                    f"is {self.losses[0]:.3g}; lower min_lr and max_lr, or scale the targets"
+                )
+
+    def _tried(self, before: str) -> str:
+        """The short trainings with their rates and losses, in words."""
+        if not self.probes:
+            return ""
+        each = ", ".join(f"{loss:.3g} at {rate:.2g}" for rate, loss in self.probes)
+        return f"{before} {len(self.probes)} short trainings (loss {each})"
 
     def rows(self) -> list[dict[str, float]]:
         """A step of the test a row, for a logger: its rate, its loss, and the loss smoothed.
@@ -252,8 +269,10 @@ def probe(
         limit: Trainings at most, at least 2.
 
     Returns:
-        The result with the rate that trained best. It is the result that was given if there is no
-        place to begin, or if what had not fallen in the sweep has not in the trainings either.
+        The result with the rate that trained best. It is the result that was given if there is
+        nowhere to begin, or if what had not fallen in the sweep has not in the trainings either.
+        If the sweep fell and no training reaches half as far, the status is ``not_trained`` and
+        there is no suggestion.
     """
     in_range("factor", factor, above=1.0, remedy="3 is usual")
     in_range("limit", limit, 2, remedy="6 is usual")
@@ -271,7 +290,17 @@ def probe(
         if index and probes[-1][1] >= probes[-2][1] < math.inf:
             break
     best, lowest = min(probes, key=lambda pair: pair[1])
-    if not lowest < curve.start - (0.0 if result.applies else curve.noise / 2):
+    if result.applies and not lowest < curve.start - _TRAINED * curve.drop:
+        # Many steps at the rate undo what single ones did: it is none to train with.
+        return replace(
+            result,
+            status="not_trained",
+            suggestion=None,
+            base_lr=None,
+            max_lr=None,
+            probes=tuple(probes),
+        )
+    if not result.applies and not lowest < curve.start - curve.noise / 2:
         return replace(result, probes=tuple(probes))
     return replace(
         result,
@@ -281,6 +310,29 @@ def probe(
         max_lr=best,
         probes=tuple(probes),
     )
+
+
+def rises_from_the_first(losses: Sequence[float]) -> bool:
+    """Whether losses rise steadily while the rates are still too low for an effect.
+
+    A straight line is fitted to the first third; its slope must be ten times its standard error,
+    and even each half of them must rise.
+
+    >>> rises_from_the_first([72 + step for step in range(60)])
+    True
+    >>> rises_from_the_first([1.0, 1.2, 0.9, 1.1, 1.0, 1.1, 0.8, 1.2, 1.0, 0.9] * 5)
+    False
+    """
+    head = np.asarray(losses[: max(len(losses) // 3, MIN_POINTS)], dtype=np.float64)
+    if len(head) < MIN_POINTS or not np.isfinite(head).all():
+        return False
+    steps = np.arange(len(head)) - (len(head) - 1) / 2
+    slope = float(steps @ head / (steps @ steps))
+    rest = head - head.mean() - slope * steps
+    error = math.sqrt(float(rest @ rest) / (len(head) - 2) / float(steps @ steps))
+    first, second = np.array_split(head, 2)
+    halves_rise = first[-1] > first[0] and second[-1] > second[0]
+    return slope > max(10 * error, 0.0) and bool(halves_rise)
 
 
 def _checked(rule: Rule, curve: Curve) -> float:

@@ -271,11 +271,12 @@ def test_probes_find_the_rate_of_a_network_that_a_sweep_saw_nothing_of():
 
 
 @pytest.mark.parametrize("loss", [math.nan, 2.31])
-def test_probes_that_train_nothing_change_nothing(loss):
-    for kept in (trained(0), curve()):
-        result = ranged(kept)
-        probed = probe(result, lambda peak: loss)
-        assert (probed.status, probed.suggestion) == (result.status, result.suggestion)
+def test_probes_that_train_nothing_suggest_nothing(loss):
+    fell, flat = ranged(curve()), ranged(trained(0))
+    assert probe(fell, lambda peak: loss).status == "not_trained"
+    assert probe(fell, lambda peak: loss).suggestion is None
+    probed = probe(flat, lambda peak: loss)
+    assert (probed.status, probed.suggestion) == (flat.status, None)
 
 
 def test_without_a_place_to_begin_nothing_is_probed():
@@ -285,3 +286,50 @@ def test_without_a_place_to_begin_nothing_is_probed():
 
 def test_the_result_is_public():
     assert lightning_hparams.RangeTestResult is RangeTestResult
+
+
+def fallen(losses):
+    lrs = lr_values(1e-7, 10, len(losses))
+    return analyse([Sweep(lrs[: len(losses)], losses)])
+
+
+V_SHAPED = [10.0] * 40 + [10 - 0.3 * n for n in range(30)] + [1 + 2.0**n for n in range(20)]
+
+
+@pytest.mark.parametrize("ends", [[10.0, 9.9, 10.1], [math.inf] * 6, [8.0, 7.5, 7.6]])
+def test_a_rate_at_which_no_short_training_gets_far_is_no_suggestion(ends):
+    result = fallen(V_SHAPED)
+    assert result.applies
+    given = iter([*ends, *ends])
+    probed = probe(result, lambda rate: next(given))
+    assert probed.status == "not_trained"
+    assert probed.suggestion is probed.max_lr is probed.base_lr is None
+    for rate, loss in probed.probes:
+        assert f"{loss:.3g} at {rate:.2g}" in probed.reason
+    assert RangeTestResult.from_json(probed.to_json()) == probed
+    assert probed.picture().ndim == 3
+
+
+def test_the_losses_of_short_trainings_are_in_the_message():
+    given = iter([5.0, 2.0, 3.0])
+    probed = probe(fallen(V_SHAPED), lambda rate: next(given))
+    assert probed.status == "ok"
+    for rate, loss in probed.probes:
+        assert f"{loss:.3g} at {rate:.2g}" in probed.summary()
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+def test_a_loss_that_rises_from_the_first_rate_on_is_asked_about(noise):
+    rng = np.random.default_rng(0)
+    rising = [72 + 0.56 * step + noise * rng.normal() for step in range(100)]
+    result = fallen(rising)
+    assert result.status == "no_descent"
+    assert "rises from the first rate on" in result.reason
+    assert "depend on the step" in result.reason
+
+
+def test_noise_is_not_taken_for_a_rise():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        reason = fallen(rng.normal(size=100).tolist()).reason
+        assert "rises from the first" not in reason
