@@ -119,6 +119,8 @@ def _is_secret(parts: Sequence[str]) -> bool:
     last, before = words[-1], words[-2] if len(words) > 1 else ""
     if last in ("key", "keys"):
         return not _KEY_OF.isdisjoint(words) and not {"public", "pub"} & {*words}
+    if last == "pat" and not before:
+        return False  # mostly a pattern
     return last in _LAST and before not in _NOT_SECRET.get(last, ())
 
 

@@ -50,7 +50,7 @@ _CALLED = re.compile(
 _SAID = re.compile(
     r"(?P<before>\b(?P<name>\w{0,40}"
     r"(?:password|passwd|passphrase|passcode|secret|token|api[ _-]?key))"
-    rf"[ \t]+(?:is|was|be|to|=)[ \t]+[:]?[ \t]*|\b(?:IDENTIFIED[ \t]+BY|PASSWORD)[ \t]+(?=[\"']))"
+    rf"[ \t]+(?:is|was|be|to)[ \t]+[:]?[ \t]*|\b(?:IDENTIFIED[ \t]+BY|PASSWORD)[ \t]+(?=[\"']))"
     rf"(?P<value>\"[^\"\n]+\"|'[^'\n]+'|(?=[^\s\d]{{0,64}}\d){_VALUE})",
     re.I,
 )

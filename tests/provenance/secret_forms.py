@@ -434,6 +434,8 @@ INNOCENT = [
     *("0.1,0.2,0.3", "[0.5, 0.25]", "{'lr': 0.1, 'key': 'name'}", "<torch.device cpu>"),
     "diff --git a/x.py b/x.py\n-token = tokens.next()\n+def f(token: str, password=password):\n",
     "diff --git a/x.py b/x.py\n+    self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))\n",
+    "diff --git a/x.py b/x.py\n+    feat_token = x.transpose(1, 2).view(B, C, *size)\n",
+    'diff --git a/x.py b/x.py\n+pat = re.compile(r"blocks\\.(\\d+)\\.attn")\n',
     'diff --git a/x.py b/x.py\n+key = batch["image"]\n+token = tokens["next"]\n',
     {"tokenizer": "bert", "max_tokens": 512, "num_keys": 3, "key": 4, "author": "me"},
     {"token_mixer": "pool", "image_key": "image", "low_pass": 0.2, "pin_memory": True},
