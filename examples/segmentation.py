@@ -1,11 +1,14 @@
 """Segment brain tissue (or your own folder of images and masks) and look at it in TensorBoard."""
 
+import re
 import shlex
 import sys
 from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser, Namespace
+from ast import literal_eval
 from pathlib import Path
 
 import lightning
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 from rich.table import Table
@@ -24,60 +27,128 @@ from lightning_hparams import (
 )
 from lightning_hparams.checks import writable_folder
 
+
+def value(text: str) -> object:
+    """What Python makes of a text: a number, a list, a dict; else the text itself."""
+    try:
+        return literal_eval(text)
+    except (SyntaxError, ValueError):
+        return text
+
+
 parser = ArgumentParser(description=__doc__, formatter_class=ArgumentDefaultsHelpFormatter)
-parser.add_argument("--data", choices=["brain", "synthetic", "folder"], default="brain")
-parser.add_argument("--images", help="folder of images, for --data folder")
-parser.add_argument("--masks", help="folder of masks of the same names")
-parser.add_argument("--classes", nargs="+", help="class names, for --data folder")
+parser.add_argument("--data", default="brain", help="brain, synthetic, or your folder")
 parser.add_argument("--size", type=int, default=128, help="side of an image in pixels")
 parser.add_argument("--epochs", type=int, default=14)
+parser.add_argument("--batch-size", type=int, default=8)
+parser.add_argument("--arch", default="unet")
 parser.add_argument("--encoder", default="tu-mobilenetv3_small_100")
+parser.add_argument("--weights", help="of the encoder: imagenet (downloaded), or a file")
 parser.add_argument("--lr", type=float, help="peak of the one-cycle schedule, not by a range test")
 parser.add_argument("--logdir", default="runs")
 parser.add_argument("--seed", type=int, default=0)
+own = parser.add_argument_group("your folder, where its files and names do not show it")
+own.add_argument("--images", help="folder of images")
+own.add_argument("--masks", help="folder of masks of the same names")
+own.add_argument("--classes", nargs="+", dest="class_names", help="names, background included")
+own.add_argument("--task", choices=["multiclass", "binary"])
+own.add_argument("--num-classes", type=int)
+own.add_argument("--ignore-index", type=int, help="mask value that does not count")
+own.add_argument("--palette", type=value, help="as '[[0, 0, 0], [255, 0, 0]]', one colour a class")
+own.add_argument("--class-values", type=value, help="as '{0: 0, 255: 1}': {value: class}")
+own.add_argument("--mask-suffix", help="_mask for 1.jpg and 1_mask.png")
+own.add_argument("--image-pattern", help="as '*/*_leftImg8bit.png'")
+own.add_argument("--mask-pattern", help="as '*/*_gtFine_labelIds.png'")
+own.add_argument("--train-split", help="text file of names; needs --val-split")
+own.add_argument("--val-split")
+own.add_argument("--test-split")
+own.add_argument("--val-fraction", type=float)
+own.add_argument("--in-channels", type=int)
+own.add_argument("--augment", choices=["none", "flip", "light", "strong"])
+own.add_argument("--num-workers", type=int)
+OPTIONS = {action.dest: action.option_strings[0] for action in own._group_actions}
 
 
 def make_data(args: Namespace) -> lightning.LightningDataModule:
-    if args.data == "brain":
-        return BrainTissueData(size=args.size)
-    if args.data == "synthetic":
-        return SyntheticShapesData(size=args.size)
-    if not (args.images and args.masks and args.classes):
-        parser.error("--data folder needs --images, --masks and --classes")
-    return MaskFolderData(args.images, args.masks, class_names=args.classes, size=args.size)
+    if args.data in ("brain", "synthetic") and not args.images:
+        made = {"brain": BrainTissueData, "synthetic": SyntheticShapesData}[args.data]
+        return made(size=args.size, batch_size=args.batch_size)
+    given = {name: getattr(args, name) for name in OPTIONS}
+    folders = given.pop("images") or args.data, given.pop("masks")
+    return MaskFolderData.guessed(*folders, size=args.size, batch_size=args.batch_size, **given)
+
+
+def make_task(args: Namespace, data: lightning.LightningDataModule) -> SegmentationTask:
+    return SegmentationTask(
+        arch=args.arch,
+        encoder=args.encoder,
+        weights=args.weights,
+        task=getattr(data, "task", "multiclass"),
+        in_channels=data.in_channels,
+        num_classes=data.num_classes,
+        class_names=data.class_names,
+        ignore_index=data.ignore_index,
+        lr=args.lr or 1e-3,  # where a range test finds nothing
+    )
+
+
+def explained(error: Exception) -> str:
+    """The message of an error, with the options of this script in place of Python's arguments."""
+    names = "|".join(OPTIONS)
+    text = re.sub(rf"\b({names})=('[^']*'|\{{[^}}]*\}}|\S*\w)?", option, str(error))
+    return re.sub(rf"`({names})`", lambda match: OPTIONS[match[1]], text)
+
+
+def option(match: re.Match[str]) -> str:
+    shown = "" if match[2] is None else shlex.quote(match[2].strip("'"))
+    return f"{OPTIONS[match[1]]} {shown}".strip()
 
 
 if __name__ == "__main__":
     args = parser.parse_args()
     if args.epochs < 1:
         parser.error(f"--epochs must be 1 or more, got {args.epochs}")
-    writable_folder("--logdir", args.logdir)
-    lightning.seed_everything(args.seed, verbose=False)
-    data = make_data(args)
-    task = SegmentationTask(
-        encoder=args.encoder,
-        in_channels=data.in_channels,
-        num_classes=data.num_classes,
-        class_names=data.class_names,
-        lr=args.lr or 1e-3,  # where a range test finds nothing
-    )
+    try:
+        writable_folder("--logdir", args.logdir)
+        lightning.seed_everything(args.seed, verbose=False)
+        data = make_data(args)
+        task = make_task(args, data)
+        data.setup("fit")
+    except (ValueError, TypeError, OSError, ModuleNotFoundError) as error:
+        parser.exit(2, f"{parser.prog}: error: {explained(error)}\n")
     finder = [] if args.lr else [LRRangeTest()]
     pictures = PredictionMonitor()
+    best = ModelCheckpoint(monitor="metric/miou/val", mode="max", filename="best")
+    last = ModelCheckpoint(filename="last")
+    name = args.data if isinstance(data, (BrainTissueData, SyntheticShapesData)) else "folder"
+    monitors = [MetricMonitor(), SpeedMonitor(), pictures, RunRecorder()]
     trainer = lightning.Trainer(
         max_epochs=args.epochs,
-        callbacks=[*finder, OneCycle(), MetricMonitor(), SpeedMonitor(), pictures, RunRecorder()],
-        logger=TensorBoardLogger(args.logdir, name=args.data, default_hp_metric=False),
+        callbacks=[*finder, OneCycle(), *monitors, best, last],
+        logger=TensorBoardLogger(args.logdir, name=name, default_hp_metric=False),
         log_every_n_steps=5,
     )
     trainer.fit(task, data)
+    kept = best.best_model_path or last.best_model_path  # no score: all pixels were ignored
+    checkpoints = {"Tested (best metric/miou/val):": kept, "End of training:": last.best_model_path}
+    trainer.test(task, data, ckpt_path=kept, weights_only=True, verbose=False)
     if not trainer.is_global_zero:
         sys.exit()  # of the processes on several GPUs, one says how it went
-    table = Table("class", "IoU", title="Scores on the validation images", min_width=40)
+    images = "validation" if data.test_set is data.val_set else "test"
+    table = Table("class", "IoU", title=f"Scores on the {images} images", min_width=40)
     for name in [*(f"class/iou/{name}" for name in task.class_names), "metric/miou"]:
-        table.add_row(name.split("/")[-1], f"{trainer.callback_metrics[f'{name}/val']:.3f}")
+        score = trainer.callback_metrics.get(f"{name}/test", float("nan"))
+        table.add_row(name.split("/")[-1], "does not occur" if score != score else f"{score:.3f}")
     Console().print(table)
     sheet = pictures.save_sheet(Path(trainer.logger.log_dir) / "predictions.png")
-    print(f"Predictions as a picture:  {sheet}")
-    tensorboard = str(Path(sys.executable).with_name("tensorboard")).removeprefix(f"{Path.cwd()}/")
-    command = [tensorboard, "--logdir", args.logdir, "--samples_per_plugin", "images=1000"]
-    print(f"Curves and pictures:       {shlex.join(command)}")
+    for title, path in {**checkpoints, "Predictions as a picture:": str(sheet)}.items():
+        print(f"{title:<30} {path.removeprefix(f'{Path.cwd()}/')}")
+    python, script = Path(sys.executable), Path(__file__).resolve().with_name("predict.py")
+    board = [python.with_name("tensorboard"), "--logdir", args.logdir]
+    commands = {
+        "Curves and pictures:": [*board, "--samples_per_plugin", "images=1000"],
+        "Masks of other images:": [python, script, kept, "FOLDER", "OUT"],
+    }
+    for title, command in commands.items():
+        words = [str(word).removeprefix(f"{Path.cwd()}/") for word in command]
+        print(f"{title:<30} {shlex.join(words)}")

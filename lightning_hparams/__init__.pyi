@@ -5,6 +5,7 @@ from .callbacks import (
     OneCycle as OneCycle,
     ParamScheduler as ParamScheduler,
     PredictionMonitor as PredictionMonitor,
+    PredictionWriter as PredictionWriter,
     RunRecorder as RunRecorder,
     SpeedMonitor as SpeedMonitor,
     lr_range_test as lr_range_test,

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lightning_hparams import MaskFolderData
+from lightning_hparams.data import voc_palette
 from lightning_hparams.render import ERROR_COLORS, palette
 from tests.runs import read_events
 
@@ -45,8 +48,8 @@ exec(open({str(EXAMPLES / "segmentation.py")!r}).read())
 """
 
 
-def run(folder, *arguments, python=sys.executable):
-    command = [python, "-c", OFFLINE, str(EXAMPLES / "segmentation.py"), *arguments]
+def run(folder, *arguments, python=sys.executable, script="segmentation.py"):
+    command = [python, "-c", OFFLINE, str(EXAMPLES / script), *arguments]
     environment = {**os.environ, "COLUMNS": "200"}
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False
@@ -54,7 +57,8 @@ def run(folder, *arguments, python=sys.executable):
 
 
 def test_the_example_is_short_enough_to_read_whole():
-    assert len((EXAMPLES / "segmentation.py").read_text().splitlines()) < 85
+    assert len((EXAMPLES / "segmentation.py").read_text().splitlines()) < 160
+    assert len((EXAMPLES / "predict.py").read_text().splitlines()) < 60
 
 
 def test_the_picture_in_the_readme_has_the_colours_that_are_drawn():
@@ -117,7 +121,7 @@ def test_of_two_processes_one_says_how_it_went(tmp_path):
     )
     assert result.returncode == 0, result.stderr[-3000:]
     assert "Traceback" not in result.stderr
-    assert result.stdout.count("Scores on the validation images") == 1
+    assert result.stdout.count("Scores on the test images") == 1
     assert result.stdout.count("Curves and pictures") == 1
     assert len(list(tmp_path.rglob("predictions.png"))) == 1
 
@@ -129,34 +133,114 @@ def test_a_run_of_no_epoch_is_refused(tmp_path, epochs):
     assert f"--epochs must be 1 or more, got {epochs}" in result.stderr
 
 
-def test_the_example_takes_a_folder_of_images_and_masks(tmp_path):
+KINDS = ["membranes", "camvid", "voc", "nuclei"]
+
+
+def make_folder(root, kind, count=20, size=40):
+    """Masks of one of the kinds that people have, on images that show them."""
     rng = np.random.default_rng(0)
-    for kind in ("images", "masks"):
-        (tmp_path / kind).mkdir()
-    for index in range(20):
-        mask = np.zeros((40, 50), np.uint8)
-        row, column = rng.integers(5, 30, 2)
-        mask[row : row + 10, column : column + 10] = 1
-        image = rng.integers(0, 80, (40, 50, 3)) + 150 * mask[..., None]
-        Image.fromarray(image.astype(np.uint8)).save(tmp_path / "images" / f"{index}.png")
-        Image.fromarray(mask).save(tmp_path / "masks" / f"{index}.png")
-    folders = ["--images", "images", "--masks", "masks", "--classes", "ground", "square"]
-    rest = ["--size", "64", "--epochs", "1", "--lr", "1e-3"]
-    result = run(tmp_path, "--data", "folder", *folders, *rest)
+    classes = {"camvid": 4, "voc": 3}.get(kind, 2)
+    for number in range(count):
+        mask = np.zeros((size, size + 8), np.uint8)
+        for label in range(1, classes):
+            row, column = rng.integers(0, size - 12, 2)
+            mask[row : row + 12, column : column + 12] = label
+        image = mask[..., None] * (200 // classes) + rng.integers(0, 50, (*mask.shape, 3))
+        split = ["train", "train", "train", "val", "test"][number % 5]
+        image_path, mask_path = {
+            "membranes": (f"images/{number}.png", f"labels/{number}.png"),
+            "camvid": (f"{split}/{number}.png", f"{split}annot/{number}.png"),
+            "voc": (f"JPEGImages/{number}.jpg", f"SegmentationClass/{number}.png"),
+            "nuclei": (f"{split}/images/{number}.png", f"{split}/masks/{number}_mask.png"),
+        }[kind]
+        stored = mask * 255 if classes == 2 else mask
+        if kind == "camvid":
+            stored[:2] = 11
+        picture = Image.fromarray(stored)
+        if kind == "voc":
+            stored[:2] = 255
+            picture = Image.fromarray(stored)
+            picture.putpalette(np.array(voc_palette(256), np.uint8).tobytes())
+        for path, content in {
+            image_path: Image.fromarray(image.astype(np.uint8)),
+            mask_path: picture,
+        }.items():
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            content.save(root / path)
+    return root
+
+
+OPTIONS = {"camvid": ["--ignore-index", "11"]}
+
+
+@pytest.mark.parametrize(
+    "kind", ["membranes", *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS[1:])]
+)
+def test_one_command_trains_on_a_folder_and_the_next_predicts(tmp_path, kind):
+    make_folder(tmp_path / "my data", kind)
+    quick = ["--size", "32", "--epochs", "1", "--lr", "1e-3", "--num-workers", "0"]
+    result = run(tmp_path, "--data", "my data", *OPTIONS.get(kind, []), *quick)
     assert result.returncode == 0, result.stderr[-3000:]
-    assert re.search(r"square\s+│ \d\.\d{3}", result.stdout)
+    assert re.search(r"miou\s+│ \d\.\d{3}", result.stdout)
+    kept = re.search(r"Tested \(best metric/miou/val\): +(.*)", result.stdout)[1]
+    last = re.search(r"End of training: +(.*)", result.stdout)[1]
+    assert (tmp_path / kept).is_file()
+    assert (tmp_path / last).is_file()
+    command = shlex.split(re.search(r"Masks of other images: +(.*)", result.stdout)[1])
+    assert command[1:] == [str(EXAMPLES / "predict.py"), kept, "FOLDER", "OUT"]
+    images = tmp_path / "new"
+    images.mkdir()
+    Image.fromarray(np.zeros((50, 70, 3), np.uint8)).save(images / "a.png")
+    result = run(tmp_path, command[2], "new", "out", "--num-workers", "0", script="predict.py")
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "1 masks: out" in result.stdout
+    with Image.open(tmp_path / "out" / "a.png") as mask:
+        assert mask.size == (70, 50)
 
 
-def test_a_folder_without_its_arguments_is_told(tmp_path):
-    result = run(tmp_path, "--data", "folder")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_folder_shows_its_classes(tmp_path, kind):
+    make_folder(tmp_path, kind, count=10)
+    given = {"ignore_index": 11} if kind == "camvid" else {}
+    data = MaskFolderData.guessed(tmp_path, size=32, num_workers=0, **given)
+    data.setup("fit")
+    expected = {"camvid": ("multiclass", 4, 11), "voc": ("multiclass", 3, 255)}
+    facts = (data.task, data.num_classes, data.ignore_index)
+    assert facts == expected.get(kind, ("binary", 2, None))
+    assert (data.test_set is data.val_set) == (kind in ("membranes", "voc"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "message"),
+    [
+        ("camvid", ["--num-classes", "3"], r"but --num-classes 3; pass --ignore-index \d+, or"),
+        ("voc", ["--mask-suffix", "_mask"], r"--masks: .* name ending in '_mask'"),
+        ("voc", ["--classes", "a", "b", "a"], "--classes must differ from each other"),
+    ],
+)
+def test_an_error_names_the_option_that_helps_without_a_traceback(
+    tmp_path, kind, arguments, message
+):
+    make_folder(tmp_path / "data", kind, count=5)
+    result = run(tmp_path, "--data", "data", *arguments)
     assert result.returncode == 2
-    assert "--data folder needs --images, --masks and --classes" in result.stderr
+    assert re.search(message, result.stderr)
+    assert "Traceback" not in result.stderr
+
+
+def test_a_folder_that_is_not_there_is_told(tmp_path):
+    result = run(tmp_path, "--data", "nowhere")
+    assert result.returncode == 2
+    assert "nowhere is no folder; check the path" in result.stderr
+    result = run(tmp_path, "none.ckpt", "in", "out", script="predict.py")
+    assert result.returncode == 2
+    assert "none.ckpt is not a file; check the path" in result.stderr
 
 
 def test_a_log_folder_that_cannot_be_written_to_is_told_before_anything_else(tmp_path):
     (tmp_path / "file").write_text("")
     result = run(tmp_path, "--logdir", "file/runs")
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert "--logdir 'file/runs' cannot be written to" in result.stderr
     assert "Epoch" not in result.stdout
 

@@ -11,6 +11,7 @@ from .demo import (
     brain_slices as brain_slices,
     brain_split as brain_split,
 )
+from .guess import voc_palette as voc_palette
 from .images import read_image as read_image
 from .mask_folder import FileDataset as FileDataset, MaskFolderData as MaskFolderData
 from .masks import MaskReader as MaskReader

@@ -156,7 +156,8 @@ def turned_alone(headers: Mapping[Pair, tuple[ImageHeader, ImageHeader]]) -> str
     names = [
         image.name
         for (image, _), (one, other) in headers.items()
-        if one.orientation != other.orientation and one.stored == other.stored
+        if one.orientation != other.orientation
+        if one.stored == other.stored and one.size == other.size
     ]
     if not names:
         return None

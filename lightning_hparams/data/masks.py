@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .pictures import Picture, Pixels, open_picture, turned
 
-__all__ = ["Color", "MaskReader", "colors_of_indices", "mask_colors", "mask_values"]
+__all__ = ["Color", "MaskReader", "color_of", "colors_of_indices", "mask_colors", "mask_values"]
 
 Color: TypeAlias = tuple[int, int, int]
 
@@ -107,7 +107,7 @@ class MaskReader:
             )
         if self.palette is not None:
             return (
-                f"has colour {_color(value)} {share}, which is not in the palette; add it, or "
+                f"has colour {color_of(value)} {share}, which is not in the palette; add it, or "
                 "save masks without smoothing"
             )
         if self.class_values:
@@ -150,7 +150,7 @@ def mask_values(picture: Picture) -> Pixels:
     if (pixels[..., 1] == grey).all() and (pixels[..., 2] == grey).all():
         return _whole(picture.path, grey)
     codes = np.unique(_codes(pixels))
-    shown = [_color(code) for code in codes[:_SHOWN].tolist()]
+    shown = [color_of(code) for code in codes[:_SHOWN].tolist()]
     more = f" and {len(codes) - _SHOWN} more" if len(codes) > _SHOWN else ""
     advice = "pass palette= with the colour of each class, or masks of class indices"
     if len(codes) > 256 or picture.lossy:
@@ -235,7 +235,8 @@ def _code(color: Sequence[int]) -> int:
     return red << 16 | green << 8 | blue
 
 
-def _color(code: int) -> Color:
+def color_of(code: int) -> Color:
+    """Red, green and blue of a colour as :func:`mask_colors` gives it."""
     return code >> 16, code >> 8 & 255, code & 255
 
 

@@ -70,6 +70,15 @@ def test_colours_of_16_bits_keep_them_all(tmp_path, kind):
     torch.testing.assert_close(read_image(path, 1)[0], grey, atol=2 / 65535, rtol=0)
 
 
+@pytest.mark.parametrize(("bands", "color_type"), [(2, 4), (4, 6)])
+def test_transparency_of_16_bits_is_a_band_too(tmp_path, bands, color_type):
+    values = rng.integers(0, 65536, (6, 8, bands), dtype=np.uint16)
+    path = save_png(tmp_path / "a.png", values, color_type=color_type)
+    expected = torch.from_numpy(values.astype(np.float32) / 65535).permute(2, 0, 1)
+    torch.testing.assert_close(read_image(path, bands), expected)
+    torch.testing.assert_close(read_image(path, bands - 1), expected[:-1])
+
+
 @pytest.mark.parametrize("bands", [2, 4, 5, 13])
 @pytest.mark.parametrize("stored", ["contig", "separate", "pages"])
 def test_a_tiff_of_any_number_of_bands_is_read_whole(tmp_path, bands, stored):

@@ -1,0 +1,126 @@
+"""Classes, values and colours are taken in every form that has one meaning."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from lightning_hparams import MaskFolderData
+from lightning_hparams.data.guess import guess_classes, voc_palette
+from tests.data.files import save
+
+NAMES = ["ground", "road", "car"]
+COLORS = [[0, 0, 0], [200, 10, 0], [0, 0, 255]]
+
+
+def make(**options):
+    return MaskFolderData("images", "masks", class_names=NAMES, **options)
+
+
+@pytest.mark.parametrize(
+    "palette",
+    [
+        COLORS,
+        np.array(COLORS, np.uint8),
+        torch.tensor(COLORS, dtype=torch.uint8),
+        [tuple(np.uint8(part) for part in color) for color in COLORS],
+        {tuple(color): index for index, color in enumerate(COLORS)},
+        {tuple(color): NAMES[index] for index, color in enumerate(COLORS)},
+        dict(enumerate(COLORS)),
+        dict(zip(NAMES, COLORS, strict=True)),
+        {", ".join(map(str, color)): index for index, color in enumerate(COLORS)},
+        {"#000000": 0, "#c80a00": 1, "#0000FF": 2},
+        {tuple(color): 2 - index for index, color in enumerate(COLORS[::-1])},
+    ],
+)
+def test_a_palette_is_taken_in_every_form(tmp_path, palette):
+    path = save(tmp_path / "mask.png", np.array([COLORS], np.uint8))
+    data = make(palette=palette)
+    assert data.reader(path).tolist() == [[0, 1, 2]]
+    again = MaskFolderData(**json.loads(json.dumps(dict(data.hparams))))
+    assert again.reader == data.reader
+
+
+def test_a_palette_of_many_colours_a_class_stands_in_a_checkpoint():
+    palette = {(0, 0, 0): 0, (9, 9, 9): 255, (1, 0, 0): 1, (2, 0, 0): 1, (3, 0, 0): "car"}
+    data = make(palette=palette, ignore_index=255)
+    again = MaskFolderData(**json.loads(json.dumps(dict(data.hparams))))
+    assert again.reader == data.reader
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {0: 0, 128: 1, 255: 2},
+        {"0": 0, "128": 1, "255": 2},
+        {np.uint8(0): np.int64(0), np.uint8(128): 1, np.uint8(255): 2},
+        {0: "ground", 128: "road", 255: "car"},
+        {"ground": 0, "road": 128, "car": 255},
+        [0, 128, 255],
+        np.array([0, 128, 255], np.uint8),
+    ],
+)
+def test_class_values_are_taken_in_every_form(tmp_path, values):
+    path = save(tmp_path / "mask.png", np.array([[0, 128, 255]], np.uint8))
+    assert make(class_values=values).reader(path).tolist() == [[0, 1, 2]]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"palette": {(0, 0, 0): 0, (1, 0, 0): 1}}, ValueError, r"no colour for .*\['car'\]"),
+        ({"palette": {(0, 0, 0): "bike"}}, ValueError, "must name classes by index or by one of"),
+        ({"palette": {(0, 0, 0): 7}}, ValueError, r"\[0, 0, 0\] for 7, but the classes are 0..2"),
+        ({"palette": 3}, TypeError, "`palette` must be a list or a dict, got 3"),
+        ({"palette": [0.5, 1, 2]}, ValueError, "needs .red, green, blue. of 0..255, got 0.5"),
+        ({"palette": {"ground": [0, 0, 0], "car": [0, 0, 0]}}, ValueError, "has a colour twice"),
+        ({"class_values": {0: 0, 128.5: 1}}, TypeError, "`class_values` must be a whole number"),
+        ({"class_values": {0: 5}}, ValueError, "maps 0 to 5, but the classes are 0..2"),
+        ({"class_values": [0, 1]}, ValueError, "a different value for each of the 3 classes"),
+        ({"class_values": {0, 1, 2}}, TypeError, "must be a list or a dict"),
+        ({"class_values": {}}, ValueError, "must not be empty"),
+    ],
+)
+def test_what_has_no_meaning_is_refused_in_words(options, error, message):
+    with pytest.raises(error, match=message):
+        make(**options)
+
+
+def test_a_dict_of_class_names_is_refused():
+    with pytest.raises(TypeError, match="`class_names` must be a list of names"):
+        MaskFolderData("images", "masks", class_names={0: "ground", 1: "road"})
+
+
+@pytest.mark.parametrize(
+    ("values", "given", "expected"),
+    [
+        ({0, 1}, {}, {"num_classes": 2}),
+        ({0, 255}, {"task": "binary"}, {}),
+        ({0, 255}, {"class_names": ["ground", "road"]}, {"task": "binary"}),
+        ({0, 255}, {"task": "multiclass"}, {"class_values": {0: 0, 255: 1}, "num_classes": 2}),
+        ({0, 1, 255}, {"task": "binary"}, {"ignore_index": 255}),
+        (set(range(12)), {"ignore_index": 11}, {"num_classes": 11}),
+        ({0, 1, 2}, {"class_names": ["a", "b", "c"]}, {}),
+        ({0, 5, 20, 255}, {}, {"num_classes": 4, "class_values": {0: 0, 5: 1, 20: 2, 255: 3}}),
+    ],
+)
+def test_masks_show_what_they_need(values, given, expected):
+    assert guess_classes(values, given).arguments == expected
+
+
+def test_values_of_smooth_edges_are_no_classes():
+    with pytest.raises(ValueError, match="200 different values, which are hardly classes"):
+        guess_classes(set(range(200)), {})
+
+
+def test_colours_of_pascal_voc_are_known(tmp_path):
+    colors = np.array([*voc_palette()[:4], [224, 224, 192]], np.uint8)
+    for index in range(4):
+        save(tmp_path / "images" / f"{index}.png", np.zeros((1, 5, 3), np.uint8))
+        save(tmp_path / "masks" / f"{index}.png", colors[None])
+    data = MaskFolderData.guessed(tmp_path)
+    assert (data.num_classes, data.ignore_index) == (21, 255)
+    assert data.reader(tmp_path / "masks" / "0.png").tolist() == [[0, 1, 2, 3, 255]]
+    given = MaskFolderData.guessed(tmp_path, palette=colors[:4], num_classes=4, size=None)
+    assert given.num_classes == 4
