@@ -7,7 +7,7 @@ import dataclasses
 import math
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning import LightningModule, Trainer
@@ -51,13 +51,13 @@ class SpeedMonitor(Monitor):
 
     | tag | meaning | unit |
     |---|---|---|
-    | `perf/samples_per_sec/{train,val,test}` | samples of all processes | 1/s |
-    | `perf/batches_per_sec/{train,val,test}` | batches of all processes | 1/s |
+    | `perf/samples_per_sec/{train,val,test,predict}` | samples of all processes | 1/s |
+    | `perf/batches_per_sec/{train,val,test,predict}` | batches of all processes | 1/s |
     | `perf/steps_per_sec/train` | optimizer steps, which processes take together | 1/s |
-    | `perf/data_wait_frac/{train,val,test}` | waiting for data, in the slowest process | 0..1 |
-    | `perf/step_ms_p50/{train,val,test}` | time of half of the batches at most | ms |
-    | `perf/step_ms_p90/{train,val,test}` | time of 90 % of them | ms |
-    | `perf/step_ms_p99/{train,val,test}` | time of 99 % of them | ms |
+    | `perf/data_wait_frac/{train,val,test,predict}` | waiting for data, slowest process | 0..1 |
+    | `perf/step_ms_p50/{train,val,test,predict}` | time of half of the batches at most | ms |
+    | `perf/step_ms_p90/{train,val,test,predict}` | time of 90 % of them | ms |
+    | `perf/step_ms_p99/{train,val,test,predict}` | time of 99 % of them | ms |
     | `perf/eta_s` | until the end of the fit, validations and the rest included | s |
     | `perf/memory_mib/rss` | resident memory of rank zero, without its loader's workers | MiB |
     | `perf/memory_mib/cuda_peak_allocated` | the most that tensors took since the start | MiB |
@@ -124,7 +124,13 @@ class SpeedMonitor(Monitor):
         self._sinks = open_sinks(trainer, type(self).__name__)
         self._timer = CudaTimer() if _device(trainer).type == "cuda" else HostTimer()
         epochs = trainer.fit_loop.epoch_loop
-        for loop in (epochs, epochs.val_loop, trainer.validate_loop, trainer.test_loop):
+        for loop in (
+            epochs,
+            epochs.val_loop,
+            trainer.validate_loop,
+            trainer.test_loop,
+            trainer.predict_loop,
+        ):
             self._watch(loop)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -158,7 +164,7 @@ class SpeedMonitor(Monitor):
         steps_taken = trainer.global_step
         steps = steps_taken - self._steps_taken
         self._steps_taken = steps_taken
-        samples = self._batch_size(batch) or self._missed(batch)
+        samples = self._samples(batch)
         clock.batch_done(self._timer.now(), samples, steps)
         if self.flops and not self._flops_per_sample:
             self._count_flops(trainer, pl_module, batch)
@@ -202,10 +208,10 @@ class SpeedMonitor(Monitor):
     ) -> None:
         """Note the batch."""
         if self._clock is not None:
-            samples = self._batch_size(batch) or self._missed(batch)
+            samples = self._samples(batch)
             self._clock.batch_done(self._timer.now(), samples, 0)
 
-    on_test_batch_end = on_validation_batch_end
+    on_test_batch_end = on_predict_batch_end = on_validation_batch_end
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the rates of the validation."""
@@ -215,6 +221,14 @@ class SpeedMonitor(Monitor):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the rates of the test."""
         self._end_evaluation(trainer, "test")
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measure a prediction."""
+        self._start_evaluation()
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the rates of the prediction."""
+        self._end_evaluation(trainer, "predict")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say what held the training up."""
@@ -255,7 +269,7 @@ class SpeedMonitor(Monitor):
         if self._watched:
             self._clock = StepClock(_WHOLE, 0, self._timer)
 
-    def _end_evaluation(self, trainer: Trainer, stage: Stage) -> None:
+    def _end_evaluation(self, trainer: Trainer, stage: Stage | Literal["predict"]) -> None:
         if self._clock is not None:
             speed = _over_ranks(trainer, self._clock.speed())
             if self._train_clock is not None:
@@ -301,8 +315,13 @@ class SpeedMonitor(Monitor):
     def _flush(self) -> None:
         self._sinks.flush()
 
-    def _missed(self, batch: Any) -> int:
-        """The size of a batch that has none: 0."""
+    def _samples(self, batch: Any) -> int:
+        """The size of a batch; 0 where it is not known, without an error on one rank alone."""
+        try:
+            if found := self._batch_size(batch):
+                return found
+        except Exception as error:
+            self._notices.failed("find the batch size", error, "batch size")
         self._notices.warn(
             "batch size",
             f"no batch size is found in a {type(batch).__name__}, so no samples/s are written; "
@@ -320,7 +339,7 @@ class SpeedMonitor(Monitor):
                 f"{type(error).__name__}: {error}"
             )
             flops = 0
-        self._flops_per_sample = flops / (self._batch_size(batch) or 1) or -1.0  # not again
+        self._flops_per_sample = flops / (self._samples(batch) or 1) or -1.0  # not again
         device = _device(trainer)
         self._peak = self.peak_flops
         if self._peak is None and device.type == "cuda":
@@ -354,20 +373,24 @@ class SpeedMonitor(Monitor):
         self._clock = self._train_clock = None
 
 
-def _values(speed: Speed, stage: Stage) -> dict[str, float]:
-    values = {
-        tag("perf", name, stage=stage): getattr(speed, name)
-        for name in (
-            "batches_per_sec",
-            "data_wait_frac",
-            "step_ms_p50",
-            "step_ms_p90",
-            "step_ms_p99",
-        )
-    }
+def _values(speed: Speed, stage: Stage | Literal["predict"]) -> dict[str, float]:
+    names = [
+        "batches_per_sec",
+        "data_wait_frac",
+        "step_ms_p50",
+        "step_ms_p90",
+        "step_ms_p99",
+    ]
     if speed.samples_per_sec:
-        values[tag("perf", "samples_per_sec", stage=stage)] = speed.samples_per_sec
-    return values
+        names.append("samples_per_sec")
+    return {_rate_tag(name, stage): getattr(speed, name) for name in names}
+
+
+def _rate_tag(name: str, stage: Stage | Literal["predict"]) -> str:
+    """Prediction is not a stage to the grammar of tags: it has no losses and no metrics."""
+    if stage == "predict":
+        return tag("perf", name, label=stage)
+    return tag("perf", name, stage=stage)
 
 
 def _slow_values(trainer: Trainer, seconds_per_batch: float, totals: Totals) -> dict[str, float]:

@@ -608,3 +608,24 @@ def test_two_processes_are_as_fast_as_both_and_wait_as_long_as_the_slower(tmp_pa
     assert values(found["perf/samples_per_sec/val"])[-1] == pytest.approx(2 / (LOAD + VAL))
     assert steps(found["perf/batches_per_sec/train"]) == list(range(1, 12))
     assert len(re.findall("SpeedMonitor: ", result.stderr + result.stdout)) == 1
+
+
+def test_a_prediction_has_its_rates(clock):
+    class Predicts(Model):
+        def predict_step(self, batch, batch_idx):
+            clock.time += WORK
+            return batch
+
+    logger = TensorBoardLogger(".", default_hp_metric=False)
+    trainer = quiet_trainer(logger=logger, callbacks=[SpeedMonitor()])
+    trainer.predict(Predicts(clock), loader(clock, 4))
+    found = scalars(read_events(logger.log_dir))
+    assert values(found["perf/samples_per_sec/predict"]) == [pytest.approx(1 / (LOAD + WORK))]
+    assert values(found["perf/data_wait_frac/predict"]) == [pytest.approx(LOAD / (LOAD + WORK))]
+
+
+def test_a_function_for_the_batch_size_that_fails_ends_no_training(clock):
+    with pytest.warns(UserWarning, match="could not find the batch size.*: ZeroDivisionError"):
+        _, found = fit(clock, Model(clock), monitor=SpeedMonitor(batch_size=lambda batch: 1 // 0))
+    assert found["perf/batches_per_sec/train"]
+    assert "perf/samples_per_sec/train" not in found

@@ -1,9 +1,11 @@
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, strategies as st
+from torch.nn.utils.rnn import pack_sequence
 
 from lightning_hparams.speed import batch_size
 
@@ -41,6 +43,19 @@ BATCHES = {
     "dataclass": Sample(image(N)),
     "list of dataclasses": [Sample(torch.ones(3, 8, 9))] * N,
     "names only": {"path": ["a"] * N},
+    "arrays of different size": [np.ones((3, 8, 9 + i)) for i in range(N)],
+    "sequences of different length": [torch.ones(2 + i, 16) for i in range(N)],
+    "volumes and labels": [{"volume": torch.ones(2, 4, 8, 9), "label": 1} for _ in range(N)],
+    "grey volumes": [{"volume": torch.ones(1, 4, 8, 9)} for _ in range(N)],
+    "videos and labels": [{"video": torch.ones(16, 3, 8, 9), "label": torch.tensor(1)}] * N,
+    "a batch of videos": {"video": torch.ones(N, 16, 3, 8, 9), "label": torch.ones(N)},
+    "tuples, as a dataset gives them": [(torch.ones(3, 8, 9), 1)] * N,
+    "tuples of arrays": [(np.ones((8, 9, 3)), np.int64(1))] * N,
+    "graphs": SimpleNamespace(num_graphs=N, x=torch.ones(40, 3)),
+    "a dict of tensors that says its size": SimpleNamespace(batch_size=torch.Size([N, 2])),
+    "packed sequences": pack_sequence([torch.ones(7 - i, 3) for i in range(N)]),
+    "packed sequences and labels": (pack_sequence([torch.ones(9, 3)] * N), torch.ones(N)),
+    "channels in plenty": torch.ones(N, 13, 8, 9),
     "nested": {"a": {"b": (image(N), {"c": torch.ones(N)})}},
 }
 
@@ -58,6 +73,25 @@ def test_grey_images_and_their_masks_are_two_inputs(n):
 @pytest.mark.parametrize("batch", [torch.tensor(1.0), None, [], {}, "text", object(), 3])
 def test_a_batch_that_does_not_tell_has_no_size(batch):
     assert batch_size(batch) is None
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        [torch.ones(13, 8, 9), torch.ones(13, 7, 6)],  # images of 13 bands, or two inputs
+        [{"video": torch.ones(16, 3, 8, 9)}, {"video": torch.ones(16, 3, 8, 9)}],
+    ],
+)
+def test_a_batch_that_may_be_read_in_two_ways_has_no_size(batch):
+    assert batch_size(batch) is None
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors is in prototype stage")
+@pytest.mark.parametrize("layout", [torch.strided, torch.jagged])
+def test_nested_tensors_have_a_size(layout):
+    nested = torch.nested.nested_tensor([torch.ones(2 + i, 3) for i in range(N)], layout=layout)
+    assert batch_size(nested) == N
+    assert batch_size([nested, torch.ones(N)]) == N
 
 
 @given(st.integers(1, 64), st.permutations(["image", "mask", "label", "scale", "weights"]))
