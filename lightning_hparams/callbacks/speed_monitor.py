@@ -387,10 +387,8 @@ def _values(speed: Speed, stage: Stage | Literal["predict"]) -> dict[str, float]
 
 
 def _rate_tag(name: str, stage: Stage | Literal["predict"]) -> str:
-    """Prediction is not a stage to the grammar of tags: it has no losses and no metrics."""
-    if stage == "predict":
-        return tag("perf", name, label=stage)
-    return tag("perf", name, stage=stage)
+    """Predicting is not a stage to the grammar of tags: it has no losses and no metrics."""
+    return f"perf/{name}/predict" if stage == "predict" else tag("perf", name, stage=stage)
 
 
 def _slow_values(trainer: Trainer, seconds_per_batch: float, totals: Totals) -> dict[str, float]:
