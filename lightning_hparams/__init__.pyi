@@ -1,5 +1,6 @@
 from .callbacks import (
     Cyclic as Cyclic,
+    ExactResume as ExactResume,
     LRRangeTest as LRRangeTest,
     MetricMonitor as MetricMonitor,
     OneCycle as OneCycle,

@@ -1,4 +1,5 @@
 from .cycles import Cyclic as Cyclic, OneCycle as OneCycle
+from .exact_resume import ExactResume as ExactResume
 from .metric_monitor import MetricMonitor as MetricMonitor
 from .param_scheduler import ParamScheduler as ParamScheduler
 from .prediction_monitor import PredictionMonitor as PredictionMonitor

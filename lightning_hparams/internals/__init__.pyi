@@ -1,5 +1,7 @@
 from .internal import Internal as Internal, InternalsMovedError as InternalsMovedError
 from .lightning import (
+    FetchWatcher as FetchWatcher,
+    WatchedFetcher as WatchedFetcher,
     adopt_run as adopt_run,
     compiles_itself as compiles_itself,
     current_run as current_run,
@@ -21,6 +23,7 @@ from .lightning import (
     tag_prefix as tag_prefix,
     to_device as to_device,
     uses_distributed_sampler as uses_distributed_sampler,
+    watch_fetcher as watch_fetcher,
 )
 from .mlflow import last_steps as last_steps
 from .tensorboard import event_file as event_file

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .internal import Internal
 
@@ -12,9 +12,12 @@ if TYPE_CHECKING:
     from lightning import LightningModule, Trainer
     from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger
     from lightning.pytorch.strategies import DDPStrategy, Strategy
+    from lightning.pytorch.utilities.combined_loader import CombinedLoader
 
 __all__ = [
     "INTERNALS",
+    "FetchWatcher",
+    "WatchedFetcher",
     "adopt_run",
     "compiles_itself",
     "current_run",
@@ -36,6 +39,7 @@ __all__ = [
     "tag_prefix",
     "to_device",
     "uses_distributed_sampler",
+    "watch_fetcher",
 ]
 
 _LOG_STEP = Internal(
@@ -127,6 +131,24 @@ _AFTER_FETCH = Internal(
     "TrainingEpochLoop",
     "_on_after_fetch",
     "to tell waiting for data from what callbacks do between two batches",
+)
+_FETCHER = Internal(
+    "lightning",
+    "Trainer",
+    "fit_loop._data_fetcher",
+    "to begin the data of an epoch where a stopped run was; Lightning begins them anew",
+)
+_START_MARK = Internal(
+    "lightning",
+    "DataFetcher",
+    "_start_profiler",
+    "to keep batches that are loaded again out of what is measured",
+)
+_STOP_MARK = Internal(
+    "lightning",
+    "DataFetcher",
+    "_stop_profiler",
+    "to keep batches that are loaded again out of what is measured",
 )
 _PREFIX = Internal("lightning", "Logger", "_prefix", "to name values as the logger does")
 _HP_METRIC = Internal(
@@ -226,6 +248,87 @@ def replace_fetch_marks(
                 delattr(loop, mark.path)
 
     return undo
+
+
+class FetchWatcher(Protocol):
+    """What is told of the fetcher of training batches."""
+
+    def before_iterator(self, fetcher: WatchedFetcher) -> None:
+        """Lightning is about to make the iterator of an epoch."""
+
+    def before_batch(self, fetcher: WatchedFetcher) -> None:
+        """Lightning is about to ask for a batch."""
+
+    def after_batch(self) -> None:
+        """Lightning was given a batch."""
+
+
+class WatchedFetcher:
+    """Lightning's fetcher of training batches, as a watcher uses it."""
+
+    def __init__(self, fetcher: Any) -> None:
+        self._fetcher = fetcher
+        self._kind = type(fetcher)
+
+    @property
+    def combined_loader(self) -> CombinedLoader:
+        """The loaders."""
+        loader: CombinedLoader = self._fetcher.combined_loader
+        return loader
+
+    @property
+    def hands_out_iterator(self) -> bool:
+        """Whether the module asks for batches itself, by ``dataloader_iter``."""
+        return hasattr(self._fetcher, "iterator_wrapper")
+
+    def begin(self) -> None:
+        """Make the iterator, as Lightning does, and keep count of the batches."""
+        fetched = self._fetcher.fetched
+        self._kind.__iter__(self._fetcher)
+        self._fetcher.fetched = fetched
+
+    def skip(self, batches: int) -> None:
+        """Load batches that are not used, unseen by profilers and monitors."""
+        fetched = self._fetcher.fetched
+        marks = {mark: mark.read(self._fetcher) for mark in (_START_MARK, _STOP_MARK)}
+        try:
+            for mark in marks:
+                mark.write(self._fetcher, _nothing)
+            self._fetcher.fetched = 0  # with more, it would take itself to be done
+            for _ in range(batches):
+                self._kind.__next__(self._fetcher)
+        finally:
+            for mark, before in marks.items():
+                mark.write(self._fetcher, before)
+        self._fetcher.fetched = fetched
+
+
+def watch_fetcher(trainer: Trainer, watcher: FetchWatcher) -> bool:
+    """Have the fetcher of training batches tell a watcher; whether it did not so far."""
+    fetcher = _FETCHER.read(trainer)
+    kind = type(fetcher)
+    if "watched" in vars(kind):
+        return False
+    watched = WatchedFetcher(fetcher)
+
+    def make_iterator(self: Any) -> Any:
+        watcher.before_iterator(watched)
+        return kind.__iter__(self)
+
+    def next_batch(self: Any) -> Any:
+        watcher.before_batch(watched)
+        batch = kind.__next__(self)
+        watcher.after_batch()
+        return batch
+
+    # Python looks these two up in the class, so it has to be another one.
+    methods = {"__iter__": make_iterator, "__next__": next_batch, "watched": watched}
+    fetcher.__class__ = type(kind.__name__, (kind,), methods)
+    return True
+
+
+def _nothing() -> None:
+    pass
 
 
 # -- strategies ------------------------------------------------------------------------------------

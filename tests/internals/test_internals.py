@@ -4,6 +4,7 @@ import pytest
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loops.fetchers import _PrefetchDataFetcher
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.trainer.states import TrainerFn
 from torch.optim import SGD, lr_scheduler
@@ -48,6 +49,7 @@ def run_data():
 
 SOURCES = {
     "DDPStrategy": DDPStrategy,
+    "DataFetcher": _PrefetchDataFetcher,
     "DataLoader": lambda: DataLoader([0]),
     "FileWriter": lambda: SummaryWriter("events")._get_file_writer(),
     "HyperparametersMixin": with_hparams,

@@ -1,0 +1,298 @@
+"""A resumed run equals the run that was never stopped."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_warn
+
+from ..internals import WatchedFetcher, watch_fetcher
+from ._idle_hooks import skip_idle_hooks
+from ._random_states import RandomStates, find_generators
+from ._two_packages import refuse_other_lightning
+
+__all__ = ["ExactResume"]
+
+
+class ExactResume(Callback):
+    """Keep random states in each checkpoint, so that a resumed run equals one that never stopped.
+
+    Lightning's checkpoints hold weights, optimizers and counters, but no random state, and a run
+    resumed within an epoch begins its data anew. With this callback a run on a CPU that is stopped
+    at any step and resumed from its last checkpoint ends in the same weights to the bit, with
+    shuffling, augmentation and dropout, with and without workers, under gradient accumulation, and
+    in several processes.
+
+    Kept are the states of Python, NumPy, torch and CUDA in each process, and those of all
+    generators that loaders, samplers, datasets, transforms, the data module and the module hold.
+    Within an epoch the loaders are started as they were, and the batches that were seen are loaded
+    again and left out, which takes the time of loading them. Loaders with ``state_dict`` and
+    ``load_state_dict``, such as torchdata's StatefulDataLoader, are left to Lightning.
+
+    Random numbers that are drawn between two batches, in a validation, at the start of an epoch or
+    by a callback, do not count for the training: it goes on as the last batch left it. List it
+    first, so that those are repeated in a resumed run, too. Worker processes keep states that
+    nobody can read, so ``persistent_workers`` end with the epoch; the first ones of a fit are
+    started twice.
+
+    What is not exact: CUDA kernels that are not deterministic (``Trainer(deterministic=True)``);
+    iterable datasets that do not begin at the same place; what a dataset or a module counts in
+    plain attributes; means over an epoch that was interrupted, which Lightning computes of its
+    second part; gradients of an unfinished accumulation in several processes; a module that takes
+    ``dataloader_iter``; and a run resumed with other data, batch size or number of processes, which
+    a warning tells.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        skip_idle_hooks(self)
+        self._loaded: dict[str, Any] | None = None
+        self._last: tuple[dict[str, Any], dict[str, Any]] | None = None  # of a fit that ended
+        self._forget()
+
+    def _forget(self) -> None:
+        self._fit: tuple[Trainer, LightningModule] | None = None
+        self._generators: dict[str, Any] = {}
+        self._begun: RandomStates | None = None  # when this epoch's iterator was made
+        self._asked: RandomStates | None = None  # when it was asked for its first batch
+        self._stream: RandomStates | None = None  # after the last batch
+        self._strayed = False  # whether something else may have drawn since then
+        self._in_batch = False
+        self._starts = False  # whether the next batch is the first of this fit
+        self._resumed: dict[str, Any] | None = None
+        self._quiet: Any = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Forget a fit before this one."""
+        refuse_other_lightning(self, trainer, pl_module)
+        self._loaded = None
+        if stage == "fit":
+            self._last = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Go back to the random states of the checkpoint."""
+        loaded, self._loaded = self._loaded, None
+        self._forget()
+        self._fit = trainer, pl_module
+        self._starts = True
+        self._watch()
+        if loaded is None:
+            return
+        self._resumed = self._own_part(loaded)
+        if self._resumed is not None:
+            self._stream = RandomStates.from_plain(self._resumed["stream"])
+            self._strayed = True
+            self._return()
+            # It says that the loader cannot be resumed, which it is here.
+            self._quiet = warnings.catch_warnings()
+            self._quiet.__enter__()
+            warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that end")
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin the epoch as the last batch left it."""
+        self._watch()  # loaders that are made anew
+        self._return()
+        self._strayed = True  # Lightning leaves this hook out after some stops
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Keep the random states."""
+        self._stream = RandomStates.now(self._generators)
+        self._strayed, self._in_batch = True, False
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Go back to the random states after the last batch."""
+        self._return()
+        self._strayed = True
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let go of the run."""
+        self._speak_again()
+        if self._fit is not None:
+            self._last = self._state()
+        self._forget()
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Let warnings be seen again; the states are kept for a checkpoint of the exception."""
+        self._speak_again()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Random states of each process; called in all of them."""
+        state = self._last if self._fit is None else self._state()
+        return {} if state is None else {"ranks": _gathered(state[0]), **state[1]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
+        self._loaded = state_dict or None
+
+    # What the fetcher of training batches calls.
+
+    def before_iterator(self, fetcher: WatchedFetcher) -> None:
+        """Note the random states that an epoch's data begin with."""
+        self._return()
+        if any(getattr(one, "persistent_workers", False) for one in _loaders(fetcher)):
+            fetcher.combined_loader.reset()
+        self._find_generators(fetcher)
+        self._begun = self._stream = RandomStates.now(self._generators)
+        self._asked = None
+
+    def before_batch(self, fetcher: WatchedFetcher) -> None:
+        """Begin the epoch's data where the run is, or go on."""
+        if self._starts:
+            self._starts = False
+            self._speak_again()
+            self._start(fetcher)
+        elif self._asked is None:
+            self._asked = RandomStates.now(self._generators)
+        else:
+            self._return()
+
+    def after_batch(self) -> None:
+        """Note that a batch is under way."""
+        self._in_batch = True
+
+    def _start(self, fetcher: WatchedFetcher) -> None:
+        """Make the iterator anew, with the states that it had or has to have."""
+        assert self._fit is not None
+        trainer, module = self._fit
+        resumed, self._resumed = self._resumed, None
+        progress: Any = trainer.fit_loop.epoch_progress
+        if progress.current.ready == progress.current.processed:
+            # Lightning does not count the epoch that it begins after a stop at the last batch, and
+            # so begins it again after another stop.
+            progress.increment_ready()
+            progress.increment_started()
+        self._find_generators(fetcher)
+        seen = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        if any(_is_stateful(one) for one in _loaders(fetcher)) or hasattr(
+            fetcher, "iterator_wrapper"
+        ):
+            self._return()
+            self._begun = self._asked = RandomStates.now(self._generators)
+            return
+        fetcher.combined_loader.reset()
+        if resumed is not None and seen and resumed["asked"] is not None:
+            stream = RandomStates.from_plain(resumed["stream"])
+            self._begun = RandomStates.from_plain(resumed["begun"])
+            self._asked = RandomStates.from_plain(resumed["asked"])
+            self._begun.restore(self._generators)
+            fetcher.begin()
+            self._asked.restore(self._generators)
+            fetcher.skip(seen)
+            stream.restore(self._generators)
+            self._stream = stream
+            _restore_gradients(module, resumed["gradients"])
+        else:
+            if resumed is not None:
+                RandomStates.from_plain(resumed["stream"]).restore(self._generators)
+            self._begun = self._stream = RandomStates.now(self._generators)
+            fetcher.begin()
+            self._asked = RandomStates.now(self._generators)
+        self._strayed = False
+
+    # How it is done.
+
+    def _state(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The states of this process, and what is the same in all of them."""
+        assert self._fit is not None
+        trainer, module = self._fit
+        progress: Any = trainer.fit_loop.epoch_loop.batch_progress
+        done = progress.current.processed == progress.current.ready
+        if self._stream is None or (self._in_batch and done):
+            stream = RandomStates.now(self._generators)  # a callback before this one saves
+        else:
+            stream = self._stream
+        kept = {"begun": self._begun, "asked": self._asked, "stream": stream}
+        size = trainer.accumulate_grad_batches
+        between = bool(progress.current.ready % size) and not progress.is_last_batch
+        wanted = between or not module.automatic_optimization
+        return {name: states and states.as_plain() for name, states in kept.items()}, {
+            "batches": trainer.num_training_batches,
+            "accumulate_grad_batches": size,
+            "gradients": _gradients(module) if wanted else {},
+        }
+
+    def _watch(self) -> None:
+        assert self._fit is not None
+        if watch_fetcher(self._fit[0], self):
+            self._starts = True
+
+    def _find_generators(self, fetcher: WatchedFetcher) -> None:
+        assert self._fit is not None
+        trainer, module = self._fit
+        loaders = {f"loader.{index}": one for index, one in enumerate(_loaders(fetcher))}
+        data = getattr(trainer, "datamodule", None)
+        skip = (trainer, self, *trainer.callbacks, *trainer.loggers)  # type: ignore[attr-defined]
+        self._generators = find_generators({**loaders, "data": data, "module": module}, skip)
+
+    def _return(self) -> None:
+        if self._strayed and self._stream is not None:
+            self._stream.restore(self._generators)
+        self._strayed = False
+
+    def _speak_again(self) -> None:
+        if self._quiet is not None:
+            self._quiet.__exit__(None, None, None)
+            self._quiet = None
+
+    def _own_part(self, loaded: Mapping[str, Any]) -> dict[str, Any] | None:
+        """What the checkpoint has for this process, and a warning if it does not fit."""
+        assert self._fit is not None
+        trainer = self._fit[0]
+        before, now = len(loaded["ranks"]), trainer.world_size
+        if before != now:
+            rank_zero_warn(
+                f"ExactResume: the checkpoint is of {before} processes and this run has {now}, so "
+                "it does not equal the run that was stopped, and the random states stay as they are"
+            )
+            return None
+        if loaded["batches"] != trainer.num_training_batches:
+            rank_zero_warn(
+                f"ExactResume: an epoch had {loaded['batches']} batches and has "
+                f"{trainer.num_training_batches} now, so the run does not equal the one that was "
+                "stopped; resume it with the same data and batch size"
+            )
+        elif trainer.fit_loop.epoch_loop.batch_progress.current.ready % loaded["batches"]:
+            # Lightning does not call what sets it at the start of an epoch.
+            trainer.accumulate_grad_batches = loaded["accumulate_grad_batches"]
+        return {**loaded["ranks"][trainer.global_rank], "gradients": loaded["gradients"]}
+
+
+def _loaders(fetcher: WatchedFetcher) -> list[Any]:
+    return list(fetcher.combined_loader.flattened)
+
+
+def _is_stateful(loader: object) -> bool:
+    return hasattr(loader, "state_dict") and hasattr(loader, "load_state_dict")
+
+
+def _gradients(module: LightningModule) -> dict[str, torch.Tensor]:
+    named = module.named_parameters()
+    return {name: one.grad.detach().clone() for name, one in named if one.grad is not None}
+
+
+def _restore_gradients(module: LightningModule, gradients: Mapping[str, torch.Tensor]) -> None:
+    for name, parameter in module.named_parameters():
+        if name in gradients:
+            parameter.grad = gradients[name].to(parameter.device, parameter.dtype)
+
+
+def _gathered(own: dict[str, Any]) -> list[dict[str, Any]]:
+    distributed = torch.distributed
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return [own]
+    every: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(every, own)
+    return every
