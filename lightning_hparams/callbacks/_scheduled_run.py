@@ -237,10 +237,7 @@ class ScheduledRun:
             self._totals = self._kept = before
 
     def _hold(self, index: int) -> None:
-        if not self._values:
-            return
-        change = self._values[index].hold()
-        if change is not None:
+        if self._values and (change := self._values[index].hold()):
             self._warn_of_rival(change)
 
     def _count(self, index: int) -> None:

@@ -124,14 +124,7 @@ class ParamScheduler(Callback):
                 f"{name} has nothing to schedule: configure_optimizers returned no optimizer; "
                 "return one, or leave out the callback"
             )
-        for other in trainer.callbacks:  # type: ignore[attr-defined]  # set on construction
-            shared = set(self._shapes) & set(getattr(other, "_shapes", ()))
-            if isinstance(other, ParamScheduler) and other is not self and shared:
-                raise RuntimeError(
-                    f"{name} and {type(other).__name__} would both set {' and '.join(shared)}; "
-                    "leave out one of the callbacks"
-                    + (", or pass cycle_momentum=False" if shared == {"momentum"} else "")
-                )
+        _refuse_another(self, trainer)
         refuse_rivals(trainer, pl_module, name, self.param, set(self._shapes), self.override)
         self._averaged = AveragedWeights(trainer)
         self._configured = [
@@ -290,6 +283,18 @@ class ParamScheduler(Callback):
         self._averaged = AveragedWeights()
         if self._momentum is not None:
             _restore_momentum(trainer)
+
+
+def _refuse_another(callback: ParamScheduler, trainer: Trainer) -> None:
+    name = type(callback).__name__
+    for other in trainer.callbacks:  # type: ignore[attr-defined]  # set on construction
+        shared = set(callback._shapes) & set(getattr(other, "_shapes", ()))
+        if isinstance(other, ParamScheduler) and other is not callback and shared:
+            raise RuntimeError(
+                f"{name} and {type(other).__name__} would both set {' and '.join(shared)}; "
+                "leave out one of the callbacks"
+                + (", or pass cycle_momentum=False" if shared == {"momentum"} else "")
+            )
 
 
 def _reconfigure(
