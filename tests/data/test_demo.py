@@ -200,3 +200,14 @@ def test_noise_leaves_shapes_visible():
     image, mask = sample["image"].float(), sample["mask"].bool()
     edge = np.abs(float(image[:, mask].mean()) - float(image[:, ~mask].mean()))
     assert edge > 1
+
+
+def test_workers_are_kept_from_one_epoch_to_the_next():
+    data = SyntheticShapesData(num_train=6, size=16, batch_size=2, num_workers=1)
+    data.setup("fit")
+    loader = data.train_dataloader()
+    workers = []
+    for _ in range(2):
+        list(loader)
+        workers.append([worker.pid for worker in loader._iterator._workers])
+    assert workers[0] == workers[1]

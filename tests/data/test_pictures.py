@@ -163,11 +163,14 @@ def test_a_named_pipe_is_refused_without_waiting_for_it(tmp_path):
 
 
 def test_postscript_under_another_name_starts_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", None)  # must not even be looked for
+    started = []
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *args, **kwargs: started.append(1))
     path = tmp_path / "picture.png"
     Image.fromarray(COLOR).save(path, format="EPS")
-    with pytest.raises(ValueError, match=r"picture.png cannot be read as an image"):
-        read_image(path, 3)
+    for read in (read_header, lambda path: read_image(path, 3)):
+        with pytest.raises(ValueError, match=r"picture.png cannot be read as an image"):
+            read(path)
+    assert not started
 
 
 @pytest.mark.parametrize(("height", "width"), [(13_000, 13_000), (1, 100_000_000), (70_000, 1)])

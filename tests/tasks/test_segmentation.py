@@ -550,3 +550,17 @@ def test_two_processes_count_each_sample_once(tmp_path):
             theirs, found = torch.load(tmp_path / f"{size}_{rank}_of_2.pt")
             assert torch.equal(theirs, counts)
             assert found == pytest.approx(metrics, rel=1e-5, nan_ok=True)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_an_image_that_is_not_finite_is_named_in_any_batch(value):
+    images = torch.rand(6, 3, 32, 32)
+    images[4, 1, 2, 3] = value
+    samples = [
+        {"image": image, "mask": torch.zeros(32, 32, dtype=torch.uint8), "path": f"{index}.tif"}
+        for index, image in enumerate(images)
+    ]
+    task = SegmentationTask(**SMALL)
+    with pytest.raises(ValueError, match=r"4.tif holds NaN or infinity; remove or replace it"):
+        loader = DataLoader(samples, batch_size=2)
+        quiet_trainer(num_sanity_val_steps=0).fit(task, loader, loader)
