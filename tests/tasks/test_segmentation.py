@@ -560,7 +560,6 @@ def test_an_image_that_is_not_finite_is_named_in_any_batch(value):
         {"image": image, "mask": torch.zeros(32, 32, dtype=torch.uint8), "path": f"{index}.tif"}
         for index, image in enumerate(images)
     ]
-    task = SegmentationTask(**SMALL)
+    loader, trainer = DataLoader(samples, batch_size=2), quiet_trainer(num_sanity_val_steps=0)
     with pytest.raises(ValueError, match=r"4.tif holds NaN or infinity; remove or replace it"):
-        loader = DataLoader(samples, batch_size=2)
-        quiet_trainer(num_sanity_val_steps=0).fit(task, loader, loader)
+        trainer.fit(SegmentationTask(**SMALL), loader, loader)
