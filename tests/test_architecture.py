@@ -43,7 +43,11 @@ ROOT = {
     "outputs": set(),
     "resize": set(),
 }
-FOR_ALL = {"_replace", "_generate_state_key"}  # of namedtuples, and of Lightning's callbacks
+FOR_ALL = {
+    "_asdict",
+    "_replace",
+    "_generate_state_key",
+}  # of namedtuples, and of Lightning's callbacks
 GLUE = {"lightning", "pytorch_lightning", "tensorboard", "mlflow", "optuna", "ray"}
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..checks import writable_folder
 from ..render import palette
+from ._two_packages import refuse_other_lightning
 
 __all__ = ["PredictionWriter", "relative_name"]
 
@@ -55,6 +56,10 @@ class PredictionWriter(BasePredictionWriter):
         self.probabilities = probabilities
         self._root: Path | None = None
         self._written: dict[Path, str] = {}
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse parts of another Lightning."""
+        refuse_other_lightning(self, trainer, pl_module)
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Make the folder, and have Lightning keep no predictions."""

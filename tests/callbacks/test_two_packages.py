@@ -5,7 +5,7 @@ import torch
 from lightning import Callback
 
 import lightning_hparams
-from lightning_hparams import OneCycle, ParamScheduler
+from lightning_hparams import OneCycle
 from tests.callbacks.schedule_runs import Line, batches
 from tests.runs import quiet_trainer
 
@@ -32,7 +32,8 @@ class Other(pl.LightningModule):
 
 
 def made(kind):
-    return kind("cosine") if kind is ParamScheduler else kind()
+    arguments = {"ParamScheduler": ["cosine"], "PredictionWriter": ["masks"]}
+    return kind(*arguments.get(kind.__name__, []))
 
 
 @pytest.mark.parametrize("kind", OURS)
