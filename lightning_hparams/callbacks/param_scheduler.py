@@ -137,11 +137,9 @@ class ParamScheduler(Callback):
         loaded, self._loaded = self._loaded, None
         self._run.begin(trainer, pl_module, loaded)
         if loaded is None:
-            self._counts = [len(groups) for groups in self._configured]
-            self._tested = bounds_found(trainer) if self.param == "lr" else None
-        else:
-            self._counts = list(loaded["counts"])
-            self._tested = loaded["tested"]
+            tested = _range_tested(trainer) if self.param == "lr" else None
+            loaded = {"counts": [len(groups) for groups in self._configured], "tested": tested}
+        self._counts, self._tested = list(loaded["counts"]), loaded["tested"]
         _reconfigure(trainer, self._configured, self._tested is not None)
         self._lay_out(trainer)
 
@@ -216,7 +214,7 @@ class ParamScheduler(Callback):
         group = {self.param: 1.0, "momentum": 1.0}
         count = max(self._listed(), 1)
         bounds = self._bound([1.0] * count)
-        spans = [self._spans_between(group, index, bounds) for index in range(count)]
+        spans = [self._group_spans(group, index, bounds) for index in range(count)]
         values = scheduled_values(self._shapes, spans, int(total))
         return {
             param: curve if param == "lr" and self._listed() else curve[:, 0]
@@ -267,12 +265,13 @@ class ParamScheduler(Callback):
             self._momentum.check_groups(len(groups))
         self._run.lay_out(self._counts)
 
-    def _group_spans(self, group: Mapping[str, Any], index: int | None) -> dict[str, Span]:
-        return self._spans_between(group, index, self._bounds)
-
-    def _spans_between(
-        self, group: Mapping[str, Any], index: int | None, bounds: Mapping[str, RateBound]
+    def _group_spans(
+        self,
+        group: Mapping[str, Any],
+        index: int | None,
+        bounds: Mapping[str, RateBound] | None = None,
     ) -> dict[str, Span]:
+        bounds = self._bounds if bounds is None else bounds
         spans = {self.param: self._span(group, index, bounds)}
         if self._momentum is not None and self._momentum.cycles(group, index):
             spans["momentum"] = self._momentum.span(index)
