@@ -103,8 +103,9 @@ class ParamScheduler(Callback):
         self._counts: list[int] = []  # configured groups of each optimizer
         self._bounds: dict[str, RateBound] = {}
         self._averaged = AveragedWeights()
-        name = type(self).__name__
-        self._run = ScheduledRun(name, self._shapes, self._group_spans, self.total_steps, on_resume)
+        self._run = ScheduledRun(
+            type(self).__name__, self._shapes, self._group_spans, self.total_steps, on_resume
+        )
 
     @property
     def state_key(self) -> str:
@@ -137,7 +138,7 @@ class ParamScheduler(Callback):
         loaded, self._loaded = self._loaded, None
         self._run.begin(trainer, pl_module, loaded)
         if loaded is None:
-            tested = _range_tested(trainer) if self.param == "lr" else None
+            tested = bounds_found(trainer) if self.param == "lr" else None
             loaded = {"counts": [len(groups) for groups in self._configured], "tested": tested}
         self._counts, self._tested = list(loaded["counts"]), loaded["tested"]
         _reconfigure(trainer, self._configured, self._tested is not None)
@@ -211,14 +212,12 @@ class ParamScheduler(Callback):
             momentum that cycles as it would for SGD that has one.
         """
         in_range("total", total, 1, remedy="count optimizer steps")
-        group = {self.param: 1.0, "momentum": 1.0}
-        count = max(self._listed(), 1)
+        group, count = {self.param: 1.0, "momentum": 1.0}, max(self._listed(), 1)
         bounds = self._bound([1.0] * count)
         spans = [self._group_spans(group, index, bounds) for index in range(count)]
-        values = scheduled_values(self._shapes, spans, int(total))
         return {
             param: curve if param == "lr" and self._listed() else curve[:, 0]
-            for param, curve in values.items()
+            for param, curve in scheduled_values(self._shapes, spans, int(total)).items()
         }
 
     def plot(self, total: int, target: str | Path | Axes | None = None) -> Axes:
