@@ -1,15 +1,17 @@
-"""Strict JSON: NaN and infinity, for which it has no word, are texts as Python writes them."""
+"""Strict JSON: NaN and infinity, which it cannot represent, are strings as Python spells them."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
-__all__ = ["finite", "number", "read", "write"]
+__all__ = ["Json", "finite", "number", "read", "write"]
 
-# The last three were written into results of range tests by the first versions.
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+
+# The first versions wrote the last three into range test results.
 _NUMBERS = {
     "nan": math.nan,
     "inf": math.inf,
@@ -20,8 +22,8 @@ _NUMBERS = {
 }
 
 
-def write(value: Any, *, indent: int | None = None) -> str:
-    """A value as strict JSON, NaN and infinity as texts.
+def write(value: object, *, indent: int | None = None) -> str:
+    """A value as strict JSON, with NaN and infinity as strings.
 
     >>> write({"loss": float("nan"), "range": (0.1, float("inf"))})
     '{"loss": "nan", "range": [0.1, "inf"]}'
@@ -30,9 +32,9 @@ def write(value: Any, *, indent: int | None = None) -> str:
 
 
 def read(text: str) -> Any:
-    """What :func:`write` was given, but for tuples, which are lists; older words are read too.
+    """Inverse of :func:`write`, except that tuples become lists; older spellings are read too.
 
-    A text that is the word for such a number is read as the number.
+    A string that spells NaN or infinity is read as that number.
 
     >>> read('{"loss": "nan", "edge": "Infinity"}')
     {'loss': nan, 'edge': inf}
@@ -40,21 +42,21 @@ def read(text: str) -> Any:
     return _mapped(json.loads(text), number)
 
 
-def finite(value: Any) -> Any:
-    """With texts for NaN and infinity, in dicts, lists and tuples too."""
+def finite(value: object) -> object:
+    """The value with strings for NaN and infinity, also inside dicts, lists and tuples."""
     return _mapped(value, _text)
 
 
-def number(value: Any) -> Any:
-    """The number that a text stands for if it is NaN or infinite, else the value as it is."""
+def number(value: object) -> object:
+    """NaN or infinity for a string that spells it, any other value unchanged."""
     return _NUMBERS.get(value, value) if isinstance(value, str) else value
 
 
-def _text(value: Any) -> Any:
+def _text(value: object) -> object:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _mapped(value: Any, change: Callable[[Any], Any]) -> Any:
+def _mapped(value: object, change: Callable[[object], object]) -> object:
     if isinstance(value, dict):
         return {name: _mapped(item, change) for name, item in value.items()}
     if isinstance(value, list | tuple):

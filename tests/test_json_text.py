@@ -25,25 +25,25 @@ def refused(word):
 
 
 @given(VALUES)
-def test_what_is_written_is_read_as_it_was(value):
+def test_reading_inverts_writing(value):
     text = json_text.write(value)
-    json.loads(text, parse_constant=refused)  # as readers in other languages do
+    json.loads(text, parse_constant=refused)  # as parsers in other languages do
     assert json_text.read(text) == value
 
 
-def test_a_number_that_json_has_no_word_for_is_a_text():
+def test_numbers_that_json_cannot_represent_are_strings():
     assert json_text.write([math.nan, math.inf, -math.inf]) == '["nan", "inf", "-inf"]'
 
 
 @pytest.mark.parametrize("words", [("nan", "inf", "-inf"), ("NaN", "Infinity", "-Infinity")])
-def test_the_words_of_all_versions_are_read(words):
+def test_the_spellings_of_all_versions_are_read(words):
     nan, *infinities = json_text.read(json.dumps({"values": words}))["values"]
     assert math.isnan(nan)
     assert infinities == [math.inf, -math.inf]
 
 
 def old(text):
-    """As versions before this dialect wrote the same result."""
+    """The same result as earlier versions wrote it."""
     for new, word in (("nan", "NaN"), ("inf", "Infinity"), ("-inf", "-Infinity")):
         text = text.replace(f'"{new}"', f'"{word}"')
     return text

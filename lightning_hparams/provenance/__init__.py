@@ -1,4 +1,4 @@
-"""What a run was made of: manifest, comparison, data fingerprints, with secrets left out."""
+"""Provenance of a run: manifest, comparison, dataset fingerprints; secrets are left out."""
 
 import lazy_loader
 

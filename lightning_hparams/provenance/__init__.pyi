@@ -3,7 +3,7 @@ from .dataset import fingerprint as fingerprint
 from .facts import environment as environment, file_hash as file_hash, take as take
 from .history import shortened_parts as shortened_parts, whole_parts as whole_parts
 from .loading import load_manifest as load_manifest
-from .redaction import Json as Json, redact as redact, sounds_secret as sounds_secret
+from .redaction import redact as redact, sounds_secret as sounds_secret
 from .values import (
     flatten as flatten,
     plain as plain,

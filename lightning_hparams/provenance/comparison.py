@@ -1,16 +1,18 @@
-"""What differs between two runs."""
+"""Differences between two runs."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from .. import json_text
 from .loading import load_manifest, manifest_path
 
 __all__ = ["compare"]
+
+_Section: TypeAlias = Mapping[str, object]
 
 _SECTIONS = {
     "status": "status",
@@ -31,24 +33,24 @@ _SECTIONS = {
 
 class _Difference(NamedTuple):
     section: str
-    said: str
+    sentence: str
     name: str = ""
-    values: tuple[str, str] | None = None  # what both runs have there, if both have something
+    values: tuple[str, str] | None = None  # of both runs, if both have one
 
 
-def compare(a: Mapping[str, Any] | str | Path, b: Mapping[str, Any] | str | Path) -> list[str]:
-    """What differs between two runs, one sentence each; empty if nothing that is recorded does.
+def compare(a: _Section | str | Path, b: _Section | str | Path) -> list[str]:
+    """Differences between two runs, one sentence each; empty if their manifests agree.
 
-    With more than one difference, the first sentence counts them by section and names the sections
-    that are the same. A pair of values that stands under several names is written out once, and
-    the sentence after it has the other names.
+    With more than one difference, the first sentence counts them by section and lists the
+    identical sections. A pair of values shared by several names is written once, followed by a
+    sentence with the other names.
 
     Args:
-        a: A manifest, its file, or the folder that it is in.
-        b: Another.
+        a: A manifest, its file, or the folder that contains it.
+        b: Another one.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If the file does not exist.
         ValueError: If the file is not a manifest.
 
     >>> one = {"config": {"hparams": {"lr": 0.1}, "init": {"lr": 0.1}}, "python": "3.12"}
@@ -56,7 +58,7 @@ def compare(a: Mapping[str, Any] | str | Path, b: Mapping[str, Any] | str | Path
     >>> for sentence in compare(one, two):
     ...     print(sentence)
     2 differences: config (2); the same: Python
-    config hparams.lr: 0.1 against 0.2
+    config hparams.lr: 0.1 vs 0.2
     config, as hparams.lr: init.lr
     """
     first, second = _loaded(a), _loaded(b)
@@ -72,26 +74,24 @@ def compare(a: Mapping[str, Any] | str | Path, b: Mapping[str, Any] | str | Path
     return [*_summary(found, first, second), *_sentences(found)]
 
 
-def _loaded(manifest: Mapping[str, Any] | str | Path) -> Mapping[str, Any]:
+def _loaded(manifest: _Section | str | Path) -> _Section:
     if isinstance(manifest, Mapping):
         return manifest
     found, reason = load_manifest(manifest)
     if found is not None:
         return found
     if manifest_path(manifest).is_file():
-        raise ValueError(f"{reason}; pass the folder of a run that RunRecorder was part of")
-    raise FileNotFoundError(f"{reason}; RunRecorder writes one into each run's folder")
+        raise ValueError(f"{reason}; pass the folder of a run recorded by RunRecorder")
+    raise FileNotFoundError(f"{reason}; RunRecorder writes one into the folder of each run")
 
 
-def _section(manifest: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def _section(manifest: _Section, name: str) -> _Section:
     found = manifest.get(name)
     return found if isinstance(found, Mapping) else {}
 
 
-def _summary(
-    found: list[_Difference], first: Mapping[str, Any], second: Mapping[str, Any]
-) -> Iterator[str]:
-    """How many differences there are, and where: nothing for a single one, which says it itself."""
+def _summary(found: list[_Difference], first: _Section, second: _Section) -> Iterator[str]:
+    """Number of differences by section; nothing for a single one, which speaks for itself."""
     if len(found) < 2:
         return
     counts = Counter(difference.section for difference in found)
@@ -103,28 +103,27 @@ def _summary(
 
 
 def _sentences(found: Iterable[_Difference]) -> Iterator[str]:
-    """Each difference in words, those of the same values in a section together."""
-    together: dict[Any, list[_Difference]] = {}
+    """A sentence per difference, grouping equal pairs of values within a section."""
+    together: dict[object, list[_Difference]] = {}
     for index, difference in enumerate(found):
         values = difference.values
         key = index if values is None else (difference.section, values)
         together.setdefault(key, []).append(difference)
     for first, *others in together.values():
-        yield first.said
+        yield first.sentence
         if others:
             names = ", ".join(other.name for other in others)
             yield f"{first.section}, as {first.name}: {names}"
 
 
-def _code_differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[_Difference]:
+def _code_differences(a: _Section, b: _Section) -> Iterator[_Difference]:
     if a.get("commit") != b.get("commit"):
-        yield _Difference("code", f"the code differs: commit {_short(a)} against {_short(b)}")
+        yield _Difference("code", f"the code differs: commit {_short(a)} vs {_short(b)}")
     if bool(a.get("dirty")) != bool(b.get("dirty")):
         which = "first" if a.get("dirty") else "second"
-        yield _Difference("code", f"only the {which} run had changes that were not committed")
+        yield _Difference("code", f"only the {which} run had uncommitted changes")
     elif a.get("diff") != b.get("diff"):
-        said = "both runs had changes that were not committed, and not the same ones"
-        yield _Difference("code", said)
+        yield _Difference("code", "both runs had uncommitted changes, but different ones")
     for name in ("branch", "remote"):
         for difference in _differences(name, a.get(name), b.get(name)):
             yield difference._replace(section="code")
@@ -132,21 +131,19 @@ def _code_differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[_D
     for which, only in (("first", one - two), ("second", two - one)):
         if only:
             names = ", ".join(sorted(only))
-            yield _Difference(
-                "code", f"only the {which} run had files that git does not know: {names}"
-            )
+            yield _Difference("code", f"only the {which} run had untracked files: {names}")
 
 
-def _untracked(git: Mapping[str, Any]) -> set[str]:
+def _untracked(git: _Section) -> set[str]:
     names = git.get("untracked")
     return {str(name) for name in names} if isinstance(names, list) else set()
 
 
-def _short(git: Mapping[str, Any]) -> str:
+def _short(git: _Section) -> str:
     return str(git.get("commit") or "none")[:9]
 
 
-def _data_differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[_Difference]:
+def _data_differences(a: _Section, b: _Section) -> Iterator[_Difference]:
     for name in sorted({*a, *b}):
         one, two = a.get(name), b.get(name)
         if (one is None) != (two is None):
@@ -157,20 +154,20 @@ def _data_differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[_D
             for difference in changed:
                 yield difference._replace(section="data", values=None)
             if not changed:
-                yield _Difference("data", f"{name} data: as many, but not the same")
+                yield _Difference("data", f"{name} data: same size, different contents")
 
 
-def _countable(data: Any) -> Any:
-    """A fingerprint without its digests, which say nothing to a reader."""
+def _countable(data: object) -> object:
+    """A fingerprint without its digests, which mean nothing to a reader."""
     if not isinstance(data, Mapping):
         return data
     kept = {name: value for name, value in data.items() if name != "sha256"}
-    if isinstance(kept.get("parts"), list):
-        kept["parts"] = [_countable(part) for part in kept["parts"]]
+    if isinstance(parts := kept.get("parts"), list):
+        kept["parts"] = [_countable(part) for part in parts]
     return kept
 
 
-def _differences(name: str, a: Any, b: Any) -> Iterator[_Difference]:
+def _differences(name: str, a: object, b: object) -> Iterator[_Difference]:
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         one, two = dict(_leaves(a)), dict(_leaves(b))
         for key in sorted({*one, *two}):
@@ -180,13 +177,13 @@ def _differences(name: str, a: Any, b: Any) -> Iterator[_Difference]:
                 yield _Difference(name, f"{name} {key}: {two[key]!r} in the second run only", key)
             elif one[key] != two[key]:
                 values = (repr(one[key]), repr(two[key]))
-                yield _Difference(name, f"{name} {key}: {' against '.join(values)}", key, values)
+                yield _Difference(name, f"{name} {key}: {' vs '.join(values)}", key, values)
     elif json_text.finite(a) != json_text.finite(b):
-        yield _Difference(name, f"{name}: {_said(a)} against {_said(b)}")
+        yield _Difference(name, f"{name}: {_text(a)} vs {_text(b)}")
 
 
-def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """The values by their dotted names, with the indices in lists of sections among them."""
+def _leaves(value: object, name: str = "") -> Iterator[tuple[str, object]]:
+    """Values by dotted name, where an index stands for an item in a list of sections."""
     match value:
         case Mapping():
             items = value.items()
@@ -195,11 +192,11 @@ def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         case None:
             return
         case _:
-            yield name, json_text.finite(value)  # NaN equals no NaN
+            yield name, json_text.finite(value)  # NaN would differ from itself
             return
     for key, item in items:
         yield from _leaves(item, f"{name}.{key}".lstrip("."))
 
 
-def _said(value: Any) -> str:
+def _text(value: object) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -1,7 +1,7 @@
-"""What is needed to repeat a run: code, command, environment, seeds, packages, hardware.
+"""Everything needed to repeat a run: code, command, environment, seeds, packages, hardware.
 
-A manifest is a ``dict`` of what JSON holds. Nothing of the environment goes into it but the names
-on a short list, and whatever looks like a secret, there or elsewhere, is left out of every text.
+A manifest is a ``dict`` of JSON values. Only a short list of environment variables is recorded, and
+anything that looks like a secret is removed from every string.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ _ENVIRONMENT = (
 )
 
 
-def take(config: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """The manifest of this process, to which the run adds its data and its results.
+def take(config: Mapping[str, object], environ: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The manifest of this process, to which the run adds its data and results.
 
     Args:
-        config: Everything the run was told: hyperparameters, trainer, callbacks.
-        environ: The environment; None for ``os.environ``.
+        config: The configuration of the run: hyperparameters, trainer, callbacks.
+        environ: Environment variables; None for ``os.environ``.
     """
     environ = os.environ if environ is None else environ
-    told = {
+    found = {
         "command": [Path(sys.executable).name, *sys.argv],
         "git": repository(),
         "config": config,
         "environment": environment(environ),
     }
-    hidden = redact(plain(told), environ)
+    hidden = redact(plain(found), environ)
     assert isinstance(hidden, dict)
     return {
         "format": FORMAT,
@@ -65,7 +65,7 @@ def take(config: Mapping[str, Any], environ: Mapping[str, str] | None = None) ->
 
 
 def environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The few variables that say how a run was computed."""
+    """The environment variables that affect how a run is computed."""
     return {name: environ[name] for name in _ENVIRONMENT if name in environ}
 
 
@@ -78,8 +78,8 @@ def file_hash(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def _seeds(environ: Mapping[str, str]) -> dict[str, Any]:
-    """Seeds where they can be read, and else a digest of the generator's state."""
+def _seeds(environ: Mapping[str, str]) -> dict[str, object]:
+    """Seeds if they can be read, otherwise digests of the generators' states."""
     return {
         "global": environ.get("PL_GLOBAL_SEED"),
         "workers": environ.get("PL_SEED_WORKERS"),
@@ -94,7 +94,7 @@ def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
 
 
-def _deterministic() -> dict[str, Any]:
+def _deterministic() -> dict[str, object]:
     return {
         "algorithms": torch.are_deterministic_algorithms_enabled(),
         "cudnn": torch.backends.cudnn.deterministic,
@@ -109,7 +109,7 @@ def _packages() -> dict[str, str]:
     return {name: found[name] for name in sorted(filter(None, found), key=str.lower)}
 
 
-def _hardware() -> dict[str, Any]:
+def _hardware() -> dict[str, object]:
     gpus = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
     return {
         "system": platform.platform(),
@@ -134,4 +134,4 @@ def _memory_gb() -> int | None:
     try:
         return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
     except (AttributeError, ValueError, OSError):
-        return None  # not told by this system
+        return None  # unknown on this system

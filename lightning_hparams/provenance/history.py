@@ -1,4 +1,4 @@
-"""The earlier parts of a run that was resumed, without what they have in common."""
+"""Earlier parts of a resumed run, stored without the sections they share."""
 
 from __future__ import annotations
 
@@ -9,21 +9,20 @@ __all__ = ["shortened_parts", "whole_parts"]
 
 _SAME = "as_in_next_part"
 _PARTS = 100
-_DIFF_BYTES = 2**20  # of the patches of all parts together
+_DIFF_BYTES = 2**20  # of the diffs of all parts together
 
 
 def shortened_parts(
     parts: Sequence[Mapping[str, Any]], last: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """Manifests of the earlier parts of a run, as they are kept in that of the last.
+    """Manifests of the earlier parts of a run, as stored in the manifest of the last part.
 
-    A section that equals that of the next part, such as the packages, is left out and named under
-    ``as_in_next_part``. No more than 100 parts are kept, and no more than 1 MiB of their patches:
-    the latest of them.
+    A section equal to that of the next part, such as the packages, is omitted and listed under
+    ``as_in_next_part``. At most the latest 100 parts and 1 MiB of their diffs are kept.
 
     Args:
-        parts: From the earliest on, whole.
-        last: The manifest that they belong to.
+        parts: Complete manifests, earliest first.
+        last: The manifest of the last part.
 
     >>> shortened_parts([{"step": 1, "packages": {"a": 1}}], {"step": 2, "packages": {"a": 1}})
     [{'step': 1, 'as_in_next_part': ['packages']}]
@@ -53,7 +52,7 @@ def whole_parts(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The earlier parts of a run, each with all of its sections.
 
     Args:
-        manifest: With or without ``earlier``, of any version.
+        manifest: Manifest of any version, with or without ``earlier``.
 
     >>> whole_parts({"packages": {"a": 1}, "earlier": [{"as_in_next_part": ["packages"]}]})
     [{'packages': {'a': 1}}]

@@ -1,4 +1,4 @@
-"""Read a manifest from a file that may be damaged, or be another program's."""
+"""Load a manifest from a file that may be damaged or belong to another program."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["load_manifest", "manifest_path"]
 
 
 def load_manifest(path: str | Path) -> tuple[dict[str, Any] | None, str]:
-    """The manifest in a file, or None and the reason: it never raises.
+    """The manifest in a file, or None and the reason. Never raises.
 
     Args:
-        path: The file, or the folder that it is in.
+        path: The file, or the folder that contains it.
 
     Returns:
-        The manifest, with a list of manifests under ``earlier`` if there is one, and ``""``; or
-        None and why it cannot be used.
+        The manifest, with a list of manifests under ``earlier`` if it has any, and ``""``; or None
+        and the reason why it cannot be used.
     """
     path = manifest_path(path)
     try:
@@ -29,19 +29,19 @@ def load_manifest(path: str | Path) -> tuple[dict[str, Any] | None, str]:
     except (OSError, ValueError, RecursionError) as error:
         return None, f"{str(path)!r} cannot be read: {error}"
     if fault := _fault(found):
-        return None, f"{str(path)!r} is not a manifest of RunRecorder: {fault}"
+        return None, f"{str(path)!r} is not a manifest written by RunRecorder: {fault}"
     return found, ""
 
 
 def manifest_path(path: str | Path) -> Path:
-    """The file itself, where a folder is given."""
+    """The file itself, also if a folder is given."""
     path = Path(path)
     return path / "manifest.json" if path.is_dir() else path
 
 
-def _fault(found: Any) -> str:
+def _fault(found: object) -> str:
     if not isinstance(found, dict):
-        return f"it must hold an object, got {type(found).__name__}"
+        return f"it must contain an object, got {type(found).__name__}"
     version = found.get("format")
     if type(version) is not int or not 1 <= version <= FORMAT:
         return f"its `format` must be 1 to {FORMAT}, got {_short(version)}"
@@ -51,6 +51,6 @@ def _fault(found: Any) -> str:
     return ""
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = json.dumps(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

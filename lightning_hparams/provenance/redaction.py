@@ -1,12 +1,12 @@
-"""Leave secrets out of what is written down.
+"""Remove secrets from everything that is written.
 
-What is hidden for its name is hidden whole; erring on this side costs a value in a table, erring on
-the other a password.
+A value hidden because of its name is hidden entirely: a false positive costs a value in a table, a
+false negative a password.
 
-Why not a scanner: one says on which lines there is a secret, not what else on them must stay. Of
-the 350 forms in the tests (each with a secret of eight characters, or of a published shape)
-detect-secrets 1.5 leaves 288 readable as a text and 275 as YAML, and takes 3 of 74 innocent texts
-for secrets; line by line with its eager search for random letters 82, and 68 of 74.
+Why not a scanner: scanners report the lines that contain a secret, not which part of them to keep.
+Of the 350 forms in the tests (each with a secret of eight characters or of a published format),
+detect-secrets 1.5 misses 288 as plain text and 275 as YAML, with false positives in 3 of 74
+harmless texts; line by line with its eager search for random strings it misses 82, with 68 of 74.
 """
 
 from __future__ import annotations
@@ -15,34 +15,33 @@ import base64
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
 from urllib.parse import quote
 
+from ..json_text import Json
 from .secret_files import hide_in_patch
 from .secret_names import is_random, is_strong, may_be_of_secret, sounds_secret
 from .secret_phrases import is_harmless
 from .secret_shapes import HIDDEN
 from .secret_texts import is_plain_item
 
-__all__ = ["Json", "redact", "sounds_secret"]
+__all__ = ["redact", "sounds_secret"]
 
-Json: TypeAlias = bool | int | float | str | list[Any] | dict[str, Any] | None
-
-_SHORTEST = 6  # characters: to leave out each "test" that a password is would leave no patch
-_UNMISTAKABLE = 16  # from here on it is no word that happens to stand in a longer one
+_SHORTEST = 6  # characters: hiding every "test" because it is a password would ruin a patch
+_UNMISTAKABLE = 16  # from this length on it cannot be part of a longer word by chance
 _NAMES = {"name", "key", "variable", "var", "field", "header", "param", "id", "option"}
 _VALUES = {"value", "val", "default", "content", "values"}
-_OF_KEY = {"d", "p", "q", "dp", "dq", "qi", "k", "oth"}  # RFC 7518, of a key that has a "kty"
+# Members of a JSON web key, which has a "kty" (RFC 7518).
+_OF_KEY = {"d", "p", "q", "dp", "dq", "qi", "k", "oth"}
 
 
 def redact(value: Json, environ: Mapping[str, str]) -> Json:
-    """Leave out what looks like a secret.
+    """Hide everything that looks like a secret.
 
-    That is what stands under a name such as ``api_key`` (see :func:`sounds_secret`): in a ``dict``,
-    after an option, in an assignment, in an address; the user and password in an address; what some
-    services' tokens look like; and, wherever they occur as a whole word, the values of the
-    variables of the environment with such names, from six characters on. In a patch of source
-    code, what is assigned without quotes is another name and stays.
+    Hidden are values with a name such as ``api_key`` (see :func:`sounds_secret`) in a ``dict``,
+    after an option, in an assignment or in a URL; user and password in a URL; tokens in the
+    published formats of services; and every whole-word occurrence of the values of environment
+    variables with such names, if they have at least six characters. In a patch of source code, an
+    unquoted assigned value is another name and stays.
 
     >>> redact({"api_key": "abcd", "url": "https://me:pw@host/x", "cls_token": "mean"}, {})
     {'api_key': '<hidden>', 'url': 'https://<hidden>@host/x', 'cls_token': 'mean'}
@@ -53,7 +52,7 @@ def redact(value: Json, environ: Mapping[str, str]) -> Json:
 
 
 def _values(environ: Mapping[str, str]) -> list[re.Pattern[str]]:
-    """What finds the secrets of the environment, the longest first: one may be part of another."""
+    """Patterns of the secrets in the environment, longest first: one may be part of another."""
     values = {
         value
         for name, value in environ.items()
@@ -69,10 +68,10 @@ def _values(environ: Mapping[str, str]) -> list[re.Pattern[str]]:
 
 
 def _other_forms(text: str) -> set[str]:
-    """The same secret in an address, in a text in quotes, and in base64."""
+    """The same secret in a URL, in a quoted string, and in base64."""
     data = text.encode("utf-8", "surrogatepass")
     forms = {quote(data, safe=""), json.dumps(text)[1:-1], repr(text)[1:-1]}
-    # Of "user:password" in base64, what does not depend on the letters around the password.
+    # The part of "user:password" in base64 that does not depend on its surroundings.
     for before in range(3 if len(data) >= 9 else 0):
         encoded = base64.b64encode(b"\0" * before + data).decode()
         first = 0 if not before else 4
@@ -99,8 +98,9 @@ def _redact(value: Json, secrets: Sequence[re.Pattern[str]], path: str) -> Json:
 def _redact_list(
     values: Sequence[Json], secrets: Sequence[re.Pattern[str]], path: str
 ) -> list[Json]:
-    """The arguments of a command, pairs of name and value, or anything."""
-    hidden, option = [], ""
+    """The arguments of a command, pairs of name and value, or any other list."""
+    hidden: list[Json] = []
+    option = ""
     for value in values:
         text = value if isinstance(value, str) else ""
         is_option = text.startswith("-") and len(text) > 1
@@ -115,11 +115,15 @@ def _redact_list(
         else:
             option = ""
         hidden.append(_redact(value, secrets, path))
-    pairs = [v for v in values if isinstance(v, list) and len(v) == 2 and isinstance(v[0], str)]
+    pairs = [
+        (v[0], v[1])
+        for v in values
+        if isinstance(v, list) and len(v) == 2 and isinstance(v[0], str)
+    ]
     if len(pairs) == len(values):
         return [
-            [pair[0], HIDDEN] if sounds_secret(pair[0]) and _hides(pair[0], pair[1]) else redacted
-            for pair, redacted in zip(pairs, hidden, strict=True)
+            [name, HIDDEN] if sounds_secret(name) and _hides(name, item) else redacted
+            for (name, item), redacted in zip(pairs, hidden, strict=True)
         ]
     match values:
         case [str(name), str()] if is_strong(name) and re.fullmatch(r"[\w.-]+", name):
@@ -128,7 +132,7 @@ def _redact_list(
 
 
 def _is_assignment(text: str) -> bool:
-    """Of another name: ``lr=0.1`` after a switch such as ``--use-token``."""
+    """Whether it assigns to another name: ``lr=0.1`` after a switch such as ``--use-token``."""
     found = re.match(r"[+~]*([A-Za-z][\w.@/-]{0,64})=(?!=*$)", text)
     return found is not None and not sounds_secret(found[1])
 
@@ -168,7 +172,7 @@ def _redact_dict(
 
 
 def _hides(name: str, value: Json) -> bool:
-    """Whether a value under a secret's name is one: of a weaker name, a number is a count."""
+    """Whether a value with a secret's name is secret: with a weaker name, a number is a count."""
     if value is None or isinstance(value, bool):
         return False
     strong = is_strong(name)
@@ -190,7 +194,7 @@ def _redact_text(text: str, secrets: Sequence[re.Pattern[str]]) -> str:
 
 
 def _redact_json(text: str) -> str:
-    """JSON in a text, whose names and values may stand apart."""
+    """Redact JSON in a string, where a value may be far from its name."""
     if text[:1] not in ("{", "[") or text.rstrip()[-1:] not in ("}", "]"):
         return text
     try:

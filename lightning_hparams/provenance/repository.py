@@ -1,4 +1,4 @@
-"""The commit of the program that runs, and what was changed since."""
+"""Commit of the running program, and uncommitted changes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 __all__ = ["repository"]
 
 _DIFF_BYTES = 2**20
-# Whatever the user has configured for the eye.
+# Independent of the user's display settings.
 _AS_A_PATCH = (
     *("--no-color", "--no-ext-diff", "--no-textconv", "--no-relative"),
     *("--submodule=short", "--src-prefix=a/", "--dst-prefix=b/"),
@@ -17,9 +17,9 @@ _AS_A_PATCH = (
 
 
 def repository() -> dict[str, Any] | None:
-    """Commit and changes of the repository that the program was started in, if it was in one.
+    """Commit and changes of the repository in the working directory; None outside a repository.
 
-    What git could not tell is missing, and its ``error`` says why.
+    Values that git could not provide are missing, and ``error`` says why.
     """
     errors: list[str] = []
 
@@ -27,7 +27,7 @@ def repository() -> dict[str, Any] | None:
         try:
             done = subprocess.run(
                 ["git", *arguments],
-                # To look must not write to the index.
+                # Reading must not write to the index.
                 env={**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"},
                 capture_output=True,
                 timeout=20,
@@ -43,7 +43,7 @@ def repository() -> dict[str, Any] | None:
     commit = git("rev-parse", "--verify", "HEAD").strip()
     if errors:
         return None if "not a git repository" in errors[0] else {"error": errors[0]}
-    # A changed binary would fill the diff, and take its time: its name must do.
+    # A changed binary would bloat the diff and take long, so only its name is kept.
     counts = [line.split("\t", 2) for line in git("diff", "--numstat", "-z", "HEAD").split("\0")]
     binaries = [path for added, _, path in (c for c in counts if len(c) == 3) if added == "-"]
     left_out = [f":(top,exclude,literal){path}" for path in binaries[:1000]]

@@ -1,4 +1,4 @@
-"""Files that are secret as a whole, in a patch."""
+"""Patches, in which some files are secret as a whole."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _SECRET_DATA = re.compile(r"(?m)^[+ -]?[ \t]*kind:[ \t]*[\"']?(?:Sealed)?Secret[
 
 
 def hide_in_patch(text: str) -> str:
-    """A text without secrets; of the parts of a patch, each according to its file.
+    """The text without secrets, where each part of a patch is treated according to its file.
 
-    The changes of a file that holds little but secrets, such as ``.env``, a key, or a secret of
-    Kubernetes, are left out: what is left of the patch can be applied.
+    Changes to a file that mainly contains secrets, such as ``.env``, a key or a Kubernetes secret,
+    are omitted; the rest of the patch can still be applied.
     """
     first, *parts = re.split(r"(?m)^(?=diff --git )", text)
     return "".join([hide_in_text(first) if first else "", *map(_part, parts)])
@@ -39,5 +39,5 @@ def hide_in_patch(text: str) -> str:
 def _part(text: str) -> str:
     name = text.partition("\n")[0].rpartition(" b/")[2].strip().strip('"')
     if _SECRET.search(name) or _SECRET_DATA.search(text):
-        return f"# the changes of {name!r} are left out, for it is a file of secrets\n"
+        return f"# changes to {name!r} are omitted: the file contains secrets\n"
     return hide_in_code(text) if name.endswith(_CODE) else hide_in_text(text)

@@ -1,4 +1,4 @@
-"""Whether a name is that of a secret."""
+"""Recognise names of secrets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import lru_cache
 
 __all__ = ["is_random", "is_strong", "may_be_of_secret", "sounds_secret"]
 
-# Names that say so wherever it stands in them, separators aside.
+# Decisive anywhere in a name, ignoring separators.
 _STRONG = re.compile(
     r"secret|password|passwd|passphrase|passcode|credential|authorization|bearer|webhook"
     r"|connectionstring|connstr|mnemonic|seedphrase|recoverycode|backupcode|sess(?:ion)?id"
@@ -17,15 +17,15 @@ _STRONG = re.compile(
     r"keys?(?!word|point|board|frame|stone)"
     r"|(?:api|hub|access|auth|refresh|bot|id|session)tokens?(?!iz)"
 )
-# Short words that say so as the last word, of a number too.
+# Short words that are decisive as the last word, even if the value is a number.
 _STRONG_LAST = {"cred", "creds", "cvv", "otp", "pin", "psk", "pw", "pwd", "pword", "totp"}
-# Words that say so as the last word, but for a word before it that says otherwise.
+# Words that are decisive as the last word, unless the word before it rules it out.
 _LAST = {
     *("auth", "cookie", "cookies", "csrf", "dsn", "hmac", "jwt", "jwts", "pass", "pat", "pats"),
     *("pem", "sas", "token", "tokens", "xsrf"),
 }
 _NOT_SECRET = {
-    "token": (  # of a transformer, or of a text
+    "token": (  # of a transformer or a tokenizer
         *("added", "additional", "all", "bad", "bos", "class", "cls", "completion", "context"),
         *("decoder", "dist", "distill", "distillation", "empty", "encoder", "end", "eos", "extra"),
         *("global", "go", "image", "img", "input", "label", "learnable", "learned", "mask"),
@@ -40,7 +40,7 @@ _NOT_SECRET = {
     ),
 }
 _NOT_SECRET["tokens"] = _NOT_SECRET["token"]
-# A "key" is one with such a word before it; alone, it is mostly that of a dictionary.
+# A "key" is secret after such a word; alone, it is mostly a dictionary key.
 _KEY_OF = {
     *("access", "account", "admin", "aes", "anthropic", "api", "app", "application", "auth"),
     *("aws", "azure", "bot", "cipher", "client", "cohere", "comet", "crypt", "crypto", "deploy"),
@@ -49,7 +49,7 @@ _KEY_OF = {
     *("secret", "sendgrid", "server", "service", "session", "shared", "signing", "ssh", "ssl"),
     *("storage", "stripe", "tls", "wandb", "write"),
 }
-# What may stand behind: whose it is, or in which form.
+# Suffixes that may follow: the owner, the environment or the encoding.
 _BEHIND = {
     *("base64", "b64", "backup", "current", "data", "dev", "hex", "live", "local", "new", "old"),
     *("plain", "primary", "prod", "production", "raw", "secondary", "staging", "str", "string"),
@@ -70,12 +70,12 @@ _MAY_BE = {
 }
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _RANDOM = re.compile(r"(?<![A-Za-z0-9])(?=[A-Za-z]{0,99}\d)(?=\d{0,99}[A-Za-z])[A-Za-z0-9]{16,}")
-_LONGEST_NAME = 200  # characters, at the end of which it says what it is of
+_LONGEST_NAME = 200  # characters, counted from the end, which is the part that matters
 
 
 @lru_cache(4096)
 def sounds_secret(name: str) -> bool:
-    """Whether a name, or the beginning of a dotted one, is that of a secret.
+    """Whether a name, or any prefix of a dotted one, denotes a secret.
 
     >>> [sounds_secret(name) for name in ("hub.token", "storage.key", "dbPass", "api_key.old")]
     [True, True, True, True]
@@ -88,18 +88,18 @@ def sounds_secret(name: str) -> bool:
 
 @lru_cache(4096)
 def is_strong(name: str) -> bool:
-    """Whether a name says so of a number, too: of a weaker one it is a size or a count."""
+    """Whether even a number with this name is secret; with a weaker name it is a size or count."""
     return any(_is_strong(part) for part in name[-_LONGEST_NAME:].split("."))
 
 
 @lru_cache(4096)
 def may_be_of_secret(name: str) -> bool:
-    """Whether a name could be that of a secret, if its value looks like one (`is_random`)."""
+    """Whether a name may denote a secret, if the value looks like one (:func:`is_random`)."""
     return not _MAY_BE.isdisjoint(_words(name[-_LONGEST_NAME:]))
 
 
 def is_random(text: str) -> bool:
-    """Whether letters and digits are mixed in a text as by chance."""
+    """Whether a text contains a long word that mixes letters and digits."""
     return _RANDOM.search(text) is not None
 
 
@@ -120,7 +120,7 @@ def _is_secret(parts: Sequence[str]) -> bool:
     if last in ("key", "keys"):
         return not _KEY_OF.isdisjoint(words) and not {"public", "pub"} & {*words}
     if last == "pat" and not before:
-        return False  # mostly a pattern
+        return False  # mostly short for pattern
     return last in _LAST and before not in _NOT_SECRET.get(last, ())
 
 

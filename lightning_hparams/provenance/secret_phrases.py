@@ -1,4 +1,4 @@
-"""Secrets that a text names without assigning them: options, calls, sentences, known files."""
+"""Secrets in a text that are named but not assigned: options, calls, sentences, known files."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _SAID = re.compile(
     rf"(?P<value>\"[^\"\n]+\"|'[^'\n]+'|(?=[^\s\d]{{0,64}}\d){_VALUE})",
     re.I,
 )
-_BESIDE = re.compile(  # the value stands in quotes, or looks like nothing else
+_BESIDE = re.compile(  # a quoted value that contains a digit
     r"(?P<before>\b(?P<name>[A-Za-z_][\w-]{2,80})[ \t]+)"
     r"(?P<value>(?P<quote>[\"'])(?=[^\s\d\"']{0,64}\d)[^\s\"']{4,256}(?P=quote))"
 )
@@ -62,7 +62,7 @@ _ARGUMENT_DEFAULT = re.compile(  # of argparse, click and typer
     r"(?P<before>[\"']--?(?P<name>[A-Za-z][\w-]{0,80})[\"'][^\n]{0,200}?\bdefault[ \t]*=[ \t]*)"
     r"(?P<value>\"[^\"\n]*\"|'[^'\n]*')"
 )
-_STORED = re.compile(  # by the tools of GitHub, Kubernetes, Weights & Biases
+_STORED = re.compile(  # by the command lines of GitHub, Kubernetes, Weights & Biases
     r"(?P<before>\bsecret[ \t]+(?:set|create|generic)\b[^\n]{0,200}?"
     r"(?:--body|-b|--from-literal)[= ](?:[\w.-]{1,64}=)?"
     r"|\blogin[ \t]+(?:--relogin[ \t]+)?(?=[\w-]{20})(?=[A-Za-z_-]{0,64}\d)"
@@ -83,7 +83,7 @@ _LOGIN = re.compile(  # user:password after an option
     r"[\"']?[\w.@+-]{1,128}:)"
     rf"(?P<value>{_VALUE})"
 )
-_SHORT_OPTION = re.compile(  # of programs for which it is a password
+_SHORT_OPTION = re.compile(  # of programs that take a password by it
     r"(?P<before>\b(?:sshpass|mysql\w{0,10}|mariadb|docker[ \t]+login|redis-cli|mongo\w{0,6}"
     r"|ldap\w{0,10}|az[ \t]+login|smbclient|7z|zip|unzip)\b[^\n|;&]{0,200}?[ \t]-(?:p|a|w|P)[ \t]?)"
     r"(?P<value>(?<=[ \t]-[pawP])[^\s\"'-]\S*|(?<=[pawP][ \t])[^\s-]\S*)"
@@ -98,7 +98,7 @@ _ESCAPED_QUERY = re.compile(
 
 
 def hide_phrases(text: str) -> str:
-    """A text without the values that follow such names, and without passwords after users."""
+    """The text without the values that follow such names, and without passwords after users."""
     text = _hide_options(text)
     for form in (
         _XML,
@@ -129,7 +129,7 @@ def _hide_options(text: str) -> str:
 
 
 def _hidden_word(word: str) -> str:
-    """Another argument of an option, where it does not read as a word or a path."""
+    """A further argument of an option, hidden unless it reads as a word or a path."""
     is_word = not any(map(str.isdigit, word)) and len(word) < 16
     return word if is_word or "=" in word or "://" in word or "." in word else HIDDEN
 
@@ -139,7 +139,7 @@ def replaced(
     before: re.Pattern[str],
     value_after: Callable[[re.Match[str]], tuple[int, int, str] | None],
 ) -> str:
-    """With other values after what is found; the search goes on inside a value that stays."""
+    """Replace the values after each match; a value that stays is itself searched."""
     pieces, done, at = [], 0, 0
     while found := before.search(text, at):
         at = found.end()
@@ -169,6 +169,6 @@ def _hidden(value: str) -> str:
 
 
 def is_harmless(value: str) -> bool:
-    """Whether a value is none of its own: a constant, a type, or a reference to a variable."""
+    """Whether a value cannot be secret: a constant, a type, or a reference to a variable."""
     bare = value.strip(TRIM) if len(value) < 200 else value
     return bare.lower() in _NO_SECRETS or (len(bare) < 200 and bool(_REFERENCE.fullmatch(bare)))

@@ -1,6 +1,6 @@
-"""Secrets that can be told by their looks: keys that services give out, blocks of keys, hashes.
+"""Secrets recognised by their format: keys of services, key blocks, password hashes.
 
-The shapes are those that the services publish, so that scanners find them.
+Services publish these formats so that scanners can find leaked keys.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ __all__ = ["HIDDEN", "hide_shapes"]
 
 HIDDEN = "<hidden>"
 
-# The beginning, and how much of what follows there must be at least.
+# The prefix, and the minimum length of the rest.
 _PREFIXES = (
     r"gh[opsur]_\w{8,}|github_pat_\w{8,}",
     r"gl(?:pat|dt|ft|soat|rt|rtr|cbt|imt|ptt|agent|ffct)-[\w.-]{8,}|gloas-[\w-]{20,}",
@@ -40,9 +40,9 @@ _PREFIXES = (
     r"FlyV1[ ]fm\d_[\w+/=,-]{20,}|fo1_[\w-]{30,}|CFPAT-[\w-]{30,}|tfp_[\w-]{30,}",
 )
 _KNOWN = re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(_PREFIXES)})")
-# 64 bytes in base64, as Azure's keys are; what comes after "sha512-" is a package's digest.
+# 64 bytes in base64, such as Azure's keys; after "sha512-" it is the digest of a package.
 _LONG_KEY = re.compile(r"(?<![A-Za-z0-9+/-])[A-Za-z0-9+/]{86}==(?![A-Za-z0-9+/=])")
-# Of no service that is known here, but of the same form: a short prefix and many random letters.
+# Keys of other services in the same format: a short prefix and many random letters.
 _OTHER = re.compile(
     r"(?<![A-Za-z0-9])[a-z][a-z0-9]{1,9}(?:_[a-z0-9]{1,8})?[_-]([A-Za-z0-9]{22,128})"
 )
@@ -57,14 +57,14 @@ _BOT = re.compile(r"(?<=api\.telegram\.org/bot)[\w:-]{8,}|(?<=/with/key/)[\w-]{8
 _HASH = re.compile(
     r"\$(?:apr1|1|2[abxy]|5|6|y|argon2\w{1,2}|pbkdf2[\w-]{0,10}|scrypt)\$[^\s\"':]{8,}"
 )
-_USER_IN_URL = re.compile(  # a slash in the password is none of a path after a port
+_USER_IN_URL = re.compile(  # a slash in the password is not the start of a path after a port
     r"(?<=://)(?:[^/\s\"']{1,1024}|[^/\s\"'@:]{1,256}:(?!\d{1,5}/)[^\s\"']{1,1024})@"
 )
 _USER_BEFORE_HOST = re.compile(  # without a scheme
     r"(?P<before>(?<![\w.+/:@-])[\w.+-]{1,64}:)[^\s@/\"':]{3,256}"
     r"(?=@(?:localhost|[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}|[\w-]{1,63}(?=:\d))(?![\w(]))"
 )
-# The marker of a private key's first line, and that of its end.
+# Markers of the first line and of the end of a private key.
 _BLOCKS = (
     (
         r"-----? ?BEGIN [A-Z0-9 ]{0,40}(?:PRIVATE KEY|Static key V1)(?: BLOCK)?-{0,2} ?-{3,5}",
@@ -73,12 +73,12 @@ _BLOCKS = (
     (r"Private-Lines: \d{1,6}", r"(?<=Private-MAC: )[0-9a-f]*|(?<=Private-Hash: )[0-9a-f]*"),
 )
 _LONGEST_KEY = 2**16  # characters
-_BODY = re.compile(  # of a key whose end is not there
+_BODY = re.compile(  # of a key without its end
     rf"(?:{HIDDEN})?(?:[A-Za-z0-9+/=]|\\[nr])*[\"']?[ \t\r]*(?:\n|$)"
     r"(?:[+ -]?[ \t]*[\"']?(?:[A-Za-z0-9+/=]*|[A-Za-z-]{1,20}: [^\n]*)"
     r"(?:\\n)?[\"']?,?[ \t\r]*(?:\n|$))*"
 )
-# Lines of a long key in base64 without its beginning, as in the middle of a patch.
+# Lines of a long base64 key without its start, as in the middle of a patch.
 _LINES = re.compile(
     r"(?m)^(?P<before>[+ -]?[ \t]{0,40}[\"']?)[A-Za-z0-9+/]{60,76}={0,2}"
     r"(?=(?:\\n)?[\"']?,?[ \t\r]*$)"
@@ -87,7 +87,7 @@ _HEX = re.compile(r"[0-9a-f]+|[0-9A-F]+")
 
 
 def hide_shapes(text: str) -> str:
-    """A text without what is a secret by its looks alone."""
+    """The text without secrets that are recognisable by their format alone."""
     for begin, end in _BLOCKS:
         text = _hide_blocks(text, re.compile(begin), re.compile(end))
     text = _LINES.sub(_line, text)
@@ -102,11 +102,11 @@ def hide_shapes(text: str) -> str:
 
 
 def _hide_blocks(text: str, begin: re.Pattern[str], end: re.Pattern[str]) -> str:
-    """Between two markers; of a block that is cut off, what looks like its lines."""
+    """Hide everything between two markers; in a truncated block, the lines that look like a key."""
     pieces, start, ended = [], 0, False
     while found := begin.search(text, start):
         last = None if ended else end.search(text, found.end())
-        ended = last is None  # and it is not looked for again
+        ended = last is None  # and is not searched for again
         if last is not None and last.start() - found.end() <= _LONGEST_KEY:
             stop = last.end() if last[0][:1].isalnum() else last.start()
         else:
@@ -137,6 +137,6 @@ def _other(found: re.Match[str]) -> str:
     value = found[1]
     kinds = re.findall(r"[A-Z]+|[a-z]+|\d+", value)
     digits = sum(kind.isdigit() for kind in kinds)
-    # Words joined into a name change rarely between small and large letters.
+    # Words joined into a name rarely switch between lower and upper case.
     random = digits >= 2 and 3 * len(kinds) >= len(value)
     return HIDDEN if random and not value.islower() else found[0]

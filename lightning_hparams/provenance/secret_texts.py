@@ -1,4 +1,4 @@
-"""Secrets in a text: what is assigned to a name, follows an option, or stands in a known form."""
+"""Secrets in a text: assigned to a name, given after an option, or in a known format."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .secret_shapes import HIDDEN, hide_shapes
 
 __all__ = ["hide_in_code", "hide_in_text", "is_plain_item"]
 
-# Quantities are bounded, or their start is anchored: a patch may be one line of a megabyte.
+# Repetitions are bounded or anchored at the start: a patch may be a single line of a megabyte.
 _NAMED = re.compile(
     r"(?<![\w.-])(?P<open>\\{0,8}[\"'`])?[.-]{0,2}(?P<name>[A-Za-z_][\w.-]*)"
     r"(?P<close>\\{0,8}[\"'`])?\]?[ \t]*(?P<sign>:=|\?=|\+=|=>|<-|={1,3}|!==?|:|%3[dD])[ \t]*"
 )
-_TYPE = re.compile(  # an annotation, before a value
+_TYPE = re.compile(  # a type annotation before a value
     r"(?:Optional|Union|Final|ClassVar|Any|Secret\w{0,10}|String|string|str|bytes|list|dict|tuple)"
     r"(?:\[[\w.\[\]|, ]{0,60}\])?(?:[ \t]*\|[ \t]*[\w.\[\]]{1,40}){0,4}[ \t]*=(?!=)[ \t]*"
 )
@@ -56,13 +56,13 @@ _USER_AND_PASSWORD = re.compile(r"[\w.@+-]{1,64}:[^\s:]{4,256}")
 
 
 def hide_in_text(text: str) -> str:
-    """A text of any kind, a file of settings among them, without what looks like a secret."""
+    """Any text, including configuration files, without anything that looks like a secret."""
     text = hide_phrases(_hide_encoded(hide_shapes(text)))
     return _hide_named(_hide_data(text), code=False)
 
 
 def hide_in_code(text: str) -> str:
-    """Source code: there only what is quoted is a value."""
+    """Source code without secrets: only quoted text counts as a value."""
     return _hide_named(hide_phrases(hide_shapes(text)), code=True)
 
 
@@ -99,7 +99,7 @@ def _is_of_secret(text: str, found: re.Match[str]) -> bool:
 
 
 class _Seen:
-    """How far texts in quotes were looked for in vain, so that nothing is read again and again."""
+    """How far the text was searched for quoted strings in vain, so no part is searched twice."""
 
     def __init__(self) -> None:
         self._until: dict[bool, int] = {}
@@ -107,7 +107,7 @@ class _Seen:
     def hidden(
         self, text: str, at: int, end: int, hide: Callable[[re.Match[str]], str], *, strong: bool
     ) -> str | None:
-        """With the texts in quotes hidden from ``at`` to ``end``; None if there is none to hide."""
+        """The range ``at`` to ``end`` with its quoted secrets hidden; None if it has none."""
         start = max(at, min(end, self._until.get(strong, 0)))
         hidden = _LITERAL.sub(hide, text[start:end])
         if hidden == text[start:end]:
@@ -119,7 +119,7 @@ class _Seen:
 def _value(
     text: str, found: re.Match[str], seen: _Seen, *, code: bool
 ) -> tuple[int, int, str] | None:
-    """Where the value begins and ends, and what stands there instead; None if it stays."""
+    """Start and end of the value and its replacement; None if it stays."""
     at, strong = found.end(), is_strong(found["name"])
     if found["sign"] == ":" and (annotation := _TYPE.match(text, at)):
         at = annotation.end()
@@ -159,7 +159,7 @@ def _quoted(text: str, quote: re.Match[str]) -> tuple[int, int, str] | None:
 
 
 def _end_of_quote(text: str, quote: re.Match[str]) -> int:
-    """Before the closing mark: on this line, or a few lines below, or else the end of the line."""
+    """End before the closing quote on this or one of the next lines, otherwise the end of line."""
     mark, start = quote["quote"], quote.end()
     line = _end(_TO_END, text, start)
     if len(mark) == 1:
@@ -179,7 +179,7 @@ def _end_of_quote(text: str, quote: re.Match[str]) -> int:
 def _in_brackets(
     text: str, at: int, seen: _Seen, *, strong: bool, code: bool
 ) -> tuple[int, int, str] | None:
-    """The texts in a list, a call or a dict; words without quotes in a list of settings."""
+    """Quoted strings in a list, call or dict; bare words in a list of a configuration file."""
     closing = {"[": "]", "(": ")", "{": "}"}[text[at]]
     end = text.find(closing, at, at + _LONGEST_LIST)
     closed = end >= 0
@@ -202,7 +202,7 @@ def _item(found: re.Match[str], *, strong: bool) -> str:
 
 
 def is_plain_item(text: str, *, strong: bool) -> bool:
-    """Whether an item in a list under a secret's name reads as a word, or a mark, or a number."""
+    """Whether an item of a list with a secret's name reads as a word, placeholder or number."""
     if strong:
         return is_harmless(text)
     if re.fullmatch(r"[<\[].*[>\]]|[\d.\s-]*", text, re.S):
@@ -211,7 +211,7 @@ def is_plain_item(text: str, *, strong: bool) -> bool:
 
 
 def _literal(found: re.Match[str]) -> str:
-    """In an expression: names of variables and short words are keys, or what is looked up."""
+    """Hide a literal in an expression, unless it is a short word or name, probably a lookup key."""
     value = found["value"]
     is_name = re.fullmatch(r"[A-Z][A-Z0-9_]*|[A-Za-z_]*|.*\s.*", value)
     if found["behind"] or is_name or len(value) < 8 or is_harmless(value):
@@ -220,7 +220,7 @@ def _literal(found: re.Match[str]) -> str:
 
 
 def _in_block(text: str, found: re.Match[str], at: int) -> tuple[int, int, str] | None:
-    """The lines below a name that are further in, or its list."""
+    """The indented lines, or the list, below a name."""
     if found["sign"] != ":":
         return None
     line = _line_before(text, found.start())
@@ -232,7 +232,7 @@ def _in_block(text: str, found: re.Match[str], at: int) -> tuple[int, int, str] 
 def _hidden_block(
     text: str, start: int, indent: int, hides: Callable[[str, str], bool]
 ) -> tuple[int, str]:
-    """The end of a block of lines that are further in than ``indent``, and what it becomes."""
+    """The end of a block of lines indented deeper than ``indent``, and its replacement."""
     lines: list[str] = []
     end = start
     while len(lines) < 1000 and text[end : end + 1] == "\n":
@@ -257,13 +257,13 @@ def _indent(line: str) -> int:
 
 
 def _line_before(text: str, at: int) -> str:
-    """What stands before on the same line, if it is not much."""
+    """The text before ``at`` on the same line, if it is short."""
     start = text.rfind("\n", max(0, at - 120), at) + 1
     return text[start:at] if start or at <= 120 else "..."
 
 
 def _end_of_bare(text: str, found: re.Match[str], at: int) -> int:
-    """Of a value without quotes."""
+    """The end of an unquoted value."""
     opened = (found["open"] or "")[-1:]
     if opened and not found["close"]:
         return _end(_TO_QUOTE[opened], text, at)
@@ -276,7 +276,7 @@ def _end_of_bare(text: str, found: re.Match[str], at: int) -> int:
 
 
 def _word_at(text: str, at: int) -> str:
-    """Up to a space, or to where a list of assignments goes on."""
+    """The word at ``at``, up to a space or the next assignment in a list."""
     found = _WORD.match(text, at)
     if found is None:
         return ""
@@ -289,11 +289,11 @@ def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
     return found.end() if found else at
 
 
-# -- what is encoded, or under names that say nothing ----------------------------------------------
+# -- encoded values, and values with arbitrary names -----------------------------------------------
 
 
 def _hide_data(text: str) -> str:
-    """The data of a Kubernetes secret: texts, or texts in base64, under names of any kind."""
+    """Hide the data of a Kubernetes secret: plain or base64 text with arbitrary names."""
     is_secret = "kind: Secret" in text
 
     def value_after(found: re.Match[str]) -> tuple[int, int, str] | None:
@@ -324,7 +324,7 @@ def _if_secret_inside(found: re.Match[str]) -> str:
 
 
 def _decoded(value: str) -> str | None:
-    """The text that stands there in base64; None if there is none."""
+    """The text encoded in base64; None if the value is not base64 of text."""
     value = value.strip(TRIM).translate(_URL_SAFE)
     if len(value) < 8:
         return None

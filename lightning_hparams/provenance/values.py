@@ -1,4 +1,4 @@
-"""Values of any kind as what JSON, a table or a page holds."""
+"""Conversion of arbitrary values to JSON, table cells and Markdown."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import enum
 import functools
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import PurePath
 from typing import Any
@@ -18,15 +18,16 @@ import torch
 from torch import Tensor
 
 from .. import json_text
-from .redaction import Json, redact
+from ..json_text import Json
+from .redaction import redact
 
 __all__ = ["flatten", "plain", "to_json", "to_markdown", "without_secrets"]
 
-_SMALL = 32  # values of an array that are written
+_SMALL = 32  # arrays up to this many values are written in full
 
 
-def to_json(value: Mapping[str, Any]) -> str:
-    """What :func:`plain` makes, as text that every reader of JSON takes: NaN is ``"nan"`` there.
+def to_json(value: Mapping[str, object]) -> str:
+    """The result of :func:`plain` as strict JSON, where NaN is ``"nan"``.
 
     >>> print(to_json({"loss": float("nan")}))
     {
@@ -37,30 +38,34 @@ def to_json(value: Mapping[str, Any]) -> str:
 
 
 def to_markdown(manifest: Mapping[str, Any]) -> str:
-    """The manifest as text for a page; the patch and earlier manifests are only counted.
+    """The manifest as Markdown; only the sizes of the patch and of earlier manifests are given.
 
-    It is a block of code, which no value can end: each stands in quotes on a line of its own.
+    A value cannot close the code block, since each is quoted on a line of its own.
     """
-    shown, git = dict(manifest), dict(manifest.get("git") or {})
-    if git.get("diff"):
-        git["diff"] = f"{len(git['diff'].splitlines())} lines, see manifest.json"
-    if earlier := shown.pop("earlier", None):
+    shown, git = dict(manifest), _section(manifest.get("git"))
+    if isinstance(diff := git.get("diff"), str) and diff:
+        git["diff"] = f"{len(diff.splitlines())} lines, see manifest.json"
+    if isinstance(earlier := shown.pop("earlier", None), list) and earlier:
         shown["earlier"] = f"{len(earlier)}, see manifest.json"
     return f"```json\n{to_json({**shown, 'git': git})}\n```"
 
 
-def plain(value: Any) -> Json:
-    """Anything as what JSON holds, the same in every process: no addresses in memory.
+def _section(value: object) -> dict[str, object]:
+    return dict(value) if isinstance(value, Mapping) else {}
+
+
+def plain(value: object) -> Json:
+    """Any value as JSON values, identical in every process: without memory addresses.
 
     >>> plain({"lr": np.float32(0.5), "act": PurePath, "size": (3, None)})
     {'lr': 0.5, 'act': 'pathlib.PurePath', 'size': [3, None]}
     """
     match value:
-        case np.generic():  # first, for some of them are numbers and texts of Python, too
+        case np.generic():  # first: some of them subclass Python's numbers and strings
             item = value.item()
             return str(item) if isinstance(item, np.generic) else plain(item)
         case None | bool() | int() | float() | str():
-            # Subclasses of these, such as enumerations of strings, are written as their value.
+            # Subclasses of these, such as string enumerations, are written as their value.
             return value.value if isinstance(value, enum.Enum) else value
         case enum.Enum() | PurePath() | range() | complex() | torch.dtype() | torch.device():
             return str(value)
@@ -81,33 +86,32 @@ def plain(value: Any) -> Json:
             if dataclasses.is_dataclass(value) and not isinstance(value, type):
                 names = (field.name for field in dataclasses.fields(value))
                 return {name: plain(getattr(value, name)) for name in names if hasattr(value, name)}
-            if type(value).__name__ == "ListConfig":  # of OmegaConf
+            if type(value).__name__ == "ListConfig" and isinstance(value, Iterable):  # OmegaConf
                 return [plain(item) for item in value]
             return _name(value)
 
 
 def without_secrets(
-    values: Mapping[str, Any], environ: Mapping[str, str]
+    values: Mapping[str, object], environ: Mapping[str, str]
 ) -> dict[str, bool | int | float | str]:
-    """What :func:`flatten` makes of hyperparameters without what looks like a secret."""
+    """Hyperparameters with secrets hidden, then flattened (see :func:`flatten`)."""
     hidden = redact(plain(values), environ)
     assert isinstance(hidden, dict)
     return flatten(hidden)
 
 
-def flatten(values: Mapping[str, Any]) -> dict[str, bool | int | float | str]:
-    """Hyperparameters as a table has them: ``a.b`` for a nested name, and no ``None``.
+def flatten(values: Mapping[str, object]) -> dict[str, bool | int | float | str]:
+    """Flat hyperparameters for a table: ``a.b`` for a nested name, without ``None``.
 
-    A column that is a number in one run and ``None`` in another would become text; where a value
-    is not given, the cell is empty. Lists are written as text.
+    A column that is a number in one run and ``None`` in another would become text, so such a cell
+    is left empty. Lists are written as text.
 
     >>> flatten({"lr": 0.1, "opt": {"betas": (0.9, 0.99), "wd": None}})
     {'lr': 0.1, 'opt.betas': '[0.9, 0.99]'}
     """
     flat: dict[str, bool | int | float | str] = {}
-    for name, value in values.items():
-        value = plain(value)
-        match value:
+    for name, given in values.items():
+        match value := plain(given):
             case None:
                 pass
             case dict():
@@ -121,14 +125,14 @@ def flatten(values: Mapping[str, Any]) -> dict[str, bool | int | float | str]:
 
 
 def _array(value: Tensor | np.ndarray[Any, Any]) -> Json:
-    """Values of a small one, such as the weights of classes; the shape of another."""
+    """The values of a small array, such as class weights; the shape of a larger one."""
     if math.prod(value.shape) <= _SMALL:
-        with suppress(RuntimeError, TypeError):  # one that is sparse, or has no values
+        with suppress(RuntimeError, TypeError):  # a sparse or meta tensor
             return plain(value.tolist())
     return f"{type(value).__name__}{tuple(value.shape)}"
 
 
-def _name(value: Any) -> str:
-    """The name of a class or function, or of the class of an object."""
+def _name(value: object) -> str:
+    """Qualified name of a class or function, or of an object's class."""
     named = value if hasattr(value, "__qualname__") else type(value)
     return f"{getattr(named, '__module__', None) or 'builtins'}.{named.__qualname__}"

@@ -1,4 +1,4 @@
-"""Tags of logged values: how they are built and read, which way is better, their charts."""
+"""Tags of logged values: building and parsing them, which direction is better, their charts."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Which way a metric gets better, by its name, and the best value so far."""
+"""Whether lower or higher is better for a metric, by its name, and its best value so far."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["BestValues", "Direction", "direction"]
 
 Direction: TypeAlias = Literal["min", "max"]
 
-# Words of a tag, also with "m" or "mean" before them. One that falls decides: a `dice_loss` is one.
+# Words of a tag, also prefixed with "m" or "mean". A falling word wins, so `dice_loss` falls.
 _FALLS = {
     *("loss", "losses", "error", "err", "mae", "mse", "rmse", "msle", "mape", "smape", "ece"),
     *("mce", "nll", "ce", "bce", "perplexity", "ppl", "perceptual", "lpips", "dists"),
@@ -28,16 +28,16 @@ _RISES = {
     *("snr", "signal", "ssim", "similarity", "fidelity", "score", "fscore", "kappa", "mcc", "corr"),
     *("correlation", "pearson", "spearman", "r2", "explained"),
 }
-# Words of something else as well: they count where no other word tells.
+# Ambiguous words: they count only if no other word decides.
 _MAY_FALL = {"angle", "hd", "kid", "texture", "variation"}
 _CAMEL = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _IOU = re.compile(r"((Complete|Distance|Generalized)?IntersectionOverUnion|IoU)")
 
 
 def direction(tag: str) -> Direction | None:
-    """``"min"`` or ``"max"``, whichever is better for the metric of that name; None if unknown.
+    """``"min"`` or ``"max"``, whichever is better for the metric with this tag; None if unknown.
 
-    Names of torchmetrics' classes are known, too. The name of a class decides nothing.
+    Class names of torchmetrics are recognised too. The label in a per-class tag has no influence.
 
     >>> direction("val_loss"), direction("metric/mIoU/val"), direction("val/zebra")
     ('min', 'max', None)
@@ -60,7 +60,7 @@ class BestValues:
     """The best finite value of each metric so far.
 
     Args:
-        directions: For metrics whose name does not tell (see :func:`direction`).
+        directions: By tag, for metrics that :func:`direction` does not know or gets wrong.
 
     Raises:
         ValueError: If a direction is neither ``"min"`` nor ``"max"``.
@@ -77,11 +77,11 @@ class BestValues:
         self.values: dict[str, float] = {}
 
     def update(self, values: Mapping[str, float]) -> dict[str, float]:
-        """Take in a step's values.
+        """Update with the values of one step.
 
         Returns:
-            The best so far of each of these metrics, as far as it is known which way is better and
-            there was a finite value.
+            The best value so far of each of these metrics, except those whose direction is unknown
+            or which have had no finite value yet.
         """
         for tag, value in values.items():
             way = self._directions.get(tag) or direction(tag)

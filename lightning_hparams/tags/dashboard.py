@@ -1,4 +1,4 @@
-"""Which curves belong into one chart: training beside validation, classes beside each other."""
+"""Which curves share a chart: training with validation, and the classes of a score."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .grammar import Tag
 __all__ = ["charts"]
 
 _LOSS = re.compile(r"(?<![^\W_])loss(?![^\W_])", re.IGNORECASE)
-_LEARNING_RATE = re.compile("(lr|momentum)[/-]")  # of Lightning's LearningRateMonitor
+_LEARNING_RATE = re.compile("(lr|momentum)[/-]")  # from Lightning's LearningRateMonitor
 _PERCENTILE = re.compile(r"step_ms_p\d+")
 _CATEGORIES = {
     "loss": "Loss",
@@ -27,13 +27,14 @@ _LEFT_OUT = re.compile(r"(epoch$|step$|hp_metric$|hp/)")
 
 
 def charts(tags: Iterable[str]) -> dict[str, dict[str, list[str]]]:
-    """A layout of TensorBoard's custom scalars.
+    """Layout for TensorBoard's custom scalars dashboard.
 
     Args:
-        tags: Of the scalars of a run, from any module: ``loss/val``, ``val_loss``, ``acc_val``.
+        tags: Scalar tags of a run, from any module: ``loss/val``, ``val_loss``, ``acc_val``.
 
     Returns:
-        Category, its charts by title, and for each chart regular expressions of whole tags.
+        For each category, its charts by title; for each chart, regular expressions that match
+        whole tags.
 
     >>> charts(["val_loss", "train_loss"])
     {'Loss': {'loss': ['(train|training|val|valid|validation|test)_loss']}}
@@ -51,7 +52,7 @@ def charts(tags: Iterable[str]) -> dict[str, dict[str, list[str]]]:
 
 
 def _chart(tag: Tag) -> tuple[str, str]:
-    """Title and pattern of the chart that a tag belongs into."""
+    """Title and pattern of the chart that a tag belongs to."""
     match tag.kind:
         case "class":
             where = [] if tag.stage == "val" else [str(tag.stage)]

@@ -1,35 +1,35 @@
-"""How tags are built and taken apart: the one module that knows how a stage is spelled.
+"""Building and parsing tags: the only module that knows how a stage is spelled.
 
 =========================================  =====================================================
-tag                                        what it names
+tag                                        meaning
 =========================================  =====================================================
 ``loss/{stage}``                           the loss
-``loss/{stage}/{label}``                   one term of it
-``metric/{name}/{stage}``                  a score of the whole set
+``loss/{stage}/{label}``                   one term of the loss
+``metric/{name}/{stage}``                  a score over the whole set
 ``class/{name}/{label}/{stage}``           the score of one class
 ``class_extremes/{name}/{stage}``          a table of such scores
 ``pr/{label}/{stage}``                     the precision-recall curve of one class
 ``{confusion,calibration,...}/{stage}``    a picture or histogram
-``perf/{name}/{stage}``, ``perf/{name}``   a speed, a memory
+``perf/{name}/{stage}``, ``perf/{name}``   throughput, time or memory
 ``lr/{label}``, ``momentum/{label}``, ...  a value of one parameter group
 ``norm/{name}/{label}``                    a norm of one parameter group
 ``weights/{label}``, ``grads/{label}``     a histogram of one parameter
-``best/{any tag}``                         its best value so far
-anything else                              a name of the user's: ``val_loss``, ``acc/val``
+``best/{any tag}``                         the best value so far
+anything else                              a user-defined name: ``val_loss``, ``acc/val``
 =========================================  =====================================================
 
-Labels (of classes, terms, groups) may hold anything, slashes, spaces and words for stages included,
-because everything else in a tag is found from its two ends: ``class/iou/a/val/b/test`` is the test
-score of the class ``a/val/b``. In these forms a stage is spelled ``train``, ``val`` or ``test``.
+Labels (of classes, terms, groups) may contain anything, including slashes, spaces and stage names,
+because tags are parsed from both ends: ``class/iou/a/val/b/test`` is the test score of the class
+``a/val/b``. In these forms a stage is spelled ``train``, ``val`` or ``test``.
 
-In a user's own name the stage is the first whole word that means one, in upper or lower case:
-``train``, ``training``, ``val``, ``valid``, ``validation`` or ``test``. Words end at whatever is
-neither a letter nor a digit, so ``valid-acc`` and ``Val/acc`` are of the validation, while
-``val2_loss``, ``value`` and ``valLoss`` have no stage.
+In a user-defined name the stage is the first whole word, in any case, among ``train``,
+``training``, ``val``, ``valid``, ``validation`` and ``test``. Anything but a letter or a digit
+separates words, so ``valid-acc`` and ``Val/acc`` belong to validation, while ``val2_loss``,
+``value`` and ``valLoss`` have no stage.
 
-Lightning appends ``_step`` or ``_epoch`` to a value that it logs both ways, and
-``/dataloader_idx_1`` where there are several dataloaders. After the term of a loss only the latter
-is taken off: ``loss/val/first_epoch`` is a term called ``first_epoch``.
+Lightning appends ``_step`` or ``_epoch`` to a value logged both per step and per epoch, and
+``/dataloader_idx_1`` if there are several dataloaders. After the label of a loss term only the
+latter is removed: ``loss/val/first_epoch`` is the term ``first_epoch``.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from __future__ import annotations
 import re
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias, TypedDict, cast
 
 __all__ = ["Ending", "Kind", "Stage", "Tag", "best_tag", "tag"]
 
@@ -99,21 +99,35 @@ _FORMS: dict[str, re.Pattern[str]] = {
 _BEST = "best/"
 
 
+class _Fields(TypedDict):
+    """Arguments of a :class:`Tag`."""
+
+    kind: Kind
+    name: str
+    label: str
+    stage: Stage | None
+    ending: Ending
+    loader: int | None
+    best: bool
+
+
 @dataclass(frozen=True)
 class Tag:
-    """A tag in its parts; ``str(tag)`` is the tag, and :meth:`parse` the way back.
+    """A parsed tag; ``str(tag)`` builds the text, and :meth:`parse` is its inverse.
 
     Args:
-        kind: What it is a value of; ``"own"`` for a user's own name.
-        name: Of the metric or speed; the user's own name as it is, without Lightning's endings.
-        label: Of the class, term, group or parameter.
-        stage: Of a user's own name, the one that its words tell.
-        ending: ``"_step"`` or ``"_epoch"`` where Lightning logs both.
-        loader: Number of the dataloader, where there are several.
-        best: Whether it is the best value so far.
+        kind: Form of the tag; ``"own"`` for a user-defined name.
+        name: Name of the metric or ``perf`` value, or the user-defined name without Lightning's
+            suffixes.
+        label: Name of the class, term, group or parameter.
+        stage: ``"train"``, ``"val"`` or ``"test"``; for a user-defined name, as found in its words.
+        ending: ``"_step"`` or ``"_epoch"`` if Lightning logs both.
+        loader: Index of the dataloader if there are several.
+        best: Whether this is the best value so far.
 
     Raises:
-        ValueError: If the tag would be read as another one, such as a score whose name has a slash.
+        ValueError: If the text would parse differently, such as a class score with a slash in its
+            name.
 
     >>> str(Tag("class", "iou", "road/left", "val"))
     'class/iou/road/left/val'
@@ -134,13 +148,13 @@ class Tag:
     def __post_init__(self) -> None:
         if (read := _fields(str(self))) != asdict(self):
             raise ValueError(
-                f"a tag must have one reading, but {str(self)!r} would be read as {read}; "
+                f"a tag must parse to its own parts, but {str(self)!r} would be read as {read}; "
                 "change the name or label"
             )
 
     @staticmethod
     def parse(text: str) -> Tag:
-        """Take any tag apart; ``str`` of the result is ``text`` again."""
+        """Parse any tag; ``str`` of the result is ``text`` again."""
         return _parsed(text)
 
     def __str__(self) -> str:
@@ -148,29 +162,29 @@ class Tag:
 
     @property
     def is_part(self) -> bool:
-        """Whether it is of one class or one term of the loss, not of all of it."""
+        """Whether this belongs to a single class or loss term."""
         return self.kind in ("class", "class_extremes", "pr") or bool(
             self.kind == "loss" and self.label
         )
 
     @property
     def is_result(self) -> bool:
-        """Whether it is a loss or a score, as far as a tag tells, and not the best of one."""
+        """Whether this may be a loss or score, judging by the tag, and not its best value."""
         return self.kind in ("loss", "metric", "class", "own") and not self.best
 
     @property
     def is_whole(self) -> bool:
-        """Whether it is a loss or score of a whole set, and no part of one, speed, rate or norm."""
+        """Whether this is a loss or score over a whole set: neither a part of one nor per step."""
         return self.is_result and not self.is_part and self.ending != "_step"
 
     @property
     def is_validation(self) -> bool:
-        """Whether it is the loss or score of a whole validation set, so that its best matters."""
+        """Whether this is the loss or score of a whole validation set, so its best matters."""
         return self.is_whole and self.stage == "val"
 
     @property
     def title(self) -> str:
-        """What the tag is of, without stage and ending: the same for training and validation."""
+        """The tag without stage and suffix: the same for training and validation."""
         if self.stage is None:
             return str(self)
         before, _, after = self._parts()
@@ -180,7 +194,7 @@ class Tag:
 
     @property
     def any_stage(self) -> str:
-        """A regular expression for the same tag of any stage."""
+        """Regular expression for the same tag with any stage."""
         before, spelled, after = self._parts()
         if not spelled:
             return re.escape(before + after)
@@ -189,11 +203,11 @@ class Tag:
 
     @property
     def any_label(self) -> str:
-        """A regular expression for the same tag of any class, group or parameter."""
+        """Regular expression for the same tag with any class, group or parameter."""
         return ".+".join(map(re.escape, str(replace(self, label="\0")).split("\0")))
 
     def _parts(self) -> tuple[str, str, str]:
-        """What stands before the stage, the stage as it is spelled, and what stands after it."""
+        """The text before the stage, the stage as spelled, and the text after it."""
         best = _BEST if self.best else ""
         loader = "" if self.loader is None else f"/dataloader_idx_{self.loader}"
         end = self.ending + loader
@@ -211,7 +225,7 @@ class Tag:
 
 @lru_cache(maxsize=4096)
 def tag(kind: Kind, name: str = "", label: str = "", stage: Stage | None = None) -> str:
-    """The text of a :class:`Tag`, kept for the next time: building one takes 15 us.
+    """The text of a :class:`Tag`, cached because building one takes 15 us.
 
     >>> tag("loss", label="dice", stage="val")
     'loss/val/dice'
@@ -220,7 +234,7 @@ def tag(kind: Kind, name: str = "", label: str = "", stage: Stage | None = None)
 
 
 def best_tag(tag: str) -> str:
-    """The tag of the best value so far of what is logged as ``tag``.
+    """The tag for the best value so far of ``tag``.
 
     >>> best_tag("val_loss")
     'best/val_loss'
@@ -229,13 +243,13 @@ def best_tag(tag: str) -> str:
 
 
 def _stage_span(name: str) -> tuple[int, int]:
-    """Where the first word that means a stage stands in a user's name."""
+    """Span of the first word in a user-defined name that denotes a stage."""
     words = (match for match in _WORD.finditer(name) if match[0].lower() in _WORDS)
     return next((match.span() for match in words), (len(name), len(name)))
 
 
-def _fields(text: str) -> dict[str, Any]:
-    """The arguments of the :class:`Tag` that a text is read as."""
+def _fields(text: str) -> _Fields:
+    """Arguments of the :class:`Tag` that a text parses to."""
     best = text.startswith(_BEST) and len(text) > len(_BEST)
     text = text[len(_BEST) :] if best else text
     kind = text.partition("/")[0]
@@ -247,11 +261,11 @@ def _fields(text: str) -> dict[str, Any]:
     start, stop = _stage_span(name)
     own_stage = _WORDS.get(name[start:stop].lower())
     return {
-        "kind": kind,
+        "kind": cast(Kind, kind),
         "name": name,
         "label": found.get("label") or "",
-        "stage": own_stage if kind == "own" else found.get("stage"),
-        "ending": found.get("ending") or "",
+        "stage": own_stage if kind == "own" else cast(Stage | None, found.get("stage")),
+        "ending": cast(Ending, found.get("ending") or ""),
         "loader": None if loader is None else int(loader),
         "best": best,
     }

@@ -1,4 +1,4 @@
-"""Names that stand in tags: each one different, and each one that files and loggers take."""
+"""Names used in tags, made unique and safe to write to files and loggers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["told_apart", "writable"]
 
 
 def told_apart(names: Sequence[str]) -> list[str]:
-    """The names with a number behind each that an earlier one has already.
+    """The names, with a number appended to each that repeats an earlier one.
 
     >>> told_apart(["head", "encoder", "head"])
     ['head', 'encoder', 'head #2']
@@ -27,7 +27,7 @@ def told_apart(names: Sequence[str]) -> list[str]:
 
 
 def writable(text: str) -> str:
-    r"""The text without what no encoding has: half a surrogate pair is written as its escape.
+    r"""The text with every lone surrogate, which cannot be encoded, written as its escape.
 
     >>> writable("caf\u00e9"), writable("bad \ud800")
     ('café', 'bad \\ud800')

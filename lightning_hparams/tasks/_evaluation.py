@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..losses import WeightedLoss
 from ..metrics import BatchMean, ConfusionCounts, segmentation_scores
-from ..tags import Stage, Tag
+from ..tags import Stage, tag
 from ._loaders import counted_samples
 from .base import VisionTask
 
@@ -103,12 +103,12 @@ class EvaluatedTask(VisionTask):
         )
         for name, mean in evaluation.losses().items():
             total = name == "total"
-            tag = str(Tag("loss", label="" if total else name, stage=stage))
+            loss_tag = tag("loss", label="" if total else name, stage=stage)
             to_loggers = None if total else False  # None: if there is one
-            self.log(tag, mean, logger=to_loggers, prog_bar=total, sync_dist=True)
+            self.log(loss_tag, mean, logger=to_loggers, prog_bar=total, sync_dist=True)
         for name, value in whole.items():
-            tag = str(Tag("metric", name, stage=stage))
-            self.log(tag, value, prog_bar=name == "miou", sync_dist=True)
+            metric_tag = tag("metric", name, stage=stage)
+            self.log(metric_tag, value, prog_bar=name == "miou", sync_dist=True)
         for name, scores in by_class.items():
-            tags = {str(Tag("class", name, label, stage)): v for label, v in scores.items()}
+            tags = {tag("class", name, label, stage): v for label, v in scores.items()}
             self.log_dict(tags, logger=False, sync_dist=True)

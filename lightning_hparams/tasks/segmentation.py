@@ -21,7 +21,7 @@ from ..outputs import (
     SegmentationPrediction,
     TrainingOutput,
 )
-from ..tags import Tag
+from ..tags import tag
 from ._batches import Batch, check_mask, image_of, mask_of, paths_of
 from ._evaluation import EvaluatedTask, Evaluation
 from ._loaders import norms_of_one_pixel, smallest_batch
@@ -31,7 +31,7 @@ from .weights import Statistics, is_file, load_weights
 __all__ = ["SegmentationTask"]
 
 _KINDS = ("multiclass", "binary", "multilabel")
-_TRAIN_LOSS = str(Tag("loss", stage="train"))
+_TRAIN_LOSS = tag("loss", stage="train")
 _STRIDE = 32  # the deepest feature map of the encoders is this much smaller than the image
 _IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 

@@ -262,7 +262,7 @@ def test_the_manifest_says_what_to_repeat(monkeypatch):
 
     other = run(Foreign(lr=0.2), "other", RunRecorder())
     said = compare(loggers[0].log_dir, other.manifest)
-    assert "config hparams.lr: 0.1 against 0.2" in said
+    assert "config hparams.lr: 0.1 vs 0.2" in said
     assert "config hparams.note: 'with <hidden>' in the first run only" in said
     assert not [sentence for sentence in said if "data" in sentence.split()[:2]]
 

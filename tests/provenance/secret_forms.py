@@ -1,7 +1,7 @@
-"""Forms in which secrets stand in what a run writes down, and texts that only look like them.
+"""Forms in which secrets occur in the records of a run, and texts that only look like secrets.
 
-Each form holds the marker ``X1y2Z3w4`` in its secret, or a secret of the shape that a service gives
-out, which is put together here: no scanner should take this file for a leak.
+Each form contains the marker ``X1y2Z3w4`` in its secret, or a secret in the format of a service,
+assembled from parts so that scanners do not report this file as a leak.
 """
 
 import base64
@@ -11,7 +11,7 @@ MARK = "X1y2Z3w4"
 
 
 def shape(*parts):
-    """A made-up secret of a published shape, from parts."""
+    """A made-up secret in a published format, from parts."""
     return "".join(parts)
 
 
@@ -32,7 +32,7 @@ KEY_LINES = [LINE[i:] + LINE[:i] for i in range(1, 50)]
 BEGIN = shape("-----BEGIN ", "{}PRIVATE KEY", "-----")
 END = shape("-----END ", "{}PRIVATE KEY", "-----")
 
-# What is written, and what must not be in it afterwards.
+# The text, and the part that must not remain in it.
 COMMON = [
     # environment
     (f"API_KEY={MARK}", MARK),
@@ -116,7 +116,7 @@ COMMON = [
     (f"users:\n- name: a\n  user:\n    client-key-data: {MARK}\n", MARK),
 ]
 OTHERS = [
-    # without a space before them
+    # without a preceding space
     (f"Server=h;Database=d;User Id=me;Pwd={MARK};", MARK),
     (f"lr=1,token={MARK}", MARK),
     (f"lr=1,token={MARK},epochs=3", MARK),

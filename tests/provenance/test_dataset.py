@@ -13,7 +13,7 @@ from lightning_hparams.provenance import fingerprint
 
 
 class Files(Dataset):
-    """Paths and labels, as torchvision's ImageFolder has them."""
+    """Paths and labels, as in torchvision's ImageFolder."""
 
     def __init__(self, root):
         self.root = root
@@ -36,7 +36,7 @@ def folder(tmp_path):
     return tmp_path / "a"
 
 
-def test_files_are_known_by_names_sizes_and_ends(folder):
+def test_files_are_identified_by_names_sizes_and_ends(folder):
     before = fingerprint(Files(folder))
     assert (before["length"], before["files"], before["bytes"]) == (5, 5, 1_000_000)
     assert before["classes"] == {"0": 3, "1": 2}
@@ -46,7 +46,7 @@ def test_files_are_known_by_names_sizes_and_ends(folder):
     assert fingerprint(Files(folder))["sha256"] != before["sha256"]
 
 
-def test_the_same_files_elsewhere_are_the_same_data(folder, tmp_path):
+def test_moved_files_are_the_same_data(folder, tmp_path):
     before = fingerprint(Files(folder))
     (tmp_path / "moved").mkdir()
     os.rename(folder, tmp_path / "moved" / "b")
@@ -61,7 +61,7 @@ def test_a_renamed_or_missing_file_is_another_dataset(folder):
     assert fingerprint(Files(folder))["files"] == 4
 
 
-def test_tensors_subsets_and_concatenations_are_told_apart():
+def test_tensors_subsets_and_concatenations_differ():
     one, two = TensorDataset(torch.zeros(9, 2)), TensorDataset(torch.ones(9, 2))
     variants = [
         one,
@@ -79,7 +79,7 @@ def test_tensors_subsets_and_concatenations_are_told_apart():
 
 
 class Held(Dataset):
-    """Someone's dataset."""
+    """A user-defined dataset."""
 
     def __init__(self, data):
         self.data = data
@@ -91,7 +91,7 @@ class Sample:
 
 
 def variants():
-    """Each with different data of the same size."""
+    """Pairs of different data of the same size."""
     yield [{"image": "a", "label": 1}], [{"image": "a", "label": 0}]
     yield [(np.zeros(3), 0)], [(np.ones(3), 0)]
     yield [torch.zeros(3)], [torch.ones(3)]
@@ -110,13 +110,13 @@ def variants():
 
 
 @pytest.mark.parametrize(("one", "two"), list(variants()))
-def test_data_are_told_apart_in_whatever_they_are_held(one, two):
+def test_different_data_differ_in_any_container(one, two):
     assert fingerprint(Held(one)) == fingerprint(Held(copy.deepcopy(one)))
     assert fingerprint(Held(one))["sha256"] != fingerprint(Held(two))["sha256"]
     assert "not_looked_at" not in fingerprint(Held(one))
 
 
-def test_a_table_is_known_by_its_columns():
+def test_a_table_is_identified_by_its_columns():
     pandas = pytest.importorskip("pandas")
     one, same, two = (pandas.DataFrame({"path": ["a", b], "label": [0, 1]}) for b in "bbc")
     assert fingerprint(Held(one)) == fingerprint(Held(same))
@@ -129,7 +129,7 @@ def test_a_list_is_a_dataset_too():
     assert fingerprint([1, 2])["sha256"] != fingerprint([1, 3])["sha256"]
 
 
-def test_a_dataset_in_another_is_a_part_of_it():
+def test_a_nested_dataset_is_a_part():
     base = TensorDataset(torch.zeros(3))
     found = fingerprint(Held({"base": base}))
     assert found["parts"] == [fingerprint(base)]
@@ -137,7 +137,7 @@ def test_a_dataset_in_another_is_a_part_of_it():
     assert fingerprint(base)["length"] == 3
 
 
-def test_what_is_not_looked_at_is_named():
+def test_unexamined_attributes_are_named():
     class Hostile:
         def __getattr__(self, name):
             raise RuntimeError(name)
@@ -163,13 +163,13 @@ def test_what_is_not_looked_at_is_named():
     ]
 
 
-def test_long_lists_are_looked_at_evenly_and_say_so():
+def test_long_lists_are_sampled_evenly_and_reported():
     found = fingerprint(Held([(i, [i]) for i in range(25_000)]))
     assert found["not_looked_at"] == ["data: 15000 of 25000"]
     nested = [[[i]] for i in range(3)]
     for _ in range(20):
         nested = [nested]
-    assert fingerprint(Held(nested))["not_looked_at"] == ["data: there is too much"]
+    assert fingerprint(Held(nested))["not_looked_at"] == ["data: too many objects"]
 
 
 def test_an_array_is_not_copied():
@@ -182,7 +182,7 @@ def test_an_array_is_not_copied():
     assert peak < array.nbytes / 10
 
 
-def test_files_in_records_and_under_two_names_count_once(folder):
+def test_files_in_records_and_aliases_count_once(folder):
     dataset = Files(folder)
     dataset.records = [{"image": path, "label": label} for path, label in dataset.samples]
     dataset.imgs = dataset.samples
@@ -201,12 +201,12 @@ def test_random_generators_are_left_alone():
     assert states[2] == random.getstate()
 
 
-def test_anything_has_a_fingerprint():
+def test_any_object_has_a_fingerprint():
     assert fingerprint(iter([1]))["class"] == "builtins.list_iterator"
     assert "length" not in fingerprint(object())
 
 
-def test_a_file_that_goes_away_does_not_end_the_run(folder, monkeypatch):
+def test_a_file_that_disappears_does_not_end_the_run(folder, monkeypatch):
     dataset = Files(folder)
 
     def gone(path):
@@ -216,7 +216,7 @@ def test_a_file_that_goes_away_does_not_end_the_run(folder, monkeypatch):
     assert "No such file" in fingerprint(dataset)["unreadable"]
 
 
-def test_objects_in_an_array_are_not_known_by_their_addresses():
+def test_objects_in_an_array_are_not_identified_by_address():
     class Objects(Dataset):
         def __init__(self):
             self.names = np.array([object(), object()], dtype=object)
@@ -224,7 +224,7 @@ def test_objects_in_an_array_are_not_known_by_their_addresses():
     assert fingerprint(Objects()) == fingerprint(Objects())
 
 
-def test_pairs_in_a_set_or_as_keys_are_told_apart_in_any_order():
+def test_pairs_in_a_set_or_as_keys_differ_in_any_order():
     class Graph:
         def __init__(self, *pairs):
             self.pairs, self.weights = set(pairs), dict.fromkeys(sorted(pairs), 0)

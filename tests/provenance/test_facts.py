@@ -9,7 +9,7 @@ from lightning_hparams.provenance import take, to_markdown
 from tests.provenance.test_redaction import HIDDEN, SECRETS, strings
 
 
-def test_a_manifest_has_none_of_the_environment_but_the_short_list(monkeypatch, tmp_path):
+def test_a_manifest_records_only_listed_environment_variables(monkeypatch, tmp_path):
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("sys.argv", ["train.py", "--hub", SECRETS["GITHUB_TOKEN"]])
@@ -34,12 +34,12 @@ def test_a_manifest_has_none_of_the_environment_but_the_short_list(monkeypatch, 
     assert manifest["command"][1:] == ["train.py", "--hub", "<hidden>"]
 
 
-def test_a_secret_that_is_a_word_leaves_the_names_of_packages(monkeypatch):
+def test_a_secret_that_is_a_common_word_does_not_hide_package_names(monkeypatch):
     monkeypatch.setenv("POSTGRES_PASSWORD", "pytest")
     assert "pytest" in take({})["packages"]
 
 
-def test_a_manifest_survives_json_and_takes_no_random_number():
+def test_a_manifest_survives_json_and_consumes_no_random_numbers():
     config = {"lr": np.float32(0.5), "module": torch.nn.Linear(2, 2)}
     states = torch.get_rng_state(), repr(np.random.get_state(legacy=False)), random.getstate()
     manifest = take(config)

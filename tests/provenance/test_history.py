@@ -1,4 +1,4 @@
-"""Parts of a run that went on share what is equal, and come back whole."""
+"""Parts of a resumed run share equal sections, and are restored completely."""
 
 import json
 
@@ -13,13 +13,13 @@ sections = st.dictionaries(
 
 
 @given(st.lists(sections, max_size=6), sections)
-def test_shortened_parts_come_back_whole(parts, last):
+def test_shortened_parts_are_restored_completely(parts, last):
     earlier = shortened_parts(parts, last)
     assert whole_parts({**last, "earlier": earlier}) == parts
-    assert whole_parts({**last, "earlier": parts}) == parts  # as older versions kept them
+    assert whole_parts({**last, "earlier": parts}) == parts  # as older versions stored them
 
 
-def test_a_run_that_goes_on_hundreds_of_times_stays_small():
+def test_the_manifest_of_a_run_resumed_hundreds_of_times_stays_small():
     packages = {f"package {n}": "1.0" for n in range(300)}
     parts = []
     for step in range(300):

@@ -6,7 +6,7 @@ import pytest
 from lightning_hparams.provenance import load_manifest, take, to_json
 
 
-def test_what_was_written_is_loaded(tmp_path):
+def test_a_written_manifest_is_loaded(tmp_path):
     manifest = json.loads(to_json({**take({"lr": 0.1}), "earlier": [{"status": "killed"}]}))
     path = tmp_path / "manifest.json"
     path.write_text(json.dumps(manifest))
@@ -20,8 +20,8 @@ def test_what_was_written_is_loaded(tmp_path):
         (b'{"format": 1', "cannot be read"),
         (b"\xff\xfe", "cannot be read"),
         (b"[" * 100_000, "cannot be read"),
-        (b"[1]", "must hold an object, got list"),
-        (b"null", "must hold an object, got NoneType"),
+        (b"[1]", "must contain an object, got list"),
+        (b"null", "must contain an object, got NoneType"),
         (b'{"earlier": null}', "`format` must be 1 to 1, got null"),
         (b'{"format": "1"}', '`format` must be 1 to 1, got "1"'),
         (b'{"format": true}', "`format` must be 1 to 1, got true"),
@@ -30,18 +30,18 @@ def test_what_was_written_is_loaded(tmp_path):
         (b'{"format": 1, "earlier": [3]}', "`earlier` must be a list of objects, got [3]"),
     ],
 )
-def test_what_is_not_a_manifest_has_a_reason(tmp_path, text, reason):
+def test_anything_but_a_manifest_is_refused_with_a_reason(tmp_path, text, reason):
     (tmp_path / "manifest.json").write_bytes(text)
-    found, said = load_manifest(tmp_path)
+    found, message = load_manifest(tmp_path)
     assert found is None
-    assert reason in said
-    assert "manifest.json" in said
+    assert reason in message
+    assert "manifest.json" in message
 
 
-def test_what_is_not_a_file_is_not_there(tmp_path):
-    """A pipe would wait for a writer for ever."""
+def test_only_regular_files_are_read(tmp_path):
+    """Opening a pipe would wait for a writer forever."""
     os.mkfifo(tmp_path / "manifest.json")
     for path in (tmp_path, tmp_path / "elsewhere"):
-        found, said = load_manifest(path)
+        found, message = load_manifest(path)
         assert found is None
-        assert "there is no manifest at" in said
+        assert "there is no manifest at" in message

@@ -42,7 +42,7 @@ def strings(value):
     ),
     st.sampled_from(HIDDEN),
 )
-def test_no_secret_of_the_environment_is_anywhere(value, secret):
+def test_secrets_of_the_environment_are_hidden_everywhere(value, secret):
     found = redact({"config": value, "text": f"before {secret} after", secret: 1}, SECRETS)
     text = str(list(strings(found)))
     assert not [s for s in HIDDEN if s in text]
@@ -79,7 +79,7 @@ def test_no_secret_of_the_environment_is_anywhere(value, secret):
         {"note": "ghp_abcd0123456789", "token_2": "abcd0123456789abcd"},
     ],
 )
-def test_what_looks_like_a_secret_is_hidden_without_the_environment(value):
+def test_secrets_are_recognised_without_the_environment(value):
     text = str(redact(value, {}))
     assert "abcd" not in text
     assert "<hidden>" in text
@@ -102,17 +102,17 @@ def test_a_secret_may_be_a_number():
         "diff --git a/x.py b/x.py\n-token = tokens.next()\n+def f(token: str, password=password):",
     ],
 )
-def test_what_only_sounds_like_one_stays(value):
+def test_values_with_similar_names_stay(value):
     environ = {"HOME": "train", "PWD": "https", "OLDPWD": "17", "MODE": "bert", "PASS": "rate"}
     assert redact(value, environ) == value
 
 
-def test_a_short_secret_hides_whole_words_and_no_parts():
+def test_a_short_secret_is_hidden_only_as_a_whole_word():
     environ = {"POSTGRES_PASSWORD": "test", "DB_PASS": "python"}
     assert redact("pytest python pythonic", environ) == "pytest <hidden> pythonic"
 
 
-def test_in_a_patch_source_code_and_settings_are_told_apart():
+def test_a_patch_distinguishes_source_code_from_configuration():
     patch = "diff --git a/{0} b/{0}\n--- a/{0}\n+++ b/{0}\n+token = abcd\n"
     code, settings = patch.format("train.py"), patch.format("settings.toml")
     hidden = settings.replace("abcd", "<hidden>")
@@ -176,14 +176,14 @@ def seconds(text):
         *("diff --git a/.env b/.env\n", "secret set a ", "'--token' ", "token=Bearer ", "A9/+" * 9),
     ],
 )
-def test_eightfold_text_takes_no_sixtyfold_time(unit):
-    """The best of some tries: what is quadratic takes 64 times as long, what is linear 8 times."""
+def test_time_is_linear_in_the_length_of_the_text(unit):
+    """Best of several tries: at 8 times the length, quadratic time grows 64 times."""
     small, large = (unit * (length // len(unit)) for length in (6_000, 48_000))
     ratios = (seconds(large) / max(seconds(small), 1e-3) for _ in range(5))
     assert any(ratio < 24 for ratio in ratios)
 
 
-def test_a_megabyte_of_a_patch_is_read_through():
+def test_a_megabyte_of_a_patch_is_searched_to_the_end():
     code = "+    loss = self.loss(batch['image'], key=value)  # a line of code\n" * 8000
     head = "diff --git a/x.py b/x.py\n--- a/x.py\n+++ b/x.py\n@@ -1,0 +1,16002 @@\n"
     text = f"{head}{code}+token = 'abcd1234'\n{code}"
@@ -201,20 +201,20 @@ def test_no_common_form_leaks():
 
 
 def test_hardly_any_form_leaks():
-    """Each form holds its secret: none is hidden for there being none."""
+    """Each form contains its secret, so it cannot pass for lack of one."""
     assert len(FORMS) > 300
     assert [form for form, secret in FORMS if secret not in strings_of(form)] == []
     leaks = [form for form, secret in FORMS if secret in strings_of(redact(form, {}))]
     assert leaks == []
 
 
-def test_what_is_hidden_stays_as_it_is():
+def test_redacting_twice_changes_nothing():
     for form, _ in FORMS:
         once = redact(form, {})
         assert redact(once, {}) == once
 
 
-def test_innocent_texts_stay():
+def test_harmless_texts_stay():
     assert len(INNOCENT) > 40
     assert [text for text in INNOCENT if redact(text, {}) != text] == []
 
@@ -230,7 +230,7 @@ def test_a_secret_of_the_environment_is_hidden_in_other_spellings(before):
 
 
 @given(st.text(alphabet="aB_-. 1", max_size=20))
-def test_all_under_a_secret_name_is_secret(name):
+def test_everything_nested_under_a_secret_name_is_hidden(name):
     nested = redact({"token": {name: "x"}, name: {"token": "x"}}, {})
     assert nested["token"] == "<hidden>"
     assert sounds_secret(f"token.{name}")

@@ -7,7 +7,7 @@ from lightning_hparams.provenance import take
 
 @pytest.fixture
 def repository(tmp_path):
-    """With a text file and a picture, both changed since the only commit."""
+    """Repository with a text file and an image, both changed since the only commit."""
 
     def git(*arguments):
         who = ["-c", "user.name=me", "-c", "user.email=me@example.org"]
@@ -23,7 +23,7 @@ def repository(tmp_path):
     return git
 
 
-def test_the_changes_are_a_patch_whatever_git_is_configured_to_show(repository, tmp_path):
+def test_the_diff_is_a_patch_whatever_git_is_configured_to_show(repository, tmp_path):
     for name, value in {
         "color.ui": "always",
         "diff.external": "/bin/echo",
@@ -35,12 +35,12 @@ def test_the_changes_are_a_patch_whatever_git_is_configured_to_show(repository, 
     repository("checkout", "-q", ".")
     subprocess.run(["git", "apply"], input=found["diff"], text=True, check=True)
     assert (tmp_path / "a.txt").read_text() == "new\n"
-    # Its contents would fill the patch.
+    # Its contents would bloat the patch.
     assert (tmp_path / "b.bin").read_bytes() == bytes(range(256))
     assert found["changed_binaries"] == ["b.bin"]
 
 
-def test_a_commit_that_git_does_not_tell_is_not_missing_in_silence(repository, monkeypatch):
+def test_the_error_is_recorded_if_git_does_not_provide_the_commit(repository, monkeypatch):
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # as git's own tests do
     assert "dubious ownership" in take({})["git"]["error"]
     monkeypatch.setenv("PATH", "")

@@ -23,7 +23,7 @@ from tests.provenance.secret_forms import MARK, patch
         *("service-account.json", "gcp_service_account_prod.json", "a.p12", "vault_pass.txt"),
     ],
 )
-def test_changes_of_a_file_of_secrets_are_left_out(name):
+def test_changes_to_a_file_of_secrets_are_omitted(name):
     assert MARK not in redact(patch(name, f"anything {MARK}"), {})
     assert name in redact(patch(name, f"anything {MARK}"), {})
 
@@ -48,17 +48,17 @@ def test_changes_of_a_file_of_secrets_are_left_out(name):
         ),
     ],
 )
-def test_changes_of_other_files_stay(name):
+def test_changes_to_other_files_stay(name):
     text = patch(name, "anything else")
     assert redact(text, {}) == text
 
 
-def test_a_manifest_of_kubernetes_is_a_file_of_secrets():
+def test_a_kubernetes_secret_is_a_file_of_secrets():
     text = patch("a.yaml", "apiVersion: v1", "kind: Secret", "x:", f"  y: {MARK}")
     assert MARK not in redact(text, {})
 
 
-def test_what_is_left_can_be_applied(tmp_path):
+def test_the_rest_of_the_patch_can_be_applied(tmp_path):
     kept = (
         patch("a.txt", "new")
         .replace("--- a/a.txt", "--- /dev/null")

@@ -19,7 +19,7 @@ from lightning_hparams.provenance import sounds_secret
         *("connectionString", "aws.key", "ACCESS_TOKENS", "authToken", "webhookUrl", "app_key"),
     ],
 )
-def test_names_of_secrets(name):
+def test_names_of_secrets_are_recognised(name):
     assert sounds_secret(name)
 
 
@@ -40,5 +40,5 @@ def test_names_of_secrets(name):
         *("monkey", "n_token", "vocab_tokens", "patch_token", "cookiecutter"),
     ],
 )
-def test_names_of_other_things(name):
+def test_other_names_are_not_taken_for_secrets(name):
     assert not sounds_secret(name)

@@ -19,7 +19,7 @@ from lightning_hparams.provenance import (
 from tests.provenance.test_redaction import strings
 
 
-def test_secrets_are_hidden_before_a_table_is_made_of_them():
+def test_secrets_are_hidden_before_values_are_flattened():
     nested = {"storage_options": {"key": "abcd"}, "remotes": [{"auth": 'ab"cd'}], "lr": 0.1}
     assert without_secrets(nested, {}) == {
         "storage_options.key": "<hidden>",
@@ -56,7 +56,7 @@ class Settings:
 
 
 class ListConfig(Sequence):
-    """As OmegaConf's ListConfig."""
+    """Stands in for OmegaConf's ListConfig."""
 
     def __len__(self):
         return 2
@@ -65,7 +65,7 @@ class ListConfig(Sequence):
         return [1, 2][index]
 
 
-def test_all_that_hyperparameters_are_made_of_is_written():
+def test_all_common_types_of_hyperparameters_are_written():
     values = {
         "args": argparse.Namespace(lr=0.1, size=ListConfig()),
         "config": Settings(),
@@ -99,12 +99,12 @@ def test_all_that_hyperparameters_are_made_of_is_written():
     }
 
 
-def test_a_table_has_flat_names_and_no_none():
+def test_a_table_has_flat_names_without_none():
     nested = {"opt": {"lr": 0.1, "wd": None, "betas": (0.9, 0.99)}, "flag": True, "empty": {}}
     assert flatten(nested) == {"opt.lr": 0.1, "opt.betas": "[0.9, 0.99]", "flag": True}
 
 
-def test_a_manifest_is_json_for_every_reader():
+def test_a_manifest_is_strict_json():
     def refused(constant):
         raise ValueError(constant)
 

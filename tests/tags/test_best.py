@@ -26,7 +26,7 @@ from lightning_hparams.tags import BestValues, direction
         ("epoch", None),
     ],
 )
-def test_a_name_tells_which_way_is_better(tag, way):
+def test_the_direction_follows_from_the_name(tag, way):
     assert direction(tag) == way
 
 
@@ -38,7 +38,7 @@ UNKNOWN |= {"BinaryFairness", "BinaryGroupStatRates"}
 UNKNOWN |= {"MulticlassExactMatch", "MultilabelExactMatch"}
 
 
-def test_the_names_of_torchmetrics_classes_tell_what_the_classes_say():
+def test_directions_by_name_agree_with_the_torchmetrics_classes():
     names = {name: getattr(package, name) for package in PACKAGES for name in package.__all__}
     truth = {name: getattr(metric, "higher_is_better", None) for name, metric in names.items()}
     wrong = {
@@ -59,12 +59,12 @@ def test_only_finite_values_of_known_direction_count():
     assert best.values == {"val_loss": 3, "val/zebra": 1}
 
 
-def test_what_the_user_says_goes_before_the_name():
+def test_a_direction_given_by_the_user_overrides_the_name():
     best = BestValues({"val_loss": "max"})
     best.update({"val_loss": 1.0})
     assert best.update({"val_loss": 2.0}) == {"val_loss": 2}
 
 
 @pytest.mark.parametrize("tag", ["val_angle_acc", "val/iou/kid", "val/dice_variation", "acc_hd"])
-def test_a_word_that_means_something_else_too_decides_nothing(tag):
+def test_an_ambiguous_word_is_ignored_next_to_a_clear_one(tag):
     assert direction(tag) == "max"

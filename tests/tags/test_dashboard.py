@@ -16,7 +16,7 @@ def test_stages_share_a_chart_and_its_pattern_matches_both(one, other):
     assert re.fullmatch(pattern, other)
 
 
-def test_classes_of_a_score_share_a_chart_and_tests_have_their_own():
+def test_classes_of_a_score_share_a_chart_with_a_separate_one_for_the_test():
     made = charts(["class/iou/a/val", "class/iou/b c/val", "class/iou/a/test"])["Per class"]
     assert made == {
         "class/iou": ["class/iou/.+/val"],
@@ -31,17 +31,17 @@ def test_groups_share_a_chart():
     assert made["Norms"] == {"norm/grad": ["norm/grad/.+"], "norm/weight": ["norm/weight/.+"]}
 
 
-def test_no_word_is_taken_for_a_stage_that_only_holds_one():
+def test_a_word_that_only_contains_a_stage_is_not_taken_for_one():
     assert charts(["value", "trainable"]) == {
         "Metrics": {"trainable": ["trainable"], "value": ["value"]}
     }
 
 
-def test_what_is_no_curve_of_training_is_left_out():
+def test_tags_that_are_not_training_curves_are_left_out():
     assert charts(["epoch", "best/loss/val", "hp_metric"]) == {}
 
 
-def test_a_loss_of_each_step_and_of_the_epoch_share_a_chart_with_that_of_validation():
+def test_step_and_epoch_losses_share_a_chart_with_the_validation_loss():
     ((_, made),) = charts(["train_loss_step", "train_loss_epoch", "val_loss"]).items()
     ((title, patterns),) = made.items()
     assert title == "loss"
@@ -49,7 +49,7 @@ def test_a_loss_of_each_step_and_of_the_epoch_share_a_chart_with_that_of_validat
         assert sum(bool(re.fullmatch(pattern, tag)) for pattern in patterns) == 1
 
 
-def test_speeds_come_last_with_stages_percentiles_and_memories_together():
+def test_performance_comes_last_with_stages_percentiles_and_memory_grouped():
     tags = ["perf/eta_s", "perf/memory_mib/rss", "perf/memory_mib/cuda_peak_reserved", "loss/val"]
     for stage in ("train", "val"):
         tags += [f"perf/{name}/{stage}" for name in ("samples_per_sec", "data_wait_frac")]
@@ -78,7 +78,7 @@ def shown(tags):
     }
 
 
-def test_every_tag_is_in_exactly_one_chart_whatever_it_is_called():
+def test_every_tag_is_in_exactly_one_chart_whatever_its_name():
     tags = ["Val_Loss", "val2_loss", "multiclass/acc", "loss/val/test", "batch_norm/x", "val/a.b"]
     tags += ["class/iou/test/val", "class/iou/loss/val", "class/iou/a/val/dataloader_idx_1"]
     tags += ["lr/val", "weight_decay/head", "norm/grad/test", "loss/train/ce_step"]

@@ -1,4 +1,4 @@
-"""A tag that is built comes apart as it was built, and any text comes back as it was."""
+"""Parsing inverts building, and building inverts parsing of any text."""
 
 from dataclasses import replace
 
@@ -39,25 +39,25 @@ built = st.one_of(
 
 
 @given(built, st.booleans())
-def test_what_is_built_comes_apart_as_it_was_built(tag, best):
+def test_a_built_tag_parses_to_its_parts(tag, best):
     tag = replace(tag, best=best)
     assert Tag.parse(str(tag)) == tag
 
 
 @given(texts)
-def test_any_text_comes_back_as_it_was(text):
+def test_any_text_survives_parsing(text):
     assert str(Tag.parse(text)) == text
     assert str(Tag.parse(best_tag(text))) == best_tag(text)
 
 
 @given(texts, stages)
-def test_a_class_may_be_called_anything(label, stage):
+def test_a_class_may_have_any_name(label, stage):
     tag = Tag.parse(f"class/iou/{label}/{stage}")
     assert (tag.kind, tag.name, tag.label, tag.stage) == ("class", "iou", label, stage)
 
 
 @given(names)
-def test_a_group_may_be_called_anything_and_has_no_stage(label):
+def test_a_group_may_have_any_name_and_has_no_stage(label):
     tag = Tag.parse(f"lr/{label}")
     assert (tag.kind, tag.label, tag.stage) == ("lr", label, None)
 
@@ -88,7 +88,7 @@ def test_a_group_may_be_called_anything_and_has_no_stage(label):
         ("", None),
     ],
 )
-def test_the_stage_of_a_users_name_is_its_first_whole_word_for_one(text, stage):
+def test_the_stage_of_a_user_defined_name_is_its_first_whole_stage_word(text, stage):
     tag = Tag.parse(text)
     assert (tag.kind, tag.stage) == ("own", stage)
 
@@ -112,7 +112,7 @@ def test_the_stage_of_a_users_name_is_its_first_whole_word_for_one(text, stage):
         ("class/val", Tag("own", "class/val", stage="val")),
     ],
 )
-def test_each_form_is_read_as_it_is_meant(text, tag):
+def test_each_form_parses_to_its_parts(text, tag):
     assert Tag.parse(text) == tag
     assert str(tag) == text
 
@@ -129,12 +129,12 @@ def test_each_form_is_read_as_it_is_meant(text, tag):
         {"kind": "metric", "name": "miou", "stage": "validation"},
     ],
 )
-def test_a_tag_that_would_be_read_as_another_is_refused(parts):
-    with pytest.raises(ValueError, match="one reading"):
+def test_a_tag_that_would_parse_differently_is_refused(parts):
+    with pytest.raises(ValueError, match="parse to its own parts"):
         Tag(**parts)
 
 
-def test_a_long_name_is_read_as_fast_as_a_short_one_by_the_letter():
+def test_parsing_time_is_linear_in_the_length_of_the_name():
     assert Tag.parse("_step" * 20_000 + "/dataloader_idx_" + "9" * 5_000).stage is None
 
 
@@ -154,5 +154,5 @@ def test_a_long_name_is_read_as_fast_as_a_short_one_by_the_letter():
         ("val2_loss", False),
     ],
 )
-def test_a_validation_is_judged_by_what_is_of_its_whole_set(text, judged):
+def test_validation_is_judged_by_values_over_its_whole_set(text, judged):
     assert Tag.parse(text).is_validation is judged

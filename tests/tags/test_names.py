@@ -6,7 +6,7 @@ names = st.lists(st.sampled_from(["a", "a #2", "a #3", "b", ""]), max_size=12)
 
 
 @given(names)
-def test_no_two_names_are_the_same_and_the_first_of_each_keeps_its_own(given_names):
+def test_names_become_unique_and_the_first_of_each_stays_unchanged(given_names):
     apart = told_apart(given_names)
     assert len(set(apart)) == len(given_names)
     for name in set(given_names):
@@ -14,10 +14,10 @@ def test_no_two_names_are_the_same_and_the_first_of_each_keeps_its_own(given_nam
 
 
 @given(st.text(st.characters()))
-def test_every_name_can_be_written(text):
+def test_every_name_can_be_encoded(text):
     assert writable(text).encode() or not text
     assert writable(writable(text)) == writable(text)
 
 
-def test_names_that_differ_are_not_written_alike():
+def test_different_names_are_written_differently():
     assert len({writable(text) for text in ("\ud800", "\ud801", "?", "")}) == 4
