@@ -248,8 +248,6 @@ class ParamScheduler(Callback):
         """Number of groups in an argument that is a list, or 0."""
         return 0
 
-    # How it is done.
-
     def _keep_initial(self, group: dict[str, Any]) -> dict[str, float]:
         params = [self.param]
         if self._momentum is not None and self._momentum.cycles(group):
