@@ -88,7 +88,8 @@ def test_the_example_trains_draws_and_says_where_to_look(tmp_path):
         "lr_range_test/suggestion",
     } <= set(events.Tags()["scalars"])
     assert (sheet.parent / "manifest.json").exists()
-    assert len(events.Tags()["images"]) == 8 + 4 + 2  # chosen, worst, confusion, range test
+    # Chosen, worst and confusion of validation and of test; the range test.
+    assert len(events.Tags()["images"]) == 2 * (8 + 4 + 1) + 1
 
 
 def test_the_command_that_the_example_prints_runs_where_it_was_run(tmp_path):
