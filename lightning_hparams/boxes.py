@@ -1,4 +1,4 @@
-"""Which predicted boxes found which true ones. Boxes are xyxy in pixels."""
+"""Match predicted boxes with true ones. Boxes are xyxy in pixels."""
 
 from __future__ import annotations
 
@@ -19,23 +19,22 @@ __all__ = ["Matches", "check_boxes", "confident", "match_boxes"]
 class Matches:
     """The outcome of matching P predicted boxes with T true ones."""
 
-    hits: npt.NDArray[np.bool_]  # (P,) the prediction found a true box of its class
-    found: npt.NDArray[np.bool_]  # (T,) the true box was found
+    hits: npt.NDArray[np.bool_]  # (P,) whether the prediction matches a true box of its class
+    found: npt.NDArray[np.bool_]  # (T,) whether the true box is matched
 
     @property
     def counts(self) -> tuple[int, int, int]:
-        """True positives, false positives and misses."""
+        """True positives, false positives and false negatives."""
         hits = int(self.hits.sum())
         return hits, len(self.hits) - hits, int((~self.found).sum())
 
 
 def match_boxes(pred: Boxes, target: Boxes, *, min_iou: float = 0.5) -> Matches:
-    """Match greedily: the surest prediction first takes the true box that it overlaps most.
+    """Match greedily, by descending score, each prediction to the true box that it overlaps most.
 
-    A true box is found once, by a prediction of its class whose intersection over union with it is
-    at least ``min_iou``; of several that found it, the others are false positives. A prediction
-    whose best one is taken gets its second best. This is how COCO counts; Pascal VOC does not let a
-    prediction have its second best.
+    A true box is matched at most once, by a prediction of its class with an intersection over union
+    of at least ``min_iou``. A prediction whose best box is taken falls back to the next best, as in
+    COCO (but not in Pascal VOC); one that is left without a box is a false positive.
 
     >>> box = torch.tensor([[0.0, 0.0, 10.0, 10.0]])
     >>> truth = {"boxes": box, "labels": torch.tensor([1])}
@@ -47,16 +46,16 @@ def match_boxes(pred: Boxes, target: Boxes, *, min_iou: float = 0.5) -> Matches:
     if not len(hits) or not len(found):
         return Matches(hits, found)
     overlap = _overlaps(pred, target)
-    for place in np.argsort(-_scores(pred), kind="stable"):
-        best = int(overlap[place].argmax())
-        if overlap[place, best] >= min_iou:
-            hits[place] = found[best] = True
+    for index in np.argsort(-_scores(pred), kind="stable"):
+        best = int(overlap[index].argmax())
+        if overlap[index, best] >= min_iou:
+            hits[index] = found[best] = True
             overlap[:, best] = -1
     return Matches(hits, found)
 
 
 def confident(pred: Boxes, min_score: float) -> Boxes:
-    """The predictions whose score is at least ``min_score``, the surest first."""
+    """Return the predictions with a score of at least ``min_score``, highest first."""
     scores = pred["scores"]
     order = scores.argsort(descending=True, stable=True)
     order = order[scores[order] >= min_score]
@@ -64,17 +63,17 @@ def confident(pred: Boxes, min_score: float) -> Boxes:
 
 
 def check_boxes(images: Sequence[Tensor], what: str) -> None:
-    """Check that the boxes ``(K, 4)`` of some images are xyxy in pixels.
+    """Check that the boxes ``(K, 4)`` of several images are xyxy in pixels.
 
-    They are judged together: a single small box says nothing of its unit.
+    They are judged together, since a single small box does not reveal its unit.
 
     Raises:
-        ValueError: If they are not, with what they seem to be.
+        ValueError: If they are not, suggesting a conversion.
     """
-    for one in images:
-        if one.ndim != 2 or one.shape[-1] != 4:
-            raise ValueError(f"{what}: boxes must be (K, 4), got {tuple(one.shape)}")
-    boxes = torch.cat([one.detach().cpu() for one in images]) if images else torch.zeros(0, 4)
+    for boxes in images:
+        if boxes.ndim != 2 or boxes.shape[-1] != 4:
+            raise ValueError(f"{what}: boxes must be (K, 4), got {tuple(boxes.shape)}")
+    boxes = torch.cat([each.detach().cpu() for each in images]) if images else torch.zeros(0, 4)
     if bool((boxes <= 1).all()) and bool((boxes > 0).any()):
         raise ValueError(
             f"{what}: boxes must be xyxy in pixels, got values <= 1; "
@@ -90,8 +89,8 @@ def check_boxes(images: Sequence[Tensor], what: str) -> None:
 
 
 def _overlaps(pred: Boxes, target: Boxes) -> npt.NDArray[np.float64]:
-    """Intersection over union ``(P, T)``; -1 between classes."""
-    from torchvision.ops import box_iou  # a second to import, and only detection needs it
+    """Compute the intersection over union, ``(P, T)``; -1 between different classes."""
+    from torchvision.ops import box_iou  # takes a second to import, and only detection needs it
 
     # On the CPU: Apple's GPUs have no float64.
     overlap = box_iou(pred["boxes"].cpu().double(), target["boxes"].cpu().double())

@@ -1,4 +1,4 @@
-"""How the package words its errors: the rule, the value, and the way out."""
+"""Checks of arguments, whose errors give the rule, the value and a remedy."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ __all__ = [
     "writable_folder",
 ]
 
-_LISTED = 30  # a longer list of names is not read by anyone: the nearest ones are
+_LISTED = 30  # nobody reads a longer list of names; the nearest ones are enough
 
 
 def one_of(name: str, value: str, allowed: Iterable[str], *, otherwise: str = "") -> None:
-    """Check that a name chosen by the user is a known one.
+    """Check that a name chosen by the user is known.
 
     Args:
-        name: Of the argument.
-        value: What the user chose.
+        name: Name of the argument.
+        value: The user's choice.
         allowed: The known names.
-        otherwise: What else would have been right, for the error: ``"or a file"``.
+        otherwise: Alternative to a known name, for the error: ``"or a file"``.
 
     Raises:
-        ValueError: If it is not, with the nearest names.
+        ValueError: If it is unknown, suggesting similar names.
 
     >>> one_of("loss", "dise", ["ce", "dice"])
     Traceback (most recent call last):
@@ -54,7 +54,7 @@ def one_of(name: str, value: str, allowed: Iterable[str], *, otherwise: str = ""
 
 
 def nearest(value: str, names: Iterable[str], *, count: int = 3) -> str:
-    """The end of an error sentence that offers the names most like ``value``, or nothing.
+    """Return the end of an error message that suggests names similar to ``value``, or "".
 
     >>> nearest("unett", ["unet", "linknet", "fpn"])
     "; did you mean 'unet' or 'linknet'?"
@@ -76,11 +76,11 @@ def in_range(
     below: float | None = None,
     remedy: str = "",
 ) -> None:
-    """Check ``low <= value <= high`` and, where they are given, ``above < value < below``.
+    """Check ``low <= value <= high`` and, if given, ``above < value < below``.
 
     Raises:
-        ValueError: If it does not hold, as for NaN.
-        TypeError: If the value is no number.
+        ValueError: If it does not hold, which includes NaN.
+        TypeError: If the value is not a number.
 
     >>> in_range("threshold", 1.5, 0, 1, remedy="0.5 is usual")
     Traceback (most recent call last):
@@ -105,12 +105,12 @@ def in_range(
 
 
 def whole_number(
-    name: str, value: int, low: float = -math.inf, high: float = math.inf, *, remedy: str = ""
-) -> None:
-    """Check that a value is a whole number, and lies between ``low`` and ``high``.
+    name: str, value: object, low: float = -math.inf, high: float = math.inf, *, remedy: str = ""
+) -> int:
+    """Check that a value is an integer between ``low`` and ``high``, and return it as an int.
 
     Raises:
-        TypeError: If it is of another type; 2.0 is, too.
+        TypeError: If it is of any other type, as 2.0 is.
         ValueError: If it is out of range.
 
     >>> whole_number("size", 3.5, 1)
@@ -120,18 +120,19 @@ def whole_number(
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"`{name}` must be a whole number, got {value!r}")
     in_range(name, int(value), low, high, remedy=remedy)
+    return int(value)
 
 
-def as_plain(value: Any) -> Any:
-    """Python's own numbers and lists in place of numpy's and torch's; all else as it is."""
+def as_plain(value: object) -> Any:
+    """Convert numpy's and torch's numbers, arrays and tensors to Python's numbers and lists."""
     return value.tolist() if hasattr(value, "tolist") else value
 
 
-def as_number(name: str, value: Any, *, remedy: str = "") -> float:
-    """A number, also one of numpy, or an array or tensor that holds one.
+def as_number(name: str, value: object, *, remedy: str = "") -> float:
+    """Convert a number, also one of numpy or torch, to a Python number.
 
     Raises:
-        TypeError: If it is something else; True is, too.
+        TypeError: If it is anything else, as True is.
 
     >>> as_number("max_lr", "0.1")
     Traceback (most recent call last):
@@ -145,27 +146,27 @@ def as_number(name: str, value: Any, *, remedy: str = "") -> float:
     return number if isinstance(number, (int, float)) else float(number)
 
 
-def as_steps(name: str, value: Any) -> int | list[int] | None:
-    """A number of steps, at least 1, or a list of them, also as numpy or torch hold them.
+def as_steps(name: str, value: object) -> int | list[int] | None:
+    """Convert a number of steps, or a list, array or tensor of them, to ints; None stays None.
 
     Raises:
-        TypeError: If it is something else.
+        TypeError: If one is not a whole number.
         ValueError: If one is below 1.
     """
     steps = as_plain(value)
     if steps is None:
         return None
-    listed = isinstance(steps, Sequence) and not isinstance(steps, str)
-    for each in steps if listed else [steps]:
-        whole_number(name, each, 1, remedy="count optimizer steps")
-    return [int(each) for each in steps] if listed else int(steps)
+    remedy = "count optimizer steps"
+    if isinstance(steps, Sequence) and not isinstance(steps, str):
+        return [whole_number(name, each, 1, remedy=remedy) for each in steps]
+    return whole_number(name, steps, 1, remedy=remedy)
 
 
 def names_in(name: str, value: Sequence[str]) -> list[str]:
-    """The names in a list of them; a single text is none, though Python would take its letters.
+    """Return the names in a list; a single string, which is a sequence too, is refused.
 
     Raises:
-        TypeError: If it is no list of names.
+        TypeError: If it is not a list of strings.
 
     >>> names_in("class_names", "road")
     Traceback (most recent call last):
@@ -178,14 +179,14 @@ def names_in(name: str, value: Sequence[str]) -> list[str]:
 
 
 def numbers_in(name: str, value: Iterable[float], *, remedy: str = "") -> list[float]:
-    """The numbers in a list, array or tensor of them, which have an order that means something.
+    """Return the numbers in a list, array or tensor, where the order has a meaning.
 
     Raises:
-        TypeError: For anything else: of a dict, Python would take the keys, of a set any order.
+        TypeError: For anything else: a dict would be read by its keys, a set in any order.
 
-    >>> numbers_in("class_weights", {0: 5.0, 1: 1.0}, remedy="give one a class")
+    >>> numbers_in("class_weights", {0: 5.0, 1: 1.0}, remedy="one per class")
     Traceback (most recent call last):
-    TypeError: `class_weights` must be a list of numbers, got {0: 5.0, 1: 1.0}; give one a class
+    TypeError: `class_weights` must be a list of numbers, got {0: 5.0, 1: 1.0}; one per class
     """
     listed = value.tolist() if hasattr(value, "tolist") else value  # a tensor or an array
     if isinstance(listed, Sequence) and not isinstance(listed, (str, bytes)):
@@ -204,31 +205,31 @@ def require(module: str, *, extra: str) -> ModuleType:
     """Import an optional package where it is first used.
 
     Raises:
-        ModuleNotFoundError: If it is not installed, with the line that installs it.
+        ModuleNotFoundError: If it is not installed, with the command that installs it.
     """
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         package = module.partition(".")[0]
         if (error.name or "").partition(".")[0] != package:
-            raise  # the package is there; one that it needs is not
+            raise  # the package is installed, but one of its own requirements is not
         raise ModuleNotFoundError(
-            f"`{package}` is needed here and not installed; "
+            f"`{package}` is needed here but not installed; "
             f"run: pip install 'lightning-hparams[{extra}]'",
             name=package,
         ) from error
 
 
 def writable_folder(name: str, folder: str | Path) -> Path:
-    """Make a folder, if need be, and check that a file can be written into it.
+    """Create a folder if necessary, and check that files can be written to it.
 
     Raises:
-        PermissionError: If it cannot, with the reason.
+        PermissionError: If they cannot, with the reason.
     """
     path = Path(folder)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        # Asking the file system beats reading permission bits, which root and network mounts bend.
+        # Try it: permission bits mean little to root and on network mounts.
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Warnings and lines of information that the user is shown once."""
+"""Warnings and information that are shown to the user once."""
 
 from __future__ import annotations
 
@@ -10,49 +10,49 @@ from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
 
 __all__ = ["FAILURE", "Notices", "kind_of"]
 
-FAILURE = "failure"  # the topic of whatever failed, if no other is given
+FAILURE = "failure"  # default topic of a failure
 
 
 class Notices:
-    """Tells the user each thing once, on rank zero.
+    """Messages to the user, once per topic, on rank zero.
 
     Args:
-        speaker: Put before each message, with a colon; empty for none.
+        speaker: Prefix of each message, followed by a colon; empty for none.
     """
 
     def __init__(self, speaker: str = "") -> None:
         self._prefix = f"{speaker}: " if speaker else ""
-        self._told: set[Hashable] = set()
+        self._seen: set[Hashable] = set()
 
     def warn(self, about: Hashable, message: str) -> None:
-        """Warn, unless something was said about this before.
+        """Warn, unless there was a message about this topic before.
 
         Args:
-            about: The topic. A message may hold values that change from call to call; a topic must
-                not, or every value would be a warning of its own.
-            message: What to say about it.
+            about: The topic. Unlike the message, it must not contain values that change from call
+                to call, or each value would raise a warning of its own.
+            message: The text.
         """
         if self._is_new(about):
             rank_zero_warn(self._prefix + message)
 
     def info(self, about: Hashable, message: str) -> None:
-        """Inform, unless something was said about this before; see :meth:`warn`."""
+        """Inform, unless there was a message about this topic before; see :meth:`warn`."""
         if self._is_new(about):
             rank_zero_info(self._prefix + message)
 
     def failed(self, what: str, error: Exception, about: Hashable = FAILURE) -> None:
-        """Warn of something that failed, on the rank where it did: the others cannot know.
+        """Warn about a failure on the rank where it happened, since the others cannot know.
 
         Args:
-            what: The end of "could not ...".
-            error: Why.
+            what: Completes "could not ...".
+            error: The cause.
             about: The topic; see :meth:`warn`.
         """
         self._warn_here(about, f"could not {what}, training goes on", error)
 
     @contextmanager
     def instead_of_errors(self, what: str) -> Iterator[None]:
-        """Warn of an error in the block, and go on after it; see :meth:`failed`."""
+        """Turn an error in the block into a warning; see :meth:`failed`."""
         try:
             yield
         except Exception as error:
@@ -60,18 +60,18 @@ class Notices:
 
     @contextmanager
     def attempt(self, what: str) -> Iterator[None]:
-        """Leave the block at an error; this rank warns that ``what``, the topic, is left out."""
+        """Turn an error in the block into a warning, on this rank, that ``what`` is left out."""
         try:
             yield
         except Exception as error:
             self._warn_here(what, f"{what} left out", error)
 
     def clear(self) -> None:
-        """Start over, as for another run."""
-        self._told.clear()
+        """Forget all topics, as for another run."""
+        self._seen.clear()
 
     def __contains__(self, about: Hashable) -> bool:
-        return about in self._told
+        return about in self._seen
 
     def _warn_here(self, about: Hashable, message: str, error: Exception) -> None:
         if self._is_new(about):
@@ -79,13 +79,13 @@ class Notices:
             warnings.warn(text, stacklevel=2)
 
     def _is_new(self, about: Hashable) -> bool:
-        is_new = about not in self._told
-        self._told.add(about)
+        is_new = about not in self._seen
+        self._seen.add(about)
         return is_new
 
 
 def kind_of(error: BaseException) -> str:
-    """What kind of error it is, as a topic: whatever a file system says is of one kind.
+    """Return the kind of an error, for use as a topic: all errors of a file system are one kind.
 
     >>> kind_of(FileNotFoundError()), kind_of(OSError(28, "No space left")), kind_of(KeyError())
     ('OSError', 'OSError', 'KeyError')

@@ -1,11 +1,11 @@
-"""Optimizers by name, parameter groups that callbacks can tell apart, and the values in them."""
+"""Optimizers by name, named parameter groups, and the values in them."""
 
 from __future__ import annotations
 
 import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,8 @@ from .checks import in_range, nearest, one_of
 
 __all__ = [
     "OPTIMIZERS",
+    "ParamGroup",
+    "ReadOnlyGroup",
     "check_optimizer",
     "get_param",
     "group_norms",
@@ -26,10 +28,13 @@ __all__ = [
     "set_param",
 ]
 
+ParamGroup: TypeAlias = dict[str, Any]  # as torch types it: params, lr, name, betas, ...
+ReadOnlyGroup: TypeAlias = Mapping[str, Any]
+
 _REFUSED = {
-    "LBFGS": "it evaluates the loss several times a step on the same full batch",
-    "Muon": "it takes matrices only, and convolutions and biases are none",
-    "SparseAdam": "it takes sparse gradients only",
+    "LBFGS": "it evaluates the loss several times per step on the same full batch",
+    "Muon": "it only takes matrices, which excludes convolutions and biases",
+    "SparseAdam": "it only takes sparse gradients",
 }
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
@@ -40,21 +45,21 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
 
 
 def check_optimizer(
-    name: str, lr: float, weight_decay: float | None, args: Mapping[str, Any]
+    name: str, lr: float, weight_decay: float | None, args: Mapping[str, object]
 ) -> None:
-    """Check an optimizer's name and arguments before there are parameters to give it.
+    """Check an optimizer's name and arguments before any parameters exist.
 
     Args:
-        name: A class of ``torch.optim``: SGD, Adam, AdamW, RMSprop, Rprop, NAdam, ...
+        name: Name of a class in ``torch.optim``: SGD, Adam, AdamW, RMSprop, Rprop, NAdam, ...
         lr: Learning rate, above 0 and finite.
-        weight_decay: At least 0 and finite; None for the class's own default.
-        args: Further arguments of the class, by its own names.
+        weight_decay: At least 0 and finite; None for the default of the class.
+        args: Further arguments of the class.
 
     Raises:
-        ValueError: For an unknown name (with the nearest), an optimizer that does not fit
-            mini-batches, or a value out of range.
-        TypeError: For an argument that the class does not take, with the nearest names, and for a
-            learning rate or weight decay that is no number.
+        ValueError: For an unknown name (suggesting similar ones), an optimizer that does not work
+            on mini-batches, or a value out of range.
+        TypeError: For an argument that the class does not take (suggesting similar names), or a
+            learning rate or weight decay that is not a number.
     """
     one_of("optimizer", name, OPTIMIZERS)
     if name in _REFUSED:
@@ -62,7 +67,7 @@ def check_optimizer(
     in_range("lr", lr, above=0.0, below=math.inf)
     taken = set(args) & {"lr", "params", "weight_decay"}
     if taken:
-        raise TypeError(f"`optimizer_args` repeats {sorted(taken)}; the task has arguments for it")
+        raise TypeError(f"`optimizer_args` repeats {sorted(taken)}; use the task's own arguments")
     if weight_decay is not None:
         in_range("weight_decay", weight_decay, 0.0, below=math.inf)
         args = {**args, "weight_decay": weight_decay}
@@ -75,13 +80,13 @@ def check_optimizer(
 
 def make_optimizer(
     name: str,
-    groups: list[dict[str, Any]],
+    groups: list[ParamGroup],
     *,
     lr: float,
     weight_decay: float | None = None,
-    args: Mapping[str, Any] | None = None,
+    args: Mapping[str, object] | None = None,
 ) -> Optimizer:
-    """Build an optimizer by name, after :func:`check_optimizer`."""
+    """Build an optimizer by name, after :func:`check_optimizer`, which has the arguments."""
     args = dict(args or {})
     check_optimizer(name, lr, weight_decay, args)
     if weight_decay is not None:
@@ -94,23 +99,23 @@ def make_optimizer(
 
 def named_groups(
     parts: Mapping[str, tuple[Iterable[nn.Parameter], float]], *, no_decay_norm_bias: bool = True
-) -> list[dict[str, Any]]:
-    """Parameter groups by part of the model, each with its ``name`` and learning rate.
+) -> list[ParamGroup]:
+    """Make parameter groups for parts of a model, each with its ``name`` and learning rate.
 
     Args:
-        parts: Name of a part -> its parameters and its learning rate.
+        parts: Parameters and learning rate of each part, by name.
         no_decay_norm_bias: Put one-dimensional parameters (biases, the scales of normalisation
-            layers) into a group ``<part>/no_decay`` without weight decay: shrinking them
-            regularises nothing (Goyal et al., arXiv:1706.02677, section 5.3, for the scales).
+            layers) into a group ``<part>/no_decay`` without weight decay, which does not regularise
+            them (Goyal et al., arXiv:1706.02677, section 5.3, for the scales).
 
     Returns:
-        Groups in the order of the parts; empty ones are left out.
+        Groups in the order of the parts, without empty ones.
 
     >>> layer = nn.Linear(2, 2)
     >>> [(g["name"], len(g["params"])) for g in named_groups({"head": (layer.parameters(), 0.1)})]
     [('head', 1), ('head/no_decay', 1)]
     """
-    groups: list[dict[str, Any]] = []
+    groups: list[ParamGroup] = []
     for name, (parameters, lr) in parts.items():
         decayed: list[nn.Parameter] = []
         plain: list[nn.Parameter] = []
@@ -124,8 +129,8 @@ def named_groups(
     return groups
 
 
-def has_param(group: Mapping[str, Any], param: str) -> bool:
-    """Whether a parameter group has a number of this name; ``"momentum"`` may be its first beta.
+def has_param(group: ReadOnlyGroup, param: str) -> bool:
+    """Whether a parameter group has this number; ``"momentum"`` also stands for the first beta.
 
     >>> has_param({"lr": 0.1, "betas": (0.9, 0.999)}, "momentum")
     True
@@ -136,15 +141,15 @@ def has_param(group: Mapping[str, Any], param: str) -> bool:
     return isinstance(value, (int, float, Tensor)) and not isinstance(value, bool)
 
 
-def get_param(group: Mapping[str, Any], param: str) -> float:
-    """A number of a parameter group, such as lr or weight_decay.
+def get_param(group: ReadOnlyGroup, param: str) -> float:
+    """Return a number of a parameter group, such as lr or weight_decay.
 
     Args:
         group: One of an optimizer's ``param_groups``.
-        param: Its key; ``"momentum"`` is the first beta where there is no such key.
+        param: Its key; ``"momentum"`` is the first beta if the group has no such key.
 
     Raises:
-        ValueError: If the group has no number of this name, with the nearest names.
+        ValueError: If the group has no such number, suggesting similar names.
 
     >>> get_param({"lr": 0.1, "betas": (0.9, 0.999)}, "momentum")
     0.9
@@ -157,8 +162,8 @@ def get_param(group: Mapping[str, Any], param: str) -> float:
     return float(group[param])
 
 
-def set_param(group: dict[str, Any], param: str, value: float) -> None:
-    """Set what :func:`get_param` gives; a tensor keeps its identity, for compiled optimizers."""
+def set_param(group: ParamGroup, param: str, value: float) -> None:
+    """Set the number that :func:`get_param` returns, in place if it is a tensor (for compilers)."""
     if param == "momentum" and param not in group:
         group["betas"] = (value, *group["betas"][1:])
     elif isinstance(group[param], Tensor):
@@ -167,8 +172,8 @@ def set_param(group: dict[str, Any], param: str, value: float) -> None:
         group[param] = value
 
 
-def initial_param(group: Mapping[str, Any], param: str) -> float:
-    """What a group had before a schedule set it: kept beside it, as torch's schedulers keep it.
+def initial_param(group: ReadOnlyGroup, param: str) -> float:
+    """Return the value before a schedule set it, kept as ``initial_lr`` by torch's schedulers too.
 
     >>> initial_param({"lr": 0.02, "initial_lr": 0.1}, "lr")
     0.1
@@ -177,17 +182,17 @@ def initial_param(group: Mapping[str, Any], param: str) -> float:
     return get_param(group, param) if initial is None else float(initial)
 
 
-def keep_initial(group: dict[str, Any], param: str) -> float:
-    """Keep what a group has before a schedule sets it, so that checkpoints have it, too."""
+def keep_initial(group: ParamGroup, param: str) -> float:
+    """Store the value in the group before a schedule sets it, so that checkpoints include it."""
     group[f"initial_{param}"] = initial_param(group, param)
     return float(group[f"initial_{param}"])
 
 
-def group_norms(group: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Euclidean norm of all weights of a parameter group, and of their gradients.
+def group_norms(group: ReadOnlyGroup) -> dict[str, Tensor]:
+    """Compute the Euclidean norms of all weights of a parameter group and of their gradients.
 
     Returns:
-        ``weight``, and ``grad`` if any parameter has a gradient: scalars, on the device.
+        ``weight`` and, if any parameter has a gradient, ``grad``: scalars on the device.
     """
     weights = [parameter.detach() for parameter in group["params"]]
     grads = [parameter.grad.detach() for parameter in group["params"] if parameter.grad is not None]

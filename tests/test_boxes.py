@@ -14,7 +14,7 @@ def boxes(corners, labels, scores=None):
     return made
 
 
-def test_a_true_box_is_found_once_by_the_surest():
+def test_a_true_box_is_matched_once_by_the_highest_score():
     truth = boxes([[0, 0, 10, 10]], [1])
     pred = boxes([[0, 0, 10, 9], [0, 0, 10, 10]], [1, 1], [0.9, 0.5])
     matches = match_boxes(pred, truth)
@@ -22,7 +22,7 @@ def test_a_true_box_is_found_once_by_the_surest():
     assert matches.counts == (1, 1, 0)
 
 
-def test_a_box_of_another_class_finds_nothing():
+def test_a_box_of_another_class_does_not_match():
     truth = boxes([[0, 0, 10, 10]], [1])
     assert match_boxes(boxes([[0, 0, 10, 10]], [2], [0.9]), truth).counts == (0, 1, 1)
 
@@ -33,7 +33,7 @@ def test_an_overlap_of_one_half_is_enough(height, found):
     assert match_boxes(boxes([[0, 0, 10, height]], [1], [0.9]), truth).counts[0] == found
 
 
-def test_no_boxes_on_either_side_is_no_match():
+def test_without_boxes_on_one_side_nothing_matches():
     none, one = boxes([], [], []), boxes([[0, 0, 1, 1]], [0], [0.5])
     assert match_boxes(none, none).counts == (0, 0, 0)
     assert match_boxes(one, none).counts == (0, 1, 0)
@@ -48,25 +48,25 @@ def iou(one, other):
     return both / (sum(areas) - both)
 
 
-def plainly_matched(pred, truth):
-    """COCO's rule, word by word."""
+def reference_hits(pred, truth):
+    """COCO's rule, taken literally."""
     free = set(range(len(truth["labels"])))
     hits = [False] * len(pred["labels"])
-    for place in sorted(range(len(hits)), key=lambda p: -float(pred["scores"][p])):
-        able = [
-            (iou(pred["boxes"][place].tolist(), truth["boxes"][t].tolist()), -t)
+    for index in sorted(range(len(hits)), key=lambda i: -float(pred["scores"][i])):
+        candidates = [
+            (iou(pred["boxes"][index].tolist(), truth["boxes"][t].tolist()), -t)
             for t in free
-            if pred["labels"][place] == truth["labels"][t]
+            if pred["labels"][index] == truth["labels"][t]
         ]
-        if able and max(able)[0] >= 0.5:
-            hits[place] = True
-            free.remove(-max(able)[1])
+        if candidates and max(candidates)[0] >= 0.5:
+            hits[index] = True
+            free.remove(-max(candidates)[1])
     return hits
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 12), st.integers(0, 12), st.integers(0, 2**31))
-def test_matching_is_what_coco_says(num_pred, num_true, seed):
+def test_matching_follows_coco(num_pred, num_true, seed):
     draw = np.random.default_rng(seed)
 
     def random(count):
@@ -77,13 +77,13 @@ def test_matching_is_what_coco_says(num_pred, num_true, seed):
     pred = boxes(random(num_pred), draw.integers(0, 2, num_pred).tolist(), scores.tolist())
     truth = boxes(random(num_true), draw.integers(0, 2, num_true).tolist())
     matches = match_boxes(pred, truth)
-    assert matches.hits.tolist() == plainly_matched(pred, truth)
+    assert matches.hits.tolist() == reference_hits(pred, truth)
     hits, false, missed = matches.counts
     assert hits + false == num_pred
     assert hits + missed == num_true
 
 
-def test_only_sure_predictions_are_kept_the_surest_first():
+def test_confident_predictions_are_kept_highest_score_first():
     pred = boxes([[0, 0, 1, 1], [0, 0, 2, 2], [0, 0, 3, 3]], [0, 1, 2], [0.3, 0.2, 0.9])
     assert confident(pred, 0.3)["labels"].tolist() == [2, 0]
 
@@ -96,11 +96,11 @@ def test_only_sure_predictions_are_kept_the_surest_first():
         ([[1.0, 2.0, 3.0]], r"boxes must be \(K, 4\), got \(1, 3\)"),
     ],
 )
-def test_boxes_of_another_form_are_refused(given_boxes, message):
+def test_boxes_of_another_format_are_refused(given_boxes, message):
     with pytest.raises(ValueError, match=message):
         check_boxes([torch.tensor(given_boxes)], "validation_step, preds")
     check_boxes([torch.zeros(0, 4)], "validation_step, preds")
 
 
-def test_one_small_box_among_others_is_in_pixels_too():
+def test_a_small_box_among_larger_ones_passes_as_pixels():
     check_boxes([torch.tensor([[0, 0, 0.8, 0.9]]), torch.tensor([[3.0, 4, 20, 30]])], "preds")

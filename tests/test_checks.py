@@ -13,7 +13,7 @@ from lightning_hparams.checks import (
 )
 
 
-def test_an_unknown_name_is_answered_with_the_nearest():
+def test_an_unknown_name_is_refused_with_similar_ones():
     with pytest.raises(ValueError, match="got 'AdmW'; did you mean 'AdamW'"):
         one_of("optimizer", "AdmW", ["SGD", "AdamW"])
 
@@ -45,41 +45,41 @@ def test_an_upper_bound_may_be_open_too(value):
 
 
 @pytest.mark.parametrize("value", ["1e-3", None, [1.0]])
-def test_what_is_no_number_is_said_to_be_none(value):
+def test_in_range_refuses_values_that_are_not_numbers(value):
     with pytest.raises(TypeError, match=r"`lr` must be a number, got .*; 1e-3 is usual"):
         in_range("lr", value, above=0.0, remedy="1e-3 is usual")
 
 
 @pytest.mark.parametrize("value", [3.5, 2.0, "2", True, None])
-def test_what_is_no_whole_number_is_refused(value):
+def test_whole_number_refuses_values_of_other_types(value):
     with pytest.raises(TypeError, match="`size` must be a whole number, got"):
         whole_number("size", value)
 
 
-def test_a_whole_number_lies_in_its_range():
+def test_whole_number_checks_the_range():
     whole_number("size", np.int64(3), 1, 3)
     with pytest.raises(ValueError, match="`1 <= size <= 3` must hold, got size=4"):
         whole_number("size", 4, 1, 3)
 
 
 @pytest.mark.parametrize("value", ["abc", [1, 2], 3, {"a": 1}])
-def test_a_text_is_no_list_of_names(value):
+def test_names_in_refuses_a_string_and_lists_of_other_things(value):
     assert names_in("class_names", ("a", "b")) == ["a", "b"]
     with pytest.raises(TypeError, match="`class_names` must be a list of names, got"):
         names_in("class_names", value)
 
 
-def test_what_else_would_have_been_right_is_told():
+def test_one_of_mentions_the_alternative():
     with pytest.raises(ValueError, match=r"one of \['imagenet'\] or a file, got 'x'"):
         one_of("weights", "x", ["imagenet"], otherwise="or a file")
 
 
-def test_a_missing_package_is_told_with_the_line_that_installs_it():
+def test_a_missing_package_is_named_with_the_command_that_installs_it():
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'lightning-hparams\[plot\]'"):
         require("no_such_package_at_all", extra="plot")
 
 
-def test_a_package_that_is_there_is_imported():
+def test_an_installed_package_is_imported():
     assert require("math", extra="plot") is math
 
 
@@ -89,6 +89,6 @@ def test_a_folder_below_a_file_cannot_be_written_to(tmp_path):
         writable_folder("logs", tmp_path / "file" / "runs")
 
 
-def test_a_new_folder_is_made_and_left_empty(tmp_path):
+def test_a_new_folder_is_created_and_left_empty(tmp_path):
     path = writable_folder("logs", tmp_path / "a" / "b")
     assert list(path.iterdir()) == []

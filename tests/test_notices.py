@@ -1,4 +1,4 @@
-"""What was said about a topic is not said again, whatever values the message holds."""
+"""Notices are given once per topic, whatever values the message holds."""
 
 import warnings
 
@@ -13,7 +13,7 @@ def warned(notices, *calls):
     return [str(warning.message) for warning in caught]
 
 
-def test_a_topic_is_warned_of_once_though_the_message_changes():
+def test_a_topic_is_warned_about_once_even_if_the_message_changes():
     notices = Notices("Monitor")
     calls = [("server", "no answer to request 1"), ("server", "no answer to request 2")]
     assert warned(notices, *calls, ("disk", "full")) == [
@@ -24,7 +24,7 @@ def test_a_topic_is_warned_of_once_though_the_message_changes():
     assert "memory" not in notices
 
 
-def test_information_and_warnings_share_their_topics(caplog):
+def test_information_and_warnings_share_topics(caplog):
     notices = Notices()
     with caplog.at_level("INFO"):
         notices.info("a", "said")
@@ -32,7 +32,7 @@ def test_information_and_warnings_share_their_topics(caplog):
     assert warned(notices, ("a", "said louder")) == []
 
 
-def test_another_run_is_told_anew():
+def test_after_clear_a_topic_is_warned_about_again():
     notices = Notices()
     assert warned(notices, ("a", "once")) == ["once"]
     notices.clear()

@@ -38,7 +38,7 @@ def test_biases_are_not_decayed():
     assert decay == {"head": 0.1, "head/no_decay": 0.0}
 
 
-def test_the_optimizers_own_default_decay_holds_if_none_is_given():
+def test_weight_decay_defaults_to_that_of_the_optimizer():
     assert make_optimizer("AdamW", groups(), lr=0.01).param_groups[0]["weight_decay"] == 0.01
 
 
@@ -59,7 +59,7 @@ def test_arguments_reach_the_optimizer():
         ("SGD", {"args": {"lr": 0.9}}, TypeError, "`optimizer_args` repeats"),
     ],
 )
-def test_what_does_not_fit_is_refused(name, options, error, message):
+def test_bad_names_and_arguments_are_refused(name, options, error, message):
     with pytest.raises(error, match=message):
         make_optimizer(name, groups(), **{"lr": 0.1, **options})
 
@@ -75,7 +75,7 @@ def test_every_rate_and_momentum_can_be_read_and_set(name):
     assert has_param(group, "momentum") == ("momentum" in group or "betas" in group)
 
 
-def test_a_value_that_is_a_tensor_keeps_its_identity():
+def test_a_tensor_is_set_in_place():
     rate = torch.tensor(0.5)
     group = {"lr": rate}
     set_param(group, "lr", 0.25)
@@ -83,14 +83,14 @@ def test_a_value_that_is_a_tensor_keeps_its_identity():
     assert get_param(group, "lr") == 0.25
 
 
-def test_a_value_that_no_group_has_is_refused_with_the_nearest():
+def test_an_unknown_value_is_refused_with_similar_names():
     (group, _) = make_optimizer("AdamW", groups(), lr=0.01).param_groups
-    for param in ("weight_decy", "params", "amsgrad"):  # a list and a bool are no numbers
+    for param in ("weight_decy", "params", "amsgrad"):  # a list and a bool are not numbers
         with pytest.raises(ValueError, match=f"`param` must be one of .* got '{param}'"):
             get_param(group, param)
 
 
-def test_what_a_group_had_first_stays_beside_it():
+def test_the_initial_value_stays_in_the_group():
     group = {"lr": 0.5, "betas": (0.9, 0.99)}
     assert keep_initial(group, "momentum") == 0.9
     set_param(group, "momentum", 0.8)

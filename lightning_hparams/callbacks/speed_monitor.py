@@ -106,8 +106,8 @@ class SpeedMonitor(Monitor):
         self.peak_flops = peak_flops
         self._batch_size = batch_size
         self._timer: HostTimer | CudaTimer = HostTimer()
-        self._clock: StepClock | None = None  # of what is running
-        self._train_clock: StepClock | None = None
+        self._clock: StepClock[Any] | None = None  # of what is running
+        self._train_clock: StepClock[Any] | None = None
         self._watched: list[Callable[[], None]] = []  # each undoes what watches a loop
         self._steps_taken = 0
         self._written_step = -1
@@ -246,7 +246,7 @@ class SpeedMonitor(Monitor):
         """Leave the loops as they were."""
         self._release()
 
-    def _write_training(self, trainer: Trainer, clock: StepClock) -> None:
+    def _write_training(self, trainer: Trainer, clock: StepClock[Any]) -> None:
         own = clock.speed()
         speed = _over_ranks(trainer, own)
         if not self._sinks or not own.batches_per_sec:

@@ -1,4 +1,4 @@
-"""Private parts of other packages that this one needs, a module for each owner."""
+"""Private attributes of other packages that this one needs, with a module for each package."""
 
 import lazy_loader
 

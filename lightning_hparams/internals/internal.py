@@ -1,4 +1,4 @@
-"""A private attribute of another package: where it is, what it is needed for, who moved it."""
+"""Access to a private attribute of another package, with an error if a version moved it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Internal", "InternalsMovedError"]
 
 
 class InternalsMovedError(RuntimeError):
-    """A version of another package no longer has a private attribute that is needed here."""
+    """An installed package no longer has a private attribute that is needed here."""
 
 
 @dataclass(frozen=True)
@@ -20,23 +20,23 @@ class Internal:
     """A private attribute of another package, by its path from a public object.
 
     Args:
-        owner: The distribution, as it is called on the package index.
-        of: The public class, or what else the path starts from.
+        owner: Name of the distribution that is installed, such as ``"lightning"``.
+        of: Name of the class that the path starts from.
         path: Dotted path of the attribute.
-        needed: What for, and why nothing public does: the end of "it is needed ...".
+        needed: Purpose, and why there is no public way; completes "it is needed ...".
     """
 
     owner: str
     of: str
     path: str
     needed: str
-    _get: Callable[[Any], Any] = field(init=False, repr=False, compare=False)
+    _get: Callable[[object], Any] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_get", attrgetter(self.path))
 
-    def read(self, source: Any) -> Any:
-        """The value.
+    def read(self, source: object) -> Any:
+        """Return the value.
 
         Args:
             source: An object of the class that the path starts from.
@@ -49,11 +49,11 @@ class Internal:
         except AttributeError as error:
             raise self._moved() from error
 
-    def write(self, source: Any, value: Any) -> None:
+    def write(self, source: object, value: object) -> None:
         """Replace the value.
 
         Raises:
-            InternalsMovedError: If there is none to replace: a new attribute would have no effect.
+            InternalsMovedError: If there is no such attribute: a new one would have no effect.
         """
         parent, _, name = self.path.rpartition(".")
         self.read(source)
@@ -61,6 +61,6 @@ class Internal:
 
     def _moved(self) -> InternalsMovedError:
         return InternalsMovedError(
-            f"{self.owner} {version(self.owner)} has no `{self.of}.{self.path}` any more, which is "
+            f"{self.owner} {version(self.owner)} no longer has `{self.of}.{self.path}`, which is "
             f"needed {self.needed}; install an older {self.owner}, or a newer lightning-hparams"
         )

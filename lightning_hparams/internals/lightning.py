@@ -1,10 +1,10 @@
-"""Private parts of Lightning: its Trainer, loops, strategies, modules and loggers."""
+"""Private attributes of Lightning: Trainer, loops, strategies, modules and loggers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from .internal import Internal
 
@@ -42,6 +42,9 @@ __all__ = [
     "watch_fetcher",
 ]
 
+_Batch = TypeVar("_Batch")
+_Mark: TypeAlias = Callable[[], None]
+
 _LOG_STEP = Internal(
     "lightning",
     "Trainer",
@@ -53,26 +56,27 @@ _TRAINING_VALUES = Internal(
     "lightning",
     "Trainer",
     "fit_loop.epoch_loop._results",
-    "to know in a step what the module will log at the end of the epoch: `logged_metrics` has it "
-    "only then",
+    "to know during an epoch what the module will log at its end: `logged_metrics` has it only "
+    "then",
 )
 _TRAIN_SOURCE = Internal(
     "lightning",
     "Trainer",
     "fit_loop._data_source",
-    "to find the data that `fit` was given before the Trainer has wrapped them",
+    "to find the data passed to `fit` before the Trainer has wrapped them",
 )
 _VAL_SOURCE = Internal(
     "lightning",
     "Trainer",
     "fit_loop.epoch_loop.val_loop._data_source",
-    "to find the data that `fit` was given before the Trainer has wrapped them",
+    "to find the data passed to `fit` before the Trainer has wrapped them",
 )
 _EVALUATION_LOADER = Internal(
     "lightning",
     "Trainer",
     "_evaluation_loop._combined_loader",
-    "to find the loaders in use: `val_dataloaders` are those of `fit` in a later `validate`",
+    "to find the loaders in use: in a `validate` after `fit`, `val_dataloaders` are still those of "
+    "`fit`",
 )
 _ANOMALIES = Internal(
     "lightning", "Trainer", "_detect_anomaly", "to make another Trainer like the user's"
@@ -93,32 +97,32 @@ _LAUNCHER = Internal(
     "lightning",
     "DDPStrategy",
     "_configure_launcher",
-    "to run in processes that are running already, however they were started",
+    "to use the processes that are already running, however they were started",
 )
 _BEFORE_TRANSFER = Internal(
     "lightning",
     "LightningModule",
     "_on_before_batch_transfer",
-    "to move a batch to the device as the Trainer does, with the hooks of the user",
+    "to move a batch to the device as the Trainer does, through the user's hooks",
 )
 _TRANSFER = Internal(
     "lightning",
     "LightningModule",
     "_apply_batch_transfer_handler",
-    "to move a batch to the device as the Trainer does, with the hooks of the user",
+    "to move a batch to the device as the Trainer does, through the user's hooks",
 )
 _INITIAL_HPARAMS = Internal(
     "lightning",
     "HyperparametersMixin",
     "_hparams_initial",
-    "to have a rate that was found before the optimizers were made in what loggers get: the "
-    "public property gives a copy",
+    "to show loggers a rate that was found before the optimizers were created: the public property "
+    "returns a copy",
 )
 _COMPILED = Internal(
     "lightning",
     "LightningModule",
     "_compiler_ctx",
-    "to know a module that was compiled, whose functions cannot be copied",
+    "to recognise a compiled module, whose functions cannot be copied",
 )
 _BEFORE_FETCH = Internal(
     "lightning",
@@ -136,19 +140,19 @@ _FETCHER = Internal(
     "lightning",
     "Trainer",
     "fit_loop._data_fetcher",
-    "to begin the data of an epoch where a stopped run was; Lightning begins them anew",
+    "to start an epoch at the batch where a run was stopped; Lightning starts at the first",
 )
 _START_MARK = Internal(
     "lightning",
     "DataFetcher",
     "_start_profiler",
-    "to keep batches that are loaded again out of what is measured",
+    "to keep batches that are loaded a second time out of measurements",
 )
 _STOP_MARK = Internal(
     "lightning",
     "DataFetcher",
     "_stop_profiler",
-    "to keep batches that are loaded again out of what is measured",
+    "to keep batches that are loaded a second time out of measurements",
 )
 _PREFIX = Internal("lightning", "Logger", "_prefix", "to name values as the logger does")
 _HP_METRIC = Internal(
@@ -167,16 +171,16 @@ _RUN_ID = Internal(
     "lightning",
     "MLFlowLogger",
     "_run_id",
-    "to go on in the run that a checkpoint belongs to, and not in a new one",
+    "to continue the run that a checkpoint belongs to, rather than a new one",
 )
 _RUN_NAME = Internal(
-    "lightning", "MLFlowLogger", "_run_name", "to know whether the user has named the run"
+    "lightning", "MLFlowLogger", "_run_name", "to know whether the user named the run"
 )
 _INITIALIZED = Internal(
     "lightning",
     "MLFlowLogger",
     "_initialized",
-    "to keep the status that a run was given from being replaced",
+    "to keep the status of a run from being overwritten",
 )
 
 INTERNALS = [value for value in list(vars().values()) if isinstance(value, Internal)]
@@ -186,85 +190,86 @@ INTERNALS = [value for value in list(vars().values()) if isinstance(value, Inter
 
 
 def log_step(trainer: Trainer) -> int:
-    """The step at which Lightning would write now what a module gives to ``self.log``.
+    """Return the step at which Lightning would now write a value passed to ``self.log``.
 
-    It counts batches that ended in an optimizer step, from 0, so the first one is 0 and a
-    validation after ``n`` steps stands at ``n - 1``. ``trainer.global_step`` has moved on by then,
-    and counts each of several optimizers: on that axis our values would stand one step beside
-    Lightning's, or at twice the step.
+    It counts the batches that ended in an optimizer step, from 0: a validation after ``n`` steps is
+    written at ``n - 1``. ``trainer.global_step`` is one ahead by then, and counts each of several
+    optimizers, so on that axis our values would be off by one step from Lightning's, or at twice
+    the step.
     """
     step: int = _LOG_STEP.read(trainer)
     return step
 
 
 def epoch_values(trainer: Trainer) -> set[str]:
-    """Names of what the module has loggers write at the end of a training epoch."""
+    """Return the names of values that the module logs at the end of a training epoch."""
     logged = (value.meta for value in _TRAINING_VALUES.read(trainer).values())
     return {meta.name for meta in logged if meta.on_epoch and meta.logger}
 
 
 def fit_data(trainer: Trainer) -> tuple[Any, Any]:
-    """Training and validation loaders as ``fit`` was given them; None where the module has them."""
+    """Return the training and validation data passed to ``fit``; None if the module has them."""
     sources = _TRAIN_SOURCE.read(trainer), _VAL_SOURCE.read(trainer)
     train, val = (None if source.is_module() else source.instance for source in sources)
     return train, val
 
 
 def evaluation_loader(trainer: Trainer) -> Any:
-    """The first of the loaders that a validation or test goes through; None before it begins."""
+    """Return the first loader of the current validation or test; None before it begins."""
     combined = _EVALUATION_LOADER.read(trainer)
     return None if combined is None else combined.flattened[0]
 
 
 def detects_anomalies(trainer: Trainer) -> bool:
-    """The Trainer's ``detect_anomaly``."""
+    """Return the Trainer's ``detect_anomaly``."""
     return bool(_ANOMALIES.read(trainer))
 
 
 def uses_distributed_sampler(trainer: Trainer) -> bool:
-    """The Trainer's ``use_distributed_sampler``."""
+    """Return the Trainer's ``use_distributed_sampler``."""
     return bool(_SAMPLER.read(trainer))
 
 
 def replace_fetch_marks(
-    loop: Any, wrap: Callable[[Callable[[], None], Callable[[], None]], tuple[Any, Any]]
+    loop: object, wrap: Callable[[_Mark, _Mark], tuple[_Mark, _Mark]]
 ) -> Callable[[], None]:
-    """Replace the two methods by which a loop marks a fetch for its profiler.
+    """Replace the two methods with which a loop marks a fetch for its profiler.
 
     Args:
         loop: A training epoch loop or an evaluation loop.
-        wrap: Given the methods before and after a fetch, returns those to call instead.
+        wrap: Takes the methods before and after a fetch, and returns their replacements.
 
     Returns:
-        What undoes it.
+        A function that restores the methods.
     """
-    marks = _BEFORE_FETCH.read(loop), _AFTER_FETCH.read(loop)
-    loop._on_before_fetch, loop._on_after_fetch = wrap(*marks)
+    before, after = wrap(_BEFORE_FETCH.read(loop), _AFTER_FETCH.read(loop))
+    _BEFORE_FETCH.write(loop, before)
+    _AFTER_FETCH.write(loop, after)
 
     def undo() -> None:
-        # Not by the loop's `__dict__`: Python reads attributes more slowly once it was asked for.
+        # Not through `__dict__`: once it exists as a dict, Python reads attributes more slowly.
         for mark in (_BEFORE_FETCH, _AFTER_FETCH):
-            with suppress(AttributeError):  # another callback may have undone it
+            with suppress(AttributeError):  # another callback may have restored them
                 delattr(loop, mark.path)
 
     return undo
 
 
 class FetchWatcher(Protocol):
-    """What is told of the fetcher of training batches."""
+    """Observer of the fetcher of training batches."""
 
     def before_iterator(self, fetcher: WatchedFetcher) -> None:
-        """Lightning is about to make the iterator of an epoch."""
+        """Called before Lightning creates the iterator of an epoch."""
 
     def before_batch(self, fetcher: WatchedFetcher) -> None:
-        """Lightning is about to ask for a batch."""
+        """Called before Lightning requests a batch."""
 
     def after_batch(self) -> None:
-        """Lightning was given a batch."""
+        """Called after Lightning received a batch."""
 
 
 class WatchedFetcher:
-    """Lightning's fetcher of training batches, as a watcher uses it."""
+    """The part of Lightning's fetcher of training batches that a watcher uses."""
 
     def __init__(self, fetcher: Any) -> None:
         self._fetcher = fetcher
@@ -272,29 +277,29 @@ class WatchedFetcher:
 
     @property
     def combined_loader(self) -> CombinedLoader:
-        """The loaders."""
+        """The combined training loaders."""
         loader: CombinedLoader = self._fetcher.combined_loader
         return loader
 
     @property
     def hands_out_iterator(self) -> bool:
-        """Whether the module asks for batches itself, by ``dataloader_iter``."""
+        """Whether the module fetches batches itself, through ``dataloader_iter``."""
         return hasattr(self._fetcher, "iterator_wrapper")
 
     def begin(self) -> None:
-        """Make the iterator, as Lightning does, and keep count of the batches."""
+        """Create the iterator as Lightning does, without resetting the number of batches."""
         fetched = self._fetcher.fetched
         self._kind.__iter__(self._fetcher)
         self._fetcher.fetched = fetched
 
     def skip(self, batches: int) -> None:
-        """Load batches that are not used, unseen by profilers and monitors."""
+        """Load and discard batches, hidden from profilers and monitors."""
         fetched = self._fetcher.fetched
         marks = {mark: mark.read(self._fetcher) for mark in (_START_MARK, _STOP_MARK)}
         try:
             for mark in marks:
                 mark.write(self._fetcher, _nothing)
-            self._fetcher.fetched = 0  # with more, it would take itself to be done
+            self._fetcher.fetched = 0  # or it might consider itself exhausted
             for _ in range(batches):
                 self._kind.__next__(self._fetcher)
         finally:
@@ -304,7 +309,7 @@ class WatchedFetcher:
 
 
 def watch_fetcher(trainer: Trainer, watcher: FetchWatcher) -> bool:
-    """Have the fetcher of training batches tell a watcher; whether it did not so far."""
+    """Attach a watcher to the fetcher of training batches; False if there is one already."""
     fetcher = _FETCHER.read(trainer)
     kind = type(fetcher)
     if "watched" in vars(kind):
@@ -321,7 +326,7 @@ def watch_fetcher(trainer: Trainer, watcher: FetchWatcher) -> bool:
         watcher.after_batch()
         return batch
 
-    # Python looks these two up in the class, so it has to be another one.
+    # Python looks up these two methods on the class, so the fetcher needs a class of its own.
     methods = {"__iter__": make_iterator, "__next__": next_batch, "watched": watched}
     fetcher.__class__ = type(kind.__name__, (kind,), methods)
     return True
@@ -335,36 +340,37 @@ def _nothing() -> None:
 
 
 def ddp_arguments(strategy: DDPStrategy) -> dict[str, Any]:
-    """Arguments for torch's ``DistributedDataParallel``."""
+    """Return the arguments for torch's ``DistributedDataParallel``."""
     return dict(_DDP_ARGUMENTS.read(strategy))
 
 
 def syncs_batchnorm(strategy: Strategy) -> bool:
-    """The Trainer's ``sync_batchnorm``; strategies of one process have no such attribute."""
+    """Return the Trainer's ``sync_batchnorm``; False for strategies of a single process."""
     return getattr(strategy, _LAYER_SYNC.path, None) is not None
 
 
 def run_in_this_process(strategy: DDPStrategy) -> None:
-    """Have a strategy start no processes."""
+    """Keep a strategy from starting processes."""
     _LAUNCHER.write(strategy, lambda: None)
 
 
 # -- modules ---------------------------------------------------------------------------------------
 
 
-def to_device(module: LightningModule, batch: Any) -> Any:
-    """A batch on the module's device, by way of its transfer hooks."""
-    batch = _BEFORE_TRANSFER.read(module)(batch, 0)
-    return _TRANSFER.read(module)(batch, dataloader_idx=0)
+def to_device(module: LightningModule, batch: _Batch) -> _Batch:
+    """Move a batch to the module's device through its transfer hooks."""
+    ready = _BEFORE_TRANSFER.read(module)(batch, 0)
+    moved: _Batch = _TRANSFER.read(module)(ready, dataloader_idx=0)
+    return moved
 
 
-def initial_hparams(owner: Any) -> Any:
-    """The hyperparameters that loggers get of a module or data module; None if it saved none."""
+def initial_hparams(owner: object) -> MutableMapping[str, Any] | None:
+    """Return the hyperparameters that a (data) module shows to loggers; None if it saved none."""
     return getattr(owner, _INITIAL_HPARAMS.path, None)
 
 
-def compiles_itself(module: Any) -> bool:
-    """Whether a module was made by ``torch.compile`` of a LightningModule."""
+def compiles_itself(module: object) -> bool:
+    """Whether a LightningModule was compiled with ``torch.compile``."""
     return getattr(module, _COMPILED.path, None) is not None
 
 
@@ -372,7 +378,7 @@ def compiles_itself(module: Any) -> bool:
 
 
 def tag_prefix(logger: Logger) -> str:
-    """What a logger puts before the name of each value."""
+    """Return the prefix that a logger adds to the name of each value."""
     prefix = _PREFIX.read(logger)
     return f"{prefix}{logger.LOGGER_JOIN_CHAR}" if prefix else ""  # type: ignore[attr-defined]
 
@@ -383,33 +389,33 @@ def omit_hp_metric(logger: TensorBoardLogger) -> None:
 
 
 def mlflow_client(logger: MLFlowLogger) -> Any:
-    """The client of a logger, without beginning a run."""
+    """Return the client of a logger without starting a run."""
     return _CLIENT.read(logger)
 
 
 def current_run(logger: MLFlowLogger) -> str:
-    """The id of a logger's run, which is begun if need be."""
+    """Return the id of a logger's run, starting one if necessary."""
     if _RUN_ID.read(logger) is None:
         _ = logger.experiment
     return str(_RUN_ID.read(logger))
 
 
 def has_run(logger: MLFlowLogger) -> bool:
-    """Whether a logger has a run already; asking does not begin one."""
+    """Whether a logger already has a run; this does not start one."""
     return _RUN_ID.read(logger) is not None
 
 
 def run_name(logger: MLFlowLogger) -> str | None:
-    """The name that a logger was given for its run."""
+    """Return the run name that was passed to a logger, if any."""
     name: str | None = _RUN_NAME.read(logger)
     return name
 
 
 def adopt_run(logger: MLFlowLogger, run_id: str) -> None:
-    """Have a logger write into another run."""
+    """Make a logger write to an existing run."""
     _RUN_ID.write(logger, run_id)
 
 
 def forget_finished(logger: MLFlowLogger) -> None:
-    """Have a logger's ``finalize`` do nothing until it is used again."""
+    """Make a logger's ``finalize`` do nothing until it is used again."""
     _INITIALIZED.write(logger, False)

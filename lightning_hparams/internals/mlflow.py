@@ -1,8 +1,6 @@
-"""Private parts of MLflow."""
+"""Private attributes of MLflow."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from .internal import Internal
 
@@ -12,12 +10,12 @@ _METRICS = Internal(
     "mlflow",
     "RunData",
     "_metric_objs",
-    "to know the step of each metric's last value; the public `metrics` has none",
+    "to know the step of each metric's last value; the public `metrics` has no steps",
 )
 
 INTERNALS = [value for value in list(vars().values()) if isinstance(value, Internal)]
 
 
-def last_steps(data: Any) -> dict[str, int]:
-    """The last step of each metric in a run's data, as the client gives it."""
+def last_steps(data: object) -> dict[str, int]:
+    """Return the last step of each metric in the ``data`` of a run."""
     return {metric.key: metric.step for metric in _METRICS.read(data)}

@@ -1,4 +1,4 @@
-"""Private parts of TensorBoard."""
+"""Private attributes of TensorBoard."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _FILE_NAME = Internal(
     "tensorboard",
     "FileWriter",
     "event_writer._file_name",
-    "to append whole records to an event file; its own writer checksums them in pure Python",
+    "to append whole records to an event file; TensorBoard's writer computes checksums in Python",
 )
 
 INTERNALS = [value for value in list(vars().values()) if isinstance(value, Internal)]
 
 
 def event_file(writer: FileWriter) -> str:
-    """The file that a writer appends to."""
+    """Return the path of the file that a writer appends to."""
     return str(_FILE_NAME.read(writer))

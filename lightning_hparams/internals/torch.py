@@ -1,8 +1,8 @@
-"""Private parts of torch."""
+"""Private attributes of torch."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .internal import Internal
 
@@ -15,13 +15,13 @@ _FILE_WRITER = Internal(
     "torch",
     "SummaryWriter",
     "_get_file_writer",
-    "to write several values as one record; all public methods, of one value each, go through it",
+    "to write several values as one record; the public methods write one value each",
 )
 LOADER_ITERATOR = Internal(
     "torch", "DataLoader", "_iterator", "to copy a loader without its worker processes"
 )
 LAST_RATES = Internal(
-    "torch", "LRScheduler", "_last_lr", "to scale the rates that a scheduler goes on from"
+    "torch", "LRScheduler", "_last_lr", "to scale the rates that a scheduler continues from"
 )
 PARTS = Internal(
     "torch", "SequentialLR", "_schedulers", "to scale the rates of schedulers within another"
@@ -31,7 +31,6 @@ INTERNALS = [value for value in list(vars().values()) if isinstance(value, Inter
 
 
 def file_writer(writer: SummaryWriter) -> FileWriter:
-    """What a writer appends its records with; where it was closed, a new file is opened."""
-    opened: Any = _FILE_WRITER.read(writer)()
-    found: FileWriter = opened
-    return found
+    """Return the writer of records behind a SummaryWriter; a closed one opens a new file."""
+    opened: FileWriter = _FILE_WRITER.read(writer)()
+    return opened

@@ -1,4 +1,4 @@
-"""Checked input of a loss: one dimension of pixels, at least float32, a target it can index."""
+"""Check the input of a loss and flatten its pixels into one dimension, in float32 or float64."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ L = TypeVar("L", bound=Callable[..., Tensor])
 
 
 def full_precision(loss: L) -> L:
-    """Compute in float32 at least, whatever autocast says: sums of pixels overflow float16."""
+    """Run a loss in float32 or float64, even under autocast: sums over pixels overflow float16."""
 
     @functools.wraps(loss)
     def run(logits: Tensor, target: Tensor, **options: Any) -> Tensor:
@@ -43,11 +43,11 @@ def full_precision(loss: L) -> L:
 
 
 class Given(NamedTuple):
-    """Checked input with one dimension of pixels."""
+    """The checked input of a loss, with all P pixels of an image in one dimension."""
 
     logits: Tensor  # (N, C, P)
     target: Tensor  # int64 (N, P) if multiclass, else (N, C, P) like the logits; 0 where ignored
-    valid: Tensor | None  # bool, shaped like target; None if every pixel takes part
+    valid: Tensor | None  # bool, shaped like target; None if no pixel is ignored
     weights: Tensor | None  # (C,), or (2,) if binary
     task: Task
 
@@ -60,11 +60,12 @@ def prepare(
     class_weights: Weights,
     validate_target: bool,
 ) -> Given:
+    """Check the arguments that all losses share, and flatten the pixels."""
     one_of("task", task, ("multiclass", "binary", "multilabel"))
     logits, target = _shaped(logits, target, task)
     if task == "multiclass" and target.is_floating_point():
         raise TypeError(f"a multiclass target must hold class indices, got {target.dtype}")
-    # Not compared as they come: to uint8, -1 is 255 and 300 is 44.
+    # Cast before comparing: in uint8, -1 is 255 and 300 is 44.
     target = target.long() if task == "multiclass" else target.to(logits.dtype)
     valid = None
     if ignore_index is not None:
@@ -82,7 +83,7 @@ def prepare(
 
 
 def _shaped(logits: Tensor, target: Tensor, task: Task) -> tuple[Tensor, Tensor]:
-    """Logits ``(N, C, P)`` and target ``(N, P)`` or ``(N, C, P)``, or an error with both shapes."""
+    """Return logits ``(N, C, P)`` and target ``(N, P)`` or ``(N, C, P)``; raise if they differ."""
     shapes = f"logits {tuple(logits.shape)} and target {tuple(target.shape)}"
     if task == "multiclass":
         if logits.ndim < 2 or (logits.shape[0], *logits.shape[2:]) != tuple(target.shape):
@@ -95,7 +96,7 @@ def _shaped(logits: Tensor, target: Tensor, task: Task) -> tuple[Tensor, Tensor]
         pixels = math.prod(logits.shape[2:])
         return logits.reshape(*logits.shape[:2], pixels), target.reshape(len(target), pixels)
     if task == "binary":
-        # (N, *S) and (N, 1, *S) mean the same; which it is, only the other one can tell.
+        # (N, *S) and (N, 1, *S) mean the same; comparing both tensors shows which one has the 1.
         if logits.ndim == target.ndim + 1 and logits.shape[1] == 1:
             target = target[:, None]
         elif target.ndim == logits.ndim + 1 and target.shape[1] == 1:
@@ -133,21 +134,21 @@ def check_values(target: Tensor, classes: int) -> None:
 
 
 def as_weights(class_weights: Sequence[float] | Tensor, like: Tensor) -> Tensor:
-    """Class weights like the logits.
+    """Convert class weights to a tensor with the device and dtype of ``like``.
 
     Raises:
-        TypeError: For anything but a list of numbers, or a tensor.
-        ValueError: For a weight below 0 or not finite, and if all are 0.
+        TypeError: If they are neither a list of numbers nor a tensor.
+        ValueError: If a weight is negative or not finite, or all are 0.
     """
     if isinstance(class_weights, Tensor):
-        return class_weights.to(like)  # unread: the CPU would wait for a GPU
+        return class_weights.to(like)  # values are not checked: that would synchronise with a GPU
     listed = numbers_in(
         "class_weights", class_weights, remedy="give one for each class, in the order of classes"
     )
     weights = torch.tensor(listed, dtype=like.dtype, device="cpu")
     if not ((weights >= 0) & weights.isfinite()).all() or not weights.any():
         raise ValueError(
-            "`class_weights` must be finite and at least 0, and one of them above it, "
+            "`class_weights` must be finite and at least 0, with at least one above 0, "
             f"got {class_weights}"
         )
     return weights.to(like.device)

@@ -24,25 +24,26 @@ def lovasz_loss(
     class_weights: Weights = None,
     validate_target: bool = True,
 ) -> Tensor:
-    """Lovasz extension of the Jaccard loss (Berman et al., arXiv:1705.08790).
+    """Compute the Lovasz extension of the Jaccard loss (Berman et al., arXiv:1705.08790).
 
-    Of the softmax for multiclass, the hinge for binary and multilabel, which is not bounded by 1.
-    An absent class that is penalised costs its largest error. Arguments as in :func:`dice_loss`.
+    On softmax errors for multiclass; on hinge errors, which can exceed 1, for binary and
+    multilabel. An absent class, if penalised, costs its largest error. Arguments as in
+    :func:`dice_loss`.
     """
     one_of("reduction", reduction, ("batch", "image"))
     given = prepare(logits, target, task, ignore_index, class_weights, validate_target)
     if task == "multiclass":
         true, margin = one_hot(given.target, given.logits.shape[1]), 0
         probs = given.logits.softmax(1)
-        missed = probs.masked_fill(true, 0.0).sum(1, keepdim=True)  # keeps the digits of 1 - p
+        missed = probs.masked_fill(true, 0.0).sum(1, keepdim=True)  # 1 - p, but precise near p = 1
         errors = torch.where(true, missed, probs)
     else:
         true, margin = given.target == 1, 1
-        errors = -signed_logits(given)  # sorted without their margin, which would take digits
+        errors = -signed_logits(given)  # without the margin until sorted: adding it costs digits
     counted = pixel_counts(given)
     if given.valid is not None:
         valid = given.valid.view(len(true), -1, true.shape[-1])
-        # What costs nothing sorts behind all that cost something.
+        # Ignored pixels cost nothing, so they sort behind all that cost something.
         true, errors = true & valid, errors.masked_fill(~valid, -margin)
     if reduction == "batch":
         true, errors = (x.transpose(0, 1).flatten(1)[None] for x in (true, errors))
@@ -55,14 +56,14 @@ def lovasz_loss(
 
 
 def _jaccard_slope(true: Tensor, dtype: torch.dtype) -> Tensor:
-    """How much the Jaccard loss grows with each further error, from the largest; last dimension.
+    """Return the increase of the Jaccard loss with each further error, largest error first.
 
-    Written out for a pixel of the class and for another, since the differences of neighbours,
-    about one over the number of pixels, would lose digits.
+    Works along the last dimension, with one formula for pixels of the class and one for others:
+    subtracting neighbouring losses, about 1 / pixels apart, would lose digits.
     """
     hits = true.cumsum(-1)
     total = hits[..., -1:]
     union = total + torch.arange(1, true.shape[-1] + 1, device=true.device) - hits
     left, union = (total - hits).to(dtype), union.to(dtype)
-    # If the union is 1 after another pixel, the target is empty: the first error costs it all.
+    # A union of 1 after a pixel of another class means an empty target: the first error costs all.
     return torch.where(true | (union == 1), 1.0, left / (union - 1)) / union

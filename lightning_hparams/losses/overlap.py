@@ -1,4 +1,4 @@
-"""Losses of overlap: one score a class, from sums over the pixels."""
+"""Overlap losses: one score per class, from sums over the pixels."""
 
 from __future__ import annotations
 
@@ -33,31 +33,31 @@ def dice_loss(
     class_weights: Weights = None,
     validate_target: bool = True,
 ) -> Tensor:
-    """1 - Dice coefficient, a mean over classes (Milletari et al., V-Net, arXiv:1606.04797).
+    """Compute 1 - Dice coefficient, averaged over classes (Milletari et al., arXiv:1606.04797).
 
     Args:
         logits: ``(N, C, *S)``, see :mod:`lightning_hparams.losses`.
-        target: Classes or labels, see there.
+        target: Class indices or labels, see :mod:`lightning_hparams.losses`.
         task: ``"multiclass"``, ``"binary"`` or ``"multilabel"``.
         ignore_index: Target value of pixels to leave out.
         reduction: ``"batch"`` scores a class over all pixels of the batch, ``"image"`` over those
             of each image; the loss is the mean of all scores.
-        absent: What a class costs that has no pixel in the target (of the batch, or the image).
-            ``"skip"``: nothing, it is left out of the mean. ``"penalise"``: the mean probability
-            that pixels are given to it, from 0 to 1. None: ``"skip"`` for multiclass, where they
-            cost the classes they are taken from; else ``"penalise"``, since false positives on an
-            empty mask would be free.
+        absent: Loss of a class that has no pixel in the target (of the batch, or the image).
+            ``"skip"``: leave the class out of the mean. ``"penalise"``: its mean predicted
+            probability, 0 to 1. None: ``"skip"`` for multiclass, where false positives already
+            cost the class they are taken from; otherwise ``"penalise"``, since false positives on
+            an empty mask would be free.
         class_weights: C weights of the mean, at least 0; for a binary task two (background,
-            foreground), which do not change a loss of the foreground alone.
-        validate_target: Check the target's values. That makes the CPU wait for a GPU; a caller
-            that has checked them may turn it off.
+            foreground), which have no effect since only the foreground is scored.
+        validate_target: Check the target's values. This synchronises with a GPU; turn it off if
+            they have been checked before.
 
     Returns:
         A scalar in 0..1.
 
     Raises:
-        ValueError: For shapes that do not fit, values outside the classes, unknown names.
-        TypeError: For a multiclass target in floating point.
+        ValueError: If shapes do not match, values lie outside the classes, or a name is unknown.
+        TypeError: If a multiclass target has a floating point type.
 
     >>> round(float(dice_loss(torch.tensor([[2.0, -2.0]]), torch.tensor([0]))), 4)
     0.0091
@@ -78,7 +78,7 @@ def jaccard_loss(
     class_weights: Weights = None,
     validate_target: bool = True,
 ) -> Tensor:
-    """1 - intersection over union (Rahman & Wang 2016). Arguments as in :func:`dice_loss`."""
+    """Compute 1 - IoU (Rahman & Wang 2016). Arguments as in :func:`dice_loss`."""
     given = prepare(logits, target, task, ignore_index, class_weights, validate_target)
     return _tversky(given, 1.0, 1.0, reduction, absent)
 
@@ -97,10 +97,10 @@ def tversky_loss(
     class_weights: Weights = None,
     validate_target: bool = True,
 ) -> Tensor:
-    """1 - Tversky index (Salehi et al., arXiv:1706.05721).
+    """Compute 1 - Tversky index (Salehi et al., arXiv:1706.05721).
 
-    ``alpha`` weighs false positives and ``beta`` false negatives, both above 0: 0.5 and 0.5 is
-    Dice, 1 and 1 Jaccard. All else is as in :func:`dice_loss`.
+    ``alpha`` weighs false positives and ``beta`` false negatives, both above 0: 0.5 and 0.5 give
+    Dice, 1 and 1 Jaccard. Other arguments as in :func:`dice_loss`.
     """
     given = prepare(logits, target, task, ignore_index, class_weights, validate_target)
     return _tversky(given, alpha, beta, reduction, absent)
@@ -121,10 +121,10 @@ def focal_tversky_loss(
     class_weights: Weights = None,
     validate_target: bool = True,
 ) -> Tensor:
-    """``(1 - Tversky index) ** gamma`` (Abraham & Khan, arXiv:1810.07842, whose gamma is 1 / ours).
+    """Compute ``(1 - Tversky index) ** gamma`` (Abraham & Khan, arXiv:1810.07842).
 
-    ``gamma`` is above 0; below 1 it keeps the gradient of a class that is almost right. All else
-    is as in :func:`tversky_loss`.
+    ``gamma`` is above 0 and the inverse of the paper's; below 1 it preserves the gradient of a
+    class that is almost right. Other arguments as in :func:`tversky_loss`.
     """
     given = prepare(logits, target, task, ignore_index, class_weights, validate_target)
     return _tversky(given, alpha, beta, reduction, absent, gamma)
@@ -142,10 +142,10 @@ def generalized_dice_loss(
     class_weights: Weights = None,
     validate_target: bool = True,
 ) -> Tensor:
-    """1 - Dice of all classes together, each weighed by 1 / its area squared.
+    """Compute 1 - Dice of all classes together, each weighted by 1 / its area squared.
 
-    Sudre et al., arXiv:1707.03237. An absent class that is penalised has the largest weight of
-    the others. Arguments as in :func:`dice_loss`.
+    Sudre et al., arXiv:1707.03237. An absent class, if penalised, gets the largest weight of the
+    others. Arguments as in :func:`dice_loss`.
     """
     given = prepare(logits, target, task, ignore_index, class_weights, validate_target)
     sums = _sums(given, reduction)
@@ -155,22 +155,23 @@ def generalized_dice_loss(
     weights = weights * score_weights(given)
     wrong = (weights * (sums.false + sums.missed)).sum(-1, keepdim=True)
     hits = (weights * sums.hits).sum(-1, keepdim=True)
-    # One score an image now, as if of a single class that is there if any is.
+    # Now one score per row, as for a single class that is present if any class is.
     together = _Sums(*(value.mean(-1, keepdim=True) for value in sums))
     return _mean_score(wrong / above_0(2 * hits + wrong), together, absent, task, 1.0)
 
 
 class _Sums(NamedTuple):
-    """Sums over pixels, ``(G, C)``: a row for each image, or one for all of them.
+    """Sums over pixels, ``(G, C)``: one row per image, or a single row for the batch.
 
-    None is a difference of the others: ``1 - p`` has no digits left where ``p`` is almost 1.
+    Each is summed directly, not as a difference of others: ``true - hits`` would have no digits
+    left where ``p`` is almost 1.
     """
 
-    hits: Tensor  # of p where the class is
-    missed: Tensor  # of 1 - p where the class is
-    false: Tensor  # of p where it is not
-    true: Tensor  # pixels where the class is
-    counted: Tensor  # pixels that take part
+    hits: Tensor  # of p, over the pixels of the class
+    missed: Tensor  # of 1 - p, over the pixels of the class
+    false: Tensor  # of p, over all other pixels
+    true: Tensor  # number of pixels of the class
+    counted: Tensor  # number of pixels that are not ignored
 
 
 def _sums(given: Given, reduction: str) -> _Sums:
@@ -178,11 +179,11 @@ def _sums(given: Given, reduction: str) -> _Sums:
     if given.task == "multiclass":
         hits, missed, false, true = SoftmaxSums.apply(given.logits, given.target, given.valid)
     else:
-        here = given.target
-        elsewhere = (1 if given.valid is None else given.valid.to(here.dtype)) - here
+        present = given.target
+        elsewhere = (1 if given.valid is None else given.valid.to(present.dtype)) - present
         probs, rest = given.logits.sigmoid(), (-given.logits).sigmoid()
-        hits, missed = (probs * here).sum(-1), (rest * here).sum(-1)
-        false, true = (probs * elsewhere).sum(-1), here.sum(-1)
+        hits, missed = (probs * present).sum(-1), (rest * present).sum(-1)
+        false, true = (probs * elsewhere).sum(-1), present.sum(-1)
     sums = _Sums(hits, missed, false, true, pixel_counts(given))
     if reduction == "image":
         return sums
@@ -203,17 +204,17 @@ def _tversky(
     wrong = alpha * sums.false + beta * sums.missed
     losses = wrong / above_0(sums.hits + wrong)
     if gamma != 1:
-        losses = above_0(losses) ** gamma  # its slope at 0 may be infinite
+        losses = above_0(losses) ** gamma  # the gradient at 0 may be infinite
     return _mean_score(losses, sums, absent, given.task, score_weights(given))
 
 
 def _mean_score(
     losses: Tensor, sums: _Sums, absent: str | None, task: str, weights: Tensor | float
 ) -> Tensor:
-    """Mean of the losses ``(G, C)`` of the classes that are there, or are penalised."""
+    """Average the losses ``(G, C)`` over the classes that are present or penalised."""
     kept = sums.true > 0
     if penalises(absent, task):
-        # Of a class without a hit the overlap is 0 and flat; the mean probability has a slope.
+        # The overlap of an absent class is constantly 0; the mean probability has a gradient.
         losses = torch.where(kept, losses, sums.false / above_0(sums.counted))
         kept = sums.counted > 0
     return weighted_mean(losses, kept * weights)

@@ -1,4 +1,4 @@
-"""Losses of each pixel by itself, and their weighted mean."""
+"""Pixelwise losses, averaged with weights."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def cross_entropy_loss(
     label_smoothing: float = 0.0,
     validate_target: bool = True,
 ) -> Tensor:
-    """Cross entropy: torch's for multiclass, of the sigmoid for binary and multilabel.
+    """Compute the cross entropy of the softmax (multiclass) or the sigmoid (binary, multilabel).
 
     Args:
         logits: As in :func:`dice_loss`.
@@ -32,9 +32,9 @@ def cross_entropy_loss(
         task: As in :func:`dice_loss`.
         ignore_index: As in :func:`dice_loss`.
         class_weights: C weights, at least 0, of a weighted mean over the pixels, as in torch; for
-            a binary task two, of background and foreground pixels; for multilabel one a label.
-        label_smoothing: Share of the target spread evenly over the classes, in 0..1 (Szegedy et
-            al., arXiv:1512.00567).
+            a binary task two (background, foreground); for multilabel one per label.
+        label_smoothing: Share of the target that is spread evenly over the classes, in 0..1
+            (Szegedy et al., arXiv:1512.00567).
         validate_target: As in :func:`dice_loss`.
     """
     in_range("label_smoothing", label_smoothing, 0, 1)
@@ -42,7 +42,7 @@ def cross_entropy_loss(
     weights = pixel_weights(given)
     if task != "multiclass":
         signed = signed_logits(given)
-        # -(1 - s) log p - s log(1 - p), for s half the smoothing.
+        # -(1 - s) log p - s log(1 - p), with s = label_smoothing / 2.
         return weighted_mean(label_smoothing / 2 * signed - F.logsigmoid(signed), weights)
     log_probs = given.logits.log_softmax(1)
     loss = weighted_mean(-of_true_class(log_probs, given.target), weights)
@@ -65,11 +65,11 @@ def focal_loss(
     class_weights: Weights = None,
     validate_target: bool = True,
 ) -> Tensor:
-    """Cross entropy times ``(1 - p) ** gamma``, p of the truth (Lin et al., arXiv:1708.02002).
+    """Compute cross entropy times ``(1 - p_true) ** gamma`` (Lin et al., arXiv:1708.02002).
 
-    ``gamma`` is at least 0, where it is cross entropy. ``alpha``, of binary and multilabel, is a
-    factor of the positive pixels and ``1 - alpha`` of the others, in 0..1 (0.25 in the paper);
-    None is 1 for both. All else is as in :func:`cross_entropy_loss`.
+    ``gamma`` is at least 0; 0 gives cross entropy. ``alpha``, for binary and multilabel, weighs
+    positive pixels and ``1 - alpha`` the others, in 0..1 (0.25 in the paper); None weighs neither.
+    Other arguments as in :func:`cross_entropy_loss`.
     """
     in_range("gamma", gamma, 0.0)
     if alpha is not None:
@@ -83,9 +83,9 @@ def focal_loss(
     else:
         signed = signed_logits(given)
         log_true, other = F.logsigmoid(signed), (-signed).sigmoid()
-    losses = -log_true * above_0(other) ** gamma  # its slope at 0 may be infinite
+    losses = -log_true * above_0(other) ** gamma  # the gradient at 0 may be infinite
     if alpha is not None:
-        # Not where() of two numbers, whose type would be the default one.
+        # Not where() of two numbers, which would have the default dtype.
         losses = torch.where(given.target == 1, alpha * losses, (1 - alpha) * losses)
     return weighted_mean(losses, pixel_weights(given))
 
@@ -100,15 +100,14 @@ def mse_loss(
     class_weights: Weights = None,
     validate_target: bool = True,
 ) -> Tensor:
-    """Mean squared difference between probabilities and the one-hot target (Brier 1950), in 0..1.
+    """Compute the mean squared error of the probabilities (Brier 1950), in 0..1.
 
-    For multiclass it is the mean over classes too. All arguments are as in
-    :func:`cross_entropy_loss`.
+    For multiclass this is also a mean over classes. Arguments as in :func:`cross_entropy_loss`.
     """
     given = prepare(logits, target, task, ignore_index, class_weights, validate_target)
     if task == "multiclass":
         probs = given.logits.softmax(1)
-        # sum (p - t)^2 over the classes, without a one-hot t: the true class and the others.
+        # sum (p - t)^2 over the classes without a one-hot t: p^2, corrected for the true class.
         own = of_true_class(probs, given.target)
         losses = ((probs**2).sum(1) - own**2 + (1 - own) ** 2) / probs.shape[1]
     else:

@@ -40,19 +40,19 @@ _SHARED = ("logits", "target", "task", "ignore_index", "class_weights", "validat
 
 
 class WeightedLoss(nn.Module):
-    """A sum of losses by name, each times its weight.
+    """A weighted sum of losses, chosen by name.
 
     Args:
-        losses: A name of :data:`LOSSES`, or names and weights, above 0.
+        losses: A name in :data:`LOSSES`, or a dict of names and weights above 0.
         task: As in :func:`dice_loss`.
         ignore_index: As in :func:`dice_loss`.
         class_weights: As in :func:`dice_loss` and :func:`cross_entropy_loss`.
-        loss_args: Further arguments of a loss, by its name.
+        loss_args: Further arguments of each loss, by its name.
         validate_target: Check the target's values, once for all losses.
 
     Raises:
-        ValueError: For an unknown loss (with the nearest names) or a value out of range.
-        TypeError: For an argument that a loss does not take, or a weight that is no number.
+        ValueError: For an unknown loss (suggesting similar names) or a value out of range.
+        TypeError: For an argument that a loss does not take, or a weight that is not a number.
 
     >>> loss = WeightedLoss({"ce": 1.0, "dice": 0.5})
     >>> terms = loss.terms(torch.tensor([[2.0, -2.0]]), torch.tensor([0]))
@@ -91,7 +91,7 @@ class WeightedLoss(nn.Module):
         self._try_one_pixel()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> WeightedLoss:
-        # A module in bfloat16 computes its loss in float32 all the same, with the weights as given.
+        # A bfloat16 module still computes its loss in float32, so the weights keep their precision.
         def moved(weights: Tensor) -> Tensor:
             new = fn(weights)
             return weights.to(new.device) if new.dtype.itemsize < weights.dtype.itemsize else new
@@ -100,11 +100,11 @@ class WeightedLoss(nn.Module):
         return self
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """The weighted sum, a scalar."""
+        """Return the weighted sum, a scalar."""
         return self.total(self.terms(logits, target))
 
     def terms(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """Each loss by name, without its weight."""
+        """Return each loss by name, not yet weighted."""
         terms = {}
         validate = self.validate_target
         for name in self.weights:
@@ -117,20 +117,20 @@ class WeightedLoss(nn.Module):
                 validate_target=validate,
                 **self.loss_args.get(name, {}),
             )
-            validate = False  # the values are the same for all
+            validate = False  # all losses get the same target
         return terms
 
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:
-        """The weighted sum of terms."""
+        """Return the weighted sum of the terms."""
         return torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
 
     def extra_repr(self) -> str:
-        """What the loss is made of."""
+        """Describe the sum."""
         parts = " + ".join(f"{weight:g} {name}" for name, weight in self.weights.items())
         return f"{parts}, task={self.task!r}, ignore_index={self.ignore_index}"
 
     def _try_one_pixel(self) -> None:
-        """Let an option out of range raise now, not at the first step."""
+        """Make an option out of range raise now rather than in the first step."""
         classes = 2 if self.class_weights is None else len(self.class_weights)
         channels = 1 if self.task == "binary" else classes
         logits = torch.zeros(1, channels, 1, dtype=torch.float32, device="cpu")
@@ -143,15 +143,15 @@ def _loss_weights(losses: str | Mapping[str, float]) -> dict[str, float]:
         losses = {losses: 1.0}
     if not isinstance(losses, Mapping):
         raise TypeError(
-            f"`loss` must be a name, or a dict of names and weights, got {losses!r}; "
+            f"`loss` must be a name or a dict of names and weights, got {losses!r}; "
             "{'ce': 1.0, 'dice': 1.0} is usual"
         )
     if not losses:
-        raise ValueError(f"`loss` needs a name at least, got {losses!r}; 'ce' is usual")
+        raise ValueError(f"`loss` needs at least one name, got {losses!r}; 'ce' is usual")
     for name, weight in losses.items():
         one_of("loss", name, LOSSES)
         if isinstance(weight, bool) or not isinstance(weight, numbers.Real):
-            raise TypeError(f"`loss[{name!r}]` must be a number, its weight, got {weight!r}")
+            raise TypeError(f"the weight `loss[{name!r}]` must be a number, got {weight!r}")
         if not 0 < weight < math.inf:
             raise ValueError(
                 f"`0 < loss[{name!r}] < inf` must hold, got {weight!r}; "

@@ -1,4 +1,4 @@
-"""Scores as functions of counts, and the metrics that count."""
+"""Metrics that count, and scores as functions of their counts."""
 
 import lazy_loader
 

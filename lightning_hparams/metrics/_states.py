@@ -1,4 +1,4 @@
-"""What the metrics of this room have in common: states that keep their type, and whole numbers."""
+"""Shared by the metrics: states that keep their type, and casts that do not wrap around."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["CountingMetric", "as_long"]
 
 
 class CountingMetric(Metric):
-    """A metric whose states follow the device of a module, and never its type.
+    """A metric whose states follow the device of their module but never its dtype.
 
-    A sum that is cast to bfloat16, by ``precision="bf16-true"`` or ``module.to(torch.bfloat16)``,
-    stops growing at 256 times what is added, and a count that is cast to any floating point type
-    stops at some number too. torchmetrics guards ``.half()`` and its like, but not ``.to(dtype)``.
+    A sum in bfloat16 (``precision="bf16-true"``, ``module.to(torch.bfloat16)``) stops growing at
+    256 times the summand, and a count in any floating point type stops somewhere too. torchmetrics
+    guards against ``.half()`` and the like, but not against ``.to(dtype)``.
     """
 
     full_state_update = False
@@ -30,5 +30,5 @@ class CountingMetric(Metric):
 
 
 def as_long(values: Tensor) -> Tensor:
-    """Whole numbers in a type that holds all they are compared with: to uint8, 256 is 0."""
+    """Cast integers to int64, so that comparisons do not wrap around: in uint8, 256 is 0."""
     return values.long()

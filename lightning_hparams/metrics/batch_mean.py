@@ -1,4 +1,4 @@
-"""The mean of a value that each batch has."""
+"""Mean of a value per batch."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ __all__ = ["BatchMean"]
 
 
 class BatchMean(CountingMetric):
-    """Mean over images of a value that each batch has, such as its loss; NaN stays NaN.
+    """Mean over images of a value per batch, such as the loss; NaN stays NaN.
 
-    torchmetrics' MeanMetric leaves out NaN, which hides a model that diverges, or (1.9, with
+    torchmetrics' MeanMetric drops NaN, which hides a diverging model, or (1.9, with
     ``nan_strategy="disable"``) the number of images.
 
-    ``update(value, images)`` takes a scalar and the number of images it stands for.
+    ``update(value, images)`` takes a scalar and the number of images that it is the mean of.
 
     >>> metric = BatchMean()
     >>> metric.update(torch.tensor(1.0), 3)
@@ -30,7 +30,7 @@ class BatchMean(CountingMetric):
 
     def __init__(self) -> None:
         super().__init__()
-        # Types by name: Lightning makes bfloat16 the default one to build a model in it.
+        # Explicit dtypes: Lightning sets the default one to bfloat16 to build a model in it.
         self.add_state("total", torch.tensor(0.0, dtype=torch.float32), dist_reduce_fx="sum")
         self.add_state("images", torch.tensor(0, dtype=torch.long), dist_reduce_fx="sum")
 
@@ -40,5 +40,5 @@ class BatchMean(CountingMetric):
         self.images += images
 
     def compute(self) -> Tensor:
-        """Mean over the images so far, over all ranks."""
+        """Return the mean over all images so far, on all ranks."""
         return self.total / self.images

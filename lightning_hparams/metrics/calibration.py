@@ -1,4 +1,4 @@
-"""How often predictions are right, by how sure they are."""
+"""Calibration: how often predictions are right at a given confidence."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from ._states import CountingMetric, as_long
 
 __all__ = ["CalibrationCounts", "calibration_error", "confidences"]
 
-_PARTS = 2**20  # of a confidence of 1, to which it is rounded
+_PARTS = 2**20  # confidences are rounded to multiples of 1 / _PARTS
 
 
 class CalibrationCounts(CountingMetric):
-    """How often predictions are right by how sure they are, in bins over [0, 1].
+    """Counts of right predictions by confidence, in bins over [0, 1].
 
-    torchmetrics' calibration errors keep every confidence of the set, which of masks are millions.
+    torchmetrics' calibration errors store every confidence: millions, for masks.
 
     Args:
         bins: B, at least 1.
 
-    ``update(confidence, right)`` takes ``(N,)`` confidences in 0..1, and whether each prediction
-    was right. ``compute()`` returns float64 ``(3, B)``: how many were right, how many there were,
-    and the sum of their confidences.
+    ``update(confidence, right)`` takes ``(N,)`` confidences in 0..1 and whether each prediction
+    was right. ``compute()`` returns float64 ``(3, B)``: the number of right predictions, of all
+    predictions, and the sum of their confidences.
     """
 
     counts: Tensor
@@ -32,20 +32,20 @@ class CalibrationCounts(CountingMetric):
         super().__init__()
         in_range("bins", bins, 1)
         self.bins = bins
-        # Whole numbers add up to the same in any order, and on devices without float64.
+        # Integer sums do not depend on the order and need no float64, which some devices lack.
         self.add_state("counts", torch.zeros(3, bins, dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, confidence: Tensor, right: Tensor) -> None:
         """Add predictions."""
         confidence = confidence.float().nan_to_num(0.0).clamp(0, 1)
-        # A bin holds its upper edge, as torchmetrics' do.
+        # A bin includes its upper edge, as in torchmetrics.
         bins = ((confidence * self.bins).ceil().long() - 1).clamp_(0, self.bins - 1)
         for row, kept in enumerate((bins[right], bins)):
             self.counts[row] += torch.bincount(kept, minlength=self.bins)
         self.counts[2].index_add_(0, bins, (confidence * _PARTS).round().long())
 
     def compute(self) -> Tensor:
-        """Counts so far, over all ranks, on the CPU."""
+        """Return the counts so far, summed over all ranks, on the CPU."""
         counts = self.counts.cpu().double()
         counts[2] /= _PARTS
         return counts
@@ -54,12 +54,13 @@ class CalibrationCounts(CountingMetric):
 def confidences(
     probs: Tensor, target: Tensor, *, ignore_index: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """How sure each prediction is, and whether it is right, both ``(N,)``.
+    """Return the confidence of each prediction and whether it is right, both ``(N,)``.
 
     Args:
         probs: ``(N, C, ...)`` in 0..1.
-        target: Class indices ``(N, ...)``, of which those outside 0..C-1 are left out, or 0 and 1
-            of shape ``(N, C, ...)``: then each label is a prediction, as sure as ``max(p, 1 - p)``.
+        target: Class indices ``(N, ...)``, where values outside 0..C-1 are left out, or 0 and 1
+            of shape ``(N, C, ...)``: then each label is a prediction, with confidence
+            ``max(p, 1 - p)``.
         ignore_index: Targets of this value are left out.
 
     >>> confidences(torch.tensor([[0.2, 0.8], [0.6, 0.4]]), torch.tensor([1, 1]))
@@ -79,13 +80,14 @@ def confidences(
 
 
 def calibration_error(counts: Tensor) -> Tensor:
-    """Expected calibration error in 0..1: how far confidence is from being right, over all.
+    """Compute the expected calibration error, in 0..1.
 
-    Guo et al., "On Calibration of Modern Neural Networks", 2017.
+    The mean distance between confidence and accuracy, weighted by the size of the bins (Guo et
+    al., "On Calibration of Modern Neural Networks", 2017).
 
     Args:
-        counts: ``(3, B)`` of :class:`CalibrationCounts`; NaN if they are empty.
+        counts: ``(3, B)`` from :class:`CalibrationCounts`; the error is NaN if they are empty.
     """
-    right, total, sure = counts
-    error: Tensor = (right - sure).abs().sum() / total.sum()
+    right, total, confidence = counts
+    error: Tensor = (right - confidence).abs().sum() / total.sum()
     return error

@@ -1,9 +1,9 @@
-"""Confusion counts, and the scores of a segmentation that follow from them.
+"""Confusion counts, and the segmentation scores that follow from them.
 
-Counting and scoring are apart: :class:`ConfusionCounts` sums counts over batches and ranks,
-the functions below turn counts into scores. A class that occurs neither in the targets nor in
-the predictions has no score: it is NaN, and left out of every mean. (torchmetrics' MeanIoU
-counts it as -1 or 0 per image, smp's ``iou_score`` as 1.)
+Counting and scoring are separate: :class:`ConfusionCounts` sums counts over batches and ranks, the
+functions below turn counts into scores. A class that occurs in neither targets nor predictions
+scores NaN and is left out of every mean. (torchmetrics' MeanIoU counts it as -1 or 0 per image,
+smp's ``iou_score`` as 1.)
 """
 
 from __future__ import annotations
@@ -33,29 +33,29 @@ _TASKS = ("multiclass", "binary", "multilabel")
 def confusion_counts(
     preds: Tensor, target: Tensor, num_classes: int, *, ignore_index: int | None = None
 ) -> Tensor:
-    """Count pixels by true and predicted class.
+    """Count pixels by true class and predicted class.
 
     Args:
         preds: Predicted class indices, any shape and integer type.
         target: True class indices, shaped like ``preds``.
         num_classes: C, at least 2 (1 counts a single label's 0 and 1 as two classes).
-        ignore_index: Pixels with this target value are left out; it may lie in 0..C-1 or not.
+        ignore_index: Pixels with this target value are left out; it may be one of the classes.
 
     Returns:
         int64 ``(C * C + 2,)``: the C x C counts row by row (row = target, column = prediction),
-        then the ignored pixels, then those whose target or prediction is outside 0..C-1.
+        the number of ignored pixels, and the number of those with a value outside 0..C-1.
 
     >>> confusion_counts(torch.tensor([0, 1, 1]), torch.tensor([0, 1, 9]), 2)
     tensor([1, 0, 0, 1, 0, 1])
     """
     if preds.shape != target.shape:
         raise ValueError(
-            "`preds` and `target` must have one shape, "
+            "`preds` and `target` must have the same shape, "
             f"got {tuple(preds.shape)} and {tuple(target.shape)}"
         )
     preds, target = (_comparable(values.flatten()) for values in (preds, target))
     counts = None
-    # Looking at the values makes the CPU wait for a GPU, which does not need the faster way.
+    # Reading the values would synchronise with a GPU, which does not need the faster path.
     if preds.device.type == "cpu":
         counts = _by_rows(preds, target, num_classes, ignore_index)
     if counts is None:
@@ -63,25 +63,25 @@ def confusion_counts(
     return counts
 
 
-_MOST_CELLS = 2**20  # counts that are worth their memory for the time they save
-# Pixels that stay in a core's cache between the operations on them, and few enough for torch not to
-# wake other threads, which takes longer than the operations do.
+_MOST_CELLS = 2**20  # a larger table of counts is not worth its memory
+# Pixels per part: few enough to stay in a core's cache, and for torch not to start other threads,
+# which takes longer than the operations themselves.
 _PART = 2**15
-_TYPES = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+_ORDERED = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 def _comparable(values: Tensor) -> Tensor:
-    """Of a type that has a minimum and a maximum, which uint16 and its like lack."""
-    return values if values.dtype in _TYPES else as_long(values)
+    """Cast types for which torch has no minimum and maximum, such as uint16."""
+    return values if values.dtype in _ORDERED else as_long(values)
 
 
 def _by_rows(
     preds: Tensor, target: Tensor, num_classes: int, ignore_index: int | None
 ) -> Tensor | None:
-    """Counts with a row for each value up to the ignored one, so that no pixel is compared.
+    """Count with one table row per target value up to ``ignore_index``, comparing no pixel.
 
     Returns:
-        None if a target has no row, or a prediction no column.
+        None if a target or a prediction lies outside the table.
     """
     height = num_classes if ignore_index is None else max(num_classes, ignore_index + 1)
     size = height * num_classes
@@ -110,7 +110,7 @@ def _all_below(bound: int, values: Tensor) -> bool:
 
 
 def _by_pixel(preds: Tensor, target: Tensor, num_classes: int, ignore_index: int | None) -> Tensor:
-    """Counts of any values, without waiting for a GPU."""
+    """Count pixels of any value, without synchronising with a GPU."""
     square = num_classes**2
     valid = (target >= 0) & (target < num_classes) & (preds >= 0) & (preds < num_classes)
     cell = torch.where(valid, target * num_classes + preds, square + 1)
@@ -120,10 +120,10 @@ def _by_pixel(preds: Tensor, target: Tensor, num_classes: int, ignore_index: int
 
 
 def iou_score(counts: Tensor) -> Tensor:
-    """Intersection over union of each class, ``(C,)`` in 0..1; NaN where the class is absent.
+    """Compute intersection over union per class, ``(C,)`` in 0..1; NaN if the class is absent.
 
     Args:
-        counts: ``(C, C)`` with rows of true classes, or ``(C, 2, 2)`` for multilabel.
+        counts: ``(C, C)`` with true classes as rows, or ``(C, 2, 2)`` for multilabel.
 
     >>> iou_score(torch.tensor([[2, 1, 0], [0, 3, 0], [0, 0, 0]]))
     tensor([0.6667, 0.7500,    nan])
@@ -133,42 +133,42 @@ def iou_score(counts: Tensor) -> Tensor:
 
 
 def dice_score(counts: Tensor) -> Tensor:
-    """Dice coefficient (F1) of each class, ``(C,)`` in 0..1; NaN where the class is absent."""
+    """Compute the Dice coefficient (F1) per class, ``(C,)`` in 0..1; NaN if the class is absent."""
     hits, missed, false = _hits_missed_false(counts)
     return _share(2 * hits, 2 * hits + missed + false)
 
 
 def class_recall(counts: Tensor) -> Tensor:
-    """Share of each class's pixels that were found, ``(C,)``; NaN for a class with no pixel."""
+    """Compute the recall per class, ``(C,)`` in 0..1; NaN for a class without pixels."""
     hits, missed, _ = _hits_missed_false(counts)
     return _share(hits, hits + missed)
 
 
 def pixel_accuracy(counts: Tensor) -> Tensor:
-    """Share of pixels (for multilabel: of pixel labels) that are right, in 0..1; NaN if none."""
+    """Compute the share of correct pixels (multilabel: pixel labels), 0..1; NaN without pixels."""
     right = counts.diagonal(dim1=-2, dim2=-1).sum()
     return _share(right, counts.sum())
 
 
 def mean_present(scores: Tensor) -> Tensor:
-    """Mean over the classes that have a score; NaN if none has."""
+    """Average over the classes that have a score; NaN if none has."""
     return scores.nanmean()
 
 
 class ConfusionCounts(CountingMetric):
-    """Confusion counts summed over batches and ranks; every score is derived from them.
+    """Confusion counts, summed over batches and ranks, from which every score is derived.
 
     Args:
         num_classes: C, at least 2; for multilabel the number of labels, at least 1.
-        task: ``"binary"`` counts as two classes; ``"multilabel"`` counts each label by itself.
+        task: ``"binary"`` counts two classes; ``"multilabel"`` counts each label separately.
         ignore_index: Pixels with this target value are left out.
 
     ``update(preds, target)`` takes class indices ``(N, ...)``, or 0 / 1 of shape ``(N, C, ...)``
-    for multilabel. ``compute()`` returns int64 ``(C, C)`` with rows of true classes, or
+    for multilabel. ``compute()`` returns int64 ``(C, C)`` with true classes as rows, or
     ``(C, 2, 2)`` for multilabel.
 
     Raises:
-        ValueError: By ``compute()``, if any value was outside the classes.
+        ValueError: From ``compute()``, if any value was outside the classes.
 
     >>> metric = ConfusionCounts(2)
     >>> metric.update(torch.tensor([0, 1, 1]), torch.tensor([0, 1, 0]))
@@ -189,7 +189,7 @@ class ConfusionCounts(CountingMetric):
         self.task = task
         self.ignore_index = ignore_index
         shape = (num_classes, 6) if task == "multilabel" else (num_classes**2 + 2,)
-        # A long state stays exact: float32 stops counting at 16.7 million pixels.
+        # int64 stays exact; float32 stops counting at 16.7 million pixels.
         self.add_state("counts", torch.zeros(shape, dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, preds: Tensor, target: Tensor) -> None:
@@ -205,12 +205,12 @@ class ConfusionCounts(CountingMetric):
             )
 
     def compute(self) -> Tensor:
-        """Counts so far, over all ranks."""
+        """Return the counts so far, summed over all ranks."""
         invalid = int(self.counts[..., -1].sum())
         if invalid:
             classes = 2 if self.task == "multilabel" else self.num_classes
             raise ValueError(
-                f"class values must lie in 0..{classes - 1}, but {invalid} pixels did not; "
+                f"class values must lie in 0..{classes - 1}, got {invalid} pixels outside; "
                 "pass ignore_index= if they mark unlabelled pixels"
             )
         side = 2 if self.task == "multilabel" else self.num_classes
@@ -220,18 +220,18 @@ class ConfusionCounts(CountingMetric):
 def segmentation_scores(
     counts: Tensor, class_names: Sequence[str], *, ignore_index: int | None = None
 ) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]]]:
-    """Every score of a segmentation, from its confusion counts.
+    """Compute all segmentation scores from confusion counts.
 
-    The keys do not depend on which classes occur, so they are the same on every rank.
+    The keys do not depend on the classes that occur, so they are the same on every rank.
 
     Args:
         counts: ``(C, C)``, or ``(C, 2, 2)`` for multilabel.
         class_names: C names.
-        ignore_index: If it is one of the classes, that class has no score.
+        ignore_index: If it is one of the classes, that class scores NaN.
 
     Returns:
-        Scores of the whole (``miou``, ``mdice``, ``pixel_accuracy``, ``mean_accuracy``), and
-        scores by class name (``iou``, ``dice``).
+        Overall scores (``miou``, ``mdice``, ``pixel_accuracy``, ``mean_accuracy``), and scores
+        (``iou``, ``dice``) by class name.
     """
     iou, dice, recall = iou_score(counts), dice_score(counts), class_recall(counts)
     multilabel = counts.ndim == 3
@@ -252,12 +252,12 @@ def segmentation_scores(
 
 
 def _share(part: Tensor, whole: Tensor) -> Tensor:
-    """In float32 at least: the default type, which Lightning changes, may be bfloat16."""
+    """Divide in float32 at least: Lightning may have set the default dtype to bfloat16."""
     return part / whole if whole.is_floating_point() else part.float() / whole.float()
 
 
 def _hits_missed_false(counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """True positives, false negatives and false positives of each class, each ``(C,)``."""
+    """Return true positives, false negatives and false positives per class, each ``(C,)``."""
     if counts.ndim == 3:
         return counts[:, 1, 1], counts[:, 1, 0], counts[:, 0, 1]
     hits = counts.diagonal()

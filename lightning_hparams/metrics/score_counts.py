@@ -1,4 +1,4 @@
-"""Counts by score, in bins: precision-recall curves in constant memory."""
+"""Counts by score in bins, for precision-recall curves in constant memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["BoxScoreCounts", "ScoreCounts"]
 
 
 class _BinnedCounts(CountingMetric):
-    """Counts of right and wrong by class and by the highest threshold that a score reaches."""
+    """Right and wrong predictions, by class and by the highest threshold that the score reaches."""
 
     right: Tensor
     wrong: Tensor
@@ -31,7 +31,7 @@ class _BinnedCounts(CountingMetric):
             self.add_state(name, torch.zeros(shape, dtype=torch.long), dist_reduce_fx="sum")
 
     def compute(self) -> Tensor:
-        """Counts so far, over all ranks."""
+        """Return the counts so far, summed over all ranks."""
         hits, false = (
             state.flip(1).cumsum(1).flip(1) for state in (self.right, self.wrong)
         )  # at a threshold or above it
@@ -40,22 +40,23 @@ class _BinnedCounts(CountingMetric):
         return torch.stack([hits, false, rejected, lost])
 
     def _bins(self, scores: Tensor) -> Tensor:
-        # Rounding must not take a score that equals a threshold below it.
+        # The margin keeps a score that equals a threshold from being rounded below it.
         steps = (scores.float() * (self.thresholds - 1) + 1e-4).long()
         return steps.clamp(0, self.thresholds - 1)
 
 
 class ScoreCounts(_BinnedCounts):
-    """Positives and negatives by score, in bins: a precision-recall curve in constant memory.
+    """Positives and negatives by score, in bins.
 
     Args:
         num_classes: C, at least 1.
-        thresholds: T, at least 2, evenly over [0, 1]. A score at or above one counts as positive.
+        thresholds: T, at least 2, evenly spaced over [0, 1]. A score at or above a threshold
+            counts as positive.
         ignore_index: Targets of this value are left out.
 
     ``update(probs, target)`` takes probabilities ``(N, C, ...)`` and class indices ``(N, ...)``, or
     0 and 1 of shape ``(N, C, ...)``. ``compute()`` returns int64 ``(4, C, T)``: true positives,
-    false positives, true negatives and false negatives of each class against all others.
+    false positives, true negatives and false negatives, each class against all others.
 
     >>> counts = ScoreCounts(1, thresholds=3)
     >>> counts.update(torch.tensor([[0.2], [0.7], [0.9]]), torch.tensor([[0], [1], [1]]))
@@ -73,11 +74,11 @@ class ScoreCounts(_BinnedCounts):
         """Add one batch."""
         by_label = target.ndim == probs.ndim
         for label in range(self.num_classes):
-            theirs = as_long(target[:, label] if by_label else target)
-            # 0: another class, 1: this one, 2: left out.
-            side = (theirs == (1 if by_label else label)).long()
+            truth = as_long(target[:, label] if by_label else target)
+            # 0: another class, 1: this class, 2: left out.
+            side = (truth == (1 if by_label else label)).long()
             if self.ignore_index is not None:
-                side = torch.where(theirs == self.ignore_index, 2, side)
+                side = torch.where(truth == self.ignore_index, 2, side)
             cells = (side * self.thresholds + self._bins(probs[:, label])).flatten()
             counts = torch.bincount(cells, minlength=3 * self.thresholds)
             wrong, right, _ = counts.view(3, self.thresholds)
@@ -86,11 +87,12 @@ class ScoreCounts(_BinnedCounts):
 
 
 class BoxScoreCounts(_BinnedCounts):
-    """The same of boxes that were matched, see :func:`~lightning_hparams.boxes.match_boxes`.
+    """Matched and unmatched boxes by score, see :func:`~lightning_hparams.boxes.match_boxes`.
 
-    ``update(labels, scores, hits, missed)`` takes of one image with P predictions: ``(P,)`` labels,
-    scores in 0..1, and whether each found a true box; and the labels ``(M,)`` of the true boxes
-    that none found. True negatives are the false positives of a lower threshold.
+    ``update(labels, scores, hits, missed)`` takes one image with P predictions: ``(P,)`` labels,
+    scores in 0..1 and whether each matched a true box, and the labels ``(M,)`` of the true boxes
+    that were missed. ``compute()`` is as in :class:`ScoreCounts`, where true negatives are the
+    false positives that the threshold rejects.
     """
 
     def update(self, labels: Tensor, scores: Tensor, hits: Tensor, missed: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Steps of a run, and the way from one value to another."""
+"""Steps of a run, and interpolation between two values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["anneal", "check_order", "held", "into_tail", "share_of_run", "to_ste
 
 
 def held(step: int, total: int) -> int:
-    """The step, or the last one of the run past its end."""
+    """Return the step, or the last step of the run if it is past the end."""
     if step < 0 or total < 1:
         in_range("total", total, 1, remedy="count optimizer steps")
         in_range("step", step, 0, remedy="count optimizer steps")
@@ -19,19 +19,19 @@ def held(step: int, total: int) -> int:
 
 
 def share_of_run(step: int, total: int) -> float:
-    """How far the run has come: 0 at its first step, 1 at its last."""
+    """Return the progress of the run: 0 at its first step, 1 at its last."""
     step = held(step, total)
     return step / (total - 1) if step else 0.0
 
 
 def into_tail(step: int, total: int, tail: int) -> float:
-    """How far the last ``tail`` steps have come: 0 before them, 1 at the last."""
+    """Return the progress through the last ``tail`` steps: 0 before them, 1 at the last."""
     into = held(step, total) - (total - tail) + 1
     return into / tail if into > 0 else 0.0
 
 
 def to_steps(name: str, amount: float, total: int) -> int:
-    """Steps, of a number of them (int) or a share of the run (float)."""
+    """Convert a number of steps (int) or a share of the run (float) to steps."""
     if isinstance(amount, int):
         in_range(name, amount, 0, remedy="a number of steps, or a share of the run as a float")
         return min(amount, total)
@@ -40,7 +40,7 @@ def to_steps(name: str, amount: float, total: int) -> int:
 
 
 def anneal(first: float, last: float, share: float, strategy: str) -> float:
-    """From ``first`` to ``last`` as ``share`` goes from 0 to 1, exact at both ends."""
+    """Interpolate from ``first`` (share 0) to ``last`` (share 1), exactly at both ends."""
     if strategy == "cos":
         share = (1 - math.cos(math.pi * share)) / 2
     elif strategy == "1-sqrt":
@@ -49,6 +49,6 @@ def anneal(first: float, last: float, share: float, strategy: str) -> float:
 
 
 def check_order(name: str, values: object) -> None:
-    """Refuse what has no order, or of which Python would take the keys or the letters."""
+    """Refuse unordered collections, and those that Python iterates by key or by character."""
     if isinstance(values, (Mapping, Set, str)):
-        raise TypeError(f"`{name}` must be a list, in the order of steps, got {values!r}")
+        raise TypeError(f"`{name}` must be a list in the order of steps, got {values!r}")

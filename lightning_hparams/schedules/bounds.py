@@ -1,13 +1,13 @@
-"""Between which two values a schedule moves a value of a parameter group."""
+"""The two values between which a schedule moves a value of a parameter group."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 from ..checks import as_number, as_plain, in_range
-from ..optim import has_param, initial_param
+from ..optim import ReadOnlyGroup, has_param, initial_param
 
 __all__ = ["MomentumCycle", "RateBound", "Span", "as_rates"]
 
@@ -15,7 +15,7 @@ Span = tuple[float, float]  # the value where the schedule is 0, and where it is
 
 
 class RateBound(NamedTuple):
-    """A learning rate asked for, and the largest configured one, for which it stands.
+    """A requested learning rate, and the largest configured rate, which it replaces.
 
     >>> bound = RateBound.among("max_lr", 0.5, [0.1, 0.01])
     >>> bound.at(0.1, index=0), round(bound.at(0.01, index=1), 3)
@@ -29,39 +29,39 @@ class RateBound(NamedTuple):
     def among(
         cls, name: str, asked: float | Sequence[float] | None, rates: Sequence[float]
     ) -> RateBound:
-        """Check what was asked for against the configured rates of all groups.
+        """Check a requested rate against the configured rates of all groups.
 
         Raises:
-            ValueError: If it is a list of another length, or all rates are 0.
+            ValueError: If it is a list of another length, or all configured rates are 0.
         """
         if isinstance(asked, Sequence) and len(asked) != len(rates):
             raise ValueError(
                 f"`{name}` must have a rate for each of {len(rates)} parameter groups, "
-                f"got {list(asked)}; a number stands for the largest group, the others in ratio"
+                f"got {list(asked)}; a number sets the largest rate, and the others in ratio"
             )
         if asked is not None and not max(rates) > 0:
             raise ValueError(
-                f"`{name}={asked}` stands for the group with the largest rate, and all are "
-                "configured as 0; configure their ratio"
+                f"`{name}={asked}` replaces the largest configured rate and scales the others in "
+                "ratio, but all are configured as 0; configure their ratio"
             )
         return cls(asked, max(rates))
 
-    def at(self, own: float, index: int | None) -> float:
-        """The bound of a group.
+    def at(self, configured: float, index: int | None) -> float:
+        """Return the bound of a group.
 
         Args:
-            own: Its configured rate.
+            configured: The group's configured rate.
             index: Its index among the configured groups; None if it was added later.
         """
         if self.asked is None:
-            return own
+            return configured
         if isinstance(self.asked, Sequence):
-            return own if index is None else self.asked[index]
-        return self.asked * (own / self.largest)
+            return configured if index is None else self.asked[index]
+        return self.asked * (configured / self.largest)
 
 
 class MomentumCycle(NamedTuple):
-    """Momentum (or first beta) that is ``top`` where the rate is low, and ``base`` at its peak."""
+    """Momentum (or first beta) that moves from ``top`` at low rates to ``base`` at the peak."""
 
     cycle: bool | Literal["auto"]
     base: float | list[float]
@@ -74,21 +74,21 @@ class MomentumCycle(NamedTuple):
         base: float | Sequence[float],
         top: float | Sequence[float],
     ) -> MomentumCycle:
-        """Check the range of each: a number, or a list of one a group.
+        """Check the arguments; each momentum is a number, or a list with one per group.
 
         Raises:
-            ValueError: If one is out of it, or two lists have different lengths.
-            TypeError: If one is neither.
+            ValueError: If one is out of range, or two lists have different lengths.
+            TypeError: If one is neither a number nor a list of numbers.
         """
         cycle = as_plain(cycle)
         if not isinstance(cycle, (bool, str)) or cycle not in (True, False, "auto"):
             raise ValueError(f"`cycle_momentum` must be True, False or 'auto', got {cycle!r}")
-        low, high = _numbers("base_momentum", base), _numbers("max_momentum", top)
+        low, high = _as_numbers("base_momentum", base), _as_numbers("max_momentum", top)
         lengths = {len(each) for each in (low, high) if isinstance(each, list)}
         if len(lengths) > 1:
             raise ValueError(
-                "`base_momentum` and `max_momentum` must be of one length, got "
-                f"{low} and {high}; a number stands for all groups"
+                "`base_momentum` and `max_momentum` must have the same length, got "
+                f"{low} and {high}; a number applies to all groups"
             )
         for index in range(max(lengths, default=1)):
             bottom, above = _of_group(low, index), _of_group(high, index)
@@ -97,29 +97,30 @@ class MomentumCycle(NamedTuple):
         return cls(cycle, low, high)
 
     def check_groups(self, count: int) -> None:
-        """Check that lists have a momentum for each parameter group.
+        """Check that a list has one momentum per parameter group.
 
         Raises:
-            ValueError: If one has not.
+            ValueError: If its length differs from ``count``.
         """
         for name, listed in (("base_momentum", self.base), ("max_momentum", self.top)):
             if isinstance(listed, list) and len(listed) != count:
                 raise ValueError(
                     f"`{name}` must have a momentum for each of {count} parameter groups, "
-                    f"got {listed}; a number stands for all of them"
+                    f"got {listed}; a number applies to all of them"
                 )
 
     def span(self, index: int | None) -> Span:
-        """From the top where the rate's schedule is 0 to the base where it is 1."""
+        """Return the momenta where the schedule of the rate is 0 (top) and 1 (base)."""
         return _of_group(self.top, index or 0), _of_group(self.base, index or 0)
 
-    def cycles(self, group: Mapping[str, Any], index: int | None = 0) -> bool:
-        """Whether the momentum of this parameter group is to cycle.
+    def cycles(self, group: ReadOnlyGroup, index: int | None = 0) -> bool:
+        """Whether the momentum of this parameter group cycles.
 
-        One that was added in training is in no list, and does not where there is one.
+        A group that was added during training has no entry in a list of momenta, so it does not
+        cycle if one was given.
 
         Raises:
-            ValueError: If it is to, and has none.
+            ValueError: If it should cycle but has no momentum.
         """
         listed = isinstance(self.base, list) or isinstance(self.top, list)
         if not self.cycle or (listed and index is None):
@@ -130,30 +131,30 @@ class MomentumCycle(NamedTuple):
         if not has:
             raise ValueError(
                 "`cycle_momentum=True` needs a momentum (or first beta) above 0 in every group, "
-                f"and {group.get('name', 'one')!r} has none; configure it, or pass 'auto' or False"
+                f"but {group.get('name', 'one')!r} has none; configure it, or pass 'auto' or False"
             )
         return True
 
 
-def as_rates(name: str, rates: Any) -> float | list[float] | None:
-    """A learning rate or a list of them, above 0 and finite, also as numpy or torch hold them.
+def as_rates(name: str, rates: object) -> float | list[float] | None:
+    """Convert a learning rate, or a list, array or tensor of them, to floats; None stays None.
 
     Raises:
-        ValueError: If one is not.
+        ValueError: If one is not above 0 and finite.
         TypeError: If one is not a number.
     """
     if rates is None:
         return None
-    numbers = _numbers(name, rates)
+    numbers = _as_numbers(name, rates)
     for rate in numbers if isinstance(numbers, list) else [numbers]:
         in_range(name, rate, above=0.0)
         in_range(name, rate, below=math.inf)
     return numbers
 
 
-def _numbers(name: str, value: Any) -> float | list[float]:
+def _as_numbers(name: str, value: object) -> float | list[float]:
     plain = as_plain(value)
-    remedy = "a number, or a list of one for each parameter group"
+    remedy = "give a number, or a list with one for each parameter group"
     if isinstance(plain, Sequence) and not isinstance(plain, str):
         return [as_number(name, each, remedy=remedy) for each in plain]
     return as_number(name, plain, remedy=remedy)

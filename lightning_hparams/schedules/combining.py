@@ -1,4 +1,4 @@
-"""Schedules by name, and new ones made of them."""
+"""Schedules by name, and schedules made of other schedules."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def warmup(
     start_factor: float = 0.04,
     then: Schedule | str = constant,
 ) -> float:
-    """A straight line up to 1 (Goyal et al., 1706.02677), and then another schedule.
+    """Rise to 1 in a straight line (Goyal et al., 1706.02677), then follow another schedule.
 
     Args:
         step: Optimizer steps taken so far.
         total: Optimizer steps in the whole run.
-        warmup: In steps (int) or as a share of the run (float).
+        warmup: Length in steps (int) or as a share of the run (float).
         start_factor: Multiplier at the first step, at least 0.
-        then: What follows, over the steps that are left: a schedule or its name.
+        then: Schedule for the remaining steps, or its name.
 
     Raises:
-        ValueError: If a value is out of its range, or the name is not known.
+        ValueError: If a value is out of range or the name is unknown.
 
     >>> [round(warmup(step, 14, warmup=4, then=cosine), 2) for step in (0, 2, 4, 13)]
     [0.04, 0.52, 1.0, 0.0]
@@ -59,18 +59,20 @@ def join(
     schedules: Sequence[Schedule | str],
     milestones: Sequence[float],
 ) -> float:
-    """Schedules one after the other, each over a run of its own, as torch's ``SequentialLR``.
+    """Follow several schedules, one after the other, like torch's ``SequentialLR``.
+
+    Each schedule sees its own part as a whole run.
 
     Args:
         step: Optimizer steps taken so far.
         total: Optimizer steps in the whole run.
-        schedules: At least one, or their names.
-        milestones: Where each but the first begins, rising, in steps (int) or as a share of the
-            run (float). A schedule that gets no step is left out.
+        schedules: At least one schedule or name.
+        milestones: The start of each schedule but the first, in rising order, in steps (int) or as
+            shares of the run (float). A schedule that is left with no steps is skipped.
 
     Raises:
-        ValueError: If their numbers do not fit, or the milestones do not rise.
-        TypeError: If one of them is no list.
+        ValueError: If there is not one milestone fewer than schedules, or they do not rise.
+        TypeError: If either is not a list.
 
     >>> [join(at, 8, schedules=[linear, "linear"], milestones=[0.5]) for at in (0, 3, 4, 7)]
     [1.0, 0.0, 1.0, 0.0]
@@ -80,7 +82,7 @@ def join(
     if len(milestones) != len(schedules) - 1:
         raise ValueError(
             f"{len(schedules)} schedules need {len(schedules) - 1} milestones, "
-            f"got {len(milestones)}; one for the beginning of each but the first"
+            f"got {len(milestones)}; give the start of each but the first"
         )
     step = held(step, total)
     marks = [0, *(to_steps("milestones", mark, total) for mark in milestones), total]
@@ -110,11 +112,11 @@ SCHEDULES: dict[str, Schedule] = {
 
 
 def as_schedule(schedule: Schedule | str) -> Schedule:
-    """A schedule as it is, by its name, or by the import path of a function.
+    """Return a schedule, given as a function, by name, or by the import path of a function.
 
     Raises:
-        ValueError: If there is none of this name, with the nearest names.
-        TypeError: If it is no function.
+        ValueError: If the name is unknown, suggesting similar names, or cannot be imported.
+        TypeError: If it is not a function.
 
     >>> as_schedule("linear")(2, 5)
     0.5
@@ -144,10 +146,10 @@ def as_schedule(schedule: Schedule | str) -> Schedule:
 
 
 def check_call(schedule: Schedule) -> None:
-    """Check that a schedule takes a step and a total, and gives a number.
+    """Check that a schedule can be called as ``schedule(step, total)`` and returns a number.
 
     Raises:
-        TypeError: If it takes other arguments, or does not give a number.
+        TypeError: If it takes other arguments, or does not return a number.
         ValueError: If the number is not finite.
     """
     try:
@@ -155,14 +157,14 @@ def check_call(schedule: Schedule) -> None:
     except TypeError as error:
         raise TypeError(
             f"a schedule is called as schedule(step, total), with the optimizer steps taken so far "
-            f"and those of the whole run, and this one does not take that: {error}; write "
-            "`lambda step, total: ...`, and step / total for the share of the run"
+            f"and those of the whole run, but this one does not accept these: {error}; write "
+            "`lambda step, total: ...`, with step / total as the share of the run"
         ) from error
     except ValueError:  # a builtin, which has no signature
         pass
     value = schedule(0, 1000)
     number = value.tolist() if hasattr(value, "tolist") else value
     if isinstance(number, bool) or not isinstance(number, Real):
-        raise TypeError(f"`schedule` must give a number, got {value!r} at (0, 1000)")
+        raise TypeError(f"`schedule` must return a number, got {value!r} at (0, 1000)")
     if not math.isfinite(number):
-        raise ValueError(f"`schedule` must give finite numbers, got {value!r} at (0, 1000)")
+        raise ValueError(f"`schedule` must return finite numbers, got {value!r} at (0, 1000)")

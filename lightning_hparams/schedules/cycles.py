@@ -10,7 +10,7 @@ from ._steps import anneal, held
 
 __all__ = ["exp_range", "one_cycle", "triangular", "triangular2"]
 
-_CYCLES = 4  # "at least 3" trains most of the way, and 4 or more do better (1506.01186, 3.2)
+_CYCLES = 4  # at least 3 cycles train most of the way, 4 or more do better (1506.01186, 3.2)
 
 
 def one_cycle(
@@ -23,23 +23,23 @@ def one_cycle(
     anneal_strategy: Literal["cos", "linear"] = "cos",
     three_phase: bool = False,
 ) -> float:
-    """Multiplier of the peak learning rate under the 1cycle policy (Smith & Topin, 1708.07120).
+    """Return the multiplier of the peak learning rate in the 1cycle policy (1708.07120).
 
-    The arguments are those of torch's ``OneCycleLR``, and so are the values wherever torch's
-    phases end on whole steps; here the peak always falls on one. The curve of fastai's
-    ``fit_one_cycle`` is that of ``pct_start=0.25, div_factor=25, final_div_factor=4e3``.
+    Smith & Topin's policy with the arguments of torch's ``OneCycleLR``, and its values wherever
+    torch's phases end on whole steps; here the peak always falls on one. For the curve of fastai's
+    ``fit_one_cycle``, pass ``pct_start=0.25, div_factor=25, final_div_factor=4e3``.
 
     Args:
         step: Optimizer steps taken so far, at least 0; past the end the last value holds.
         total: Optimizer steps in the whole run, at least 1.
         pct_start: Share of the run spent rising, in 0..1.
-        div_factor: The first step has ``1 / div_factor``, above 0.
-        final_div_factor: The last step has ``1 / (div_factor * final_div_factor)``, above 0.
+        div_factor: The first multiplier is ``1 / div_factor``; above 0.
+        final_div_factor: The last one is ``1 / (div_factor * final_div_factor)``; above 0.
         anneal_strategy: ``"cos"`` or ``"linear"``.
-        three_phase: Fall as long as it rose, to the first step's value, and on from there.
+        three_phase: First fall symmetrically to the first value, then on to the last.
 
     Raises:
-        ValueError: If a value is out of its range.
+        ValueError: If a value is out of range.
 
     >>> [round(one_cycle(step, 10), 3) for step in (0, 2, 9, 99)]
     [0.04, 1.0, 0.0, 0.0]
@@ -67,9 +67,9 @@ def _one_cycle_marks(
     anneal_strategy: str,
     three_phase: bool,
 ) -> tuple[float, float, int, int]:
-    """First and last value, the step of the peak and that of the second phase's end.
+    """Return the first and the last value, the step of the peak, and the end of the second phase.
 
-    Kept between calls, because checking takes three times as long as the curve itself.
+    Cached, because the checks take three times as long as the curve itself.
     """
     in_range("pct_start", pct_start, 0, 1, remedy="0.3 is usual")
     in_range("div_factor", div_factor, above=0.0, remedy="25 is usual")
@@ -77,7 +77,7 @@ def _one_cycle_marks(
     one_of("anneal_strategy", anneal_strategy, ("cos", "linear"))
     start, last = 1 / div_factor, total - 1
     peak = min(max(round(pct_start * total) - 1, 0), last)
-    # The last step is the third phase's, however little of the run is left for it.
+    # The last step always belongs to the third phase, however short that is.
     back = max(peak, min(2 * peak, last - 1)) if three_phase else peak
     return start, start / final_div_factor, peak, back
 
@@ -90,20 +90,20 @@ def triangular(
     step_size_up: float | None = None,
     step_size_down: float | None = None,
 ) -> float:
-    """Multiplier of the upper bound that rises and falls in straight lines (Smith, 1506.01186).
+    """Rise and fall in straight lines between the bounds of a cyclic rate (Smith, 1506.01186).
 
-    With step sizes this is torch's ``CyclicLR`` with ``base_lr = base * max_lr``.
+    With step sizes, this is torch's ``CyclicLR`` with ``base_lr = base * max_lr``.
 
     Args:
         step: Optimizer steps taken so far.
         total: Optimizer steps in the whole run.
-        base: Multiplier at the foot of a cycle, in 0..1; a quarter to a third (section 3.3).
+        base: Multiplier at the foot of a cycle, in 0..1; 1/4 to 1/3 is usual (section 3.3).
         step_size_up: Steps from foot to peak, above 0; None for four cycles that fill the run and
-            end at the foot (fewer in a run of less than nine steps). Smith takes 2 to 10 epochs.
-        step_size_down: Steps from peak to foot; None for as many as up.
+            end at the foot (fewer in a run of less than nine steps). Smith uses 2 to 10 epochs.
+        step_size_down: Steps from peak to foot; None for ``step_size_up``.
 
     Raises:
-        ValueError: If a value is out of its range.
+        ValueError: If a value is out of range.
 
     >>> [triangular(step, 17) for step in (0, 1, 2, 3, 4, 16)]
     [0.25, 0.625, 1.0, 0.625, 0.25, 0.25]
@@ -120,7 +120,7 @@ def triangular2(
     step_size_up: float | None = None,
     step_size_down: float | None = None,
 ) -> float:
-    """As :func:`triangular`, each cycle half as high as the one before (Smith, 1506.01186).
+    """Like :func:`triangular`, with each cycle half as high as the previous one (1506.01186).
 
     >>> [triangular2(step, 17) for step in (2, 6, 10)]
     [1.0, 0.625, 0.4375]
@@ -139,7 +139,7 @@ def exp_range(
     step_size_down: float | None = None,
     gamma: float = 0.99994,
 ) -> float:
-    """As :func:`triangular`, its height times ``gamma**step`` (Smith, 1506.01186).
+    """Like :func:`triangular`, with heights multiplied by ``gamma**step`` (Smith, 1506.01186).
 
     ``gamma`` is above 0 and at most 1.
 
@@ -155,7 +155,7 @@ def exp_range(
 def _in_cycle(
     step: int, total: int, base: float, up: float | None, down: float | None
 ) -> tuple[int, float]:
-    """Cycles behind, and the height in this one: 0 at its foot, 1 at its peak."""
+    """Return the number of completed cycles, and the height in the current one, 0 to 1."""
     step = held(step, total)
     up, down = _cycle_sizes(total, base, up, down)
     cycle, into = divmod(step, up + down)
@@ -166,14 +166,14 @@ def _in_cycle(
 def _cycle_sizes(
     total: int, base: float, up: float | None, down: float | None
 ) -> tuple[float, float]:
-    """Checked steps up and down; kept between calls, because checking takes the longer part."""
+    """Return checked step sizes; cached, because the checks take longer than the schedule."""
     in_range("base", base, 0.0, 1.0, remedy="a quarter to a third is usual")
     if up is None:
         if down is not None:
-            raise ValueError(f"`step_size_down={down}` needs `step_size_up`; give both or none")
+            raise ValueError(f"`step_size_down={down}` needs `step_size_up`; give both or neither")
         last = max(total - 1, 2)
         up = last / (2 * min(_CYCLES, last // 2))
     down = up if down is None else down
-    in_range("step_size_up", up, above=0.0, remedy="Smith takes 2 to 10 epochs")
-    in_range("step_size_down", down, above=0.0, remedy="Smith takes 2 to 10 epochs")
+    in_range("step_size_up", up, above=0.0, remedy="2 to 10 epochs are usual")
+    in_range("step_size_down", down, above=0.0, remedy="2 to 10 epochs are usual")
     return up, down

@@ -1,4 +1,4 @@
-"""Schedules that fall over the run, or stay as they are."""
+"""Schedules that decay over the run or stay constant."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def cosine(
     T_0: float | None = None,
     T_mult: int = 1,
 ) -> float:
-    """Half a cosine from 1 down, with warm restarts if told (Loshchilov & Hutter, 1608.03983).
+    """Fall as half a cosine, optionally with warm restarts (Loshchilov & Hutter, 1608.03983).
 
-    With ``T_0`` it is torch's ``CosineAnnealingWarmRestarts``, without it the
-    ``CosineAnnealingLR`` of ``T_max = total - 1``.
+    With ``T_0``, this is torch's ``CosineAnnealingWarmRestarts``, without it
+    ``CosineAnnealingLR`` with ``T_max = total - 1``.
 
     Args:
         step: Optimizer steps taken so far.
@@ -31,10 +31,10 @@ def cosine(
         end_factor: Multiplier at the end (of every period), at least 0.
         T_0: Length of the first period in steps (int) or as a share of the run (float); None for
             one period over the whole run.
-        T_mult: Each period is this many times as long as the one before, at least 1.
+        T_mult: Factor by which each period is longer than the previous one, at least 1.
 
     Raises:
-        ValueError: If a value is out of its range.
+        ValueError: If a value is out of range.
 
     >>> [round(cosine(step, 9), 3) for step in (0, 4, 8)]
     [1.0, 0.5, 0.0]
@@ -42,7 +42,7 @@ def cosine(
     [1.0, 0.5, 1.0, 0.5]
     """
     in_range("end_factor", end_factor, 0.0)
-    in_range("T_mult", T_mult, 1, remedy="1 keeps all periods alike")
+    in_range("T_mult", T_mult, 1, remedy="1 keeps the length of periods")
     if T_0 is None:
         return anneal(1.0, end_factor, share_of_run(step, total), "cos")
     step, period = held(step, total), max(to_steps("T_0", T_0, total), 1)
@@ -55,9 +55,10 @@ def cosine(
 
 
 def polynomial(step: int, total: int, *, power: float = 0.9, end_factor: float = 0.0) -> float:
-    """The share of the run that is left, to a power: DeepLab's "poly" (1606.00915).
+    """Fall as a power of the remaining share of the run: DeepLab's "poly" (1606.00915).
 
-    ``power`` is above 0, and 1 is a straight line; the last step has ``end_factor``, at least 0.
+    ``power`` is above 0, where 1 is a straight line; the last multiplier is ``end_factor``, at
+    least 0.
 
     >>> [round(polynomial(step, 11), 3) for step in (0, 5, 10)]
     [1.0, 0.536, 0.0]
@@ -68,9 +69,9 @@ def polynomial(step: int, total: int, *, power: float = 0.9, end_factor: float =
 
 
 def linear(step: int, total: int, *, start_factor: float = 1.0, end_factor: float = 0.0) -> float:
-    """A straight line over the whole run; downwards, it is hard to beat (2310.07831).
+    """Follow a straight line over the whole run; as a decay, it is hard to beat (2310.07831).
 
-    The first step has ``start_factor``, the last ``end_factor``, both at least 0.
+    From ``start_factor`` at the first step to ``end_factor`` at the last, both at least 0.
 
     >>> [linear(step, 5) for step in (0, 1, 4, 99)]
     [1.0, 0.75, 0.0, 0.0]
@@ -83,7 +84,7 @@ def linear(step: int, total: int, *, start_factor: float = 1.0, end_factor: floa
 def step(
     step: int, total: int, *, milestones: Sequence[float] = (0.5, 0.75), gamma: float = 0.1
 ) -> float:
-    """Times ``gamma`` at each milestone; the default is that of ResNets (1512.03385, section 4.2).
+    """Multiply by ``gamma`` at each milestone; the default suits ResNets (1512.03385, 4.2).
 
     Args:
         step: Optimizer steps taken so far.
@@ -92,8 +93,8 @@ def step(
         gamma: At least 0.
 
     Raises:
-        ValueError: If a value is out of its range.
-        TypeError: If the milestones are no list, such as a dict of steps and factors.
+        ValueError: If a value is out of range.
+        TypeError: If the milestones are not a list, but a dict of steps and factors, say.
 
     >>> [round(step(at, 100), 3) for at in (0, 49, 50, 75)]
     [1.0, 1.0, 0.1, 0.01]
@@ -106,7 +107,7 @@ def step(
 
 
 def constant(step: int, total: int, *, factor: float = 1.0) -> float:
-    """The same ``factor``, at least 0, at every step.
+    """Return the same ``factor``, at least 0, at every step.
 
     >>> constant(3, 10)
     1.0
@@ -119,16 +120,16 @@ def constant(step: int, total: int, *, factor: float = 1.0) -> float:
 def flat_cosine(
     step: int, total: int, *, pct_start: float = 0.75, end_factor: float = 0.0
 ) -> float:
-    """Flat, then half a cosine: fastai's ``fit_flat_cos``, and RTMDet's (2212.07784).
+    """Stay flat, then fall as half a cosine: fastai's ``fit_flat_cos``, RTMDet (2212.07784).
 
     Args:
         step: Optimizer steps taken so far.
         total: Optimizer steps in the whole run.
-        pct_start: What is flat, in steps (int) or as a share of the run (float).
+        pct_start: Length of the flat part, in steps (int) or as a share of the run (float).
         end_factor: Multiplier at the last step, at least 0.
 
     Raises:
-        ValueError: If a value is out of its range.
+        ValueError: If a value is out of range.
 
     >>> [round(flat_cosine(step, 8), 3) for step in (0, 5, 6, 7)]
     [1.0, 1.0, 0.5, 0.0]
@@ -151,20 +152,20 @@ def wsd(
 ) -> float:
     """Warmup, stable, decay (MiniCPM, 2404.06395), decaying as 1 - sqrt (2405.18392).
 
-    A longer run goes on from any checkpoint of the stable phase: up to there nothing depends on
-    the length, if ``warmup`` is given in steps.
+    A longer run can continue from any checkpoint of the stable phase: if ``warmup`` is given in
+    steps, nothing up to there depends on the length.
 
     Args:
         step: Optimizer steps taken so far.
         total: Optimizer steps in the whole run.
-        warmup: Rising in a straight line, in steps (int) or as a share of the run (float).
-        decay: Falling to the end, in steps (int) or as a share of the run (float).
+        warmup: Length of the linear rise, in steps (int) or as a share of the run (float).
+        decay: Length of the fall at the end, in steps (int) or as a share of the run (float).
         start_factor: Multiplier at the first step, at least 0.
         end_factor: Multiplier at the last step, at least 0.
-        anneal_strategy: How it falls: ``"1-sqrt"``, ``"cos"`` or ``"linear"``.
+        anneal_strategy: Shape of the fall: ``"1-sqrt"``, ``"cos"`` or ``"linear"``.
 
     Raises:
-        ValueError: If a value is out of its range, or warmup and decay are more than the run.
+        ValueError: If a value is out of range, or warmup and decay are longer than the run.
 
     >>> [round(wsd(step, 20, warmup=2, decay=4), 3) for step in (0, 1, 2, 15, 16, 19)]
     [0.04, 0.52, 1.0, 1.0, 0.5, 0.0]

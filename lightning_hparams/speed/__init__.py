@@ -1,4 +1,4 @@
-"""Step times, throughput and the advice that follows from them, on a clock given as an argument."""
+"""Step times, throughput and advice, computed from times that are passed as arguments."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""What held a training up, and what to do about it."""
+"""The bottleneck of a training run, and how to remove it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ __all__ = ["Loading", "bottleneck", "validations_within"]
 def validations_within(
     batches: float, per_epoch: float, check_batch: float, every_epochs: int | None
 ) -> int:
-    """How often a Trainer validates within its first batches.
+    """Count the validations of a Trainer within its first batches.
 
     Args:
-        batches: How many, from the start of the run.
-        per_epoch: Batches of an epoch, infinite if the loader does not tell.
-        check_batch: ``trainer.val_check_batch``: every so many batches, infinite for the epoch's
-            end.
+        batches: Number of batches from the start of the run.
+        per_epoch: Batches per epoch, infinite if the loader has no length.
+        check_batch: ``trainer.val_check_batch``: batches between validations, infinite for the end
+            of the epoch.
         every_epochs: ``trainer.check_val_every_n_epoch``; None counts batches across epochs.
 
     >>> validations_within(100, per_epoch=10, check_batch=5, every_epochs=2)
@@ -40,8 +40,8 @@ class Loading:
     """How data are loaded.
 
     Args:
-        workers: ``num_workers`` of the DataLoader, None if there is no DataLoader.
-        persistent: Its ``persistent_workers``.
+        workers: ``num_workers`` of the DataLoader; None for other loaders.
+        persistent: ``persistent_workers`` of the DataLoader.
         cores: CPU cores that this process and its workers may use.
     """
 
@@ -50,18 +50,18 @@ class Loading:
     cores: int
 
 
-_FEW = 10  # batches that say nothing about a bottleneck
-_WAIT = 0.10  # share of the time from which on waiting is worth a remark
-_PAUSED = 0.25  # the same for validation and for the rest: they are there for a purpose
+_FEW = 10  # fewer batches say nothing about a bottleneck
+_WAIT = 0.10  # share of the time from which waiting is worth a remark
+_PAUSED = 0.25  # the same for validation and the rest, which serve a purpose
 
 
 def bottleneck(totals: Totals, train: Loading, val: Loading) -> str:
-    """What a training spent its time on that it need not have, in one sentence.
+    """Name the bottleneck of a training run and its remedy in one sentence.
 
-    Of waiting for data (in validation too), the rest of validation, and what else came between
-    batches, the longest is named, and what to do about it if it took long enough. A number of
-    workers is worked out of the times: so many that loading keeps up with the model, as far as
-    there are cores.
+    Candidates are waiting for data (in validation too), the rest of validation, and all other time
+    between batches. The longest is named, with a remedy if it took long enough. The suggested
+    number of workers follows from the times: as many as loading needs to keep up with the model,
+    limited by the cores.
 
     >>> loading = Loading(workers=0, persistent=False, cores=4)
     >>> bottleneck(Totals(batches=100, seconds=60, wait=30), loading, loading)
@@ -94,10 +94,10 @@ def bottleneck(totals: Totals, train: Loading, val: Loading) -> str:
 
 
 def _more_workers(stage: str, share: float, loading: Loading) -> str:
-    """What to do about a share of the time that is spent waiting.
+    """Suggest a remedy for the share of the time that is spent waiting.
 
-    Without workers a batch takes as long to load as is waited for it; with some, each of them takes
-    as long for one as the model has to wait for one of each.
+    Without workers, loading a batch takes as long as the wait for it. With n workers that are too
+    slow, each of them loads one batch in the time of n steps, waiting included.
     """
     workers, cores = loading.workers, loading.cores
     if workers is None:
@@ -105,7 +105,7 @@ def _more_workers(stage: str, share: float, loading: Loading) -> str:
     where = f"in the {stage} DataLoader (now {workers})"
     cheaper = "make loading cheaper (decode once, smaller files, lighter transforms)"
     if workers >= cores:
-        return f"num_workers={workers} are as many as there are cores; {cheaper}"
+        return f"num_workers={workers} already uses all cores; {cheaper}"
     time_to_load = share if workers == 0 else workers
     needed = max(math.ceil(time_to_load / max(1 - share, 1e-3) - 1e-9), workers + 1)
     if needed <= cores:

@@ -1,8 +1,8 @@
-"""Step times and rates, from moments that are given.
+"""Step times and rates, computed from moments that are passed as arguments.
 
-Every time is an argument. ``StepClock`` is told when the loader was asked, when it answered and
-when the batch was done, so all numbers can be checked without a clock; what a moment is, and how
-long it is from one to another, a ``Timer`` knows: the process's clock, or events of a CUDA stream.
+``StepClock`` gets the moments at which a batch was requested, arrived and was done, so it can be
+tested without a real clock. A ``Timer`` defines what a moment is and the time between two of them:
+a reading of the process's clock, or an event in a CUDA stream.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar, cast
 
 import torch
 
@@ -20,22 +20,24 @@ from ..checks import in_range
 __all__ = ["CudaTimer", "HostTimer", "Speed", "StepClock", "Timer", "Totals"]
 
 Pause = Literal["validation", "other", "once"]
-"""What is between two batches; what happens once in a run tells nothing of the time to come."""
+"""Kind of pause between two batches; "once" is left out of the time estimate."""
+
+Moment = TypeVar("Moment")
 
 
-class Timer(Protocol):
-    """What a point in time is."""
+class Timer(Protocol[Moment]):
+    """Defines moments in time and measures the time between them."""
 
-    def now(self) -> Any:
-        """This moment."""
+    def now(self) -> Moment:
+        """Return the current moment."""
         ...
 
-    def between(self, start: Any, end: Any) -> float:
-        """Seconds from one moment to a later one, once ``wait_for(end)`` has returned."""
+    def between(self, start: Moment, end: Moment) -> float:
+        """Return the seconds between two moments, once ``wait_for(end)`` has returned."""
         ...
 
-    def wait_for(self, moment: Any) -> None:
-        """Return when the moment has come."""
+    def wait_for(self, moment: Moment) -> None:
+        """Block until the moment has come."""
         ...
 
 
@@ -49,19 +51,19 @@ class HostTimer:
         return end - start
 
     def wait_for(self, moment: float) -> None:
-        """Nothing: the process has lived it."""
+        """Do nothing: a moment of the process has passed when it is recorded."""
 
 
 class CudaTimer:
-    """The clock of the current CUDA stream, which the process need not keep up with.
+    """The clock of the current CUDA stream, recorded without synchronising.
 
-    A moment comes when the GPU has done all that was asked of it before. So what lies between the
-    loader's being asked and its answer is the time that the GPU stood idle for want of data: none
-    as long as it had work left.
+    A moment comes when the GPU has finished all work that was queued before it. The time between
+    requesting a batch and its arrival is therefore the time that the GPU was idle for lack of data:
+    zero while it still has work queued.
     """
 
     def now(self) -> torch.cuda.Event:
-        """See :class:`Timer`; nothing waits here."""
+        """See :class:`Timer`; does not synchronise."""
         event = torch.cuda.Event(enable_timing=True)
         event.record()
         return event
@@ -77,7 +79,7 @@ class CudaTimer:
 
 
 class Speed(NamedTuple):
-    """Rates over the last batches of one process; all zero before a batch was measured."""
+    """Rates over the last batches of one process; all zero until a batch has been measured."""
 
     batches_per_sec: float = 0.0
     samples_per_sec: float = 0.0
@@ -90,38 +92,43 @@ class Speed(NamedTuple):
 
 @dataclass
 class Totals:
-    """Sums in seconds since the first batch that was measured."""
+    """Sums since the first measured batch; times in seconds."""
 
     batches: int = 0
     samples: int = 0
     steps: int = 0
     seconds: float = 0.0  # in batches
-    wait: float = 0.0  # of which waiting for data
-    restart_wait: float = 0.0  # of which at the start of an epoch
-    validation: float = 0.0  # between batches, with all that came before the next one
-    validation_wait: float = 0.0  # of which waiting for data; whoever measured it adds it here
+    wait: float = 0.0  # part of `seconds`: waiting for data
+    restart_wait: float = 0.0  # part of `wait`: at the start of an epoch
+    validation: float = 0.0  # pauses with a validation, up to the next batch
+    validation_wait: float = 0.0  # part of `validation`: waiting for data; set from outside
     validations: int = 0
-    other: float = 0.0  # between batches, such as saving a checkpoint
+    other: float = 0.0  # other pauses, such as saving a checkpoint
 
     @property
     def all_seconds(self) -> float:
-        """Everything that was measured."""
+        """Total measured time, in batches and pauses."""
         return self.seconds + self.validation + self.other
 
 
 _MOST_PENDING = 10_000
+# Of a batch: end of the previous one, pause since, start of the epoch, fetches, end, samples, steps
+# and whether it counts. A plain tuple, since one is created in every step.
+_Pending: TypeAlias = tuple[
+    Moment | None, Pause | None, Moment | None, list[Moment], Moment, int, int, bool
+]
 
 
-class StepClock:
-    """Measures batches from the end of one to the end of the next.
+class StepClock(Generic[Moment]):
+    """Measures each batch from the end of the previous one to its own end.
 
-    What was announced by :meth:`leave_out` in between is not part of either. A batch in the middle
-    of which that happens does not count, nor do the first ones.
+    Pauses between them, announced by :meth:`leave_out`, belong to neither. A batch that is
+    interrupted by a pause is not counted, nor are the first ones.
 
     Args:
-        window: Batches that :meth:`speed` looks back on.
-        warmup: Batches at the start that do not count.
-        timer: What the moments passed to the methods are.
+        window: Number of batches over which :meth:`speed` averages.
+        warmup: Number of batches at the start that are not counted.
+        timer: Interprets the moments passed to the methods; None for a :class:`HostTimer`.
 
     >>> clock = StepClock(warmup=0)
     >>> for second in range(4):
@@ -132,66 +139,69 @@ class StepClock:
     (8.0, 0.25)
     """
 
-    def __init__(self, window: int = 100, warmup: int = 1, timer: Timer | None = None) -> None:
+    def __init__(
+        self, window: int = 100, warmup: int = 1, timer: Timer[Moment] | None = None
+    ) -> None:
         in_range("window", window, 1, remedy="100 batches are usual")
         in_range("warmup", warmup, 0, remedy="it counts batches that are left out")
-        self.timer: Timer = timer or HostTimer()
-        self.is_warm = False  # whether a batch came after the warm-up
+        self.timer = timer or cast("Timer[Moment]", HostTimer())
+        self.is_warm = False  # whether a batch has come after the warm-up
         self._totals = Totals()
-        # Of the last batches: sums over four columns are faster than over one of rows.
+        # Four columns of the last batches: summing them is faster than summing over rows.
         self._seconds: deque[float] = deque(maxlen=window)
         self._waited: deque[float] = deque(maxlen=window)
         self._samples: deque[int] = deque(maxlen=window)
         self._steps: deque[int] = deque(maxlen=window)
-        self._pending: list[tuple[Any, ...]] = []  # moments of batches, subtracted when asked for
+        # Kept as moments and evaluated when needed: between() may have to wait for the GPU.
+        self._pending: list[_Pending[Moment]] = []
         self._warmup = warmup
-        self._previous: Any = None  # end of the batch before
-        self._pause: Pause | None = None  # what came after it, if that does not count
-        self._fetches: list[Any] = []  # asked, answered, asked, ...
-        self._restart: Any = None
-        self._spoiled = False
+        self._previous: Moment | None = None  # end of the previous batch
+        self._pause: Pause | None = None  # kind of pause since then
+        self._fetches: list[Moment] = []  # requested, arrived, requested, ...
+        self._restart: Moment | None = None  # start of the epoch, until its first batch
+        self._interrupted = False
 
-    def epoch_started(self, now: Any) -> None:
-        """From here on the loader is making itself ready, which is waiting too."""
+    def epoch_started(self, now: Moment) -> None:
+        """Count the time from here to the first batch as waiting: the loader is starting."""
         self._restart = now
 
-    def fetching(self, now: Any) -> None:
-        """The loader is asked for a batch."""
+    def fetching(self, now: Moment) -> None:
+        """Record that a batch was requested from the loader."""
         self._fetches.append(now)
 
-    def fetched(self, now: Any) -> None:
-        """The loader has answered, or said that there is no more."""
+    def fetched(self, now: Moment) -> None:
+        """Record that the loader returned a batch, or was exhausted."""
         self._fetches.append(now)
 
     def leave_out(self, what: Pause) -> None:
-        """What passes until the loader is next asked does not count as training."""
+        """Exclude the time until the next request to the loader from training time."""
         if self._fetches or self._restart is not None:
-            self._spoiled = True
+            self._interrupted = True
         elif self._pause != "validation":
             self._pause = what
 
-    def batch_done(self, now: Any, samples: int, steps: int) -> None:
-        """The batch is through.
+    def batch_done(self, now: Moment, samples: int, steps: int) -> None:
+        """Record the end of a batch.
 
         Args:
             now: The moment.
-            samples: Images in the batch, 0 if that is not known.
-            steps: Optimizer steps that it ended in.
+            samples: Number of samples in the batch, 0 if unknown.
+            steps: Number of optimizer steps taken at its end.
         """
         self.is_warm = is_warm = self._warmup <= 0
         self._warmup -= 1
         fetches, restart = self._fetches, self._restart
-        counts = is_warm and not self._spoiled
+        counts = is_warm and not self._interrupted
         self._pending.append(
             (self._previous, self._pause, restart, fetches, now, samples, steps, counts)
         )
         self._previous, self._pause, self._restart, self._fetches = now, None, None, []
-        self._spoiled = False
-        if len(self._pending) >= _MOST_PENDING:  # nobody asks
+        self._interrupted = False
+        if len(self._pending) >= _MOST_PENDING:  # nobody asks for results
             self._resolve()
 
-    def stopped(self, now: Any) -> None:
-        """There is no batch to come: what has passed since the last one is over."""
+    def stopped(self, now: Moment) -> None:
+        """End the current pause, since no batch follows."""
         if self._pause is not None and self._previous is not None:
             self.timer.wait_for(now)
             self._resolve()
@@ -199,7 +209,7 @@ class StepClock:
         self._pause = None
 
     def speed(self) -> Speed:
-        """Rates over the window; waits until the last batch is through."""
+        """Return the rates over the window; waits until the last batch is done."""
         self._resolve()
         count = len(self._seconds)
         if not count:
@@ -217,20 +227,20 @@ class StepClock:
         )
 
     def totals(self) -> Totals:
-        """Sums over everything; waits until the last batch is through."""
+        """Return the sums over all counted batches; waits until the last batch is done."""
         self._resolve()
         return self._totals
 
     def _resolve(self) -> None:
         if not self._pending:
             return
-        self.timer.wait_for(self._previous)
+        self.timer.wait_for(self._pending[-1][4])
         between, totals = self.timer.between, self._totals
         for previous, pause, restart, fetches, end, samples, steps, counts in self._pending:
-            asked, answered = fetches[::2], fetches[1::2]
+            requested, arrived = fetches[::2], fetches[1::2]
             if restart is not None:
-                asked[:1] = [restart]
-            first = asked[0] if asked else None
+                requested[:1] = [restart]
+            first = requested[0] if requested else None
             if pause is not None and previous is not None and first is not None:
                 self._add_pause(pause, between(previous, first))
             start = first if pause is not None or previous is None else previous
@@ -238,7 +248,7 @@ class StepClock:
                 continue
             seconds = between(start, end)
             wait = 0.0
-            for begin, done in zip(asked, answered, strict=False):
+            for begin, done in zip(requested, arrived, strict=False):
                 wait += between(begin, done)
             self._seconds.append(seconds)
             self._waited.append(wait)
@@ -261,5 +271,5 @@ class StepClock:
 
 
 def _percentile(in_order: Sequence[float], percent: int) -> float:
-    """The smallest value that ``percent`` of all are not above: one of them, not between two."""
+    """Return the smallest value that at least ``percent`` of all do not exceed (nearest rank)."""
     return in_order[-(-len(in_order) * percent // 100) - 1]

@@ -1,4 +1,4 @@
-"""What the machine has and could do: memory, and the peaks of GPUs."""
+"""Memory in use, and the peak performance of GPUs."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["memory_mib", "peak_flops"]
 
 
 def memory_mib(device: torch.device) -> dict[str, float]:
-    """Memory in MiB: ``rss`` of this process without its workers, and peaks on a CUDA device.
+    """Return memory in MiB: ``rss`` of this process without its workers, and peaks on CUDA.
 
-    Where the system does not tell what is resident now, ``rss`` is the most that has been.
+    Where the system does not report the resident memory, ``rss`` is its peak.
     """
     found = {}
     resident = _resident_bytes()
@@ -40,10 +40,10 @@ def _resident_bytes() -> int | None:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-# Name as torch.cuda.get_device_name has it -> dense peaks in TFLOP/s, with float32 accumulation:
-# float16 and bfloat16; TF32, or float32 where there is no TF32. From NVIDIA's data sheets of H100,
-# H200, A100, A40, A30, A10, L40S, L40, L4, V100 and T4 (a figure "with sparsity" is halved), and
-# the white papers of GA102 (RTX 3090, A6000) and AD102 (RTX 4090).
+# Name from torch.cuda.get_device_name -> dense peaks in TFLOP/s with float32 accumulation, for
+# float16 and bfloat16, and for TF32 (float32 on GPUs without TF32). From NVIDIA's data sheets of
+# H100, H200, A100, A40, A30, A10, L40S, L40, L4, V100 and T4 (figures "with sparsity" are halved),
+# and the white papers of GA102 (RTX 3090, A6000) and AD102 (RTX 4090).
 _PEAKS = {
     r"NVIDIA H200 NVL|NVIDIA H100 NVL": (835.5, 417.5),
     r"NVIDIA H100 PCIe": (756.0, 378.0),
@@ -65,12 +65,12 @@ _PEAKS = {
 
 
 def peak_flops(device_name: str, precision: str) -> float | None:
-    """Floating point operations a second that a GPU could do at most, or None if unknown.
+    """Return the peak floating point operations per second of a GPU, or None if unknown.
 
     Args:
-        device_name: As ``torch.cuda.get_device_name`` has it.
-        precision: As ``Trainer.precision`` has it. Float32 counts as TF32 on a GPU that has it,
-            since cuDNN's convolutions use it unless told otherwise.
+        device_name: From ``torch.cuda.get_device_name``.
+        precision: From ``Trainer.precision``. Float32 counts as TF32 on GPUs that support it, since
+            cuDNN's convolutions use it by default.
 
     >>> peak_flops("NVIDIA A100-SXM4-80GB", "bf16-mixed")
     312000000000000.0

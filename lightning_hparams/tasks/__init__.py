@@ -1,4 +1,4 @@
-"""LightningModules, one for each kind of problem; may import the rooms that need no Lightning."""
+"""LightningModules, one per kind of problem; may import the rooms that do not need Lightning."""
 
 import lazy_loader
 

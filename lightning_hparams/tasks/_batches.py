@@ -1,4 +1,4 @@
-"""Images and masks of a batch, and what is wrong with them."""
+"""Images and masks of a batch, with checks."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ Batch: TypeAlias = "SegmentationBatch | tuple[Tensor, Tensor] | list[Tensor]"
 
 
 def paths_of(batch: Batch) -> list[str]:
-    """Files of the images, as far as the batch names them."""
+    """Return the paths of the images, if the batch has them."""
     return batch.get("path", []) if isinstance(batch, dict) else []
 
 
 def image_of(batch: Batch) -> Tensor:
-    """Images of a batch.
+    """Return the images of a batch.
 
     Raises:
-        ValueError: If there are none, or they have no pixel.
+        ValueError: If there are none, or they have no pixels.
     """
     found: object = None
     if isinstance(batch, dict):
@@ -39,13 +39,14 @@ def image_of(batch: Batch) -> Tensor:
 
 
 def mask_of(batch: Batch) -> Tensor:
-    """Masks of a batch, in a type that holds all they are compared with.
+    """Return the masks of a batch as int64.
 
-    To uint8, a 256th class is none, and an ``ignore_index`` of -1 is 255.
+    In uint8, values would wrap around in comparisons: class 256 is 0, an ``ignore_index`` of -1
+    is 255.
 
     Raises:
         ValueError: If there are none.
-        TypeError: If they are not whole numbers.
+        TypeError: If they have a floating point type.
     """
     found: object = None
     if isinstance(batch, dict):
@@ -55,17 +56,15 @@ def mask_of(batch: Batch) -> Tensor:
     if not isinstance(found, Tensor):
         raise _no_batch(batch)
     if found.is_floating_point():
-        raise TypeError(
-            f"masks must hold whole numbers, got {found.dtype}; convert them with .long()"
-        )
+        raise TypeError(f"masks must be integers, got {found.dtype}; convert them with .long()")
     return found.long()
 
 
 def check_mask(mask: Tensor, classes: int, ignore_index: int | None, paths: list[str]) -> None:
-    """Check that each value is a class, or ignored: otherwise the loss would be silently wrong.
+    """Check that each value is a class or ignored; otherwise the loss would be silently wrong.
 
     Raises:
-        ValueError: With the value, its share and the first such mask, by its path if there is one.
+        ValueError: If one is not, with the value, its share, and the mask or its path.
     """
     wrong = (mask < 0) | (mask >= classes)
     if ignore_index is not None:
@@ -76,9 +75,9 @@ def check_mask(mask: Tensor, classes: int, ignore_index: int | None, paths: list
     value = int(mask[sample][wrong[sample]][0])
     share = float((mask[sample] == value).float().mean())
     where = paths[sample] if paths else f"mask {sample} of the batch"
-    remedy = "map values to classes on reading"
+    remedy = "map values to classes when reading"
     if classes == 2 and value == 255:
-        remedy = "give (mask == 255) if they are the foreground"
+        remedy = "pass (mask == 255) if they are the foreground"
     raise ValueError(
         f"{where} has mask value {value} ({share:.1%} of pixels) but the classes are "
         f"0..{classes - 1}; pass ignore_index={value}, or {remedy}"
@@ -94,5 +93,5 @@ def _no_batch(batch: object) -> ValueError:
     got = {key: type(value).__name__ for key, value in named.items()} or type(batch).__name__
     return ValueError(
         "a batch must be a dict of tensors 'image' and 'mask', or a pair (image, mask), "
-        f"got {got}; name them so, or stack them in the loader's collate_fn"
+        f"got {got}; rename the keys, or stack the tensors in the loader's collate_fn"
     )

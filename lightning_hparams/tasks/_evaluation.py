@@ -1,4 +1,4 @@
-"""What a validation or a test of a segmentation adds up to."""
+"""Confusion counts and mean losses over a whole validation or test set."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ class Evaluation(nn.Module):
     """Confusion counts and mean losses of one stage, with each sample counted once.
 
     Args:
-        counts: Empty.
-        terms: Names of the losses.
+        counts: An empty metric.
+        terms: The losses, by name.
     """
 
     def __init__(self, counts: ConfusionCounts, terms: Mapping[str, float]) -> None:
         super().__init__()
         self.counts = counts
         self.means = nn.ModuleDict({name: BatchMean() for name in ("total", *terms)})
-        self._left: int | None = None  # samples that are still to count; None for all
+        self._left: int | None = None  # number of samples still to count; None for all
 
     def start(self, loader: object) -> None:
-        """Count from zero what a loader gives."""
+        """Reset, and prepare for the samples of a loader."""
         self._left = counted_samples(loader)
-        # At the start, not at the end: Trainer.validate runs in inference mode, and states made
-        # there cannot be added to in a later fit.
+        # Reset at the start, not at the end: Trainer.validate runs in inference mode, and states
+        # created there cannot be updated in a later fit.
         self.counts.reset()
         for _, mean in self._means():
             mean.reset()
@@ -47,7 +47,7 @@ class Evaluation(nn.Module):
         target: Tensor,
         terms: Mapping[str, Tensor],
     ) -> None:
-        """Add a batch, but for the samples at its end that were repeated for another process."""
+        """Add a batch, without samples at its end that another process evaluates too."""
         left = self._left
         if left is not None and left < len(preds):
             if not left:
@@ -61,7 +61,7 @@ class Evaluation(nn.Module):
             mean.update(loss.total(terms) if name == "total" else terms[name], len(preds))
 
     def losses(self) -> dict[str, Tensor]:
-        """Means over the samples: ``total``, and each term by name."""
+        """Return the means over the samples: ``total``, and each term by name."""
         return {name: mean.compute() for name, mean in self._means()}
 
     def _means(self) -> Iterator[tuple[str, BatchMean]]:
@@ -70,17 +70,17 @@ class Evaluation(nn.Module):
 
 
 class EvaluatedTask(VisionTask):
-    """Hooks of a task that has an :class:`Evaluation` of each stage."""
+    """Hooks of a task that has an :class:`Evaluation` per stage."""
 
     class_names: list[str]
     ignore_index: int | None
 
     def on_validation_epoch_start(self) -> None:
-        """Count from zero."""
+        """Reset the evaluation."""
         self._evaluation("val").start(self.trainer.val_dataloaders)
 
     def on_test_epoch_start(self) -> None:
-        """Count from zero."""
+        """Reset the evaluation."""
         self._evaluation("test").start(self.trainer.test_dataloaders)
 
     def on_validation_epoch_end(self) -> None:
@@ -104,7 +104,7 @@ class EvaluatedTask(VisionTask):
         for name, mean in evaluation.losses().items():
             total = name == "total"
             loss_tag = tag("loss", label="" if total else name, stage=stage)
-            to_loggers = None if total else False  # None: if there is one
+            to_loggers = None if total else False  # None: if there is a logger
             self.log(loss_tag, mean, logger=to_loggers, prog_bar=total, sync_dist=True)
         for name, value in whole.items():
             metric_tag = tag("metric", name, stage=stage)

@@ -1,4 +1,4 @@
-"""How the batches of a loader come out: the smallest of an epoch, and samples that are repeated."""
+"""Batches that a loader will yield: the smallest of an epoch, and repeated samples."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["counted_samples", "norms_of_one_pixel", "smallest_batch"]
 
 
 def smallest_batch(loader: object, batches: float) -> int | None:
-    """Samples in the smallest batch of an epoch of ``batches``; None if the loader does not tell.
+    """Return the size of the smallest of an epoch's ``batches``; None if it cannot be known.
 
     >>> from torch.utils.data import DataLoader
     >>> smallest_batch(DataLoader(range(9), batch_size=4), batches=3)
@@ -33,10 +33,10 @@ def smallest_batch(loader: object, batches: float) -> int | None:
 
 
 def counted_samples(loader: object) -> int | None:
-    """How many samples of a loader count, from its first on; None for all of them.
+    """Return how many samples of a loader, from the first, to count; None for all of them.
 
-    A ``DistributedSampler`` repeats the first samples of the set as the last ones of some
-    processes, so that all processes have the same number.
+    A ``DistributedSampler`` gives all processes the same number of samples: some get samples from
+    the start of the set, a second time, as their last ones.
     """
     batches = getattr(loader, "batch_sampler", None)
     sampler = getattr(loader if batches is None else batches, "sampler", None)
@@ -48,21 +48,21 @@ def counted_samples(loader: object) -> int | None:
 
 @contextmanager
 def norms_of_one_pixel(model: nn.Module) -> Iterator[list[str]]:
-    """List the batch normalisations that see one pixel an image, as the model runs within this.
+    """Collect the batch normalisations that see one pixel per image while the model runs.
 
     A batch of one image has no variance there.
     """
     found: list[str] = []
 
-    def note(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        def look(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def hook_for(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             if module.training and inputs[0].shape[2:].numel() == 1:
                 found.append(name)
 
-        return look
+        return hook
 
     handles = [
-        module.register_forward_pre_hook(note(name))
+        module.register_forward_pre_hook(hook_for(name))
         for name, module in model.named_modules()
         if isinstance(module, _BatchNorm) and not isinstance(module, nn.SyncBatchNorm)
     ]

@@ -1,4 +1,4 @@
-"""Segmentation models by name from segmentation-models-pytorch, checked before they are built."""
+"""Segmentation models by name, from segmentation-models-pytorch, checked before they are built."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from .weights import Statistics
 
 __all__ = ["build_model", "check_encoder", "input_statistics", "smallest_side"]
 
-_PROBE_S = 0.6  # patience for a look whether the hub answers; a hub that is there takes less
+_PROBE_S = 0.6  # timeout for probing the hub, which answers faster if it can be reached
 _ARCHITECTURES = smp.MODEL_ARCHITECTURES_MAPPING
-_GIVEN = {"self", "encoder_name", "encoder_weights", "in_channels", "classes"}  # by the task
-_VIT = "tu-vit_tiny_patch16_224"  # one of the smallest that DPT takes
-_UNBUILT = (  # what constructors of smp and timm raise for what does not fit
+_SET_BY_TASK = {"self", "encoder_name", "encoder_weights", "in_channels", "classes"}
+_VIT = "tu-vit_tiny_patch16_224"  # one of the smallest encoders that DPT accepts
+_BUILD_ERRORS = (  # raised by constructors of smp and timm for arguments that do not fit
     ArithmeticError,
     AssertionError,
     AttributeError,
@@ -35,8 +35,8 @@ _UNBUILT = (  # what constructors of smp and timm raise for what does not fit
     ValueError,
 )
 _REFUSED = {
-    "activation": "the losses take logits; SegmentationTask.probabilities() makes them from these",
-    "aux_params": "the task has no loss for the second output that it makes",
+    "activation": "the losses take logits; SegmentationTask.probabilities() converts them",
+    "aux_params": "the task has no loss for the second output that it adds",
 }
 
 
@@ -47,23 +47,23 @@ def build_model(
     *,
     in_channels: int,
     out_channels: int,
-    args: Mapping[str, Any],
+    args: Mapping[str, object],
 ) -> nn.Module:
-    """Build a model that gives logits ``(N, out_channels, H, W)``.
+    """Build a model that returns logits ``(N, out_channels, H, W)``.
 
     Args:
         arch: An architecture of segmentation-models-pytorch in lower case: unet, fpn, ...
         encoder: One of its encoders, or ``tu-`` and the name of any timm model.
-        weights: None for random values, or a name such as ``"imagenet"``.
+        weights: None for random initialisation, or a name such as ``"imagenet"``.
         in_channels: Channels of an image.
         out_channels: Channels of the logits.
-        args: Further arguments of the architecture, by its own names, and of timm's model if the
-            encoder is one (``img_size``, ``dynamic_img_size``, ``drop_path_rate``, ...).
+        args: Further arguments of the architecture, and of the timm model if the encoder is one
+            (``img_size``, ``dynamic_img_size``, ``drop_path_rate``, ...).
 
     Raises:
-        ValueError: For an unknown name, with the nearest; for what does not go together.
-        TypeError: For an argument that neither the architecture nor timm's model takes.
-        ConnectionError: If pretrained weights are neither cached nor within reach.
+        ValueError: For an unknown name (suggesting similar ones), or parts that do not fit.
+        TypeError: For an argument that neither the architecture nor the timm model takes.
+        ConnectionError: If pretrained weights are not cached and cannot be downloaded.
     """
     one_of("arch", arch, _ARCHITECTURES)
     check_encoder(encoder)
@@ -71,7 +71,7 @@ def build_model(
     if weights is not None:
         _check_pretrained(encoder, weights)
     with warnings.catch_warnings():
-        # smp wants `True` for tu- encoders and says so; the task takes one form for all.
+        # smp asks for `True` instead of a name for tu- encoders; the task accepts names for all.
         warnings.filterwarnings("ignore", message="For 'tu-'", category=UserWarning)
         try:
             model: nn.Module = smp.create_model(
@@ -82,7 +82,7 @@ def build_model(
                 classes=out_channels,
                 **args,
             )
-        except _UNBUILT as error:
+        except _BUILD_ERRORS as error:
             for key in set(args) - _known_args(arch):
                 if isinstance(error, TypeError) and key in str(error):
                     raise _unknown_arg(arch, encoder, key) from error
@@ -105,16 +105,16 @@ def build_model(
 
 
 def smallest_side(arch: str, model: nn.Module) -> int:
-    """The least height and width of an image, in pixels, that a model takes."""
+    """Return the minimum height and width of an image, in pixels."""
     encoder: Any = model.encoder
-    # PAN halves the deepest features three times more, for its pyramid of attention.
+    # PAN's attention pyramid halves the deepest features three more times.
     return int(encoder.output_stride) * (8 if arch == "pan" else 1)
 
 
 def check_encoder(encoder: str) -> None:
-    """Check that an encoder of this name exists; an unknown one raises with the nearest."""
+    """Check that an encoder exists; raise with similar names if it does not."""
     if encoder.startswith("tu-"):
-        # A name may end in the tag of its weights, as in 'tu-resnet18.a1_in1k'.
+        # A name may end in a tag of weights, as in 'tu-resnet18.a1_in1k'.
         if not timm.is_model(encoder[3:].partition(".")[0]):
             one_of("encoder", encoder, [f"tu-{name}" for name in timm.list_models()])
     elif encoder not in smp.encoders.encoders:
@@ -123,12 +123,12 @@ def check_encoder(encoder: str) -> None:
 
 
 def input_statistics(encoder: str, weights: str | None) -> Statistics | None:
-    """Mean and deviation, in units of 0..1, that weights of an encoder expect; None if not known.
+    """Return the mean and deviation that an encoder's weights expect, in 0..1; None if unknown.
 
     Args:
         encoder: As in :func:`build_model`.
-        weights: The name of pretrained weights; None for those of an unknown origin, of which
-            timm knows what the ones it has published expect.
+        weights: Name of pretrained weights; None for weights from a file, which are assumed to
+            expect the same as those published by timm.
     """
     if weights is not None:
         stats = smp.encoders.get_preprocessing_params(encoder, weights)
@@ -138,11 +138,11 @@ def input_statistics(encoder: str, weights: str | None) -> Statistics | None:
     return (list(config.mean), list(config.std)) if config else None
 
 
-def _check_args(arch: str, encoder: str, args: Mapping[str, Any]) -> None:
+def _check_args(arch: str, encoder: str, args: Mapping[str, object]) -> None:
     for key in args:
         if key in _REFUSED:
             raise ValueError(f"`arch_args` cannot have {key!r}: {_REFUSED[key]}; leave it out")
-        # timm raises for what its model does not take; smp's own encoders drop it in silence.
+        # timm raises for unknown arguments, but smp's own encoders ignore them.
         if key not in _known_args(arch) and not encoder.startswith("tu-"):
             raise _unknown_arg(arch, encoder, key)
 
@@ -150,7 +150,7 @@ def _check_args(arch: str, encoder: str, args: Mapping[str, Any]) -> None:
 def _known_args(arch: str) -> set[str]:
     parameters = inspect.signature(_ARCHITECTURES[arch].__init__).parameters.values()
     named = {each.name for each in parameters if each.kind is not inspect.Parameter.VAR_KEYWORD}
-    return named - _GIVEN - set(_REFUSED)
+    return named - _SET_BY_TASK - set(_REFUSED)
 
 
 def _unknown_arg(arch: str, encoder: str, key: str) -> TypeError:
@@ -160,7 +160,7 @@ def _unknown_arg(arch: str, encoder: str, key: str) -> TypeError:
 
 
 def _check_pretrained(encoder: str, weights: str) -> None:
-    """Fail at once where a download would fail after half a minute of retries."""
+    """Fail immediately if a download would fail after half a minute of retries."""
     if encoder.startswith("tu-"):
         one_of("weights", weights, ["imagenet"], otherwise="or a file")
         if not timm.models.is_model_pretrained(encoder[3:]):
@@ -186,7 +186,7 @@ def _check_pretrained(encoder: str, weights: str) -> None:
 
 
 def _hub_answers() -> bool:
-    """Whether a connection to the hub (or to the proxy before it) opens in time."""
+    """Whether a connection to the hub, or to its proxy, opens in time."""
     if huggingface_hub.constants.HF_HUB_OFFLINE:
         return False
     url = urllib.parse.urlsplit(huggingface_hub.constants.ENDPOINT)
@@ -203,7 +203,7 @@ def _hub_answers() -> bool:
             return
         opened.set()
 
-    # A name look-up has no time-out of its own, so it runs in a thread that may be left behind.
+    # A DNS look-up has no timeout, so it runs in a thread that may be left behind.
     probe = threading.Thread(target=connect, daemon=True)
     probe.start()
     probe.join(_PROBE_S)

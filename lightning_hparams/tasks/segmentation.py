@@ -37,56 +37,55 @@ _IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 
 
 class SegmentationTask(EvaluatedTask):
-    """Train, validate, test and predict masks.
+    """Train, validate, test and predict semantic segmentation.
 
-    A batch is a dict of :class:`~lightning_hparams.outputs.SegmentationBatch`, or a pair
-    ``(image, mask)``. Images may have any size: they are padded to the model's stride, and the
-    logits cropped back; for some transformers of timm that takes an argument, see ``arch_args``.
-    The arguments are plain values, so they stand in a YAML file, in the checkpoint and in the
-    HParams tab as they are.
+    A batch is a :class:`~lightning_hparams.outputs.SegmentationBatch` or a pair ``(image, mask)``.
+    Images may have any size: they are padded to the model's stride, and the logits are cropped;
+    some timm transformers need an argument for it, see ``arch_args``. All arguments are plain
+    values, which YAML files, checkpoints and the HParams tab store unchanged.
 
     Args:
         arch: Architecture: unet, unetplusplus, manet, linknet, fpn, pspnet, deeplabv3,
             deeplabv3plus, pan, upernet, segformer or dpt.
         encoder: An encoder of segmentation-models-pytorch, or ``tu-`` and a timm model.
-        weights: Of the encoder: None for random values, ``"imagenet"``, or a file with weights
-            of the encoder or of the whole model: a state dict, a checkpoint that holds one, a
-            classifier's, or timm's.
-        arch_args: Further arguments of the architecture, by its own names, and of timm's model.
-            Encoders that take images of one size alone (ViT, Swin, MaxViT) get another by
-            ``{"img_size": 128}``, and any by ``{"dynamic_img_size": True}`` where timm knows it.
-        task: ``"multiclass"`` (one class a pixel), ``"binary"`` (foreground or not) or
-            ``"multilabel"`` (each class there or not).
+        weights: None for random initialisation, ``"imagenet"`` for the encoder, or a file with
+            weights of the encoder or the whole model: a state dict, a checkpoint that holds one, a
+            classifier, or a file from timm.
+        arch_args: Further arguments of the architecture and of the timm model. For encoders with a
+            fixed image size (ViT, Swin, MaxViT), ``{"img_size": 128}`` changes it, and
+            ``{"dynamic_img_size": True}`` allows any if the timm model supports it.
+        task: ``"multiclass"`` (one class per pixel), ``"binary"`` (foreground or not) or
+            ``"multilabel"`` (each class present or not).
         in_channels: Channels of an image.
-        num_classes: Classes, the background included; 2 for binary. 2..256.
-        class_names: A name for each; ``class 0``, ``class 1``, ... if None.
+        num_classes: Number of classes including the background; 2 for binary. 2..256.
+        class_names: One name per class; ``class 0``, ``class 1``, ... if None.
         loss: Names of losses and their weights; see :data:`lightning_hparams.losses.LOSSES`.
-        loss_args: Further arguments of a loss, by its name.
-        class_weights: Weight of each class in the losses, at least 0; for binary two, of background
-            and foreground.
-        ignore_index: Mask value of pixels that count neither in the loss nor in the metrics. It
-            may be one of the classes, which then has no score.
-        threshold: Probability from which a label is there (binary and multilabel), in 0..1.
-        mean: Mean of each channel in units of 0..1; None for what the weights expect (those of a
-            checkpoint of a task, of timm's model for a file of the encoder), else ImageNet's for
-            three channels, 0.5 for others.
-        std: Standard deviation likewise; 0.25 for others.
-        optimizer: A class of ``torch.optim``: SGD, Adam, AdamW, RMSprop, Rprop, NAdam, ...
-        optimizer_args: Its further arguments.
+        loss_args: Further arguments of each loss, by its name.
+        class_weights: Weight of each class in the losses, at least 0; for binary two (background,
+            foreground).
+        ignore_index: Mask value of pixels that are left out of loss and metrics. It may be one of
+            the classes, which then scores NaN.
+        threshold: Probability from which a label is present (binary and multilabel), in 0..1.
+        mean: Mean of each channel in units of 0..1. None for what the weights expect (known for
+            pretrained weights, checkpoints of a task, and files for encoders from timm), otherwise
+            ImageNet's for three channels and 0.5 for any other number.
+        std: Standard deviation of each channel, with defaults like ``mean``, but 0.25 for 0.5.
+        optimizer: A class in ``torch.optim``: SGD, Adam, AdamW, RMSprop, Rprop, NAdam, ...
+        optimizer_args: Further arguments of the optimizer.
         lr: Learning rate, above 0.
-        weight_decay: At least 0; None for the optimizer's default. Biases and the scales of
-            normalisation layers are left out.
+        weight_decay: At least 0; None for the optimizer's default. Does not apply to biases and
+            the scales of normalisation layers.
         encoder_lr_mult: The encoder's learning rate as a multiple of ``lr``.
 
-    Logged by Lightning, with stage ``train``, ``val`` or ``test``: ``loss/{stage}``,
-    ``metric/{miou,mdice,pixel_accuracy,mean_accuracy}/{stage}``. Kept for
-    :class:`~lightning_hparams.MetricMonitor` and for other callbacks, but not written to the
-    loggers without it: ``class/{iou,dice}/{class name}/{stage}`` and ``loss/{stage}/{term}``.
+    Logged by Lightning, with stage ``train``, ``val`` or ``test``: ``loss/{stage}`` and
+    ``metric/{miou,mdice,pixel_accuracy,mean_accuracy}/{stage}``. Available to callbacks, and
+    written to loggers by :class:`~lightning_hparams.MetricMonitor` only:
+    ``class/{iou,dice}/{class name}/{stage}`` and ``loss/{stage}/{term}``.
 
     Raises:
-        ValueError: For an unknown name (with the nearest) or a value out of its range.
-        TypeError: For an argument that the architecture, optimizer or loss does not take, and for
-            what is no number, whole number or list where one is needed.
+        ValueError: For an unknown name (suggesting similar ones) or a value out of range.
+        TypeError: For an argument that the architecture, optimizer or loss does not take, or a
+            value of the wrong type.
     """
 
     def __init__(
@@ -95,20 +94,20 @@ class SegmentationTask(EvaluatedTask):
         encoder: str = "tu-mobilenetv3_small_100",
         weights: str | None = None,
         *,
-        arch_args: dict[str, Any] | None = None,
+        arch_args: dict[str, object] | None = None,
         task: SegmentationKind = "multiclass",
         in_channels: int = 3,
         num_classes: int = 2,
         class_names: list[str] | None = None,
         loss: str | dict[str, float] | None = None,
-        loss_args: dict[str, dict[str, Any]] | None = None,
+        loss_args: dict[str, dict[str, object]] | None = None,
         class_weights: list[float] | None = None,
         ignore_index: int | None = None,
         threshold: float = 0.5,
         mean: list[float] | None = None,
         std: list[float] | None = None,
         optimizer: str = "AdamW",
-        optimizer_args: dict[str, Any] | None = None,
+        optimizer_args: dict[str, object] | None = None,
         lr: float = 1e-3,
         weight_decay: float | None = None,
         encoder_lr_mult: float = 1.0,
@@ -156,7 +155,7 @@ class SegmentationTask(EvaluatedTask):
             ignore_index=ignore_index,
             class_weights=class_weights,
             loss_args=loss_args,
-            validate_target=False,  # check_mask does it, and names the file
+            validate_target=False,  # check_mask does this, and names the file
         )
         for stage in ("val", "test"):
             counts = ConfusionCounts(num_classes, task=task, ignore_index=ignore_index)
@@ -164,45 +163,45 @@ class SegmentationTask(EvaluatedTask):
             setattr(self, f"{stage}_evaluation", Evaluation(counts, self.loss.weights))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits ``(N, C, H, W)`` of images ``(N, I, H, W)`` of any size; C = 1 if binary."""
+        """Compute logits ``(N, C, H, W)`` of images ``(N, I, H, W)``; C = 1 if binary."""
         height, width = images.shape[-2:]
         right, below = (self._padded(side) - side for side in (width, height))
-        # The image's own border, not black: the padding must not look like an object.
+        # Replicate the border: black padding could look like an object.
         padded = F.pad(self.normalise(images), (0, right, 0, below), mode="replicate")
         try:
             logits: Tensor = self.model(padded)
-        except ValueError as error:  # of torch's batch normalisation
+        except ValueError as error:  # from torch's batch normalisation
             if "more than 1 value per channel" in str(error):
                 raise _one_image(self.hparams) from error
             raise
-        except AssertionError as error:  # of timm, for an encoder of one size alone
+        except AssertionError as error:  # from timm, for an encoder with a fixed image size
             raise ValueError(
-                f"the encoder takes no images of {height} x {width} pixels ({error}); resize them, "
-                "or build it for their size by arch_args={'img_size': ...}, or for any by "
-                "{'dynamic_img_size': True} if timm's model takes it"
+                f"the encoder does not take images of {height} x {width} pixels ({error}); resize "
+                "them, or pass arch_args={'img_size': ...} for their size, or "
+                "{'dynamic_img_size': True} for any size if the timm model supports it"
             ) from error
         return logits[..., :height, :width]
 
     def predicted(self, probs: Tensor) -> Tensor:
-        """Masks as uint8 of probabilities ``(N, C, H, W)``, as in ``SegmentationOutput.preds``."""
+        """Convert probabilities ``(N, C, H, W)`` to uint8 masks as ``SegmentationOutput.preds``."""
         if self.task == "multiclass":
-            # On a CPU max is 5 to 10 times as fast as argmax over a dimension that is not last.
+            # On CPU, max over a dimension that is not the last is 5 to 10 times as fast as argmax.
             return probs.max(1).indices.to(torch.uint8)
         masks = (probs >= self.threshold).to(torch.uint8)
         return masks[:, 0] if self.task == "binary" else masks
 
     def probabilities(self, logits: Tensor) -> Tensor:
-        """Float32 probabilities ``(N, C, H, W)`` of logits."""
+        """Convert logits to float32 probabilities ``(N, C, H, W)``."""
         return logits.float().softmax(1) if self.task == "multiclass" else logits.float().sigmoid()
 
     def training_step(self, batch: Batch, batch_idx: int) -> TrainingOutput:
-        """Loss of one batch."""
+        """Compute the loss of one batch."""
         images, target = self._checked(batch)
         if batch_idx == 0 and self.current_epoch == 0:
             self.check_images(images, paths_of(batch))
             logits = self._first_pass(images)
         else:
-            # As for masks: looking at values waits for a GPU, and epochs repeat the first.
+            # As for masks: reading values synchronises with a GPU, so there only in epoch 0.
             if images.device.type == "cpu" or self.current_epoch == 0:
                 self.check_finite(images, paths_of(batch))
             logits = self(images)
@@ -212,15 +211,15 @@ class SegmentationTask(EvaluatedTask):
         return {"loss": loss, "terms": {name: term.detach() for name, term in terms.items()}}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> SegmentationOutput:
-        """Loss, predictions and all else that a monitor draws, of one batch."""
+        """Evaluate one batch; returns loss, predictions and everything that monitors draw."""
         return self._evaluate(batch, "val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> SegmentationOutput:
-        """As :meth:`validation_step`."""
+        """See :meth:`validation_step`."""
         return self._evaluate(batch, "test")
 
     def predict_step(self, batch: Batch | Tensor, batch_idx: int) -> SegmentationPrediction:
-        """Probabilities and masks of each image, at the size it had before it was resized."""
+        """Predict probabilities and masks of each image, at its size before it was resized."""
         images = image_of((batch, batch) if isinstance(batch, Tensor) else batch)
         about = batch if isinstance(batch, dict) else SegmentationBatch()
         probs = self.probabilities(self(images))
@@ -235,22 +234,22 @@ class SegmentationTask(EvaluatedTask):
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep a checkpoint from fetching pretrained weights that it replaces anyway."""
+        """Keep a checkpoint from downloading pretrained weights that it replaces when loaded."""
         if "hyper_parameters" in checkpoint:
             kept = {**checkpoint["hyper_parameters"], "weights": None}
             checkpoint["hyper_parameters"] = kept
 
     def _padded(self, side: int) -> int:
-        """What a height or width is padded to."""
+        """Return the padded height or width."""
         return max(side + -side % _STRIDE, self._smallest_side)
 
     def _first_pass(self, images: Tensor) -> Tensor:
-        """Logits of the first batch, with a look at whether a batch of one image is to come."""
+        """Compute logits of the first batch; raise if a later batch will hold a single image."""
         with norms_of_one_pixel(self.model) as norms:
             logits: Tensor = self(images)
         try:
             trainer = self.trainer
-        except RuntimeError:  # the step was called by itself
+        except RuntimeError:  # the step was called without a Trainer
             return logits
         if norms and smallest_batch(trainer.train_dataloader, trainer.num_training_batches) == 1:
             raise _one_image(self.hparams)
@@ -276,9 +275,9 @@ class SegmentationTask(EvaluatedTask):
         }
 
     def _checked(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Image and mask of a batch."""
+        """Return the images and the checked masks of a batch."""
         images, mask = image_of(batch), mask_of(batch)
-        # Looking at values waits for a GPU, and what the first epoch shows, the others repeat.
+        # Reading values synchronises with a GPU, so there only the first epoch is checked.
         if mask.device.type == "cpu" or self.current_epoch == 0:
             classes = self.num_classes if self.task == "multiclass" else 2
             check_mask(mask, classes, self.ignore_index, paths_of(batch))
@@ -289,8 +288,8 @@ def _one_image(arguments: Mapping[str, Any]) -> ValueError:
     arch, encoder = arguments.get("arch"), arguments.get("encoder")
     return ValueError(
         f"a training batch must hold 2 images or more, got 1: arch {arch!r} with encoder "
-        f"{encoder!r} normalises over the batch where a single pixel of an image is left; pass "
-        "drop_last=True if the last batch of an epoch holds one, else a larger batch_size"
+        f"{encoder!r} has batch normalisation over a single pixel per image; pass drop_last=True "
+        "if only the last batch of an epoch holds one image, otherwise a larger batch_size"
     )
 
 
@@ -299,7 +298,7 @@ def _statistics(
     expected: Statistics | None,
     in_channels: int,
 ) -> Statistics:
-    """Mean and deviation: as given, else as the weights expect them, else the usual ones."""
+    """Return the mean and deviation: as given, as the weights expect, or the usual ones."""
     default = _IMAGENET if in_channels == 3 else ([0.5] * in_channels, [0.25] * in_channels)
     if expected is None or len(expected[0]) != in_channels:
         expected = default
@@ -348,7 +347,7 @@ def _class_weights(weights: Sequence[float] | None, num_classes: int) -> list[fl
 def _expected_input(
     model: nn.Module, encoder: str, weights: str | None, file: Path | None
 ) -> Statistics | None:
-    """Mean and deviation that the weights expect, which those of a file are loaded for."""
+    """Return the mean and deviation that the weights expect; loads them if they are in a file."""
     if file is None:
         return None if weights is None else input_statistics(encoder, weights)
     part, statistics = load_weights(model, file)

@@ -1,4 +1,4 @@
-"""Weights from files, however they were wrapped and whatever their names begin with."""
+"""Weights from files, with any wrapper and any prefix of names."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ __all__ = ["Statistics", "is_file", "load_weights"]
 Statistics = tuple[list[float], list[float]]  # mean and deviation of each channel, in 0..1
 
 _SUFFIXES = {".pt", ".pth", ".ckpt", ".safetensors"}
-_WRITING = "write them by torch.save(model.state_dict(), path), or as safetensors"
-_WRAPPERS = {"_orig_mod", "module"}  # of torch.compile, of DataParallel and its distributed kin
-_DEPTH = 3  # of dicts in a checkpoint, and of what stands before the names of a model's tensors
+_SAVING = "save them with torch.save(model.state_dict(), path), or as safetensors"
+_WRAPPERS = {"_orig_mod", "module"}  # of torch.compile, and of DataParallel and its like
+_DEPTH = 3  # of nested dicts in a checkpoint, and of prefixes before the names of tensors
 
 
 class _Match(NamedTuple):
     part: str  # "model" or "encoder"
     module: nn.Module
     found: dict[str, Tensor]  # by the module's own names
-    share: float  # of all that the module has
-    state: Mapping[str, Tensor]  # the file's, of which they are
+    share: float  # of the module's tensors
+    state: Mapping[str, Tensor]  # the state dict in the file that they come from
 
 
 def is_file(weights: str | os.PathLike[str]) -> bool:
-    """Whether ``weights`` names a file rather than a set of pretrained values.
+    """Whether ``weights`` is the path of a file rather than a name of pretrained weights.
 
     Raises:
-        FileNotFoundError: If it looks like a path, and there is nothing.
+        FileNotFoundError: If it looks like a path, but there is no such file.
     """
     path = Path(weights)
     looks_like_path = len(path.parts) > 1 or path.suffix in _SUFFIXES
@@ -45,34 +45,34 @@ def is_file(weights: str | os.PathLike[str]) -> bool:
 
 
 def load_weights(model: nn.Module, path: Path) -> tuple[str, Statistics | None]:
-    """Load a file of weights for the whole model or for its encoder, and say how well it fits.
+    """Load weights from a file into the whole model or its encoder, and report how well they fit.
 
-    Takes a state dict as ``.pt``, ``.pth`` or ``.safetensors``, a checkpoint that holds one under
-    any name, and a plain file of timm. Names may begin with what a wrapper, a LightningModule or a
-    classifier put before them.
+    Accepts a state dict as ``.pt``, ``.pth`` or ``.safetensors``, a checkpoint that holds one under
+    any key, and files from timm. Names may have prefixes from wrappers, LightningModules and
+    classifiers.
 
     Returns:
-        ``"model"`` or ``"encoder"``, and the statistics of the input that a checkpoint of a
-        :class:`~lightning_hparams.tasks.base.VisionTask` holds, or None.
+        ``"model"`` or ``"encoder"``, and the input statistics if the file is a checkpoint of a
+        :class:`~lightning_hparams.tasks.base.VisionTask`, otherwise None.
 
     Raises:
-        ValueError: If it cannot be read, or more than half of the values are not found in it.
+        ValueError: If the file cannot be read, or lacks more than half of the tensors.
     """
     loaded = _read(path)
     states = [_unwrapped(state) for state in _states(loaded)]
     if not states:
         raise ValueError(
-            f"{path} holds a {type(loaded).__name__}, but weights are tensors by name; {_WRITING}"
+            f"{path} must hold a dict of tensors by name, got {type(loaded).__name__}; {_SAVING}"
         )
     best = max(_matches(model, states), key=lambda match: (len(match.found), match.share))
-    own = best.module.state_dict()
-    missing, unexpected = len(own) - len(best.found), len(best.state) - len(best.found)
-    found = f"{path}: {len(best.found)} of {len(own)} tensors of the {best.part} found, "
-    found += f"{missing} missing, {unexpected} unexpected"
-    if missing > len(own) / 2:
-        raise ValueError(f"{found}; these are weights of another architecture: check arch/encoder")
+    total = len(best.module.state_dict())
+    missing, unexpected = total - len(best.found), len(best.state) - len(best.found)
+    report = f"{path}: {len(best.found)} of {total} tensors of the {best.part} found, "
+    report += f"{missing} missing, {unexpected} unexpected"
+    if missing > total / 2:
+        raise ValueError(f"{report}; these are weights of another architecture: check arch/encoder")
     best.module.load_state_dict(best.found, strict=False)
-    rank_zero_info(found)
+    rank_zero_info(report)
     return best.part, _statistics(best.state) if best.part == "model" else None
 
 
@@ -80,19 +80,19 @@ def _read(path: Path) -> object:
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
-        # Many training scripts save their arguments beside the weights.
+        # Many training scripts save their arguments along with the weights.
         with torch.serialization.safe_globals([argparse.Namespace]):
             loaded: object = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a broken file can raise almost anything when it is unpickled
         reason = str(error).partition("\n")[0] or "it is empty"
         raise ValueError(
-            f"{path} cannot be read as weights ({type(error).__name__}: {reason}); {_WRITING}"
+            f"{path} cannot be read as weights ({type(error).__name__}: {reason}); {_SAVING}"
         ) from error
     return loaded
 
 
 def _states(loaded: object, depth: int = _DEPTH) -> Iterator[dict[str, Tensor]]:
-    """Every dict of tensors by name in a file, such as the ``"model"`` of a checkpoint."""
+    """Find every dict of tensors in a file, such as the ``"model"`` of a checkpoint."""
     if not isinstance(loaded, Mapping) or not depth:
         return
     tensors = {
@@ -114,13 +114,13 @@ def _unwrapped(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _matches(model: nn.Module, states: list[dict[str, Tensor]]) -> Iterator[_Match]:
-    """What of each state fits the model, its encoder, and timm's model in that."""
+    """Match each state dict with the model, its encoder, and the timm model inside that."""
     encoder = model.encoder
     assert isinstance(encoder, nn.Module)
     targets = [("model", model), ("encoder", encoder)]
     if isinstance(inner := getattr(encoder, "model", None), nn.Module):
         targets.append(("encoder", inner))
-    owns = [
+    expected = [
         {key: (_plain(key), value.shape) for key, value in module.state_dict().items()}
         for _, module in targets
     ]
@@ -131,17 +131,17 @@ def _matches(model: nn.Module, states: list[dict[str, Tensor]]) -> Iterator[_Mat
                 for key, value in state.items()
                 if key.startswith(prefix)
             }
-            for (part, module), own in zip(targets, owns, strict=True):
+            for (part, module), names in zip(targets, expected, strict=True):
                 found = {
                     key: given[plain]
-                    for key, (plain, shape) in own.items()
+                    for key, (plain, shape) in names.items()
                     if plain in given and given[plain].shape == shape
                 }
-                yield _Match(part, module, found, len(found) / max(len(own), 1), state)
+                yield _Match(part, module, found, len(found) / max(len(names), 1), state)
 
 
 def _prefixes(state: Mapping[str, Tensor]) -> list[str]:
-    """What may stand before the names: nothing, or what a quarter of them begin with."""
+    """Return candidate prefixes of names: none, or any that a quarter of the names share."""
     counts: dict[str, int] = {"": len(state)}
     for key in state:
         parts = key.split(".")[:-1]
@@ -152,7 +152,7 @@ def _prefixes(state: Mapping[str, Tensor]) -> list[str]:
 
 
 def _plain(key: str) -> str:
-    """Timm writes ``stages_0`` for ``stages.0`` in a model that gives features."""
+    """Unify names: timm's feature extractors use ``stages_0`` for ``stages.0``."""
     return key.replace("_", ".")
 
 

@@ -673,7 +673,7 @@ def test_bad_arguments_are_refused_at_once(make, message):
 
 
 def test_a_schedule_must_give_a_number():
-    with pytest.raises(TypeError, match=r"must give a number, got None at \(0, 1000\)"):
+    with pytest.raises(TypeError, match=r"must return a number, got None at \(0, 1000\)"):
         ParamScheduler(lambda step, total: None)
 
 
@@ -694,7 +694,7 @@ def test_what_does_not_fit_the_optimizer_is_refused_before_the_first_step(callba
 
 
 def test_rates_of_0_have_no_ratio():
-    with pytest.raises(ValueError, match=r"`max_lr=0.1` stands for .* all are configured as 0"):
+    with pytest.raises(ValueError, match=r"`max_lr=0.1` replaces .* all are configured as 0"):
         fit(module=Line(lr=0.0), callback=OneCycle(max_lr=0.1))
 
 

@@ -64,7 +64,7 @@ def test_momenta_may_be_lists_of_the_groups_as_in_torch():
         (partial(OneCycle, float("nan")), ValueError, "must hold, got max_lr=nan"),
         (partial(OneCycle, "0.1"), TypeError, "`max_lr` must be a number, got '0.1'"),
         (partial(OneCycle, True), TypeError, "`max_lr` must be a number, got True"),
-        (partial(OneCycle, {0: 0.1}), TypeError, "a list of one for each parameter group"),
+        (partial(OneCycle, {0: 0.1}), TypeError, "a list with one for each parameter group"),
         (partial(OneCycle, ["a"]), TypeError, "`max_lr` must be a number, got 'a'"),
         (partial(OneCycle, np.ones((2, 2))), TypeError, "`max_lr` must be a number"),
         (partial(Cyclic, 0.1, np.array([0.2, np.inf])), ValueError, "`max_lr < inf` must hold"),
@@ -76,7 +76,7 @@ def test_momenta_may_be_lists_of_the_groups_as_in_torch():
         (
             partial(OneCycle, base_momentum=[0.8], max_momentum=[0.9, 0.9]),
             ValueError,
-            "must be of one length",
+            "must have the same length",
         ),
         (partial(OneCycle, cycle_momentum=2), ValueError, "must be True, False or 'auto'"),
         (partial(Cyclic, gamma="1", mode="exp_range"), TypeError, "`gamma` must be a number"),
@@ -110,7 +110,7 @@ def test_momenta_may_be_lists_of_the_groups_as_in_torch():
         (
             partial(ParamScheduler, lambda s, t: float("nan")),
             ValueError,
-            "must give finite numbers",
+            "must return finite numbers",
         ),
         (partial(ParamScheduler, "math.nothing"), ValueError, "cannot be imported"),
         (partial(ParamScheduler, "nowhere.nothing"), ValueError, "cannot be imported"),

@@ -1,4 +1,4 @@
-"""Each private part that is needed is there, in the versions that are installed."""
+"""Every private attribute that is needed exists in the installed versions."""
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ ALL = [internal for owner in OWNERS for internal in owner.INTERNALS]
 
 def trainer():
     made = Trainer(logger=False, accelerator="cpu", enable_checkpointing=False)
-    made.state.fn = TrainerFn.VALIDATING  # by which a loop of evaluation is chosen
+    made.state.fn = TrainerFn.VALIDATING  # selects the evaluation loop
     return made
 
 
@@ -69,20 +69,20 @@ SOURCES = {
 
 
 @pytest.mark.parametrize("internal", ALL, ids=lambda one: f"{one.of}.{one.path}")
-def test_a_private_part_is_where_it_is_looked_for(internal):
+def test_a_private_attribute_exists(internal):
     internal.read(SOURCES[internal.of]())
 
 
 @pytest.mark.parametrize("internal", ALL, ids=lambda one: f"{one.of}.{one.path}")
-def test_a_private_part_says_what_it_is_needed_for(internal):
+def test_a_private_attribute_states_its_purpose(internal):
     assert internal.needed.startswith("to ")
     assert internal.path.rpartition(".")[2].startswith("_") or "._" in f".{internal.path}"
 
 
-def test_a_part_that_was_moved_is_named_with_the_version_that_moved_it():
+def test_a_missing_attribute_is_named_with_the_installed_version():
     gone = Internal("lightning", "Trainer", "fit_loop._gone", "to count steps")
     text = (
-        r"lightning \d+\.\d+\S* has no `Trainer.fit_loop._gone` any more, which is needed to count "
+        r"lightning \d+\.\d+\S* no longer has `Trainer.fit_loop._gone`, which is needed to count "
         "steps; install an older lightning, or a newer lightning-hparams"
     )
     with pytest.raises(InternalsMovedError, match=text):
@@ -91,13 +91,13 @@ def test_a_part_that_was_moved_is_named_with_the_version_that_moved_it():
         gone.write(trainer(), 1)
 
 
-def test_a_part_can_be_replaced():
+def test_a_private_attribute_can_be_replaced():
     logger = TensorBoardLogger("logs")
     lightning.omit_hp_metric(logger)
     assert logger._default_hp_metric is False
 
 
-def test_marks_of_a_fetch_are_back_after_they_were_replaced():
+def test_replaced_fetch_marks_can_be_restored():
     loop, calls = trainer().fit_loop.epoch_loop, []
 
     def wrap(before, after):

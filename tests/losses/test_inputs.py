@@ -1,4 +1,4 @@
-"""What a loss takes, and what it refuses."""
+"""Inputs that losses accept and inputs that they refuse."""
 
 import itertools
 import math
@@ -10,7 +10,7 @@ from lightning_hparams.losses import LOSSES, dice_loss
 from tests.losses.reference import TASKS, random_case
 
 
-def test_a_value_outside_the_classes_is_an_error_with_its_share_and_the_remedy():
+def test_a_value_outside_the_classes_raises_with_its_share_and_a_remedy():
     target = torch.zeros(1, 10, 10).long()
     target[0, 0, :3] = 255
     with pytest.raises(
@@ -20,7 +20,7 @@ def test_a_value_outside_the_classes_is_an_error_with_its_share_and_the_remedy()
 
 
 @pytest.mark.parametrize("name", sorted(LOSSES))
-def test_a_binary_target_of_0_and_255_is_an_error_with_the_remedy(name):
+def test_a_binary_target_of_0_and_255_raises_with_a_remedy(name):
     target = torch.tensor([[[0, 255]]])
     with pytest.raises(ValueError, match=r"value 255 .*\(target == 255\) if they are the foregr"):
         LOSSES[name](torch.zeros(1, 1, 1, 2), target, task="binary")
@@ -37,7 +37,7 @@ def test_a_binary_target_of_0_and_255_is_an_error_with_the_remedy(name):
         ("multilabel", (2, 3, 8, 8), (2, 8, 8)),
     ],
 )
-def test_shapes_that_do_not_fit_are_refused(name, task, logits, target):
+def test_mismatched_shapes_are_refused(name, task, logits, target):
     with pytest.raises(ValueError, match=r"got logits \(.*\) and target \(.*\)"):
         LOSSES[name](torch.zeros(logits), torch.zeros(target).long(), task=task)
 
@@ -48,7 +48,7 @@ def test_shapes_that_do_not_fit_are_refused(name, task, logits, target):
 )
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("name", sorted(LOSSES))
-def test_masks_of_every_integer_type_are_taken(name, task, dtype):
+def test_masks_of_every_integer_type_are_accepted(name, task, dtype):
     logits, target = random_case(1, task, 3, 7)
     loss, expected = (
         LOSSES[name](logits, mask, task=task, ignore_index=7) for mask in (target.to(dtype), target)
@@ -56,7 +56,7 @@ def test_masks_of_every_integer_type_are_taken(name, task, dtype):
     torch.testing.assert_close(loss, expected)
 
 
-def test_numbers_that_do_not_fit_the_type_of_a_mask_do_not_wrap():
+def test_an_ignore_index_outside_the_range_of_the_mask_type_does_not_wrap_around():
     mask = torch.tensor([[[0, 255]]], dtype=torch.uint8)
     with pytest.raises(ValueError, match="value 255"):
         dice_loss(torch.zeros(1, 2, 1, 2), mask, ignore_index=-1)
@@ -67,7 +67,7 @@ def test_numbers_that_do_not_fit_the_type_of_a_mask_do_not_wrap():
 
 @pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.float32])
 @pytest.mark.parametrize("name", sorted(LOSSES))
-def test_binary_masks_of_every_form_mean_the_same(name, dtype):
+def test_binary_masks_of_any_shape_and_type_give_the_same_loss(name, dtype):
     logits, target = random_case(1, "binary", 2, None)
     expected = LOSSES[name](logits, target, task="binary")
     forms = itertools.product([logits, logits[:, 0]], [target.to(dtype), target[:, 0].to(dtype)])
@@ -75,7 +75,7 @@ def test_binary_masks_of_every_form_mean_the_same(name, dtype):
         torch.testing.assert_close(LOSSES[name](one, other, task="binary"), expected)
 
 
-def test_one_channel_for_multiclass_points_to_binary():
+def test_multiclass_logits_with_one_channel_raise_and_suggest_binary():
     with pytest.raises(ValueError, match="try task='binary'"):
         dice_loss(torch.zeros(1, 1, 4, 4), torch.zeros(1, 4, 4).long())
 

@@ -1,4 +1,4 @@
-"""What all losses promise, against plain float64 references, on random cases and hard ones."""
+"""Promises of all losses, held against plain float64 references on random and on hard cases."""
 
 import pytest
 import torch
@@ -56,7 +56,7 @@ def test_loss_and_gradient_equal_a_float64_reference(
 @pytest.mark.parametrize("reduction", ["batch", "image"])
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("name", sorted(LOSSES))
-def test_gradients_are_those_of_the_loss(name, task, reduction):
+def test_gradients_pass_gradcheck(name, task, reduction):
     logits, target = random_case(3, task, 3, 255, size=3, images=2, scale=1.0)
     options = {"reduction": reduction} if name in BY_CLASS else {}
     assert torch.autograd.gradcheck(
@@ -91,7 +91,7 @@ def test_the_order_of_pixels_and_of_classes_does_not_matter(name):
 
 
 @pytest.mark.parametrize("name", sorted(LOSSES))
-def test_images_of_any_number_of_dimensions_are_taken(name):
+def test_images_may_have_any_number_of_dimensions(name):
     logits, target = random_case(5, "multiclass", 4, None)
     flat = LOSSES[name](logits.flatten(2), target.flatten(1))
     volume = LOSSES[name](logits.view(3, 4, 2, 3, 6), target.view(3, 2, 3, 6))
@@ -112,8 +112,8 @@ def test_a_large_sparse_mask_is_exact_in_float32(name, side, share):
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("margin", [10.0, 20.0, 60.0])
 @pytest.mark.parametrize("name", BY_CLASS)
-def test_predictions_that_are_almost_right_keep_their_digits(name, margin, task):
-    """Where a probability rounds to 1, what is left of 1 - p is all that there is to learn."""
+def test_almost_right_predictions_stay_precise(name, margin, task):
+    """Where a probability rounds to 1, the remaining 1 - p is the whole training signal."""
     logits, target = random_case(0, task, 3, None, scale=0.1)
     hot = F.one_hot(target, 3).movedim(-1, 1) if task == "multiclass" else target
     logits = logits + margin * (hot - 0.5)
@@ -191,7 +191,7 @@ def test_false_positives_on_an_empty_target_cost_unless_skipped(name, task, redu
 
 
 @pytest.mark.parametrize("name", BY_CLASS)
-def test_an_absent_class_of_several_costs_where_asked(name):
+def test_an_absent_class_among_several_costs_if_penalised(name):
     target = torch.zeros(2, 8, 8).long()
     logits = torch.zeros(2, 3, 8, 8)
     logits[:, 2, :4] = 20.0
@@ -212,7 +212,7 @@ def test_an_image_with_every_pixel_ignored_does_not_dilute_the_mean(name):
 
 @pytest.mark.parametrize("name", sorted(LOSSES))
 @pytest.mark.parametrize("task", TASKS)
-def test_a_batch_of_no_image_costs_nothing(name, task):
+def test_a_batch_without_images_costs_nothing(name, task):
     logits = torch.zeros(0, 1 if task == "binary" else 3, 4, 4)
     target = torch.zeros((0, 4, 4) if task == "multiclass" else logits.shape).long()
     assert LOSSES[name](logits, target, task=task) == 0
@@ -228,7 +228,7 @@ def test_absent_classes_do_not_dilute_the_mean(name):
 
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("name", sorted(LOSSES))
-def test_class_weights_count_by_their_ratio_however_small(name, task):
+def test_only_the_ratio_of_class_weights_matters_however_small_they_are(name, task):
     logits, target = random_case(2, task, 3, 255)
     weights = torch.tensor([1.0, 2.0] if task == "binary" else [1.0, 2.0, 3.0])
     options = {"task": task, "ignore_index": 255}
@@ -252,8 +252,8 @@ def test_a_right_prediction_costs_nothing(name, task):
 
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("name", sorted(LOSSES))
-def test_the_default_type_does_not_matter(name, task):
-    """Lightning makes it bfloat16 under ``precision="bf16-true"``."""
+def test_the_default_dtype_does_not_matter(name, task):
+    """Lightning sets it to bfloat16 under ``precision="bf16-true"``."""
     logits, target = random_case(6, task, 3, 255, size=2, images=300)
     options = {"reduction": "image", "absent": "penalise"} if name in BY_CLASS else {}
     if name == "focal" and task != "multiclass":

@@ -44,12 +44,12 @@ def test_lovasz_equals_its_definition(seed, task, reduction, ignore_index):
             for value, label in zip(p.flatten().tolist(), own.flatten().tolist(), strict=True):
                 if label == ignore_index:
                     continue
-                here = label == (k if task == "multiclass" else 1)
+                present = label == (k if task == "multiclass" else 1)
                 if task == "multiclass":
-                    errors.append(abs(here - value))
+                    errors.append(abs(present - value))
                 else:
-                    errors.append(1 - value * (1 if here else -1))
-                true.append(here)
+                    errors.append(1 - value * (1 if present else -1))
+                true.append(present)
         if any(true):
             values.append(brute_force_lovasz(errors, true))
     expected = sum(values) / len(values) if values else 0.0
@@ -59,7 +59,7 @@ def test_lovasz_equals_its_definition(seed, task, reduction, ignore_index):
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
-def test_lovasz_takes_every_precision(dtype):
+def test_lovasz_accepts_every_floating_point_type(dtype):
     logits, target = random_case(0, "multiclass", 3, None)
     loss, gradient = both(lambda x: lovasz_loss(x, target), logits.to(dtype))
     assert loss.isfinite()

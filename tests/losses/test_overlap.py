@@ -13,7 +13,7 @@ from lightning_hparams.losses import (
 from tests.losses.reference import OVERLAP, random_case
 
 
-def test_tversky_is_dice_and_jaccard_at_their_weights():
+def test_tversky_equals_dice_and_jaccard_at_their_weights():
     logits, target = random_case(2, "multiclass", 4, None)
     torch.testing.assert_close(
         tversky_loss(logits, target, alpha=0.5, beta=0.5), dice_loss(logits, target)
@@ -42,7 +42,7 @@ def test_generalized_dice_weighs_small_and_large_classes_alike():
 
 @pytest.mark.parametrize("name", OVERLAP)
 @pytest.mark.parametrize("pixels", [1, 2, 5])
-def test_an_empty_target_costs_the_mean_probability_of_however_few_pixels(name, pixels):
+def test_an_empty_target_costs_the_mean_probability_even_of_a_few_pixels(name, pixels):
     logits, target = torch.randn(1, 3, 2, 4), torch.full((1, 3, 2, 4), 255)
     target.flatten()[:pixels] = 0  # all of the first label
     options = {"task": "multilabel", "ignore_index": 255}

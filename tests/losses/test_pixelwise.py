@@ -14,7 +14,7 @@ from tests.losses.reference import TASKS, random_case
     smoothing=st.sampled_from([0.0, 0.1]),
     weighted=st.booleans(),
 )
-def test_cross_entropy_is_torchs(seed, ignore_index, smoothing, weighted):
+def test_cross_entropy_equals_torchs(seed, ignore_index, smoothing, weighted):
     logits, target = random_case(seed, "multiclass", 4, ignore_index)
     weights = [0.2, 1.0, 3.0, 0.5] if weighted else None
     expected = F.cross_entropy(
@@ -34,7 +34,7 @@ def test_cross_entropy_is_torchs(seed, ignore_index, smoothing, weighted):
     assert float(ours) == pytest.approx(float(expected), rel=1e-6)
 
 
-def test_focal_loss_is_cross_entropy_at_gamma_0():
+def test_focal_loss_with_gamma_0_equals_cross_entropy():
     for task in TASKS:
         logits, target = random_case(2, task, 4, 255)
         options = {"task": task, "ignore_index": 255}
@@ -44,7 +44,7 @@ def test_focal_loss_is_cross_entropy_at_gamma_0():
         )
 
 
-def test_binary_class_weights_are_those_of_background_and_foreground():
+def test_binary_class_weights_apply_to_background_and_foreground():
     logits, target = random_case(2, "binary", 2, None)
     expected = (
         F.binary_cross_entropy_with_logits(
@@ -57,7 +57,7 @@ def test_binary_class_weights_are_those_of_background_and_foreground():
 
 
 @pytest.mark.parametrize("task", ["binary", "multilabel"])
-def test_cross_entropy_is_torchs_with_logits(task):
+def test_binary_and_multilabel_cross_entropy_equal_torchs(task):
     logits, target = random_case(2, task, 3, None)
     soft = 0.8 * target + 0.1
     torch.testing.assert_close(
@@ -66,7 +66,7 @@ def test_cross_entropy_is_torchs_with_logits(task):
     )
 
 
-def test_focal_alpha_is_the_papers():
+def test_focal_alpha_works_as_in_the_paper():
     logits, target = random_case(2, "binary", 2, None)
     p = logits.sigmoid()
     p_t = torch.where(target == 1, p, 1 - p)

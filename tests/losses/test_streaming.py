@@ -1,4 +1,4 @@
-"""Softmax sums by class: one array in memory, and gradients by hand."""
+"""Softmax sums by class, whose gradients are written by hand."""
 
 import pytest
 import torch

@@ -49,7 +49,7 @@ def test_the_values_of_a_target_are_checked_once(monkeypatch):
     assert len(calls) == 1
 
 
-def test_a_weighted_loss_says_what_it_is_made_of():
+def test_the_repr_of_a_weighted_loss_lists_its_terms():
     loss = WeightedLoss({"ce": 1.0, "dice": 0.5}, ignore_index=255)
     assert repr(loss) == "WeightedLoss(1 ce + 0.5 dice, task='multiclass', ignore_index=255)"
 
@@ -58,7 +58,7 @@ def test_a_weighted_loss_says_what_it_is_made_of():
     ("losses", "options", "error", "message"),
     [
         ({"dise": 1.0}, {}, ValueError, "did you mean 'dice'"),
-        ({}, {}, ValueError, "`loss` needs a name at least"),
+        ({}, {}, ValueError, "`loss` needs at least one name"),
         ({"ce": 0.0}, {}, ValueError, r"`0 < loss\['ce'\] < inf` must hold, got 0.0; leave out"),
         ({"ce": math.nan}, {}, ValueError, "must hold, got nan"),
         ({"ce": math.inf}, {}, ValueError, "must hold, got inf"),
@@ -68,17 +68,17 @@ def test_a_weighted_loss_says_what_it_is_made_of():
         ("dice", {"loss_args": {"dice": {"absent": "non"}}}, ValueError, "`absent` must be one of"),
         ("focal", {"loss_args": {"focal": {"gamma": -1}}}, ValueError, "got gamma=-1"),
         ("focal", {"loss_args": {"focal": {"gamma": math.nan}}}, ValueError, "must be finite"),
-        (["ce", "dice"], {}, TypeError, "a name, or a dict of names and weights, got \\['ce'"),
-        ({"ce": "1"}, {}, TypeError, r"`loss\['ce'\]` must be a number, its weight, got '1'"),
-        ({"ce": True}, {}, TypeError, r"`loss\['ce'\]` must be a number, its weight, got True"),
-        ("ce", {"class_weights": [0.0, 0.0]}, ValueError, "and one of them above it"),
+        (["ce", "dice"], {}, TypeError, "a name or a dict of names and weights, got \\['ce'"),
+        ({"ce": "1"}, {}, TypeError, r"the weight `loss\['ce'\]` must be a number, got '1'"),
+        ({"ce": True}, {}, TypeError, r"the weight `loss\['ce'\]` must be a number, got True"),
+        ("ce", {"class_weights": [0.0, 0.0]}, ValueError, "with at least one above 0"),
         ("ce", {"class_weights": [1.0, -1.0]}, ValueError, "finite and at least 0"),
         ("ce", {"class_weights": torch.tensor([1.0, math.inf])}, ValueError, "finite and at leas"),
         ("ce", {"class_weights": [1.0] * 3, "task": "binary"}, ValueError, "needs 2 values, got 3"),
         ("ce", {"task": "binery"}, ValueError, "did you mean 'binary'"),
     ],
 )
-def test_what_cannot_be_a_loss_is_refused_at_once(losses, options, error, message):
+def test_an_invalid_loss_is_refused_at_once(losses, options, error, message):
     with pytest.raises(error, match=message):
         WeightedLoss(losses, **options)
 
@@ -86,7 +86,7 @@ def test_what_cannot_be_a_loss_is_refused_at_once(losses, options, error, messag
 @pytest.mark.parametrize(
     "weights", [{0: 5.0, 1: 1.0}, {1.0, 5.0}, "51", 5.0, [[5.0, 1.0]], ["5", "1"], [True, False]]
 )
-def test_class_weights_are_a_list_in_the_order_of_classes(weights):
+def test_class_weights_must_be_an_ordered_list_of_numbers(weights):
     message = "`class_weights` must be a list of numbers, got .*; give one for each class, in the"
     with pytest.raises(TypeError, match=message):
         WeightedLoss("ce", class_weights=weights)
@@ -98,11 +98,11 @@ def test_class_weights_are_a_list_in_the_order_of_classes(weights):
     "weights",
     [(5.0, 1.0), [5, 1], np.array([5.0, 1.0]), torch.tensor([5.0, 1.0]), list(np.float32([5, 1]))],
 )
-def test_class_weights_are_numbers_in_any_list(weights):
+def test_class_weights_may_come_in_any_kind_of_list(weights):
     assert WeightedLoss("ce", class_weights=weights).class_weights.tolist() == [5.0, 1.0]
 
 
-def test_a_module_of_low_precision_weighs_classes_as_given():
+def test_casting_the_module_to_low_precision_keeps_the_class_weights():
     loss = WeightedLoss("ce", class_weights=[0.1, 0.3])
     for cast in (loss.bfloat16, loss.half, lambda: loss.to(torch.bfloat16)):
         cast()

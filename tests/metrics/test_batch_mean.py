@@ -7,7 +7,7 @@ from lightning_hparams.metrics import BatchMean
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_the_mean_of_batches_hides_no_value_that_is_not_finite(value):
+def test_a_value_that_is_not_finite_shows_in_the_mean(value):
     metric = BatchMean()
     for loss in (1.0, value, 2.0):
         metric.update(torch.tensor(loss), 4)
@@ -21,7 +21,7 @@ def test_the_mean_of_batches_hides_no_value_that_is_not_finite(value):
 @given(
     st.lists(st.tuples(st.floats(-10, 10, width=32), st.integers(1, 9)), min_size=1, max_size=20)
 )
-def test_the_mean_of_batches_is_that_of_their_images(batches):
+def test_batches_are_weighted_by_their_number_of_images(batches):
     metric = BatchMean()
     for value, images in batches:
         metric.update(torch.tensor(value), images)

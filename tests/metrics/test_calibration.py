@@ -8,13 +8,13 @@ from lightning_hparams.metrics import CalibrationCounts, calibration_error, conf
 
 @given(st.integers(0, 10**6), st.integers(1, 20), st.booleans())
 @settings(max_examples=30, deadline=None)
-def test_the_calibration_error_is_that_of_torchmetrics(seed, bins, by_label):
+def test_the_calibration_error_equals_torchmetrics(seed, bins, by_label):
     generator = torch.Generator().manual_seed(seed)
     counts = CalibrationCounts(bins)
     if by_label:
         probs = torch.rand(3, 1, 8, 8, generator=generator)
         target = torch.randint(0, 2, (3, 1, 8, 8), generator=generator)
-        # Its binary error is of the probability of 1; ours of the side that was taken.
+        # torchmetrics' binary error uses the probability of 1, ours that of the predicted side.
         sides = torch.stack([1 - probs, probs], 1).flatten(2)
         expected = multiclass_calibration_error(sides, target.flatten(1), 2, n_bins=bins)
     else:
@@ -27,7 +27,7 @@ def test_the_calibration_error_is_that_of_torchmetrics(seed, bins, by_label):
     assert float(calibration_error(counts.compute())) == pytest.approx(float(expected), abs=1e-5)
 
 
-def test_confidence_leaves_out_what_has_no_label():
+def test_confidences_leave_out_unlabelled_pixels():
     probs = torch.tensor([[0.9, 0.1], [0.3, 0.7], [0.4, 0.6]])
     found = confidences(probs, torch.tensor([0, -100, 0]))
     assert torch.equal(found[0], confidences(probs, torch.tensor([0, 255, 0]))[0])
@@ -40,7 +40,7 @@ def test_confidence_leaves_out_what_has_no_label():
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.uint16])
 @pytest.mark.parametrize("ignore_index", [None, -1, 255, 256])
-def test_confidence_is_that_of_any_integer_type(dtype, ignore_index):
+def test_confidences_do_not_depend_on_the_integer_type(dtype, ignore_index):
     probs = torch.rand(4, 256, 6)
     target = torch.randint(0, 255, (4, 6))
     target[0, :3] = 255

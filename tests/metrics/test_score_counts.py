@@ -18,18 +18,18 @@ def test_binned_counts_equal_those_of_each_threshold(by_label):
     counted = target != 255
     for label in range(3):
         score, truth = probs[:, label][counted], (target == label)[counted]
-        for place in range(21):
-            above = score >= place / 20 - 1e-6
+        for step in range(21):
+            above = score >= step / 20 - 1e-6
             expected = [
                 above & truth,
                 above & ~truth,
                 ~above & ~truth,
                 ~above & truth,
             ]
-            assert result[:, label, place].tolist() == [int(part.sum()) for part in expected]
+            assert result[:, label, step].tolist() == [int(part.sum()) for part in expected]
 
 
-def test_binned_counts_of_boxes_miss_what_no_box_found():
+def test_true_boxes_without_a_match_count_as_missed():
     counts = BoxScoreCounts(2, thresholds=3)
     hits = torch.tensor([True, False])
     counts.update(torch.tensor([1, 1]), torch.tensor([0.6, 0.9]), hits, torch.tensor([1, 1, 0]))
@@ -53,7 +53,7 @@ def test_targets_of_every_integer_type_are_binned_alike(dtype, ignore_index):
         assert torch.equal(counts.compute(), expected.compute())
 
 
-def test_the_highest_class_of_256_is_binned():
+def test_class_255_of_a_uint8_target_is_binned():
     probs = torch.zeros(1, 257, 2)
     counts = ScoreCounts(257, thresholds=2)
     counts.update(probs, torch.tensor([[0, 255]], dtype=torch.uint8))

@@ -1,4 +1,4 @@
-"""Metrics inside a module that is cast: their states stay as they are, and go on counting."""
+"""Metrics inside a module that is cast: their states keep their dtype and continue to count."""
 
 import pytest
 import torch
@@ -27,43 +27,43 @@ CASTS = {
 }
 
 
-def made(metric):
+def build(metric):
     return metric() if metric in (BatchMean, metrics.CalibrationCounts) else metric(3)
 
 
-def types(metric):
+def dtypes(metric):
     return {name: getattr(metric, name).dtype for name in metric._defaults}
 
 
 @pytest.mark.parametrize("cast", CASTS.values(), ids=CASTS)
 @pytest.mark.parametrize("metric", OURS)
-def test_no_state_changes_its_type(metric, cast):
-    module = nn.Sequential(nn.Linear(1, 1), made(metric))
-    before = types(module[1])
+def test_a_cast_does_not_change_the_dtype_of_states(metric, cast):
+    module = nn.Sequential(nn.Linear(1, 1), build(metric))
+    before = dtypes(module[1])
     cast(module)
-    assert types(module[1]) == before
+    assert dtypes(module[1]) == before
     module[1].reset()
-    assert types(module[1]) == before
+    assert dtypes(module[1]) == before
 
 
 @pytest.mark.parametrize("metric", OURS)
-def test_no_state_has_the_type_that_is_the_default_when_it_is_made(metric):
-    before = types(made(metric))
+def test_the_default_dtype_does_not_change_the_dtype_of_states(metric):
+    before = dtypes(build(metric))
     torch.set_default_dtype(torch.bfloat16)
     try:
-        assert types(made(metric)) == before
+        assert dtypes(build(metric)) == before
     finally:
         torch.set_default_dtype(torch.float32)
 
 
 def test_states_follow_the_device_of_their_module():
-    module = nn.Sequential(made(BatchMean)).to("meta")
+    module = nn.Sequential(build(BatchMean)).to("meta")
     assert module[0].total.device.type == "meta"
     assert module[0].device.type == "meta"
 
 
 @pytest.mark.parametrize("value", [torch.tensor(1.5), torch.tensor(1.5, dtype=torch.bfloat16)])
-def test_a_mean_goes_on_growing_in_a_module_of_low_precision(value):
+def test_a_mean_stays_exact_in_a_module_of_low_precision(value):
     metric = nn.Sequential(BatchMean()).to(torch.bfloat16)[0]
     for _ in range(1000):
         metric.update(value, 4)

@@ -1,4 +1,4 @@
-"""Schedules as torch has them."""
+"""Values of torch's schedulers."""
 
 import torch
 
@@ -8,7 +8,7 @@ def along(schedule, total, **shape):
 
 
 def torch_values(make, total, lr=1.0):
-    """The rates that a scheduler of torch gives to ``total`` steps."""
+    """Return the rates and momenta of a torch scheduler over ``total`` steps."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr, momentum=0.9)
     scheduler = make(optimizer)
     rates, momenta = [], []

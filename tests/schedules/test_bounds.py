@@ -1,4 +1,4 @@
-"""What a rate asked for, or a momentum that cycles, means for one parameter group."""
+"""Bounds of each parameter group, from a requested rate or a cycling momentum."""
 
 import pytest
 from hypothesis import given, strategies as st
@@ -9,7 +9,7 @@ rates = st.lists(st.floats(1e-6, 10), min_size=1, max_size=5)
 
 
 @given(rates=rates, asked=st.floats(1e-6, 10))
-def test_a_number_is_the_largest_groups_exactly_and_the_others_in_ratio(rates, asked):
+def test_a_number_sets_the_largest_rate_exactly_and_the_others_in_ratio(rates, asked):
     bound = RateBound.among("max_lr", asked, rates)
     bounds = [bound.at(rate, index) for index, rate in enumerate(rates)]
     assert max(bounds) == asked
@@ -18,16 +18,16 @@ def test_a_number_is_the_largest_groups_exactly_and_the_others_in_ratio(rates, a
 
 
 @given(rates=rates)
-def test_none_is_what_is_configured_and_a_list_each_groups_own(rates):
-    nothing = RateBound.among("max_lr", None, rates)
+def test_none_keeps_the_configured_rates_and_a_list_sets_each(rates):
+    unset = RateBound.among("max_lr", None, rates)
     listed = RateBound.among("max_lr", [rate * 2 for rate in rates], rates)
-    for place, rate in enumerate(rates):
-        assert nothing.at(rate, place) == rate
-        assert listed.at(rate, place) == rate * 2
-    assert listed.at(0.5, None) == 0.5  # a group added later is in no list
+    for index, rate in enumerate(rates):
+        assert unset.at(rate, index) == rate
+        assert listed.at(rate, index) == rate * 2
+    assert listed.at(0.5, None) == 0.5  # a group added later has no entry in the list
 
 
-def test_what_does_not_fit_the_groups_is_refused():
+def test_rates_that_do_not_fit_the_groups_are_refused():
     with pytest.raises(ValueError, match=r"a rate for each of 2 parameter groups, got \[0.1\]"):
         RateBound.among("max_lr", [0.1], [1.0, 2.0])
     with pytest.raises(ValueError, match="all are configured as 0; configure their ratio"):
@@ -39,7 +39,7 @@ def test_what_does_not_fit_the_groups_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("group", "auto", "told"),
+    ("group", "auto", "if_true"),
     [
         ({"momentum": 0.9}, True, True),
         ({"betas": (0.9, 0.999)}, False, True),
@@ -48,15 +48,15 @@ def test_what_does_not_fit_the_groups_is_refused():
         ({"lr": 0.1}, False, None),
     ],
 )
-def test_momentum_cycles_where_there_is_one(group, auto, told):
+def test_momentum_cycles_only_in_groups_that_have_one(group, auto, if_true):
     assert MomentumCycle("auto", 0.85, 0.95).cycles(group) is auto
     assert MomentumCycle(False, 0.85, 0.95).cycles(group) is False
-    if told:
+    if if_true:
         assert MomentumCycle(True, 0.85, 0.95).cycles(group) is True
     else:
         with pytest.raises(ValueError, match="needs a momentum"):
             MomentumCycle(True, 0.85, 0.95).cycles({"name": "head", **group})
 
 
-def test_momentum_asks_what_the_group_had_first():
+def test_the_initial_momentum_decides_whether_a_group_cycles():
     assert MomentumCycle("auto", 0.0, 0.95).cycles({"momentum": 0.0, "initial_momentum": 0.9})

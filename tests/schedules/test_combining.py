@@ -1,4 +1,4 @@
-"""Schedules by name and in sequence, and what holds for all of them."""
+"""Schedules by name and in sequence, and promises of all of them."""
 
 import pickle
 from functools import partial
@@ -27,13 +27,13 @@ from lightning_hparams.schedules import (
 )
 from tests.schedules.peers import along, torch_values
 
-# `join` has nothing to join by itself.
+# `join` needs schedules to join.
 EACH = {name: s for name, s in SCHEDULES.items() if name != "join"}
 EACH["join"] = partial(join, schedules=["linear", cosine, "wsd"], milestones=[0.3, 0.5])
 
 
 @pytest.mark.filterwarnings("ignore:The epoch parameter in `scheduler.step")  # torch 2.6's own
-def test_warmup_then_another_is_torchs_sequence():
+def test_warmup_then_another_equals_torchs_sequence():
     def make(optimizer):
         parts = [
             lr_scheduler.LinearLR(optimizer, 0.04, total_iters=10),
@@ -57,14 +57,14 @@ def test_every_schedule_is_bounded_and_holds_past_the_end(name, total, at, beyon
 
 
 @pytest.mark.parametrize("name", EACH)
-def test_every_schedule_refuses_a_step_or_length_that_is_none(name):
+def test_every_schedule_refuses_an_invalid_step_or_length(name):
     with pytest.raises(ValueError, match="`1 <= total` must hold, got total=0"):
         EACH[name](0, 0)
     with pytest.raises(ValueError, match="`0 <= step` must hold, got step=-1"):
         EACH[name](-1, 10)
 
 
-def test_every_schedule_has_its_name_and_can_be_sent_to_a_process():
+def test_every_schedule_has_a_name_and_can_be_pickled():
     names = set(lightning_hparams.schedules.__all__)
     public = {name for name in names if name.islower()} - {"as_schedule", "as_rates", "check_call"}
     assert set(SCHEDULES) == public
@@ -73,7 +73,7 @@ def test_every_schedule_has_its_name_and_can_be_sent_to_a_process():
         assert pickle.loads(pickle.dumps(partial(schedule))).func is schedule
 
 
-def test_an_unknown_name_gets_the_nearest():
+def test_an_unknown_name_is_refused_with_a_similar_one():
     with pytest.raises(ValueError, match="got 'one_cicle'; did you mean 'one_cycle'"):
         as_schedule("one_cicle")
 
@@ -117,13 +117,13 @@ def test_values_out_of_range_are_refused(schedule, shape, message):
 
 
 @pytest.mark.parametrize("milestones", [{5: 0.1}, {0.5}, frozenset([2, 4]), "5"])
-def test_milestones_are_a_list(milestones):
-    with pytest.raises(TypeError, match="`milestones` must be a list, in the order of steps, got"):
+def test_milestones_must_be_a_list(milestones):
+    with pytest.raises(TypeError, match="`milestones` must be a list in the order of steps, got"):
         step(0, 10, milestones=milestones)
-    with pytest.raises(TypeError, match="`milestones` must be a list, in the order of steps, got"):
+    with pytest.raises(TypeError, match="`milestones` must be a list in the order of steps, got"):
         join(0, 10, schedules=[linear, linear], milestones=milestones)
 
 
-def test_schedules_that_are_joined_are_a_list():
-    with pytest.raises(TypeError, match="`schedules` must be a list, in the order of steps, got"):
+def test_joined_schedules_must_be_a_list():
+    with pytest.raises(TypeError, match="`schedules` must be a list in the order of steps, got"):
         join(0, 10, schedules={"linear": 1, "cosine": 2}, milestones=[0.5])

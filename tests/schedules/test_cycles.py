@@ -1,4 +1,4 @@
-"""Cycles against torch's, against fastai's formula, and against what holds for all of them."""
+"""Cycles compared with torch's and with fastai's formula, and promises of all of them."""
 
 import math
 from functools import partial
@@ -23,7 +23,7 @@ WHOLE_STEPS = [(10, 0.3), (20, 0.25), (100, 0.3), (50, 0.5), (1000, 0.4)]
 @pytest.mark.parametrize("three_phase", [False, True])
 @pytest.mark.parametrize("strategy", ["cos", "linear"])
 @pytest.mark.parametrize(("total", "pct_start"), WHOLE_STEPS)
-def test_one_cycle_is_torchs_where_its_phases_end_on_whole_steps(
+def test_one_cycle_equals_torchs_where_its_phases_end_on_whole_steps(
     total, pct_start, strategy, three_phase
 ):
     shape = {"pct_start": pct_start, "anneal_strategy": strategy, "three_phase": three_phase}
@@ -81,11 +81,11 @@ def fastai_fit_one_cycle(share, pct_start=0.25, div=25.0, div_final=1e5):
     return start + (1 + math.cos(math.pi * (1 - into))) * (end - start) / 2
 
 
-def test_one_cycle_gives_fastais_fit_one_cycle_by_arguments():
+def test_one_cycle_reproduces_fastais_fit_one_cycle():
     shape = {"pct_start": 0.25, "div_factor": 25.0, "final_div_factor": 4e3}
     total, peak = 1000, 249
     for at, ours in enumerate(along(one_cycle, total, **shape)):
-        # Its phases end where the next begins, ours on their last step.
+        # fastai's phases end where the next begins, ours on their last step.
         share = 0.25 * at / peak if at <= peak else 0.25 + 0.75 * (at - peak) / (999 - peak)
         assert ours == pytest.approx(fastai_fit_one_cycle(share), abs=1e-12)
         assert ours == pytest.approx(fastai_fit_one_cycle(at / total), abs=0.007)
@@ -100,7 +100,7 @@ def test_one_cycle_gives_fastais_fit_one_cycle_by_arguments():
         ("exp_range", partial(exp_range, gamma=0.97)),
     ],
 )
-def test_cyclic_ones_are_torchs(mode, schedule, up, down):
+def test_cyclic_schedules_equal_torchs(mode, schedule, up, down):
     rates, momenta = torch_values(
         lambda o: lr_scheduler.CyclicLR(o, 0.2, 1.0, up, down, mode=mode, gamma=0.97), 60
     )
@@ -111,7 +111,7 @@ def test_cyclic_ones_are_torchs(mode, schedule, up, down):
 
 
 @given(total=st.integers(1, 500))
-def test_cyclic_ones_end_at_the_foot_of_a_whole_number_of_cycles(total):
+def test_cyclic_schedules_end_at_the_foot_of_a_whole_number_of_cycles(total):
     values = along(triangular, total, base=0.25)
     assert values[0] == 0.25
     assert values[-1] == pytest.approx(0.25, abs=1e-9) or total == 2

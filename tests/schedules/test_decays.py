@@ -47,18 +47,18 @@ SAME = [
 
 
 @pytest.mark.parametrize(("schedule", "shape", "make"), SAME)
-def test_the_others_are_torchs_where_it_has_them(schedule, shape, make):
+def test_schedules_that_torch_has_equal_torchs(schedule, shape, make):
     assert along(schedule, 40, **shape) == pytest.approx(torch_values(make, 40)[0], abs=1e-6)
 
 
-def test_flat_cosine_is_flat_and_then_falls_as_a_cosine():
+def test_flat_cosine_stays_flat_and_then_falls_as_a_cosine():
     values = along(flat_cosine, 40, pct_start=0.5, end_factor=0.1)
     assert values[:20] == [1.0] * 20
     expected = [0.1 + 0.9 * (1 + math.cos(math.pi * k / 20)) / 2 for k in range(1, 21)]
     assert values[20:] == pytest.approx(expected)
 
 
-def test_wsd_falls_as_one_minus_the_root_and_is_stable_before():
+def test_wsd_stays_flat_and_then_falls_as_one_minus_the_square_root():
     values = along(wsd, 100, warmup=5, decay=0.2)
     assert values[:6] == pytest.approx([0.04 + 0.96 * k / 5 for k in range(6)])
     assert values[5:80] == [1.0] * 75

@@ -12,7 +12,7 @@ from lightning_hparams.speed import Loading, Totals, bottleneck, validations_wit
     st.sampled_from([math.inf, 1, 2, 5]),
     st.sampled_from([None, 1, 2, 3]),
 )
-def test_validations_are_counted_as_the_trainer_has_them(batches, per_epoch, check, every):
+def test_validations_are_counted_as_the_trainer_runs_them(batches, per_epoch, check, every):
     count = 0
     for total in range(batches):  # Lightning's rule, batch by batch
         epoch, index = divmod(total, per_epoch)
@@ -40,7 +40,7 @@ LINES = [
     ({"wait": 50}, {"workers": 2}, "try num_workers=4 in the training DataLoader (now 2)"),
     ({"wait": 11}, {"workers": 2}, "try num_workers=3 in the training DataLoader (now 2)"),
     ({"wait": 95}, {}, "try num_workers=8 in the training DataLoader (now 0), which is all cores"),
-    ({"wait": 50}, {"workers": 8}, "num_workers=8 are as many as there are cores; make loading"),
+    ({"wait": 50}, {"workers": 8}, "num_workers=8 already uses all cores; make loading"),
     ({"wait": 50}, {"workers": None}, "make the training loader faster"),
     ({"wait": 50, "restart_wait": 40}, {"workers": 2}, "try persistent_workers=True"),
     ({"validation": 50, "wait": 20}, {}, "validation 33 % of the time: try a larger check_val"),
@@ -73,8 +73,8 @@ def test_a_remedy_never_asks_for_more_workers_than_cores(wait, val, other, worke
         assert workers < int(asked.split()[0]) <= cores
 
 
-def test_workers_that_keep_up_are_enough():
-    """Loading takes 3 s and the model 1 s: by their number, what is waited and what is asked."""
+def test_the_suggested_workers_are_just_enough_to_keep_up():
+    """Loading takes 3 s and the model 1 s, for any present number of workers."""
     for workers, period in ((0, 4.0), (1, 3.0), (2, 1.5)):
         totals = Totals(batches=100, seconds=100 * period, wait=100 * (period - 1))
         assert "num_workers=3 in" in bottleneck(totals, loading(workers), loading(workers))

@@ -71,7 +71,7 @@ def test_grey_images_and_their_masks_are_two_inputs(n):
 
 
 @pytest.mark.parametrize("batch", [torch.tensor(1.0), None, [], {}, "text", object(), 3])
-def test_a_batch_that_does_not_tell_has_no_size(batch):
+def test_the_size_of_anything_else_is_none(batch):
     assert batch_size(batch) is None
 
 
@@ -82,7 +82,7 @@ def test_a_batch_that_does_not_tell_has_no_size(batch):
         [{"video": torch.ones(16, 3, 8, 9)}, {"video": torch.ones(16, 3, 8, 9)}],
     ],
 )
-def test_a_batch_that_may_be_read_in_two_ways_has_no_size(batch):
+def test_the_size_of_an_ambiguous_batch_is_none(batch):
     assert batch_size(batch) is None
 
 

@@ -1,4 +1,4 @@
-"""Where time goes: every number from times that are given, without a clock."""
+"""Every number follows from the times that are passed in, without a clock."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from lightning_hparams.speed import CudaTimer, StepClock
 
 
 def run(clock, batches, start=0.0):
-    """Batches of (gap, wait, work) seconds, one after the other; the time at their end."""
+    """Feed batches of (gap, wait, work) seconds to a clock; return the time at the end."""
     now = start
     for gap, wait, work in batches:
         clock.fetching(now + gap)
@@ -26,7 +26,7 @@ seconds = st.floats(0.001, 10)
 def test_rates_and_shares_are_sums_over_the_batches(batches):
     clock = StepClock(warmup=0)
     run(clock, batches)
-    # Before the first batch there is no batch to measure from.
+    # The gap before the first batch does not count: there is no earlier batch.
     gap, wait, work = (sum(column) for column in zip(*batches, strict=True))
     total = gap - batches[0][0] + wait + work
     speed = clock.speed()
@@ -38,7 +38,7 @@ def test_rates_and_shares_are_sums_over_the_batches(batches):
 
 
 @given(st.lists(st.tuples(seconds, seconds, seconds), min_size=2, max_size=30), st.integers(1, 9))
-def test_percentiles_are_those_of_numpy_over_the_window(batches, window):
+def test_percentiles_equal_numpys_over_the_window(batches, window):
     clock = StepClock(window, warmup=1)
     run(clock, batches)
     times = [sum(batch) for batch in batches[1:]][-window:]
@@ -48,7 +48,7 @@ def test_percentiles_are_those_of_numpy_over_the_window(batches, window):
         assert getattr(speed, f"step_ms_p{percent}") == pytest.approx(expected)
 
 
-def test_there_is_a_rate_from_the_second_batch_on():
+def test_rates_start_with_the_second_batch():
     clock = StepClock()
     run(clock, [(0, 1, 9)])
     assert not clock.is_warm
@@ -59,7 +59,7 @@ def test_there_is_a_rate_from_the_second_batch_on():
 
 
 @pytest.mark.parametrize("what", ["validation", "other"])
-def test_what_is_left_out_is_in_no_batch(what):
+def test_a_pause_is_not_part_of_any_batch(what):
     clock = StepClock(warmup=0)
     now = run(clock, [(0, 1, 1)] * 3)
     clock.leave_out(what)
@@ -71,7 +71,7 @@ def test_what_is_left_out_is_in_no_batch(what):
     assert totals.all_seconds == 108
 
 
-def test_a_checkpoint_after_validation_is_part_of_that():
+def test_a_checkpoint_after_a_validation_counts_as_validation():
     clock = StepClock(warmup=0)
     now = run(clock, [(0, 1, 1)])
     clock.leave_out("validation")
@@ -81,7 +81,7 @@ def test_a_checkpoint_after_validation_is_part_of_that():
     assert (clock.totals().validation, clock.totals().other) == (5, 0)
 
 
-def test_a_batch_in_which_something_was_saved_does_not_count():
+def test_a_batch_interrupted_by_a_pause_does_not_count():
     clock = StepClock(warmup=0)
     clock.fetching(0)
     clock.fetched(1)
@@ -92,7 +92,7 @@ def test_a_batch_in_which_something_was_saved_does_not_count():
     assert clock.speed().batches_per_sec == 0.5
 
 
-def test_starting_the_loader_of_an_epoch_is_waiting():
+def test_starting_the_loader_of_an_epoch_counts_as_waiting():
     clock = StepClock(warmup=0)
     now = run(clock, [(0, 1, 1)] * 2)
     clock.leave_out("other")
@@ -114,7 +114,7 @@ def test_several_fetches_in_a_batch_add_up():
 
 
 class Stream:
-    """A GPU that is behind: it starts what is asked of it when it has done the rest."""
+    """A GPU that lags behind: it starts new work when it has finished the queued work."""
 
     def __init__(self):
         self.host = self.device = 0.0
@@ -137,7 +137,7 @@ class Stream:
 
 
 @pytest.mark.parametrize(("load", "work", "idle"), [(1, 4, 0), (4, 1, 3 / 4)])
-def test_on_a_stream_only_the_time_without_work_is_waiting(load, work, idle):
+def test_on_a_stream_only_idle_time_counts_as_waiting(load, work, idle):
     stream = Stream()
     clock = StepClock(timer=stream)
     for _ in range(200):
@@ -155,7 +155,7 @@ def test_on_a_stream_only_the_time_without_work_is_waiting(load, work, idle):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_events_of_cuda_are_moments():
+def test_cuda_events_measure_time():
     timer = CudaTimer()
     start = timer.now()
     torch.cuda._sleep(10_000_000)
@@ -164,7 +164,7 @@ def test_events_of_cuda_are_moments():
     assert timer.between(start, end) > 1e-3
 
 
-def test_what_nobody_asks_for_does_not_pile_up():
+def test_pending_batches_do_not_pile_up():
     clock = StepClock()
     run(clock, [(0, 1, 1)] * 20_100)
     assert len(clock._pending) < 10_000
@@ -178,6 +178,6 @@ def test_what_nobody_asks_for_does_not_pile_up():
         ({"warmup": -1}, r"`0 <= warmup` must hold, got warmup=-1"),
     ],
 )
-def test_bad_arguments_are_named(arguments, message):
+def test_bad_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         StepClock(**arguments)

@@ -1,4 +1,4 @@
-"""What the machine has: memory that is really there, and peaks of the right GPU."""
+"""Resident memory, and the peaks of the right GPU."""
 
 import mmap
 import os
@@ -13,7 +13,7 @@ from lightning_hparams.speed import hardware, memory_mib, peak_flops
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs Linux")
-def test_resident_memory_grows_by_what_is_touched():
+def test_resident_memory_grows_with_memory_that_is_written():
     before = memory_mib(torch.device("cpu"))
     block = mmap.mmap(-1, 64 * 2**20)  # np.ones may get memory that was resident before
     np.frombuffer(block, np.uint8)[:] = 1
@@ -24,7 +24,7 @@ def test_resident_memory_grows_by_what_is_touched():
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX")
-def test_where_nothing_tells_what_is_resident_now_the_most_there_was_is_taken(monkeypatch):
+def test_without_proc_the_peak_of_resident_memory_is_used(monkeypatch):
     def missing(*args, **kwargs):
         raise FileNotFoundError
 
@@ -34,7 +34,7 @@ def test_where_nothing_tells_what_is_resident_now_the_most_there_was_is_taken(mo
     assert memory_mib(torch.device("cpu"))["rss"] == pytest.approx(peak / scale, rel=0.01)
 
 
-def test_a_gpu_has_its_peaks(monkeypatch):
+def test_a_gpu_reports_its_memory_peaks(monkeypatch):
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 3 * 2**20)
     monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda device: 4 * 2**20)
     found = memory_mib(torch.device("cuda", 0))
@@ -56,7 +56,7 @@ def test_a_gpu_has_its_peaks(monkeypatch):
         ("NVIDIA GeForce RTX 4090", "16-mixed", 165.2),
     ],
 )
-def test_peaks_are_those_of_the_data_sheet(name, precision, tera):
+def test_peak_flops_match_the_data_sheets(name, precision, tera):
     assert peak_flops(name, precision) == tera * 1e12
 
 
@@ -64,9 +64,9 @@ def test_peaks_are_those_of_the_data_sheet(name, precision, tera):
     "name",
     ["NVIDIA GeForce RTX 4090 Laptop GPU", "NVIDIA A100-SXM4-40GB MIG 1g.5gb", "NVIDIA L400", ""],
 )
-def test_a_gpu_that_only_sounds_alike_has_no_peak(name):
+def test_a_gpu_with_a_similar_name_has_no_known_peak(name):
     assert peak_flops(name, "16-mixed") is None
 
 
-def test_double_precision_has_no_peak():
+def test_double_precision_has_no_known_peak():
     assert peak_flops("NVIDIA L4", "64-true") is None

@@ -1,4 +1,4 @@
-"""Models by name: what is built, what is refused, and what input it expects."""
+"""Models by name, the input they expect, and arguments that are refused."""
 
 import threading
 
@@ -20,14 +20,14 @@ def built(arch="unet", encoder="tu-mobilenetv3_small_050", **options):
     return build_model(arch, encoder, None, **options)
 
 
-def test_a_model_has_the_channels_that_were_asked_for():
+def test_a_model_has_the_requested_channels():
     model = built(in_channels=5, out_channels=7, args={"decoder_channels": [16, 8, 8, 8, 8]})
     with torch.no_grad():
         assert model.eval()(torch.rand(1, 5, 32, 32)).shape == (1, 7, 32, 32)
 
 
 @pytest.mark.parametrize(("arch", "side"), [("unet", 32), ("pan", 128)])
-def test_the_smallest_side_is_the_least_that_the_model_takes(arch, side):
+def test_a_model_accepts_images_of_its_smallest_side(arch, side):
     model = built(arch).train()
     assert smallest_side(arch, model) == side
     assert model(torch.rand(2, 3, side, side)).shape[-2:] == (side, side)
@@ -39,12 +39,12 @@ def test_encoders_of_both_libraries_are_known(encoder):
 
 
 @pytest.mark.parametrize("encoder", ["resnet18a", "tu-resnet18a"])
-def test_an_unknown_encoder_gets_the_nearest(encoder):
+def test_an_unknown_encoder_is_refused_with_a_similar_one(encoder):
     with pytest.raises(ValueError, match=r"`encoder` must be one of .*did you mean '.*resnet18'"):
         check_encoder(encoder)
 
 
-def test_input_statistics_are_those_that_timm_publishes():
+def test_input_statistics_are_those_published_by_timm():
     half = ([0.5] * 3, [0.5] * 3)
     assert input_statistics("tu-vit_tiny_patch16_224", None) == half
     assert input_statistics("tu-vit_tiny_patch16_224", "imagenet") == half
@@ -52,7 +52,7 @@ def test_input_statistics_are_those_that_timm_publishes():
     assert input_statistics("resnet18", None) is None
 
 
-def test_what_an_architecture_cannot_have_is_refused_by_name():
+def test_reserved_arguments_and_unknown_architectures_are_refused():
     with pytest.raises(ValueError, match="`arch_args` cannot have 'activation'"):
         built(args={"activation": "sigmoid"})
     with pytest.raises(ValueError, match="did you mean 'unet'"):
@@ -96,6 +96,6 @@ def test_pretrained_weights_without_a_network_fail_at_once(monkeypatch, tmp_path
         ("dpt", "tu-vit_small_patch14_dinov2", "has patches of 14 pixels"),
     ],
 )
-def test_an_encoder_that_does_not_fit_the_architecture_is_told(arch, encoder, message):
+def test_an_encoder_that_does_not_fit_the_architecture_is_refused(arch, encoder, message):
     with pytest.raises(ValueError, match=message):
         SegmentationTask(arch, encoder)

@@ -1,4 +1,4 @@
-"""What a validation adds up to: each sample once."""
+"""An evaluation counts each sample once."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ LOSS = WeightedLoss({"ce": 1.0, "dice": 0.5})
 
 def evaluated(loader, logits, target, size):
     evaluation = Evaluation(ConfusionCounts(3), LOSS.weights)
-    for _ in range(2):  # the second time counts from zero
+    for _ in range(2):  # the second pass starts from zero
         evaluation.start(loader)
         for part, true in zip(logits.split(size), target.split(size), strict=True):
             evaluation.add(LOSS, part, part.argmax(1), true, LOSS.terms(part, true))
@@ -21,7 +21,7 @@ def evaluated(loader, logits, target, size):
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
-def test_samples_that_were_repeated_for_another_process_are_left_out(size):
+def test_samples_that_another_process_evaluates_too_are_left_out(size):
     logits, target = torch.randn(3, 3, 4, 4), torch.randint(0, 3, (3, 4, 4))
     sampler = DistributedSampler(range(5), num_replicas=2, rank=1, shuffle=False)
     loader = DataLoader(range(5), batch_size=size, sampler=sampler)
@@ -33,7 +33,7 @@ def test_samples_that_were_repeated_for_another_process_are_left_out(size):
         assert float(ours.losses()[name]) == pytest.approx(float(value), rel=1e-6)
 
 
-def test_all_samples_count_where_none_is_repeated():
+def test_without_repeated_samples_all_of_them_count():
     logits, target = torch.randn(3, 3, 4, 4), torch.randint(0, 3, (3, 4, 4))
     evaluation = evaluated(DataLoader(range(3), 2), logits, target, 2)
     assert evaluation.counts.compute().sum() == 3 * 16

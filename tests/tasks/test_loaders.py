@@ -1,4 +1,4 @@
-"""What a loader will give, from its samplers alone."""
+"""Batches that a loader will yield, known from its samplers."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from lightning_hparams.tasks._loaders import counted_samples, norms_of_one_pixel
 
 
 @given(st.integers(1, 30), st.integers(1, 9), st.booleans(), st.integers(1, 40))
-def test_the_smallest_batch_is_the_smallest_that_comes(samples, size, drop_last, batches):
+def test_the_smallest_batch_is_the_smallest_of_the_epoch(samples, size, drop_last, batches):
     loader = DataLoader(range(samples), batch_size=size, drop_last=drop_last)
     lengths = [len(batch) for batch, _ in zip(loader, range(batches), strict=False)]
     if lengths:
@@ -25,13 +25,13 @@ class Stream(IterableDataset):
 @pytest.mark.parametrize(
     "loader", [None, [1, 2], DataLoader(Stream(), 4), DataLoader(range(3), batch_size=None)]
 )
-def test_a_loader_that_does_not_tell_its_batches_has_no_smallest(loader):
+def test_the_smallest_batch_of_an_opaque_loader_is_unknown(loader):
     assert smallest_batch(loader, 3) is None
 
 
 @settings(deadline=None)
 @given(st.integers(1, 30), st.integers(1, 5), st.booleans(), st.booleans(), st.integers(1, 4))
-def test_of_all_processes_together_each_sample_counts_once(n, processes, shuffle, drop, size):
+def test_each_sample_counts_once_over_all_processes(n, processes, shuffle, drop, size):
     counted = []
     for rank in range(processes):
         sampler = DistributedSampler(

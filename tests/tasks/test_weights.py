@@ -1,4 +1,4 @@
-"""Weights are found in a file however they were wrapped, and what is no weights is told."""
+"""Weights are found in files however they were wrapped; other files are refused by name."""
 
 import argparse
 
@@ -10,7 +10,7 @@ from torch import nn
 from lightning_hparams import SegmentationTask
 from tests.runs import SMALL
 
-ENCODER = "mobilenetv3_small_100"  # of timm, as SMALL has it
+ENCODER = "mobilenetv3_small_100"  # timm's name for the encoder in SMALL
 
 
 def same(module, other):
@@ -52,7 +52,7 @@ def test_weights_are_found_however_they_were_wrapped(tmp_path, wrapped, part):
 
 
 @pytest.mark.parametrize("name", [ENCODER, "convnext_atto", "resnet10t", "tf_efficientnet_b0"])
-def test_a_file_of_timm_is_found_for_its_encoder(tmp_path, name):
+def test_a_file_from_timm_loads_into_the_encoder(tmp_path, name):
     classifier = timm.create_model(name)
     torch.save(classifier.state_dict(), tmp_path / "timm.pt")
     task = loaded(tmp_path / "timm.pt", encoder=f"tu-{name}", arch="fpn", arch_args={})
@@ -68,7 +68,7 @@ class Classifier(nn.Module):
         self.head = nn.Linear(8, 2)
 
 
-def test_the_encoder_of_a_classifier_is_found(tmp_path):
+def test_a_classifiers_backbone_loads_into_the_encoder(tmp_path):
     classifier = Classifier()
     torch.save({"state_dict": prefixed(classifier.state_dict(), "net.")}, tmp_path / "c.ckpt")
     task = loaded(tmp_path / "c.ckpt")
@@ -78,7 +78,7 @@ def test_the_encoder_of_a_classifier_is_found(tmp_path):
     )
 
 
-def test_a_file_of_the_encoder_is_given_the_input_that_timm_knows_it_expects(tmp_path):
+def test_weights_of_an_encoder_bring_the_input_statistics_published_by_timm(tmp_path):
     source = SegmentationTask("dpt", "tu-vit_tiny_patch16_224", num_classes=3).model.encoder
     torch.save(source.state_dict(), tmp_path / "vit.pt")
     task = loaded(tmp_path / "vit.pt", arch="dpt", encoder="tu-vit_tiny_patch16_224", arch_args={})
@@ -93,7 +93,7 @@ def test_a_file_of_the_encoder_is_given_the_input_that_timm_knows_it_expects(tmp
     assert kept.mean.flatten().tolist() == [0.25] * 3
 
 
-def test_a_checkpoint_of_a_task_is_given_the_input_that_it_was_trained_with(tmp_path):
+def test_a_checkpoint_of_a_task_brings_the_input_statistics_it_was_trained_with(tmp_path):
     source = SegmentationTask(num_classes=3, mean=[0.25, 0.5, 0.75], std=[0.5, 0.5, 0.25], **SMALL)
     torch.save({"state_dict": source.state_dict()}, tmp_path / "task.ckpt")
     task = loaded(tmp_path / "task.ckpt")
@@ -102,7 +102,7 @@ def test_a_checkpoint_of_a_task_is_given_the_input_that_it_was_trained_with(tmp_
     assert task.std.flatten().tolist() == [0.5, 0.5, 0.25]
 
 
-def test_a_model_of_other_classes_gives_all_but_its_head(tmp_path):
+def test_a_model_with_other_classes_loads_except_for_its_head(tmp_path):
     source = SegmentationTask(num_classes=5, **SMALL).model
     torch.save(source.state_dict(), tmp_path / "five.pt")
     task = loaded(tmp_path / "five.pt")
@@ -112,7 +112,7 @@ def test_a_model_of_other_classes_gives_all_but_its_head(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors", ".ckpt"])
 @pytest.mark.parametrize("part", ["model", "encoder"])
-def test_weights_of_a_file_are_loaded(tmp_path, suffix, part):
+def test_weights_are_loaded_from_every_file_format(tmp_path, suffix, part):
     source = SegmentationTask(num_classes=3, **SMALL)
     state = (source.model if part == "model" else source.model.encoder).state_dict()
     path = tmp_path / f"weights{suffix}"
@@ -150,17 +150,17 @@ def test_a_missing_file_of_weights_is_named(path):
 
 @pytest.mark.parametrize("suffix", [".pt", ".ckpt", ".safetensors"])
 @pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04broken"])
-def test_a_file_that_is_no_file_of_weights_is_named(tmp_path, suffix, content):
+def test_a_file_that_cannot_be_read_as_weights_is_refused_by_name(tmp_path, suffix, content):
     path = tmp_path / f"weights{suffix}"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=rf"weights{suffix} cannot be read as weights .*; write"):
+    with pytest.raises(ValueError, match=rf"weights{suffix} cannot be read as weights .*; save"):
         SegmentationTask(weights=str(path), **SMALL)
 
 
 @pytest.mark.parametrize("content", [torch.zeros(3), [torch.zeros(3)], {"state_dict": [1]}])
-def test_a_file_of_something_else_than_tensors_by_name_is_told(tmp_path, content):
+def test_a_file_without_a_dict_of_tensors_is_refused(tmp_path, content):
     torch.save(content, tmp_path / "weights.pt")
     with pytest.raises(
-        ValueError, match=r"weights.pt holds a \w+, but weights are tensors by name"
+        ValueError, match=r"weights.pt must hold a dict of tensors by name, got \w+; save"
     ):
         SegmentationTask(weights=str(tmp_path / "weights.pt"), **SMALL)
