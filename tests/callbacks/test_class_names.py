@@ -27,7 +27,7 @@ NAMES = ["sky", "road"]
         enum.Enum("Names", NAMES),
         [b"sky", b"road"],
     ],
-    ids=repr,
+    ids=lambda given: type(given).__name__,
 )
 def test_names_are_read_in_the_order_of_the_classes(given):
     assert class_names(given) == NAMES
