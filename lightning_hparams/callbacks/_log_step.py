@@ -6,10 +6,11 @@ import math
 
 from lightning import Trainer
 
-from ..internals import log_step
+from ..internals import log_step, set_log_step
 from ..sinks import Sinks
 
 __all__ = [
+    "align_log_step",
     "is_due",
     "lightning_writes",
     "pictures_due",
@@ -45,6 +46,16 @@ def resume_sinks(trainer: Trainer, sinks: Sinks) -> None:
     """Forget what an earlier process wrote beyond the checkpoint that this one goes on from."""
     if trainer.global_step:
         sinks.resume(_batches_that_stepped(trainer) - 1)
+
+
+def align_log_step(trainer: Trainer) -> None:
+    """Have Lightning count on from the step that a checkpoint was taken at.
+
+    After several resumes within epochs its counter stays one behind, and a step would be written
+    twice, by Lightning too. To be called when the first batch begins.
+    """
+    if trainer.lightning_module.automatic_optimization and log_step(trainer) < trainer.global_step:
+        set_log_step(trainer, trainer.global_step)
 
 
 def _batches_that_stepped(trainer: Trainer) -> int:

@@ -12,6 +12,7 @@ from lightning import Callback, LightningModule, Trainer
 from ..notices import Notices, kind_of
 from ..sinks import Sinks, is_rehearsal
 from ._idle_hooks import skip_idle_hooks
+from ._log_step import align_log_step, resume_sinks
 
 __all__ = ["Monitor"]
 
@@ -20,6 +21,7 @@ _HOOKS = {name for name in vars(Callback) if name.startswith("on_")} - {"on_load
 _HOOKS |= {"setup", "teardown", "state_dict"}
 _ALWAYS_SAFE = {"teardown", "state_dict", "on_exception", "on_save_checkpoint"}
 _BEFORE_TRAINING = {"setup", "on_fit_start", "on_sanity_check_start", "on_sanity_check_end"}
+_FIRST_BATCH = "on_train_batch_start"
 _BATCH_IDX = 4  # of the arguments of a batch hook: trainer, module, outputs, batch, batch_idx
 
 
@@ -47,6 +49,18 @@ class Monitor(Callback):
         skip_idle_hooks(self)
         self._sinks = Sinks()
         self._notices = Notices(type(self).__name__)
+
+    def _go_on(self, trainer: Trainer) -> None:
+        """Go on after the checkpoint of an earlier process; to be called when training starts."""
+        resume_sinks(trainer, self._sinks)
+        if trainer.global_step and not callable(self.on_train_batch_start):
+            setattr(self, _FIRST_BATCH, self._begin_first_batch)
+
+    def _begin_first_batch(self, trainer: Trainer, *args: Any) -> None:
+        """Stand in for a hook that would cost time in every batch."""
+        setattr(self, _FIRST_BATCH, None)
+        with self._notices.instead_of_errors("find the step that a run goes on at"):
+            align_log_step(trainer)
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]

@@ -20,7 +20,6 @@ from ._curves import Curves
 from ._log_step import (
     is_due,
     pictures_due,
-    resume_sinks,
     validations_in,
 )
 from ._monitor import Monitor
@@ -137,7 +136,7 @@ class MetricMonitor(Monitor):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Go on where the checkpoint was taken."""
-        resume_sinks(trainer, self._sinks)
+        self._go_on(trainer)
 
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer

@@ -15,7 +15,7 @@ from ..checks import in_range, names_in, one_of, whole_number
 from ..render import Picture
 from ..samples import DrawOptions, Reader
 from ..sinks import is_rehearsal, open_sinks
-from ._log_step import pictures_due, resume_sinks, validations_in
+from ._log_step import pictures_due, validations_in
 from ._monitor import Monitor
 from ._pictures import Drawing, PictureWriter, page
 from ._sample_pass import SamplePass, Wanted
@@ -160,7 +160,7 @@ class PredictionMonitor(Monitor):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Go on where the checkpoint was taken."""
-        resume_sinks(trainer, self._sinks)
+        self._go_on(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Choose the samples, once."""

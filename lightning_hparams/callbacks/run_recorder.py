@@ -22,7 +22,6 @@ from ..provenance import (
 from ..sinks import Domain, RunStatus, Sinks, open_sinks
 from ..tags import Direction, best_tag, writable
 from ._hyperparameters import check_domain, group_of, hyperparameters
-from ._log_step import resume_sinks
 from ._manifest_file import has_manifest, kept_manifest, without_earlier, write_manifest
 from ._monitor import Monitor
 from ._registration import check_forward, check_registrable, register
@@ -145,7 +144,7 @@ class RunRecorder(Monitor):
         """Note the data, which Lightning has loaded by now."""
         if not self._sinks:
             return
-        resume_sinks(trainer, self._sinks)
+        self._go_on(trainer)
         config = configuration(trainer, pl_module, self._row.values)
         data: Any = {name: fingerprint(dataset) for name, dataset in datasets(trainer).items()}
         self.manifest |= {

@@ -31,7 +31,7 @@ from ..speed import (
 )
 from ..tags import Stage, tag
 from ._flop_count import count_flops
-from ._log_step import is_due, resume_sinks
+from ._log_step import is_due
 from ._monitor import Monitor
 from ._time_left import seconds_left
 from ._two_packages import refuse_other_lightning
@@ -137,7 +137,7 @@ class SpeedMonitor(Monitor):
         """Begin to measure."""
         if not self._watched:
             return
-        resume_sinks(trainer, self._sinks)
+        self._go_on(trainer)
         self._clock = self._train_clock = StepClock(self.window, self.warmup, self._timer)
         self._steps_taken = trainer.global_step
         self._written_step = -1

@@ -19,6 +19,7 @@ from .lightning import (
     replace_fetch_marks as replace_fetch_marks,
     run_in_this_process as run_in_this_process,
     run_name as run_name,
+    set_log_step as set_log_step,
     syncs_batchnorm as syncs_batchnorm,
     tag_prefix as tag_prefix,
     to_device as to_device,

@@ -35,6 +35,7 @@ __all__ = [
     "replace_fetch_marks",
     "run_in_this_process",
     "run_name",
+    "set_log_step",
     "syncs_batchnorm",
     "tag_prefix",
     "to_device",
@@ -205,6 +206,11 @@ def epoch_values(trainer: Trainer) -> set[str]:
     """Return the names of values that the module logs at the end of a training epoch."""
     logged = (value.meta for value in _TRAINING_VALUES.read(trainer).values())
     return {meta.name for meta in logged if meta.on_epoch and meta.logger}
+
+
+def set_log_step(trainer: Trainer, step: int) -> None:
+    """Change :func:`log_step`, by which Lightning does nothing but log."""
+    _LOG_STEP.write(trainer, step)
 
 
 def fit_data(trainer: Trainer) -> tuple[Any, Any]:

@@ -2,11 +2,12 @@
 
 import shutil
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
-from lightning import LightningModule
+from lightning import Callback, LightningModule
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch.utils.data import DataLoader
@@ -48,12 +49,13 @@ def loader(length):
     return DataLoader(torch.randn(length, 2, generator=torch.Generator().manual_seed(0)))
 
 
-def fit(root, manual, ckpt_path=None, **options):
+def fit(root, manual, ckpt_path=None, epochs=2, **options):
     torch.manual_seed(0)
+    options.setdefault("enable_checkpointing", ckpt_path is None)
     loggers = [CSVLogger(root, "csv", 0), TensorBoardLogger(root, "board", 0)]
     trainer = quiet_trainer(
-        logger=loggers, max_epochs=2, log_every_n_steps=1, num_sanity_val_steps=0,
-        enable_checkpointing=ckpt_path is None, **options,
+        logger=loggers, max_epochs=epochs, log_every_n_steps=1, num_sanity_val_steps=0,
+        **options,
     )  # fmt: skip
     trainer.fit(Tiny(manual), loader(6), loader(2), ckpt_path=ckpt_path)
 
@@ -109,6 +111,37 @@ def test_a_run_resumed_at_any_step_loses_nothing_and_has_nothing_twice(
         monitors = [MetricMonitor(), RunRecorder()]
         fit(root, manual, path, callbacks=monitors, **options)
         assert written(root) == (table, board), path
+
+
+class Stop(Callback):
+    """Crashes so many steps after the checkpoint that the run goes on from."""
+
+    def __init__(self, steps):
+        self.steps, self.first = steps, None
+
+    def on_train_batch_end(self, trainer, *args):
+        self.first = trainer.global_step if self.first is None else self.first
+        if trainer.global_step == self.first + self.steps:
+            raise RuntimeError("crash")
+
+
+@pytest.mark.filterwarnings(MID_EPOCH)
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+@pytest.mark.filterwarnings("ignore:Experiment logs directory")
+def test_a_run_that_is_resumed_again_and_again_has_every_value_once(tmp_path):
+    """Lightning's own counter loses a step on the way."""
+    last = tmp_path / "kept" / "last.ckpt"
+    options = {"epochs": 8, "enable_checkpointing": True}
+    for _ in range(11):
+        saving = ModelCheckpoint(last.parent, save_last=True, every_n_train_steps=5)
+        monitors = [MetricMonitor(), RunRecorder(), Stop(6), saving]
+        with suppress(RuntimeError):
+            fit(tmp_path, False, last if last.exists() else None, callbacks=monitors, **options)
+    table, board = written(tmp_path)
+    for found in (table, board):
+        assert set(found.values()) == {1}
+        rates = sorted(step for tag, step in found if tag == "lr/group 0")
+        assert rates == [*range(max(8 * 6, len(rates)))]  # Lightning may repeat an epoch
 
 
 @pytest.mark.parametrize("every", [1, 3])
