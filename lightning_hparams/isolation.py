@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import copyreg
 import functools
+import gc
 import io
 import operator
 import pickle
@@ -24,6 +25,15 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader
 
+from .function_copies import (
+    blank_copies,
+    cells_of,
+    fill_function,
+    function_state,
+    functions_in,
+    has_state,
+    is_filled,
+)
 from .internals import LOADER_ITERATOR, compiles_itself
 
 __all__ = [
@@ -41,7 +51,8 @@ T = TypeVar("T")
 # Arrays of this many bytes are data: a copy would hold the whole data set twice, and what counts
 # or caches is smaller.
 _SHARED_BYTES = 1 << 20
-_SHARED_KINDS = (type, types.FunctionType, types.ModuleType)
+_SHARED_KINDS = (type, types.ModuleType, types.CodeType)
+_PLAIN = frozenset({int, float, bool, str, type(None), list, dict, tuple, set})
 _STATEFUL = (nn.Module, dict, list, set)
 
 
@@ -94,10 +105,15 @@ def copy_module(
     Raises:
         TypeError: If an attribute cannot be copied, with its name.
     """
-    memo = {**(replace or {}), **_results(module)}
+    functions = blank_copies(functions_in(_attributes(module)))
+    memo = {**(replace or {}), **_results(module), **{k: own for k, (_, own) in functions.items()}}
     own = dict(memo)
     try:
-        copied = copy.deepcopy(module, own)
+        with _collector_paused():
+            copied = copy.deepcopy(module, own)
+        # Filled after the module was copied: what they hold may be a part of it.
+        for original, function in functions.values():
+            fill_function(function, copy.deepcopy(function_state(original), own))
         if made is not None:
             new = (one for key, one in own.items() if key not in memo)
             made += [one for one in new if isinstance(one, nn.Module) and not _is_script(one)]
@@ -110,6 +126,18 @@ def copy_module(
             f"{type(module).__name__}.{name} cannot be copied ({type(error).__name__}: {error}); "
             "keep it out of the module, or pass isolation='snapshot'"
         ) from error
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Many new objects set off the garbage collector again and again, for half of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def dissolve(modules: Iterable[nn.Module]) -> None:
@@ -141,12 +169,19 @@ def is_bound_to_itself(module: nn.Module) -> bool:
     return any(_reaches_state(value) for value in values)
 
 
+def _attributes(module: nn.Module) -> list[Any]:
+    """Values of the attributes of all parts of a module, but for parts and tensors."""
+    parts = (vars(part).items() for part in module.modules())
+    left_out = ("_modules", "_parameters", "_buffers", "_trainer", "_fabric")
+    return [value for items in parts for name, value in items if name not in left_out]
+
+
 def _reaches_state(value: object) -> bool:
     if isinstance(value, functools.partial):
         return any(_reaches_state(each) for each in (value.func, *value.args))
     if not isinstance(value, types.FunctionType):
         return False
-    cells = [cell.cell_contents for cell in value.__closure__ or () if _is_filled(cell)]
+    cells = [cell.cell_contents for cell in value.__closure__ or () if is_filled(cell)]
     if wrapped := getattr(value, "__wrapped__", None):
         cells.append(wrapped)
     return any(
@@ -156,14 +191,6 @@ def _reaches_state(value: object) -> bool:
         for cell in cells
         if cell is not value
     )
-
-
-def _is_filled(cell: types.CellType) -> bool:
-    try:
-        _ = cell.cell_contents
-    except ValueError:  # a variable that has no value yet
-        return False
-    return True
 
 
 def _flat(values: Any) -> Iterator[Any]:
@@ -231,10 +258,17 @@ def module_kept(module: nn.Module, shared: Sequence[object] = ()) -> Iterator[No
     parts = list(module.modules())
     memo = {id(one): one for one in (*tensors, *parts, *shared)}
     memo.update(_results(module))
+    held = [
+        (content, _copied(content, memo))
+        for function in functions_in(_attributes(module))
+        for content in (cell.cell_contents for cell in cells_of(function) if is_filled(cell))
+    ]
     attributes = [(part, dict(vars(part)), _copies(part, memo)) for part in parts]
     try:
         yield
     finally:
+        for content, copied in held:
+            _put_back(content, copied)
         for part, originals, copies in attributes:
             part.__dict__.clear()
             for name, original in originals.items():
@@ -250,13 +284,15 @@ def module_kept(module: nn.Module, shared: Sequence[object] = ()) -> Iterator[No
 
 def _copies(part: nn.Module, memo: dict[int, Any]) -> dict[str, Any]:
     """A copy of each value of a module's ``__dict__``, with one memo, so that aliases stay."""
-    copies = {}
-    for name, value in vars(part).items():
-        try:
-            copies[name] = copy.deepcopy(value, memo)
-        except Exception:
-            copies[name] = value
-    return copies
+    return {name: _copied(value, memo) for name, value in vars(part).items()}
+
+
+def _copied(value: Any, memo: dict[int, Any]) -> Any:
+    """A copy, or the value itself where there is none to be had."""
+    try:
+        return copy.deepcopy(value, memo)
+    except Exception:
+        return value
 
 
 def _put_back(original: Any, copied: Any) -> Any:
@@ -271,6 +307,18 @@ def _put_back(original: Any, copied: Any) -> Any:
     if isinstance(original, list):
         original[:] = copied
         return original
+    if isinstance(original, torch.Generator):
+        original.set_state(copied.get_state())
+        return original
+    if isinstance(original, np.random.Generator):
+        original.bit_generator.state = copied.bit_generator.state
+        return original
+    if isinstance(original, np.random.RandomState):
+        original.set_state(copied.get_state())
+        return original
+    if isinstance(original, random.Random):
+        original.setstate(copied.getstate())
+        return original
     return copied
 
 
@@ -280,9 +328,10 @@ def _put_back(original: Any, copied: Any) -> Any:
 def copy_data(data: T, replace: Mapping[int, object] | None = None) -> tuple[T, list[str]]:
     """A copy of loaders, their datasets, samplers and generators, each in its present state.
 
-    Classes, functions and arrays of a megabyte and more are shared: they are what is read, and not
-    what remembers how far it was read. So is what cannot be copied, such as an open file. Worker
-    processes are not copied, the copy starts its own.
+    Classes, modules and arrays of a megabyte and more are shared: they are what is read, and not
+    what remembers how far it was read. So is what cannot be copied, such as an open file. Functions
+    are copied with what they hold (a lambda around a random generator, defaults, attributes), and
+    see the same globals. Worker processes are not copied, the copy starts its own.
 
     Args:
         data: A loader, a data module, or any collection of them.
@@ -311,12 +360,17 @@ class _Pickler(pickle.Pickler):
     ) -> None:
         super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
         self._shared = shared
-        self._replace = replace
+        self._replace = dict(replace)
+        self._storages: dict[int, torch.UntypedStorage] = {}
+        self._tensors: dict[int, tuple[Tensor, Tensor]] = {}
         self.uncopied: set[str] = set()
 
     def persistent_id(self, obj: object) -> int | None:
         if obj is self._shared:
             return -1
+        # Most of all objects; this method is asked about every one.
+        if type(obj) in _PLAIN and id(obj) not in self._replace:
+            return None
         if isinstance(obj, types.GeneratorType):
             raise TypeError(
                 "the training data reads from a Python generator, which the range test would use "
@@ -324,24 +378,54 @@ class _Pickler(pickle.Pickler):
             )
         if id(obj) in self._replace:
             obj = self._replace[id(obj)]
+        elif isinstance(obj, types.FunctionType):
+            if has_state(obj):
+                # Its module goes on as it is, and only what the function holds is copied.
+                self._replace[id(obj.__globals__)] = obj.__globals__
+                return None
+        elif type(obj) is Tensor and _is_small(obj):
+            obj = self._cloned(obj)
         elif not _is_shared(obj):
             return None
         self._shared.append(obj)
         return len(self._shared) - 1
 
     def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, types.FunctionType):
+            args = (obj.__code__, obj.__globals__, obj.__name__, None, obj.__closure__)
+            return types.FunctionType, args, function_state(obj), None, None, fill_function
+        if isinstance(obj, types.CellType):
+            # Empty: what it holds may lead back to the function, which is not there before it.
+            return types.CellType, ()
         if isinstance(obj, DataLoader):
             state = {**vars(obj), LOADER_ITERATOR.path: None}  # worker processes
             return _rebuild, (type(obj), state)
         if type(obj) in copyreg.dispatch_table:
             return NotImplemented
         try:
-            obj.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
+            # Returned, and not left to the pickler, which would ask for it again.
+            return obj.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
         except Exception:
             self.uncopied.add(type(obj).__name__)
             self._shared.append(obj)
             return operator.getitem, (self._shared, len(self._shared) - 1)
-        return NotImplemented
+
+    def _cloned(self, tensor: Tensor) -> Tensor:
+        """A copy of a tensor; torch's own way of pickling makes a file in memory for each.
+
+        Tensors of one storage share one afterwards, as they do before, and one tensor stays one.
+        """
+        storage = tensor.untyped_storage()
+        if id(tensor) not in self._tensors:
+            key = storage.data_ptr()
+            if key not in self._storages:
+                self._storages[key] = storage.clone()
+            own = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+            own.set_(self._storages[key], tensor.storage_offset(), tensor.size(), tensor.stride())
+            own.requires_grad_(tensor.requires_grad)
+            # The original is kept: an `id` is another object's when it is gone.
+            self._tensors[id(tensor)] = tensor, own
+        return self._tensors[id(tensor)][1]
 
 
 class _Unpickler(pickle.Unpickler):
@@ -365,7 +449,21 @@ def _is_shared(obj: object) -> bool:
     if isinstance(obj, _SHARED_KINDS):
         return True
     if isinstance(obj, Tensor):
-        return obj.nbytes >= _SHARED_BYTES
+        return obj.layout is torch.strided and obj.nbytes >= _SHARED_BYTES
     if isinstance(obj, np.ndarray):
         return obj.nbytes >= _SHARED_BYTES and obj.dtype != object
     return isinstance(obj, (bytes, bytearray)) and len(obj) >= _SHARED_BYTES
+
+
+def _is_small(tensor: Tensor) -> bool:
+    """Whether a tensor is plain and of a small storage, and can be copied by its storage."""
+    return (
+        tensor.layout is torch.strided
+        and tensor.is_leaf
+        and not tensor.is_quantized
+        and not tensor.is_conj()
+        and not tensor.is_neg()
+        and tensor.device.type in ("cpu", "cuda")
+        and not vars(tensor)
+        and 0 < tensor.untyped_storage().nbytes() < _SHARED_BYTES
+    )

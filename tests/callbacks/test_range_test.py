@@ -966,6 +966,84 @@ def test_no_loss_is_told():
     refused(Silent(), RuntimeError, "20 batches in a row gave the range test no loss")
 
 
+@pytest.mark.parametrize(("silent", "steps"), [(19, 30), (20, None)])
+def test_some_batches_without_a_loss_are_passed_over(silent, steps):
+    class Late(Net):
+        """Has no loss in its first batches, of the fit and of each sweep."""
+
+        def __init__(self):
+            super().__init__()
+            self.batches_seen = Shared()
+
+        def training_step(self, batch, batch_idx):
+            self.batches_seen.append(1)
+            if len(self.batches_seen) <= silent:
+                return None
+            return super().training_step(batch, batch_idx)
+
+    module = Late()
+    if steps is None:
+        refused(module, RuntimeError, "20 batches in a row gave")
+        assert len(module.batches_seen) == 20
+    else:
+        assert lr_range_test(module, loader(), **SMALL, apply=False).steps_run == 50
+        assert len(module.batches_seen) == 69
+
+
+class Noisy(Blobs):
+    def __getitem__(self, index):
+        x, y = super().__getitem__(index)
+        return self.noise(x), y
+
+
+class Drawing:
+    """Transforms, as people write them, around a random generator."""
+
+    def __init__(self):
+        self.numpy, self.torch = np.random.default_rng(1), torch.Generator().manual_seed(1)
+
+    def loaders(self):
+        numpy, torch_ = self.numpy, self.torch
+
+        def collate(items):
+            x = torch.stack([x for x, _ in items])
+            return x + torch.rand(1, generator=torch_), torch.tensor([y for _, y in items])
+
+        data = Noisy()
+        data.noise = lambda x: x + 0.1 * float(numpy.random())
+        return DataLoader(data, batch_size=8, shuffle=True, collate_fn=collate)
+
+
+@pytest.mark.parametrize("isolation", ["copy", "snapshot"])
+def test_generators_inside_functions_of_the_data_are_left_as_they_were(isolation):
+    _, _, without = fit(data=Drawing().loaders(), max_epochs=1)
+    test = LRRangeTest(**STEPS, apply=False, isolation=isolation)
+    _, _, after = fit([test], data=Drawing().loaders(), max_epochs=1)
+    assert test.result.steps_run > 10
+    assert_same(without, after)
+
+
+class Jittered(Net):
+    """A random generator in a function of the module's."""
+
+    def __init__(self):
+        super().__init__()
+        generator = torch.Generator().manual_seed(1)
+        self.jitter = lambda x: x + torch.randn(x.shape, generator=generator)
+
+    def loss(self, batch):
+        return super().loss((self.jitter(batch[0]), batch[1]))
+
+
+@pytest.mark.parametrize("isolation", ["copy", "snapshot"])
+def test_generators_inside_functions_of_the_module_are_left_as_they_were(isolation):
+    _, _, without = fit(module=Jittered, max_epochs=1)
+    test = LRRangeTest(**STEPS, apply=False, isolation=isolation)
+    _, _, after = fit([test], module=Jittered, max_epochs=1)
+    assert test.result.steps_run > 10
+    assert_same(without, after)
+
+
 def test_an_empty_loader_is_told():
     refused(Net(), ValueError, "got no batch", data=DataLoader([]))
 
