@@ -1,15 +1,15 @@
-"""What a task hands to the callbacks: the contract between them.
+"""The outputs of a step: the contract between tasks and callbacks.
 
-Tasks and callbacks never import each other. A monitor that finds these keys in what
-``training_step`` or ``validation_step`` returned needs no second forward pass; any
-LightningModule that returns them is served like the package's own.
+Tasks and callbacks never import each other. If ``training_step`` or ``validation_step`` returns
+these keys, monitors need no second forward pass. Any LightningModule that returns them works like
+the package's own tasks.
 
-``kind`` says which kind of task an output belongs to: the name of one of those below, or an object
-of a class of your own, a subclass of :class:`lightning_hparams.samples.Kind`, which then checks,
-rates and draws the samples. Such a class needs no registration and no file of this package.
+``kind`` is the name of one of the kinds below, or an instance of a custom subclass of
+:class:`lightning_hparams.samples.Kind`, which then checks, rates and draws the samples. A custom
+kind needs no registration.
 
-A module that keeps confusion counts in ``val_counts`` and ``test_counts`` has them drawn: metrics
-whose ``compute()`` gives ``(C, C)`` with rows of true classes, such as
+Confusion matrices are drawn for modules with the attributes ``val_counts`` and ``test_counts``:
+metrics whose ``compute()`` returns ``(C, C)`` with one row per true class, such as
 :class:`~lightning_hparams.metrics.ConfusionCounts` or ``MulticlassConfusionMatrix``.
 
 Shapes: N images, C classes, I image channels, H x W pixels.
@@ -17,7 +17,8 @@ Shapes: N images, C classes, I image channels, H x W pixels.
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias, TypedDict
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias, TypedDict
 
 from torch import Tensor
 
@@ -31,6 +32,7 @@ __all__ = [
     "SegmentationKind",
     "SegmentationOutput",
     "SegmentationPrediction",
+    "StepOutput",
     "TrainingOutput",
 ]
 
@@ -38,40 +40,40 @@ SegmentationKind = Literal["multiclass", "binary", "multilabel"]
 
 
 class SegmentationBatch(TypedDict, total=False):
-    """A batch of images and masks, as the package's data modules give it.
+    """A batch of images and masks, as returned by the package's datamodules.
 
     ``image`` is uint8 in 0..255 or floating point in 0..1; the task normalises it.
     """
 
     image: Tensor  # (N, I, H, W)
     mask: Tensor  # (N, H, W) class indices, or (N, C, H, W) of 0 and 1 for multilabel
-    index: Tensor  # (N,) position in the dataset
-    path: list[str]  # file of each image, for messages and predictions
-    size: Tensor  # (N, 2) height and width of each image before it was resized
+    index: Tensor  # (N,) dataset index
+    path: list[str]  # image files, for messages and predictions
+    size: Tensor  # (N, 2) original height and width of each image
 
 
 class TrainingOutput(TypedDict):
-    """What ``training_step`` returns."""
+    """Return value of ``training_step``."""
 
-    loss: Tensor  # scalar, with its graph
-    terms: dict[str, Tensor]  # each part of the loss by name, scalar, unweighted, detached
+    loss: Tensor  # scalar, attached to the graph
+    terms: dict[str, Tensor]  # the loss terms by name, scalar, unweighted, detached
 
 
 class SegmentationOutput(TypedDict):
-    """What ``validation_step`` and ``test_step`` return; every tensor is detached."""
+    """Return value of ``validation_step`` and ``test_step``; all tensors are detached."""
 
     kind: SegmentationKind
     loss: Tensor  # scalar
     terms: dict[str, Tensor]
-    images: Tensor  # (N, I, H, W) as they came, before normalisation
+    images: Tensor  # (N, I, H, W) before normalisation
     logits: Tensor  # (N, C, H, W); C = 1 if binary
     preds: Tensor  # (N, H, W) class indices, or (N, C, H, W) of 0 and 1 for multilabel
     targets: Tensor  # shaped like preds
-    indices: Tensor | None  # (N,) position in the dataset, where the batch tells
+    indices: Tensor | None  # (N,) dataset indices, if the batch has them
 
 
 class SegmentationPrediction(TypedDict):
-    """What ``predict_step`` returns: one entry an image, each at its own original size."""
+    """Return value of ``predict_step``: one entry per image, each at its original size."""
 
     probs: list[Tensor]  # float32 (C, H, W) in 0..1; C = 1 if binary
     masks: list[Tensor]  # uint8 (H, W) class indices, or (C, H, W) of 0 and 1 for multilabel
@@ -80,63 +82,64 @@ class SegmentationPrediction(TypedDict):
 
 
 class ClassificationOutput(TypedDict, total=False):
-    """What ``validation_step`` and ``test_step`` return; every tensor is detached.
+    """Return value of ``validation_step`` and ``test_step``; all tensors are detached.
 
-    ``kind``, ``images``, ``preds`` and ``targets`` are needed to draw it; ``logits`` or ``probs``
-    for the probabilities beside a picture.
+    Drawing requires ``kind``, ``images``, ``preds`` and ``targets``; ``logits`` or ``probs`` add
+    the probabilities.
     """
 
     kind: Literal["classification"]
     loss: Tensor  # scalar
-    losses: Tensor  # (N,) of each sample, to find the worst; without it they are found otherwise
+    losses: Tensor  # (N,) per sample, ranks the worst; otherwise the kind rates them
     terms: dict[str, Tensor]
-    images: Tensor  # (N, I, H, W) as they came, before normalisation
-    logits: Tensor  # (N, C); of two classes (N, 1) too, that of the second
-    probs: Tensor  # (N, C) in 0..1, instead of logits: of one class each, or of each label
+    images: Tensor  # (N, I, H, W) before normalisation
+    logits: Tensor  # (N, C); for two classes also (N, 1), the logit of the second
+    probs: Tensor  # (N, C) in 0..1 instead of logits, over classes or of each label
     preds: Tensor  # (N,) class indices, or (N, C) of 0 and 1 for multilabel
-    targets: Tensor  # shaped like preds; -1 or another number outside 0..C-1 is no label
-    indices: Tensor | None  # (N,) position in the dataset, where the batch tells
+    targets: Tensor  # shaped like preds; values outside 0..C-1 mean unlabelled
+    indices: Tensor | None  # (N,) dataset indices, if the batch has them
 
 
 class Boxes(TypedDict, total=False):
-    """The objects of one image, as torchvision's detection models take and give them."""
+    """The objects in one image, in the format of torchvision's detection models."""
 
-    boxes: Tensor  # (K, 4) xyxy in pixels of the image as given: 0 <= x1 <= x2 <= W
-    labels: Tensor  # (K,) index into the class names; torchvision's models leave 0 to background
+    boxes: Tensor  # (K, 4) xyxy in pixels of the image: 0 <= x1 <= x2 <= W
+    labels: Tensor  # (K,) index into the class names; torchvision reserves 0 for background
     scores: Tensor  # (K,) in 0..1; predictions only
 
 
 class DetectionOutput(TypedDict, total=False):
-    """What ``validation_step`` and ``test_step`` return; every tensor is detached.
+    """Return value of ``validation_step`` and ``test_step``; all tensors are detached.
 
-    ``kind``, ``images``, ``preds`` and ``targets`` are needed to draw it.
+    Drawing requires ``kind``, ``images``, ``preds`` and ``targets``.
     """
 
     kind: Literal["detection"]
     loss: Tensor  # scalar
-    losses: Tensor  # (N,) of each sample, to find the worst; without it they are found otherwise
+    losses: Tensor  # (N,) per sample, ranks the worst; otherwise the kind rates them
     terms: dict[str, Tensor]
-    images: list[Tensor] | Tensor  # N of (I, H, W), of any sizes, before normalisation
+    images: list[Tensor] | Tensor  # N of (I, H, W), sizes may differ, before normalisation
     preds: list[Boxes]  # N, with scores
     targets: list[Boxes]  # N
-    indices: Tensor | None  # (N,) position in the dataset, where the batch tells
+    indices: Tensor | None  # (N,) dataset indices, if the batch has them
 
 
 class RegressionOutput(TypedDict, total=False):
-    """What ``validation_step`` and ``test_step`` return; every tensor is detached.
+    """Return value of ``validation_step`` and ``test_step``; all tensors are detached.
 
-    ``kind``, ``images``, ``preds`` and ``targets`` are needed to draw it. ``class_names`` of the
-    module or the monitor, if there are any, name the D values.
+    Drawing requires ``kind``, ``images``, ``preds`` and ``targets``. ``class_names`` of the module
+    or monitor, if given, name the D values.
     """
 
     kind: Literal["regression"]
     loss: Tensor  # scalar
-    losses: Tensor  # (N,) of each sample, to find the worst; without it, the mean absolute error
+    losses: Tensor  # (N,) per sample, ranks the worst; otherwise the mean absolute error
     terms: dict[str, Tensor]
-    images: Tensor  # (N, I, H, W) as they came, before normalisation
-    preds: Tensor  # (N,), or (N, D) for several values
-    targets: Tensor  # shaped like preds; NaN is unknown
-    indices: Tensor | None  # (N,) position in the dataset, where the batch tells
+    images: Tensor  # (N, I, H, W) before normalisation
+    preds: Tensor  # (N,), or (N, D) for D values
+    targets: Tensor  # shaped like preds; NaN means unknown
+    indices: Tensor | None  # (N,) dataset indices, if the batch has them
 
 
+StepOutput: TypeAlias = Mapping[str, Any]  # an output of any kind, custom kinds included
 Output: TypeAlias = ClassificationOutput | DetectionOutput | RegressionOutput | SegmentationOutput

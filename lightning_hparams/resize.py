@@ -1,4 +1,4 @@
-"""Images and masks at another size; the image and its mask stay on top of each other."""
+"""Resize images and masks such that they stay aligned."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ __all__ = ["resized"]
 
 
 def resized(image: Tensor, size: tuple[int, int], *, mask: bool = False) -> Tensor:
-    """Resize ``(..., H, W)``: smoothly, or a mask to the value at the centre of each new pixel.
+    """Resize ``(..., H, W)`` bilinearly, or a mask to the value at the centre of each new pixel.
 
-    torchvision's v2 takes the corner of the pixel for ``"nearest"``, which moves a mask that is
-    made four times smaller by 3/8 of a pixel against its image.
+    torchvision's v2 samples at the pixel corner for ``"nearest"``, which shifts a mask reduced by a
+    factor of four by 3/8 of a pixel relative to its image.
 
     >>> resized(torch.arange(16).expand(16, 16), (1, 4), mask=True).tolist()
     [[2, 6, 10, 14]]
@@ -21,16 +21,16 @@ def resized(image: Tensor, size: tuple[int, int], *, mask: bool = False) -> Tens
     if tuple(image.shape[-2:]) == tuple(size):
         return image
     if mask:
-        # In whole numbers, as "nearest-exact" means it, and for every type.
+        # "nearest-exact" in integer arithmetic, for every dtype.
         rows, columns = (
             (2 * torch.arange(new, device=image.device) + 1) * old // (2 * new)
             for new, old in zip(size, image.shape[-2:], strict=True)
         )
         picked: Tensor = image[..., rows[:, None], columns]
         return picked
-    from torchvision.transforms import InterpolationMode, v2  # a second to import
+    from torchvision.transforms import InterpolationMode, v2  # takes a second to import
 
-    # torchvision wants a leading dimension.
+    # torchvision requires a leading dimension.
     bilinear = InterpolationMode.BILINEAR
     result: Tensor = v2.functional.resize(image[None], list(size), bilinear, antialias=True)[0]
     return result

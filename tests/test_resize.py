@@ -1,4 +1,4 @@
-"""Images and masks are resized on top of each other."""
+"""Resized images and masks stay aligned."""
 
 from fractions import Fraction
 
@@ -9,15 +9,15 @@ from hypothesis import given, strategies as st
 from lightning_hparams.resize import resized
 
 
-def test_a_resized_mask_holds_the_centre_of_each_pixel():
+def test_a_resized_mask_and_its_image_stay_aligned():
     ramp = torch.arange(60, dtype=torch.uint8).expand(60, 60)
     mask, image = resized(ramp, (20, 20), mask=True), resized(ramp, (20, 20))
-    assert torch.equal(mask[:, 1:-1], image[:, 1:-1])  # a pixel, and the mean of those around it
+    assert torch.equal(mask[:, 1:-1], image[:, 1:-1])  # a pixel equals the mean of its neighbours
 
 
 @given(old=st.integers(1, 40), new=st.integers(1, 40))
-def test_a_pixel_of_a_mask_holds_the_value_at_its_centre(old, new):
-    """torch's "nearest-exact" rounds in floating point, and so misses some centres on an edge."""
+def test_a_mask_pixel_has_the_value_at_its_centre(old, new):
+    """torch's "nearest-exact" rounds in floating point and misses some centres on an edge."""
     ramp = torch.arange(old).expand(old, old)
     centres = [(Fraction(2 * pixel + 1, 2) * old / new) for pixel in range(new)]
     expected = torch.tensor([int(centre) for centre in centres])

@@ -264,7 +264,7 @@ def _legend(
 
 def _as_uint8(mask: Tensor, values: int, ignore_index: int | None = None) -> Picture:
     """Class indices; one outside 0..values-1 or ignored is :data:`_NONE`."""
-    indices = mask.detach().cpu().int()
+    indices = mask.detach().cpu().long()
     no_class = (indices < 0) | (indices >= values)
     if ignore_index is not None:
         no_class |= indices == ignore_index

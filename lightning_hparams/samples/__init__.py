@@ -1,4 +1,4 @@
-"""Single samples of what a step returned, a file for each kind of task; may import render."""
+"""Samples taken from step outputs, one file per kind of task; may import render."""
 
 import lazy_loader
 

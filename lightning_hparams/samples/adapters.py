@@ -1,11 +1,11 @@
-"""Outputs for modules that return something else, by what they and their batches look like."""
+"""Build outputs for modules that return something else, by the shapes of their batches."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -13,10 +13,12 @@ from torch import Tensor, nn
 
 from ..checks import one_of
 from ..isolation import evaluation_mode, random_state_kept
+from ..outputs import Boxes, StepOutput
 
 __all__ = ["ADAPTERS", "Adapter", "ReadyAdapter", "adapter_for", "count_of", "indices_of"]
 
-Adapter = Callable[[Any, Any, nn.Module], Mapping[str, Any]]
+Adapter: TypeAlias = Callable[[object, object, nn.Module], StepOutput]
+_Images: TypeAlias = Tensor | Sequence[Tensor]
 
 _IMAGES = ("image", "images", "pixel_values", "x", "input", "inputs", "img")
 _TARGETS = ("mask", "masks", "label", "labels", "target", "targets", "y")
@@ -24,48 +26,49 @@ _BOXES = ("bbox_xyxy", "boxes", "bboxes")
 
 
 class ReadyAdapter:
-    """Runs ``module(images)`` in evaluation mode and without gradients, and makes an output of it.
+    """Runs ``module(images)`` in evaluation mode without gradients and builds an output from it.
 
     Images are ``batch["image"]`` or ``batch[0]``, targets ``batch["mask"]``, ``batch["label"]`` or
-    ``batch[1]``, and other usual names. A step that returned an output already keeps it.
+    ``batch[1]``; other common names are recognized too. An output that the step returned itself is
+    used unchanged.
 
     Args:
-        make: Makes the output of the module's answer and the batch.
+        make: Builds the output from what the module returned and the batch.
     """
 
-    def __init__(self, make: Callable[[Any, Any], Mapping[str, Any]]) -> None:
+    def __init__(self, make: Callable[[Any, object], StepOutput]) -> None:
         self._make = make
 
-    def __call__(self, outputs: Any, batch: Any, module: nn.Module) -> Mapping[str, Any]:
-        """The output of a batch, as :mod:`lightning_hparams.outputs` describes it."""
+    def __call__(self, outputs: object, batch: object, module: nn.Module) -> StepOutput:
+        """Return the output of a batch in the form of :mod:`lightning_hparams.outputs`."""
         if isinstance(outputs, Mapping) and "kind" in outputs:
             return outputs
         images = _images(batch)
         with torch.no_grad(), evaluation_mode(module), random_state_kept():
-            answer = module(_on_device(images, module))
-        made = dict(self._make(answer, batch))
+            returned = module(_on_device(images, module))
+        made = dict(self._make(returned, batch))
         made["indices"] = indices_of(batch)
         return {"images": images, **made}
 
 
 def adapter_for(adapter: str | Callable[..., Any]) -> Adapter:
-    """An adapter of three arguments.
+    """Resolve an adapter to a function of three arguments.
 
     Args:
         adapter: One of :data:`ADAPTERS`, the dotted path of a function, or a function of
             ``(outputs, batch, module)`` or ``(outputs, batch)``.
 
     Raises:
-        ValueError: If there is none of that name.
-        TypeError: If it takes another number of arguments.
+        ValueError: If the name is unknown.
+        TypeError: If the function takes a different number of arguments.
     """
-    if isinstance(adapter, str):
-        if adapter in ADAPTERS:
-            return ADAPTERS[adapter]
-        adapter = _imported(adapter)
-    if not callable(adapter):
-        raise TypeError(f"`adapter` must be one of {list(ADAPTERS)} or a function, got {adapter!r}")
-    function = adapter
+    if isinstance(adapter, str) and adapter in ADAPTERS:
+        return ADAPTERS[adapter]
+    function = _imported(adapter) if isinstance(adapter, str) else adapter
+    if not callable(function):
+        raise TypeError(
+            f"`adapter` must be one of {list(ADAPTERS)} or a function, got {function!r}"
+        )
     if _takes(function, 3):
         return function
     if not _takes(function, 2):
@@ -76,22 +79,22 @@ def adapter_for(adapter: str | Callable[..., Any]) -> Adapter:
     return lambda outputs, batch, module: function(outputs, batch)
 
 
-def count_of(batch: Any) -> int | None:
-    """The number of images in a batch; None if it does not say."""
+def count_of(batch: object) -> int | None:
+    """The number of images in a batch; None if it cannot be determined."""
     try:
         return len(_images(batch))
     except TypeError:
         return None
 
 
-def indices_of(batch: Any) -> list[int] | None:
-    """The dataset indices that a batch has under ``index``; None if it has none."""
+def indices_of(batch: object) -> list[int] | None:
+    """The dataset indices under the key ``index`` of a batch; None if it has no such key."""
     indices = _entry(batch, ("index", "indices"))
     whole = isinstance(indices, Tensor) and indices.ndim == 1 and not indices.is_floating_point()
     return indices.tolist() if whole else None
 
 
-def _imported(path: str) -> Any:
+def _imported(path: str) -> object:
     module, _, name = path.rpartition(".")
     if not module:
         one_of("adapter", path, ADAPTERS, otherwise="or a function")
@@ -109,46 +112,47 @@ def _takes(function: Callable[..., Any], count: int) -> bool:
         inspect.signature(function).bind(*range(count))
     except TypeError:
         return False
-    except ValueError:  # a function in C that has no signature
+    except ValueError:  # a C function without a signature
         return count == 3
     return True
 
 
-# -- what is in a batch
+# -- contents of a batch
 
 
-def _entry(batch: Any, names: Sequence[str], position: int | None = None) -> Any:
+def _entry(batch: object, names: Sequence[str], position: int | None = None) -> Any:
     if isinstance(batch, Mapping):
         return next((batch[name] for name in names if name in batch), None)
-    is_pair = isinstance(batch, (tuple, list)) and position is not None and len(batch) > position
-    return batch[position] if is_pair else None
+    if not isinstance(batch, (tuple, list)) or position is None or len(batch) <= position:
+        return None
+    return batch[position]
 
 
-def _images(batch: Any) -> Any:
-    images = _entry(batch, _IMAGES, 0)
+def _images(batch: object) -> _Images:
+    images: _Images | None = _entry(batch, _IMAGES, 0)
     if images is None:
         raise TypeError(
-            "a ready-made adapter needs a batch with 'image', or of (images, targets), got "
-            f"{_described(batch)}; pass adapter= a function of (outputs, batch, module)"
+            "a built-in adapter needs a batch with 'image', or of (images, targets), got "
+            f"{_described(batch)}; pass adapter=, a function of (outputs, batch, module)"
         )
     return images
 
 
-def _targets(batch: Any) -> Any:
+def _targets(batch: object) -> Any:
     targets = _entry(batch, _TARGETS, 1)
     if targets is None:
         raise TypeError(
-            "a ready-made adapter needs a batch with 'mask' or 'label', or of (images, targets), "
-            f"got {_described(batch)}; pass adapter= a function of (outputs, batch, module)"
+            "a built-in adapter needs a batch with 'mask' or 'label', or of (images, targets), "
+            f"got {_described(batch)}; pass adapter=, a function of (outputs, batch, module)"
         )
     return targets
 
 
-def _described(batch: Any) -> str:
+def _described(batch: object) -> str:
     return str(sorted(map(str, batch))) if isinstance(batch, Mapping) else type(batch).__name__
 
 
-def _on_device(images: Any, module: nn.Module) -> Any:
+def _on_device(images: _Images, module: nn.Module) -> _Images:
     parameter = next(module.parameters(), None)
     if parameter is None:
         return images
@@ -157,26 +161,27 @@ def _on_device(images: Any, module: nn.Module) -> Any:
     return [image.to(parameter.device) for image in images]
 
 
-def _scores(answer: Any) -> Tensor:
-    """The logits in what a model returned: a tensor, or torchvision's and Hugging Face's forms."""
-    if isinstance(answer, Mapping):
-        answer = next((answer[key] for key in ("out", "logits") if key in answer), answer)
-    elif isinstance(answer, (tuple, list)) and answer:
-        answer = answer[0]
-    answer = getattr(answer, "logits", answer)
-    if not isinstance(answer, Tensor):
+def _scores(returned: object) -> Tensor:
+    """The logits in a tensor, or in the forms that torchvision and Hugging Face return."""
+    logits = returned
+    if isinstance(logits, Mapping):
+        logits = next((logits[key] for key in ("out", "logits") if key in logits), logits)
+    elif isinstance(logits, (tuple, list)) and logits:
+        logits = logits[0]
+    logits = getattr(logits, "logits", logits)
+    if not isinstance(logits, Tensor):
         raise TypeError(
-            f"a ready-made adapter needs a module that returns a tensor, got {_described(answer)}; "
-            "pass adapter= a function of (outputs, batch, module)"
+            f"a built-in adapter needs a module that returns a tensor, got {_described(logits)}; "
+            "pass adapter=, a function of (outputs, batch, module)"
         )
-    return answer.detach()
+    return logits.detach()
 
 
-# -- the outputs
+# -- outputs
 
 
-def _segmentation(answer: Any, batch: Any) -> Mapping[str, Any]:
-    logits, targets = _scores(answer), _targets(batch)
+def _segmentation(returned: object, batch: object) -> StepOutput:
+    logits, targets = _scores(returned), _targets(batch)
     targets = targets.to(logits.device)
     if logits.shape[-2:] != targets.shape[-2:]:
         size = targets.shape[-2:]
@@ -192,8 +197,8 @@ def _segmentation(answer: Any, batch: Any) -> Mapping[str, Any]:
     return {"kind": "multiclass", "logits": logits, "preds": preds, "targets": targets.long()}
 
 
-def _classification(answer: Any, batch: Any) -> Mapping[str, Any]:
-    logits = _scores(answer)
+def _classification(returned: object, batch: object) -> StepOutput:
+    logits = _scores(returned)
     targets = torch.as_tensor(_targets(batch)).to(logits.device)
     if logits.ndim == 2 and logits.shape[1] > 1 and targets.shape == logits.shape:
         return _multilabel_of(logits, targets)
@@ -203,25 +208,25 @@ def _classification(answer: Any, batch: Any) -> Mapping[str, Any]:
     return {"kind": "classification", "logits": logits, "preds": preds, "targets": targets}
 
 
-def _multilabel(answer: Any, batch: Any) -> Mapping[str, Any]:
-    logits = _scores(answer)
+def _multilabel(returned: object, batch: object) -> StepOutput:
+    logits = _scores(returned)
     return _multilabel_of(logits, torch.as_tensor(_targets(batch)).to(logits.device))
 
 
-def _multilabel_of(logits: Tensor, targets: Tensor) -> Mapping[str, Any]:
+def _multilabel_of(logits: Tensor, targets: Tensor) -> StepOutput:
     kind = "multilabel" if logits.ndim == 4 else "classification"
     preds = (logits > 0).long()
     return {"kind": kind, "logits": logits, "preds": preds, "targets": targets.long()}
 
 
-def _regression(answer: Any, batch: Any) -> Mapping[str, Any]:
-    preds = _scores(answer)
+def _regression(returned: object, batch: object) -> StepOutput:
+    preds = _scores(returned)
     preds = preds.reshape(len(preds), -1)
     targets = torch.as_tensor(_targets(batch)).to(preds.device).float()
     return {"kind": "regression", "preds": preds, "targets": targets.reshape(len(targets), -1)}
 
 
-def _detection(answer: Any, batch: Any) -> Mapping[str, Any]:
+def _detection(returned: Iterable[Boxes], batch: object) -> StepOutput:
     boxes = _entry(batch, _BOXES)
     if boxes is None:
         truth = [{key: each[key] for key in ("boxes", "labels")} for each in _targets(batch)]
@@ -231,18 +236,18 @@ def _detection(answer: Any, batch: Any) -> Mapping[str, Any]:
         truth = [{"boxes": corners, "labels": names} for corners, names in pairs]
     return {
         "kind": "detection",
-        "preds": [_from_zero(each) for each in answer],
+        "preds": [_from_zero(each) for each in returned],
         "targets": [_from_zero(each) for each in truth],
     }
 
 
-def _from_zero(boxes: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Boxes whose labels count from 0: torchvision's detectors leave 0 to the background."""
+def _from_zero(boxes: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Boxes with labels counted from 0; torchvision's detectors reserve 0 for the background."""
     kept = ("boxes", "labels", "scores")
     made = {key: torch.as_tensor(boxes[key]).detach() for key in kept if key in boxes}
     if bool((made["labels"] < 1).any()):
         raise ValueError(
-            "adapter='detection' needs labels from 1 on, as torchvision's detectors have them, got "
+            "adapter='detection' needs labels >= 1, as torchvision's detectors use them, got "
             f"{int(made['labels'].min())}; return an output from the step instead"
         )
     made["labels"] = made["labels"] - 1

@@ -1,15 +1,16 @@
-"""What a step returned for a batch, checked and ready to be rated and drawn."""
+"""The output of a step for one batch, checked and ready to be rated and drawn."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from numbers import Integral
 
 import torch
 from torch import Tensor
 
+from ..outputs import StepOutput
 from ..render import Picture, ValueRange, guess_range, value_extremes
 from .kind import DrawOptions, Kind, Sample, Scores, shown_image
 from .kinds import kind_of
@@ -19,23 +20,23 @@ __all__ = ["Batch", "draw"]
 
 @dataclass(frozen=True)
 class Batch:
-    """The samples of a batch; made by :meth:`of`."""
+    """The samples of a batch; created by :meth:`of`."""
 
     kind: Kind
-    output: Mapping[str, Any]
+    output: StepOutput
     options: DrawOptions
 
     @classmethod
-    def of(cls, output: Mapping[str, Any], options: DrawOptions) -> Batch:
-        """Tidy the output of a step.
+    def of(cls, output: StepOutput, options: DrawOptions) -> Batch:
+        """Create a batch from the output of a step.
 
         Args:
-            output: As :mod:`lightning_hparams.outputs` describes it.
-            options: How it will be drawn.
+            output: In the form of :mod:`lightning_hparams.outputs`.
+            options: Drawing options.
 
         Raises:
-            ValueError: If its kind is not known.
-            TypeError: If a key is missing that its kind needs.
+            ValueError: If its kind is unknown.
+            TypeError: If a key that its kind requires is missing.
         """
         kind = kind_of(output.get("kind"))
         missing = [key for key in kind.required if key not in output]
@@ -51,7 +52,7 @@ class Batch:
 
     @cached_property
     def value_range(self) -> ValueRange:
-        """The range of the images: the one that was given, or what all of them together show."""
+        """The value range of the images: the given one, or the range of all of them together."""
         options, images = self.options, self.output["images"]
         if options.value_range is not None:
             return options.value_range
@@ -59,21 +60,21 @@ class Batch:
 
     @property
     def extremes(self) -> tuple[float, float]:
-        """The lowest and the highest value of the images."""
+        """The lowest and highest value of the images."""
         return value_extremes(self.output["images"], self.options.rgb)
 
     def check(self, step: str) -> None:
-        """Check what is drawn, as far as shapes, types and values tell.
+        """Check shapes, types and values of everything that will be drawn.
 
-        It looks at all values, so it is for a batch before training.
+        All values are read, so this is meant for one batch before training.
 
         Args:
-            step: Name of the method that returned it.
+            step: Name of the method that returned the output.
 
         Raises:
-            ValueError: If its shapes do not fit together, an image has no pixels or its channels
-                last, a mask has a value that is not a class, or boxes are not xyxy in pixels.
-            TypeError: If predictions, targets or indices are of the wrong type.
+            ValueError: If shapes do not match, an image has no pixels or its channels last, a mask
+                has a value that is not a class, or boxes are not xyxy in pixels.
+            TypeError: If predictions, targets or indices have the wrong type.
         """
         count, losses = len(self), self.output.get("losses")
         sizes = {key: len(self.output[key]) for key in self.kind.required if key != "kind"}
@@ -81,7 +82,7 @@ class Batch:
             raise ValueError(f"{step} must return as many images as preds and targets, got {sizes}")
         if losses is not None and tuple(losses.shape) != (count,):
             raise ValueError(
-                f"{step}: losses must be ({count},), one a sample, got {tuple(losses.shape)}"
+                f"{step}: losses must be ({count},), one per sample, got {tuple(losses.shape)}"
             )
         if self.output.get("indices") is not None:
             self._check_indices(self.output["indices"], step)
@@ -91,24 +92,24 @@ class Batch:
         self._check_mask_size(step)
 
     def check_in_dataset(self, step: str, size: int | None) -> None:
-        """Check that indices are positions in a dataset, by which samples are chosen.
+        """Check that indices lie within the dataset, since samples are chosen by them.
 
         Args:
             step: Name of the method that returned them.
-            size: Of the dataset; None if it is not known.
+            size: Length of the dataset; None if unknown.
 
         Raises:
-            ValueError: If one is not.
+            ValueError: If an index lies outside the dataset.
         """
         for index in self.indices() or []:
             if size is not None and not 0 <= index < size:
                 raise ValueError(
                     f"{step}: indices must be positions in the dataset, 0..{size - 1}, got "
-                    f"{index}; leave them out where the loader does not shuffle"
+                    f"{index}; leave them out if the loader does not shuffle"
                 )
 
     def rehearse(self, *, rate: bool, by_class: bool) -> None:
-        """Do in memory what will be done, so that it fails before training if it fails."""
+        """Rate and draw one sample in memory, so that errors appear before training."""
         if rate:
             self.losses()
         if by_class:
@@ -116,11 +117,11 @@ class Batch:
         draw(self.sample(0, 0), self.options, "")
 
     def indices(self) -> list[int] | None:
-        """The dataset index of each sample, where the output has them.
+        """The dataset index of each sample; None if the output has no indices.
 
         Raises:
-            TypeError: If they are not numbers.
-            ValueError: If there are more or fewer of them than samples.
+            TypeError: If they are not whole numbers.
+            ValueError: If their number differs from that of the samples.
         """
         if self.output.get("indices") is None:
             return None
@@ -128,24 +129,24 @@ class Batch:
         return [int(index) for index in self.output["indices"]]
 
     def losses(self) -> list[float]:
-        """How wrong each sample is, from 0: its loss, where the output has ``losses``."""
+        """How wrong each sample is, from 0 up; ``losses`` of the output take precedence."""
         if self.output.get("losses") is not None:
             losses = self.output["losses"].detach().float()
         else:
             losses = self.kind.losses(self.output, self.options)
-        # A loss that is not a number is as bad as can be.
+        # A NaN loss counts as the worst.
         values: list[float] = losses.nan_to_num(nan=torch.inf, posinf=torch.inf).tolist()
         return values
 
     def classes(self) -> list[list[int]]:
-        """The classes that each sample has, without the background."""
+        """The classes that occur in each sample, except the background."""
         return self.kind.classes(self.output, self.options)
 
     def sample(self, position: int, index: int, loss: float = 0.0) -> Sample:
-        """One sample, brought to the CPU and nothing else with it.
+        """Copy one sample to the CPU, without holding on to the rest of the batch.
 
         Raises:
-            ValueError: If the image does not have the channels that are to be shown.
+            ValueError: If the image lacks one of the channels to show.
         """
         image = self.output["images"][position]
         shown = shown_image(image, replace(self.options, value_range=self.value_range))
@@ -154,24 +155,24 @@ class Batch:
         return Sample(kind=self.kind, index=index, image=shown, loss=loss, **kept)
 
     def scores(self, device: torch.device) -> Scores | None:
-        """What it adds to curves; None if it has neither logits nor probabilities."""
+        """Its contribution to curves; None if it has neither logits nor probabilities."""
         return self.kind.scores(self.output, self.options, device)
 
-    def _check_indices(self, indices: Any, step: str) -> None:
-        found = indices.tolist() if hasattr(indices, "tolist") else list(indices)
+    def _check_indices(self, indices: Iterable[object], step: str) -> None:
+        found: list[object] = indices.tolist() if hasattr(indices, "tolist") else list(indices)
         for index in found:
-            if isinstance(index, bool) or (not isinstance(index, int) and not _is_whole(index)):
+            if isinstance(index, bool) or not _is_whole(index):
                 raise TypeError(
                     f"{step}: indices must be positions in the dataset, got {index!r}; return "
-                    "whole numbers, or leave them out where the loader does not shuffle"
+                    "whole numbers, or leave them out if the loader does not shuffle"
                 )
         if len(found) != len(self):
             raise ValueError(
-                f"{step}: indices must be ({len(self)},), one a sample, got {len(found)}"
+                f"{step}: indices must be ({len(self)},), one per sample, got {len(found)}"
             )
 
     def _check_mask_size(self, step: str) -> None:
-        """An image whose first two axes are those of its mask has its channels last."""
+        """Raise if the first two axes of an image match its mask: its channels are last."""
         image, target = self.output["images"][0], self.output["targets"][0]
         if not isinstance(target, Tensor) or target.ndim < 2:
             return
@@ -181,7 +182,7 @@ class Batch:
 
 
 def draw(sample: Sample, options: DrawOptions, caption: str) -> Picture:
-    """The picture of a sample, as its kind asks for.
+    """Draw a sample in the way of its kind.
 
     Raises:
         ValueError: If there are fewer class names or colours than classes.
@@ -189,11 +190,13 @@ def draw(sample: Sample, options: DrawOptions, caption: str) -> Picture:
     return sample.kind.draw(sample, options, caption)
 
 
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, (float, Tensor)) and float(value).is_integer()
+def _is_whole(value: object) -> bool:
+    if isinstance(value, (float, Tensor)):
+        return float(value).is_integer()
+    return isinstance(value, Integral)  # NumPy's too
 
 
-def _check_image(image: Any, step: str) -> None:
+def _check_image(image: object, step: str) -> None:
     if not isinstance(image, Tensor):
         raise TypeError(
             f"{step}: an image must be a tensor or an array, got {type(image).__name__}"
@@ -213,5 +216,5 @@ def _check_image(image: Any, step: str) -> None:
 def _channels_last(image: Tensor, step: str) -> str:
     return (
         f"{step}: an image must be (channels, height, width), got {tuple(image.shape)}, whose last "
-        "axis seems to hold the channels; return images.permute(0, 3, 1, 2)"
+        "axis appears to hold the channels; return images.permute(0, 3, 1, 2)"
     )

@@ -1,13 +1,11 @@
-"""Images of one class each, or with several labels."""
+"""Classification of images, with one class or several labels each."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..outputs import StepOutput
 from ..render import Picture, classification_picture
 from .kind import DrawOptions, Kind, Sample, Scores, copied, names_for
 from .scores import check_tensors, check_whole_numbers, class_scores, num_classes, squeezed
@@ -16,34 +14,34 @@ __all__ = ["Classification"]
 
 
 class Classification(Kind):
-    """A class an image ``(N,)``, or 0 and 1 for each label ``(N, C)``."""
+    """One class index per image ``(N,)``, or 0 and 1 for each label ``(N, C)``."""
 
     name = "classification"
 
-    def tidy(self, output: Mapping[str, Any], options: DrawOptions) -> Mapping[str, Any]:
-        """The output without an axis of one class.
+    def tidy(self, output: StepOutput, options: DrawOptions) -> StepOutput:
+        """Drop the axis of a single class.
 
-        One label with one name says whether it is there; with two, which of two classes it is.
+        A single label stays a label if it has one name; with two names it means two classes.
         """
         output = super().tidy(output, options)
         one_label = len(options.class_names or ("", "")) == 1
         return output if one_label else squeezed(output, ndim=2)
 
-    def check(self, output: Mapping[str, Any], step: str, options: DrawOptions) -> None:
-        """Check that predictions are classes, in the shape of the targets."""
+    def check(self, output: StepOutput, step: str, options: DrawOptions) -> None:
+        """Check that predictions are class indices, shaped like the targets."""
         check_tensors(output, step)
         check_whole_numbers(output, step)
         shape = tuple(output["preds"].shape)
         if len(shape) > 2:
             raise ValueError(
-                f"{step}: preds of a classification must be (N,) class indices, or (N, C) of 0 and "
+                f"{step}: classification preds must be (N,) class indices, or (N, C) of 0 and "
                 f"1, got {shape}"
             )
 
-    def losses(self, output: Mapping[str, Any], options: DrawOptions) -> Tensor:
-        """Cross entropy of each sample; without probabilities, whether it is wrong.
+    def losses(self, output: StepOutput, options: DrawOptions) -> Tensor:
+        """Cross entropy of each sample; without probabilities, 1 if it is wrong.
 
-        A sample without a label is not wrong.
+        An unlabelled sample has loss 0.
         """
         preds, targets = output["preds"], output["targets"]
         probs = self.probabilities(output)
@@ -51,8 +49,9 @@ class Classification(Kind):
             known, losses = targets >= 0, (preds != targets).float()
         else:
             if targets.ndim == 1:
+                targets = targets.long()  # to uint8, 300 classes would be 44
                 known = (targets >= 0) & (targets < probs.shape[1])
-                right = probs.gather(1, targets.long().where(known, 0)[:, None])[:, 0]
+                right = probs.gather(1, targets.where(known, 0)[:, None])[:, 0]
             else:
                 known = (targets == 0) | (targets == 1)
                 right = probs.where(targets == 1, 1 - probs)
@@ -61,7 +60,7 @@ class Classification(Kind):
         mean: Tensor = total / known.reshape(len(preds), -1).sum(1).clamp_min(1)
         return mean
 
-    def classes(self, output: Mapping[str, Any], options: DrawOptions) -> list[list[int]]:
+    def classes(self, output: StepOutput, options: DrawOptions) -> list[list[int]]:
         """The true labels of each sample."""
         targets = output["targets"]
         if targets.ndim == 2:
@@ -71,10 +70,8 @@ class Classification(Kind):
             for label in targets.tolist()
         ]
 
-    def pick(
-        self, output: Mapping[str, Any], position: int, scale: tuple[float, float]
-    ) -> Mapping[str, Any]:
-        """With the probabilities of the sample."""
+    def pick(self, output: StepOutput, position: int, scale: tuple[float, float]) -> StepOutput:
+        """Add the probabilities of the sample and the number of classes."""
         probs = self.probabilities(output, slice(position, position + 1))
         return {
             **super().pick(output, position, scale),
@@ -83,7 +80,7 @@ class Classification(Kind):
         }
 
     def draw(self, sample: Sample, options: DrawOptions, caption: str) -> Picture:
-        """The image in a frame, above its most probable classes."""
+        """Draw the image in a frame, above its most probable classes."""
         pred, target = sample.pred, sample.target
         names = options.class_names
         if pred.ndim == 1:
@@ -98,17 +95,17 @@ class Classification(Kind):
         )
 
     def scores(
-        self, output: Mapping[str, Any], options: DrawOptions, device: torch.device
+        self, output: StepOutput, options: DrawOptions, device: torch.device
     ) -> Scores | None:
-        """Of each class, or of each label."""
+        """Scores of each class or label."""
         probs = self.probabilities(output)
         return None if probs is None else class_scores(probs, output["targets"], options)
 
     @staticmethod
-    def probabilities(output: Mapping[str, Any], rows: slice = slice(None)) -> Tensor | None:
+    def probabilities(output: StepOutput, rows: slice = slice(None)) -> Tensor | None:
         """Probabilities ``(n, C)`` of samples of a batch; None if the output has none.
 
-        One value for two classes is the probability, or the logit, of the second.
+        A single value for two classes is the probability, or logit, of the second.
         """
         one_class = output["targets"].ndim == 1
         if output.get("probs") is not None:

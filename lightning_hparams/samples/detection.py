@@ -1,9 +1,8 @@
-"""Boxes with labels."""
+"""Object detection."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -11,7 +10,7 @@ from torchmetrics import Metric
 
 from ..boxes import check_boxes, confident, match_boxes
 from ..metrics import BoxScoreCounts
-from ..outputs import Boxes
+from ..outputs import Boxes, StepOutput
 from ..render import Picture, detection_picture
 from .kind import DrawOptions, Kind, Sample, Scores, names_for
 
@@ -19,18 +18,18 @@ __all__ = ["Detection"]
 
 
 class Detection(Kind):
-    """Predicted and true boxes of each image, as torchvision's detectors give them."""
+    """Predicted and true boxes of each image, in the format of torchvision's detectors."""
 
     name = "detection"
 
-    def tidy(self, output: Mapping[str, Any], options: DrawOptions) -> Mapping[str, Any]:
-        """The output with tensors in place of arrays."""
+    def tidy(self, output: StepOutput, options: DrawOptions) -> StepOutput:
+        """Convert arrays to tensors."""
         output = super().tidy(output, options)
         boxes = {key: [_tensors(each) for each in output[key]] for key in ("preds", "targets")}
         return {**output, **boxes}
 
-    def check(self, output: Mapping[str, Any], step: str, options: DrawOptions) -> None:
-        """Check that boxes are xyxy in pixels, each with a label, and predictions with a score."""
+    def check(self, output: StepOutput, step: str, options: DrawOptions) -> None:
+        """Check that boxes are xyxy in pixels and have labels, and predictions have scores."""
         for key, needed in (
             ("preds", ("boxes", "labels", "scores")),
             ("targets", ("boxes", "labels")),
@@ -44,11 +43,11 @@ class Detection(Kind):
                     )
                 sizes = {name: len(each[name]) for name in needed}
                 if len(set(sizes.values())) > 1:
-                    raise ValueError(f"{step}, {key}: each box needs one of each, got {sizes}")
+                    raise ValueError(f"{step}, {key}: these must have the same length, got {sizes}")
             check_boxes([each["boxes"] for each in output[key]], f"{step}, {key}")
 
-    def losses(self, output: Mapping[str, Any], options: DrawOptions) -> Tensor:
-        """The number of false and missed boxes."""
+    def losses(self, output: StepOutput, options: DrawOptions) -> Tensor:
+        """The number of false positives and misses."""
         pairs = zip(output["preds"], output["targets"], strict=True)
         return torch.tensor(
             [
@@ -57,18 +56,16 @@ class Detection(Kind):
             ]
         )
 
-    def classes(self, output: Mapping[str, Any], options: DrawOptions) -> list[list[int]]:
+    def classes(self, output: StepOutput, options: DrawOptions) -> list[list[int]]:
         """The labels of the true boxes."""
         return [target["labels"].unique().tolist() for target in output["targets"]]
 
-    def pick(
-        self, output: Mapping[str, Any], position: int, scale: tuple[float, float]
-    ) -> Mapping[str, Any]:
-        """With boxes in pixels of the image as it is shown."""
+    def pick(self, output: StepOutput, position: int, scale: tuple[float, float]) -> StepOutput:
+        """Scale boxes to pixels of the shown image."""
         return {key: _scaled(output[f"{key}s"][position], scale) for key in ("pred", "target")}
 
     def draw(self, sample: Sample, options: DrawOptions, caption: str) -> Picture:
-        """True boxes beside predicted ones."""
+        """Draw true and predicted boxes side by side."""
         labels = [*sample.pred["labels"].tolist(), *sample.target["labels"].tolist()]
         return detection_picture(
             sample.image,
@@ -81,13 +78,13 @@ class Detection(Kind):
         )
 
     def scores(
-        self, output: Mapping[str, Any], options: DrawOptions, device: torch.device
+        self, output: StepOutput, options: DrawOptions, device: torch.device
     ) -> Scores | None:
-        """Of each box, at an IoU of 0.5."""
+        """Scores of the boxes, matched at an IoU of 0.5."""
         names = options.class_names
         if names is None:
             raise ValueError(
-                "MetricMonitor: curves of boxes need the names of all classes; pass class_names="
+                "MetricMonitor: detection curves need the names of all classes; pass class_names="
             )
         parts = [
             _matched(pred, target, names)
@@ -108,26 +105,31 @@ class Detection(Kind):
         return Scores(make_counter, updates, confidences)
 
 
-def _tensors(boxes: Any) -> Any:
+def _tensors(boxes: object) -> object:
     if not isinstance(boxes, Mapping):
         return boxes
     return {key: torch.as_tensor(value) for key, value in boxes.items()}
 
 
-def _matched(pred: Boxes, target: Boxes, names: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Labels, scores and hits of predictions, and labels of the true boxes that were missed."""
+def _matched(
+    pred: Boxes, target: Boxes, names: Sequence[str]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Labels, scores and hits of predictions, and labels of missed true boxes."""
     matches = match_boxes(pred, target)
     hits, found = (torch.from_numpy(part) for part in (matches.hits, matches.found))
     labels, missed = pred["labels"].cpu(), target["labels"].cpu()[~found]
     highest = max([*labels.tolist(), *missed.tolist()], default=0)
     if highest >= len(names):
-        raise ValueError(f"class_names has {len(names)} entries, but a box {highest}")
+        raise ValueError(
+            f"class_names has {len(names)} entries, but a box has label {highest}; "
+            "name every class, in order"
+        )
     return labels, pred["scores"].cpu(), hits, missed
 
 
 def _scaled(boxes: Boxes, scale: tuple[float, float]) -> Boxes:
     corners = boxes["boxes"].detach().cpu().float() * torch.tensor([*scale, *scale])
-    # A box whose corners are not numbers is nowhere.
+    # A box with a NaN or infinite corner cannot be drawn.
     kept = corners.isfinite().all(1)
     made: Boxes = {"boxes": corners[kept], "labels": _kept(boxes["labels"], kept)}
     if "scores" in boxes:
@@ -136,5 +138,5 @@ def _scaled(boxes: Boxes, scale: tuple[float, float]) -> Boxes:
 
 
 def _kept(values: Tensor, kept: Tensor) -> Tensor:
-    copy: Tensor = values.detach().cpu()[kept]  # indexing copies: a view would hold its batch
+    copy: Tensor = values.detach().cpu()[kept]  # indexing copies; a view would keep the batch alive
     return copy

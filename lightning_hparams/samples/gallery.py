@@ -1,4 +1,4 @@
-"""The samples that are kept in one pass over a loader: the chosen ones, and the worst."""
+"""The samples kept during one pass over a loader: the chosen ones and the worst."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ __all__ = ["Gallery", "first_of_each", "spread", "worst_of"]
 
 
 class Gallery:
-    """What one pass over a loader leaves to be drawn.
+    """Collects the samples to draw from one pass over a loader.
 
     Args:
         chosen: Dataset indices of the samples to keep.
-        per_class: Choose so many instead, while going through: the first ones of each class.
-        worst_k: Keep so many of the worst.
-        index_of: The dataset index of the sample that comes as the n-th of this process.
+        per_class: If positive, choose this many samples during the pass instead, the first ones of
+            each class in turn.
+        worst_k: Number of worst samples to keep.
+        index_of: Returns the dataset index of the n-th sample of this process.
     """
 
     def __init__(
@@ -33,31 +34,31 @@ class Gallery:
         self.worst_k = worst_k
         self.samples: dict[int, Sample] = {}
         self.worst: list[Sample] = []
-        self.classes: dict[int, list[int]] = {}  # of the chosen, where those are still sought
+        self.classes: dict[int, list[int]] = {}  # of the chosen, while choosing per class
         self._index_of = index_of
-        self._seen = 0  # samples of this process so far
+        self._seen = 0  # samples so far in this process
 
     def next_indices(self, count: int) -> list[int]:
-        """The dataset indices of the next samples, by their position in the loader."""
+        """The dataset indices of the next samples, by the order of the loader."""
         return [self._index_of(self._seen + offset) for offset in range(count)]
 
     def needs(self, indices: Iterable[int]) -> bool:
-        """Whether one of these samples has to be kept, or looked at to choose."""
+        """Whether any of these samples must be kept, or read in order to choose."""
         if self.per_class:
             return True
         missing = set(self.chosen) - set(self.samples)
         return not missing.isdisjoint(indices)
 
     def skip(self, count: int) -> None:
-        """Leave out the next samples."""
+        """Skip the next samples."""
         self._seen += count
 
     def add(self, batch: Batch, *, rate: bool = True) -> None:
         """Keep the chosen samples of a batch.
 
         Args:
-            batch: The next one.
-            rate: Whether its samples may be among the worst.
+            batch: The next batch.
+            rate: Whether to consider its samples for the worst.
         """
         indices = batch.indices()
         indices = self.next_indices(len(batch)) if indices is None else indices
@@ -72,25 +73,25 @@ class Gallery:
             self._keep_worst(batch, indices)
 
     def settle(self, classes: Iterable[Mapping[int, list[int]]]) -> None:
-        """Choose by the classes that all processes found, in a pass that chooses."""
+        """Make the final choice per class, given the classes found by each process."""
         if self.per_class:
             found = {index: labels for part in classes for index, labels in part.items()}
             self.chosen = first_of_each(found, self.per_class)
             self.per_class, self.classes = 0, {}
 
     def _choose(self, found: Sequence[list[int]], indices: Sequence[int]) -> None:
-        """Drop what can no longer be among the chosen: a new class displaces samples of others."""
-        there = {**self.classes, **dict(zip(indices, found, strict=True))}
-        self.chosen = first_of_each(there, self.per_class)
-        self.classes = {index: there[index] for index in self.chosen}
+        """Update the choice per class; samples of a new class displace those of others."""
+        known = {**self.classes, **dict(zip(indices, found, strict=True))}
+        self.chosen = first_of_each(known, self.per_class)
+        self.classes = {index: known[index] for index in self.chosen}
         self.samples = {i: one for i, one in self.samples.items() if i in self.classes}
 
     def _keep_worst(self, batch: Batch, indices: Sequence[int]) -> None:
         full = len(self.worst) == self.worst_k
         least = self.worst[-1].loss if full else 0.0
-        # At most k of a batch can be among the worst k, so no more are copied from the device.
+        # At most k samples of a batch can be among the worst k, so no more are copied.
         losses = batch.losses()
-        order = sorted(range(len(losses)), key=lambda at: (-losses[at], indices[at]))
+        order = sorted(range(len(losses)), key=lambda i: (-losses[i], indices[i]))
         candidates = [
             batch.sample(position, indices[position], losses[position])
             for position in order[: self.worst_k]
@@ -100,14 +101,14 @@ class Gallery:
 
 
 def worst_of(samples: Iterable[Sample], count: int) -> list[Sample]:
-    """The worst samples, the worst first, each once; those without fault are not among them."""
+    """The samples with the highest positive loss in descending order, without duplicates."""
     by_index = {sample.index: sample for sample in samples if sample.loss > 0}
     order = sorted(by_index.values(), key=lambda sample: (-sample.loss, sample.index))
     return order[:count]
 
 
 def spread(count: int, size: int) -> list[int]:
-    """So many positions, evenly over a dataset.
+    """Indices of ``count`` samples evenly spread over a dataset of the given size.
 
     >>> spread(3, 20)
     [3, 10, 16]
@@ -116,14 +117,14 @@ def spread(count: int, size: int) -> list[int]:
 
 
 def first_of_each(classes: Mapping[int, Sequence[int]], count: int) -> list[int]:
-    """The first samples of each class in turn, each once.
+    """The first samples of each class in turn, without duplicates.
 
     Args:
-        classes: The classes of each sample, by its index.
-        count: At most so many are taken.
+        classes: Maps the index of a sample to its classes.
+        count: Maximum number of samples.
 
     Returns:
-        Indices: the first sample of the first class, of the second, ..., then the second ones.
+        Indices: the first sample of each class, then the second of each, and so on.
 
     >>> first_of_each({0: [1], 1: [1], 2: [2, 3], 3: [3]}, 3)
     [0, 2, 3]

@@ -1,131 +1,133 @@
-"""What the monitors need to know of a kind of task: the interface that each kind implements."""
+"""The interface that each kind of task implements for the monitors."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from ..outputs import StepOutput
 from ..render import Picture, ValueRange, panel_size, to_rgb
 
 __all__ = ["DrawOptions", "Kind", "Sample", "Scores", "copied", "names_for", "shown_image"]
 
+Copyable: TypeAlias = Tensor | npt.NDArray[np.generic] | Sequence[float] | float
+
 
 @dataclass(frozen=True)
 class DrawOptions:
-    """How samples are drawn."""
+    """Options for drawing samples."""
 
     class_names: Sequence[str] | None = None
     ignore_index: int | None = None
-    background: int | None = None  # -1: none; None: the class of that name, 0 of binary masks
+    background: int | None = None  # -1: none; None: the class so named, 0 for binary masks
     rgb: Sequence[int] = (0, 1, 2)
-    value_range: ValueRange | None = None  # of the images; None: that of each batch
-    min_score: float = 0.3  # of a box
+    value_range: ValueRange | None = None  # of the images; None: guessed for each batch
+    min_score: float = 0.3  # of a box to be drawn
     colors: Picture | None = None  # (C, 3)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One sample of a dataset, on the CPU and as small as its picture allows."""
+    """One sample of a dataset on the CPU, no larger than its picture needs."""
 
     kind: Kind
     index: int  # in the dataset
-    image: Tensor  # (3, H, W), uint8, as it is shown and no larger than that
-    pred: Any  # a mask, a class, boxes or numbers, as in the output of its kind
+    image: Tensor  # (3, H, W) uint8, ready to be shown
+    pred: Any  # a mask, class, boxes or numbers, depending on the kind
     target: Any
     probs: Tensor | None = None  # (C,), classification only
-    num_classes: int | None = None  # where the output says
+    num_classes: int | None = None  # if known from the output
     loss: float = 0.0  # how wrong the prediction is
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What a batch adds to precision-recall curves and to calibration."""
+    """The contribution of a batch to precision-recall curves and calibration."""
 
-    make_counter: Callable[[], Metric]  # of precision and recall: an empty one
-    updates: Callable[[], Iterator[tuple[Tensor, ...]]]  # what that counter is updated with
-    confidences: Callable[[], Iterator[tuple[Tensor, Tensor]]]  # and whether they are right
+    make_counter: Callable[[], Metric]  # returns an empty counter of precision and recall
+    updates: Callable[[], Iterator[tuple[Tensor, ...]]]  # arguments of its updates
+    confidences: Callable[[], Iterator[tuple[Tensor, Tensor]]]  # and whether each is correct
 
 
 class Kind(ABC):
     """A kind of task, such as segmentation: how its outputs are checked, rated and drawn.
 
-    An output names its kind in ``output["kind"]``: one of the package's by its name, or an instance
-    of a subclass. So a kind of your own needs nothing but that subclass; let it stand at the top
-    level of a module, so that samples can travel between processes.
+    ``output["kind"]`` is the name of a built-in kind or an instance of a subclass, so a custom kind
+    needs no registration. Define the subclass at the top level of a module, so that its samples can
+    be pickled and sent between processes.
 
-    Methods that take an ``output`` get one that :meth:`tidy` returned.
+    Methods with an ``output`` argument receive what :meth:`tidy` returned.
     """
 
     name: str = ""
     required: tuple[str, ...] = ("kind", "images", "preds", "targets")
 
-    def tidy(self, output: Mapping[str, Any], options: DrawOptions) -> Mapping[str, Any]:
-        """The output in the form that the other methods expect, such as tensors of arrays."""
+    def tidy(self, output: StepOutput, options: DrawOptions) -> StepOutput:
+        """Convert the output to the form the other methods expect, e.g. arrays to tensors."""
         arrays = {key: _as_tensors(value) for key, value in output.items()}
         return {**output, **arrays}
 
     @abstractmethod
-    def check(self, output: Mapping[str, Any], step: str, options: DrawOptions) -> None:
-        """Check predictions and targets before training; images were checked already.
+    def check(self, output: StepOutput, step: str, options: DrawOptions) -> None:
+        """Check predictions and targets before training; images have already been checked.
 
         Args:
-            output: Of a batch with at least one sample.
+            output: Output of a batch with at least one sample.
             step: Name of the method that returned it, for messages.
-            options: How it will be drawn.
+            options: Drawing options.
 
         Raises:
             ValueError: If they cannot be drawn.
-            TypeError: If they are of the wrong type.
+            TypeError: If they have the wrong type.
         """
 
     @abstractmethod
-    def losses(self, output: Mapping[str, Any], options: DrawOptions) -> Tensor:
-        """How wrong each sample is, ``(N,)`` from 0: used where the output has no ``losses``."""
+    def losses(self, output: StepOutput, options: DrawOptions) -> Tensor:
+        """How wrong each sample is, ``(N,)`` from 0 up, for outputs without ``losses``."""
 
-    def classes(self, output: Mapping[str, Any], options: DrawOptions) -> list[list[int]]:
-        """The classes that each sample has, without the background."""
+    def classes(self, output: StepOutput, options: DrawOptions) -> list[list[int]]:
+        """The classes that occur in each sample, except the background."""
         return [[] for _ in output["images"]]
 
     @abstractmethod
     def draw(self, sample: Sample, options: DrawOptions, caption: str) -> Picture:
-        """The picture of a sample, ``(H, W, 3)``.
+        """Draw a sample as a picture ``(H, W, 3)``.
 
         Raises:
             ValueError: If there are fewer class names or colours than classes.
         """
 
-    def pick(
-        self, output: Mapping[str, Any], position: int, scale: tuple[float, float]
-    ) -> Mapping[str, Any]:
-        """What a :class:`Sample` keeps of the sample at a position of the batch, on the CPU.
+    def pick(self, output: StepOutput, position: int, scale: tuple[float, float]) -> StepOutput:
+        """Copy the fields of a :class:`Sample` from a batch to the CPU.
 
         Args:
-            output: Of a batch.
-            position: In the batch.
-            scale: Width and height of the image as it is shown, in those it has.
+            output: Output of a batch.
+            position: Index of the sample in the batch.
+            scale: Width and height of the shown image relative to the original.
 
         Returns:
-            The fields ``pred``, ``target`` and, where the kind has them, ``probs`` and
+            The fields ``pred``, ``target`` and, if the kind has them, ``probs`` and
             ``num_classes``.
         """
         return {key: copied(output[f"{key}s"][position]) for key in ("pred", "target")}
 
     def scores(
-        self, output: Mapping[str, Any], options: DrawOptions, device: torch.device
+        self, output: StepOutput, options: DrawOptions, device: torch.device
     ) -> Scores | None:
-        """What the batch adds to curves; None if it has neither logits nor probabilities.
+        """Its contribution to curves; None if it has neither logits nor probabilities.
 
         Args:
-            output: Of a batch.
-            options: Names of the classes, and which values do not count.
-            device: Where the counts are kept.
+            output: Output of a batch.
+            options: Class names and ``ignore_index``.
+            device: Device of the counters.
 
         Raises:
             ValueError: If there are fewer names than classes.
@@ -134,10 +136,10 @@ class Kind(ABC):
 
 
 def shown_image(image: Tensor, options: DrawOptions) -> Tensor:
-    """The three channels of an image that are shown, reduced where it is larger than that.
+    """The three channels to show, reduced if the image is larger than its panel.
 
     Raises:
-        ValueError: If the image does not have the channels that are to be shown.
+        ValueError: If the image lacks one of the channels to show.
     """
     size = panel_size(*image.shape[-2:])
     is_large = max(size) < max(image.shape[-2:])
@@ -145,10 +147,10 @@ def shown_image(image: Tensor, options: DrawOptions) -> Tensor:
     return torch.from_numpy(picture.transpose(2, 0, 1).copy())
 
 
-def copied(value: Any) -> Tensor:
-    """A copy on the CPU, of whole numbers in as few bytes as they need.
+def copied(value: Copyable) -> Tensor:
+    """A copy on the CPU, with integers in the smallest type that holds them.
 
-    A view would hold its whole batch.
+    A view would keep the whole batch alive.
     """
     copy = torch.as_tensor(value).detach().to("cpu", copy=True)
     if not copy.is_floating_point() and copy.numel() > 1 and copy.dtype != torch.bool:
@@ -160,28 +162,28 @@ def copied(value: Any) -> Tensor:
 
 
 def names_for(highest: int, options: DrawOptions) -> Sequence[str]:
-    """A name for each of the classes 0..highest.
+    """A name for each class 0..highest.
 
     Raises:
-        ValueError: If there are fewer class names or colours than that.
+        ValueError: If there are fewer class names or colours than classes.
     """
     names = options.class_names
     if names is None:
         names = [f"class {index}" for index in range(highest + 1)]
     if len(names) <= highest:
         raise ValueError(
-            f"class_names has {len(names)} entries, but a prediction class {highest}; "
+            f"class_names has {len(names)} entries, but class {highest} was predicted; "
             "name every class, in order"
         )
     if options.colors is not None and len(options.colors) < len(names):
         raise ValueError(
             f"class_colors has {len(options.colors)} entries, but there are {len(names)} classes; "
-            "give one to each"
+            "give one per class"
         )
     return names
 
 
-def _as_tensors(value: Any) -> Any:
+def _as_tensors(value: object) -> object:
     if isinstance(value, np.ndarray):
         return torch.as_tensor(value)
     if isinstance(value, (list, tuple)) and any(isinstance(each, np.ndarray) for each in value):

@@ -1,8 +1,8 @@
-"""The kinds of task that the package knows, found by the ``kind`` of an output: here alone."""
+"""The built-in kinds of task, and the only lookup of a kind by ``output["kind"]``."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import cast
 
 from ..checks import one_of
 from .classification import Classification
@@ -21,13 +21,14 @@ _KINDS: dict[str, Kind] = {
 }  # fmt: skip
 
 
-def kind_of(kind: Any) -> Kind:
-    """The kind that ``output["kind"]`` names, or is.
+def kind_of(kind: object) -> Kind:
+    """Resolve ``output["kind"]``, a name or an instance, to a kind.
 
     Raises:
-        ValueError: If there is none of that name.
+        ValueError: If the name is unknown.
     """
     if isinstance(kind, Kind):
         return kind
-    one_of("kind", kind, _KINDS, otherwise="or an instance of lightning_hparams.samples.Kind")
-    return _KINDS[kind]
+    name = cast("str", kind)  # other types are refused with the unknown names
+    one_of("kind", name, _KINDS, otherwise="or an instance of lightning_hparams.samples.Kind")
+    return _KINDS[name]

@@ -1,14 +1,15 @@
-"""From what a step returned to a batch of samples, with one range of values for the whole run."""
+"""Turn step outputs into batches of samples, with one value range for the whole run."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
 
+from ..outputs import StepOutput
 from ..render import ValueRange
 from .adapters import ADAPTERS, ReadyAdapter, adapter_for, count_of, indices_of
 from .batch import Batch
@@ -18,20 +19,20 @@ __all__ = ["Reader"]
 
 
 class Reader:
-    """Reads the outputs of the steps of a run.
+    """Reads the step outputs of a run.
 
     Args:
-        adapter: Makes an output of what a module returned; None if it returns one.
-        mean: Of floating point images that were normalised.
-        std: Likewise.
-        value_range: Lowest and highest value of the images, if that is known.
-        warn: Takes a topic, of which it warns once, and a message.
+        adapter: Converts what a module returned to an output; None if it returns one.
+        mean: Mean by which floating point images were normalised.
+        std: Standard deviation by which they were normalised.
+        value_range: Lowest and highest value of the images, if known.
+        warn: Function of a topic and a message, called at most once per topic.
     """
 
     def __init__(
         self,
         *,
-        adapter: str | Callable[..., Mapping[str, Any]] | None = None,
+        adapter: str | Callable[..., StepOutput] | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         value_range: Sequence[float] | None = None,
@@ -40,12 +41,12 @@ class Reader:
         self._adapt = None if adapter is None else adapter_for(adapter)
         self._mean, self._std, self._given_range = mean, std, value_range
         self._warn = warn
-        self.value_range: ValueRange | None = None  # once it is decided
-        self.gives_indices = False  # whether outputs say the index of each sample
+        self.value_range: ValueRange | None = None  # set by the first batch
+        self.gives_indices = False  # whether outputs have ``indices``
 
     @property
     def edges(self) -> list[list[float]] | None:
-        """The decided range as a checkpoint holds it."""
+        """The value range in the form stored in a checkpoint."""
         known = self.value_range
         return None if known is None else [list(known.low), list(known.high)]
 
@@ -56,7 +57,7 @@ class Reader:
 
     @property
     def costs(self) -> bool:
-        """Whether reading costs something, such as another forward pass."""
+        """Whether reading is expensive, such as another forward pass."""
         return self._adapt is not None
 
     @property
@@ -64,33 +65,33 @@ class Reader:
         """Whether reading calls the module."""
         return isinstance(self._adapt, ReadyAdapter)
 
-    def peek(self, batch: Any) -> tuple[int | None, list[int] | None]:
-        """The number of samples of a batch and their indices, as far as it says without reading."""
+    def peek(self, batch: object) -> tuple[int | None, list[int] | None]:
+        """The number of samples in a batch and their indices, as far as known without reading."""
         return count_of(batch), indices_of(batch)
 
     def read(
         self,
-        outputs: Any,
-        batch: Any,
+        outputs: object,
+        batch: object,
         module: nn.Module,
         options: DrawOptions,
         step: str,
         *,
-        normalisation: tuple[Any, Any] = (None, None),
+        normalisation: tuple[object, object] = (None, None),
     ) -> Batch | None:
-        """The samples of a batch; None if there are none, or if the step returned no output.
+        """Read a batch; None if it is empty or the step returned no output.
 
         Args:
-            outputs: What the step returned.
-            batch: What it was given.
-            module: Whose step it is.
-            options: How samples are drawn.
-            step: Its name, for messages.
-            normalisation: Mean and deviation that the data know.
+            outputs: Return value of the step.
+            batch: Batch passed to the step.
+            module: Module of the step.
+            options: Drawing options.
+            step: Name of the step, for messages.
+            normalisation: Mean and standard deviation known to the datamodule.
 
         Raises:
-            TypeError: If the adapter returned no output, or a key is missing that its kind needs.
-            ValueError: If its kind is not known.
+            TypeError: If the adapter returned no output, or a required key is missing.
+            ValueError: If the kind is unknown.
         """
         if self._adapt is not None:
             outputs = self._adapt(outputs, batch, module)
@@ -107,7 +108,7 @@ class Reader:
                 )
             self._warn(
                 "no output",
-                f"draws no pictures: {step} returns {got}; pass adapter= one of {list(ADAPTERS)} "
+                f"draws no pictures: {step} returns {got}; pass adapter=, one of {list(ADAPTERS)} "
                 "or a function, or return a dict as in lightning_hparams.outputs",
             )
             return None
@@ -121,18 +122,18 @@ class Reader:
             made = Batch(made.kind, made.output, options)
         return made
 
-    def _decided(self, made: Batch, mean: Any, std: Any) -> ValueRange:
-        """The range of the images for the whole run; a guess is told."""
+    def _decided(self, made: Batch, mean: object, std: object) -> ValueRange:
+        """The value range for the whole run; warns if it had to be guessed."""
         if self._given_range is not None:
             low, high = self._given_range
             return ValueRange((float(low),), (float(high),))
         guess, image = made.value_range, made.output["images"][0]
         if not isinstance(image, Tensor):
-            return guess  # which the check will refuse
+            return guess  # rejected by the check
         if image.is_floating_point():
             if self._mean is not None and self._std is not None:
                 return ValueRange.normalised(self._mean, self._std)
-            if _are_numbers(mean, std) and not guess.is_unit:
+            if _are_numbers(mean) and _are_numbers(std) and not guess.is_unit:
                 return ValueRange.normalised(mean, std)
         if image.dtype not in (torch.uint8, torch.bool) and not guess.is_unit:
             low, high = made.extremes
@@ -145,9 +146,6 @@ class Reader:
         return guess
 
 
-def _are_numbers(*values: Any) -> bool:
-    """Whether each is a list of numbers, and not something else of that name."""
-    return all(
-        isinstance(value, (list, tuple)) and all(isinstance(v, (int, float)) for v in value)
-        for value in values
-    )
+def _are_numbers(value: object) -> TypeGuard[Sequence[float]]:
+    """Whether a datamodule's attribute is a list of numbers, not something unrelated."""
+    return isinstance(value, (list, tuple)) and all(isinstance(v, (int, float)) for v in value)

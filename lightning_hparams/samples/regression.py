@@ -1,12 +1,12 @@
-"""A number, or several, an image."""
+"""Regression of one or several values per image."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from torch import Tensor
 
+from ..outputs import StepOutput
 from ..render import Picture, regression_picture
 from .kind import DrawOptions, Kind, Sample
 from .scores import check_tensors
@@ -15,12 +15,12 @@ __all__ = ["Regression"]
 
 
 class Regression(Kind):
-    """A number an image ``(N,)``, or D of them ``(N, D)``."""
+    """One value per image ``(N,)``, or D values ``(N, D)``."""
 
     name = "regression"
 
-    def tidy(self, output: Mapping[str, Any], options: DrawOptions) -> Mapping[str, Any]:
-        """The output with an axis of values: ``(N, 1)`` in place of ``(N,)``."""
+    def tidy(self, output: StepOutput, options: DrawOptions) -> StepOutput:
+        """Add the axis of values: ``(N,)`` becomes ``(N, 1)``."""
         changed = dict(super().tidy(output, options))
         for key in ("preds", "targets"):
             value = changed[key]
@@ -28,17 +28,17 @@ class Regression(Kind):
                 changed[key] = value[:, None]
         return changed
 
-    def check(self, output: Mapping[str, Any], step: str, options: DrawOptions) -> None:
-        """Check that there are as many predicted as true numbers, each with a name."""
+    def check(self, output: StepOutput, step: str, options: DrawOptions) -> None:
+        """Check that predictions and targets have the same shape, and each value a name."""
         check_tensors(output, step)
         shape, names = tuple(output["preds"].shape), options.class_names
         if len(shape) != 2 or not shape[1]:
-            raise ValueError(f"{step}: preds of a regression must be (N,) or (N, D), got {shape}")
+            raise ValueError(f"{step}: regression preds must be (N,) or (N, D), got {shape}")
         if names is not None:
             _check_names(names, shape[1])
 
-    def losses(self, output: Mapping[str, Any], options: DrawOptions) -> Tensor:
-        """Mean absolute error over the known values of each sample; NaN as target is unknown."""
+    def losses(self, output: StepOutput, options: DrawOptions) -> Tensor:
+        """Mean absolute error of each sample over its known values; a NaN target is unknown."""
         preds, targets = output["preds"].float(), output["targets"].float()
         known = ~targets.isnan()
         total = (preds - targets).abs().where(known, 0).sum(1)
@@ -46,7 +46,7 @@ class Regression(Kind):
         return mean
 
     def draw(self, sample: Sample, options: DrawOptions, caption: str) -> Picture:
-        """The image above true and predicted values."""
+        """Draw the image above its true and predicted values."""
         names = options.class_names
         if names is not None:
             _check_names(names, len(sample.pred))
@@ -56,6 +56,6 @@ class Regression(Kind):
 def _check_names(names: Sequence[str], values: int) -> None:
     if len(names) != values:
         raise ValueError(
-            f"class_names has {len(names)} entries, but an image {values} predicted values; "
+            f"class_names has {len(names)} entries, but an image has {values} predicted values; "
             "name every value, in order"
         )

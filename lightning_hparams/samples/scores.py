@@ -1,15 +1,15 @@
-"""What kinds whose outputs are tensors have in common: shapes, types, and scores for curves."""
+"""Shared by the kinds with tensor outputs: checks of shape and type, and scores for curves."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
 from ..metrics import ScoreCounts, confidences
+from ..outputs import StepOutput
 from .kind import DrawOptions, Scores
 
 __all__ = [
@@ -23,11 +23,11 @@ __all__ = [
 _UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
 
 
-def check_tensors(output: Mapping[str, Any], step: str) -> None:
-    """Check that predictions and targets are tensors of one shape.
+def check_tensors(output: StepOutput, step: str) -> None:
+    """Check that predictions and targets are tensors of the same shape.
 
     Raises:
-        TypeError: If one of them is not a tensor.
+        TypeError: If either is not a tensor.
         ValueError: If their shapes differ.
     """
     preds, targets = output["preds"], output["targets"]
@@ -36,13 +36,13 @@ def check_tensors(output: Mapping[str, Any], step: str) -> None:
             raise TypeError(f"{step}: {key} must be a tensor, got {type(value).__name__}")
     if preds.shape != targets.shape:
         raise ValueError(
-            f"{step}: preds and targets must have one shape, got {tuple(preds.shape)} and "
+            f"{step}: preds and targets must have the same shape, got {tuple(preds.shape)} and "
             f"{tuple(targets.shape)}"
         )
 
 
-def check_whole_numbers(output: Mapping[str, Any], step: str) -> None:
-    """Check that predictions and targets are classes; NaN and scores are not.
+def check_whole_numbers(output: StepOutput, step: str) -> None:
+    """Check that predictions and targets are class indices, not scores or NaN.
 
     Raises:
         ValueError: If a value is not a whole number.
@@ -58,12 +58,12 @@ def check_whole_numbers(output: Mapping[str, Any], step: str) -> None:
                 )
 
 
-def squeezed(output: Mapping[str, Any], ndim: int) -> Mapping[str, Any]:
-    """The output whose predictions and targets have no axis of one class.
+def squeezed(output: StepOutput, ndim: int) -> StepOutput:
+    """Drop the axis of a single class from predictions and targets.
 
     Args:
-        output: Of a batch.
-        ndim: Number of dimensions with that axis.
+        output: Output of a batch.
+        ndim: Number of dimensions including that axis.
     """
     changed = dict(output)
     for key in ("preds", "targets"):
@@ -71,15 +71,15 @@ def squeezed(output: Mapping[str, Any], ndim: int) -> Mapping[str, Any]:
         if not isinstance(value, Tensor):
             continue
         if value.dtype in _UNSIGNED:
-            value = value.long()  # torch has few operations on them
+            value = value.long()  # torch supports few operations on unsigned types
         if value.ndim == ndim and value.shape[1] == 1:
             value = value.squeeze(1)
         changed[key] = value
     return changed
 
 
-def num_classes(output: Mapping[str, Any], *, by_label: bool) -> int | None:
-    """As many classes as the output has logits or probabilities for; one value stands for two."""
+def num_classes(output: StepOutput, *, by_label: bool) -> int | None:
+    """Number of classes by the logits or probabilities; a single value stands for two classes."""
     for key in ("logits", "probs"):
         scores = output.get(key)
         if scores is not None:

@@ -1,15 +1,15 @@
-"""Masks: one class a pixel, foreground and background, or several labels a pixel."""
+"""Segmentation: multiclass, binary and multilabel masks."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from ..checks import whole_number
 from ..metrics import confusion_counts, iou_score
+from ..outputs import StepOutput
 from ..render import Picture, segmentation_pictures
 from .kind import DrawOptions, Kind, Sample, Scores, names_for
 from .scores import check_tensors, check_whole_numbers, class_scores, num_classes, squeezed
@@ -17,27 +17,27 @@ from .scores import check_tensors, check_whole_numbers, class_scores, num_classe
 __all__ = ["Binary", "Multiclass", "Multilabel"]
 
 _NOTHING = ("background", "unlabelled", "unlabeled")
-_MOST = 255  # classes of a mask that can be drawn; a larger value in it stands for no class
+_MOST = 255  # maximum number of classes that can be drawn; larger mask values are not classes
 
 
 class Multiclass(Kind):
-    """A class a pixel: masks ``(N, H, W)`` of class indices."""
+    """One class per pixel: masks ``(N, H, W)`` of class indices."""
 
     name = "multiclass"
 
-    def tidy(self, output: Mapping[str, Any], options: DrawOptions) -> Mapping[str, Any]:
-        """The output without an axis of one class, and without 16-bit masks."""
+    def tidy(self, output: StepOutput, options: DrawOptions) -> StepOutput:
+        """Drop the axis of a single class, and convert unsigned masks to int64."""
         return squeezed(super().tidy(output, options), ndim=4)
 
-    def check(self, output: Mapping[str, Any], step: str, options: DrawOptions) -> None:
-        """Check shapes, and that each value of the targets is a class or ignored."""
+    def check(self, output: StepOutput, step: str, options: DrawOptions) -> None:
+        """Check shapes, and that each target value is a class or ``ignore_index``."""
         self._check_shapes(output, step)
         self._check_values(
             output, step, options, num_classes(output, by_label=False) or len(_names(options))
         )
 
-    def losses(self, output: Mapping[str, Any], options: DrawOptions) -> Tensor:
-        """1 - mean IoU of the classes in the mask or the prediction, without the background."""
+    def losses(self, output: StepOutput, options: DrawOptions) -> Tensor:
+        """1 - mean IoU over the classes in target or prediction, without the background."""
         classes = self._num_classes(output, options)
         background = self.background(_names(options), options)
         return torch.stack(
@@ -50,27 +50,25 @@ class Multiclass(Kind):
                 )
                 for pred, target in zip(output["preds"], output["targets"], strict=True)
             ]
-        ).nan_to_num(0.0)  # NaN: nothing there, and nothing predicted
+        ).nan_to_num(0.0)  # NaN: neither target nor prediction has a class
 
-    def classes(self, output: Mapping[str, Any], options: DrawOptions) -> list[list[int]]:
-        """The values of each mask."""
+    def classes(self, output: StepOutput, options: DrawOptions) -> list[list[int]]:
+        """The classes that occur in each target mask."""
         nothing = {options.ignore_index, self.background(_names(options), options)}
         return [
             [label for label in target.unique().tolist() if label >= 0 and label not in nothing]
             for target in output["targets"]
         ]
 
-    def pick(
-        self, output: Mapping[str, Any], position: int, scale: tuple[float, float]
-    ) -> Mapping[str, Any]:
-        """With the number of classes."""
+    def pick(self, output: StepOutput, position: int, scale: tuple[float, float]) -> StepOutput:
+        """Add the number of classes."""
         return {
             **super().pick(output, position, scale),
             "num_classes": num_classes(output, by_label=False),
         }
 
     def draw(self, sample: Sample, options: DrawOptions, caption: str) -> Picture:
-        """Image, ground truth, prediction and errors side by side."""
+        """Draw image, ground truth, prediction and errors side by side."""
         names = names_for(self._highest(sample, options), options)
         (picture,) = segmentation_pictures(
             sample.image[None],
@@ -85,21 +83,21 @@ class Multiclass(Kind):
         return picture
 
     def scores(
-        self, output: Mapping[str, Any], options: DrawOptions, device: torch.device
+        self, output: StepOutput, options: DrawOptions, device: torch.device
     ) -> Scores | None:
-        """Of each class."""
+        """Scores of each class."""
         probs = self.probabilities(output)
         return None if probs is None else class_scores(probs, self._truth(output), options)
 
     def background(self, names: Sequence[str], options: DrawOptions) -> int | None:
-        """The class that stands for nothing, if there is one."""
+        """Index of the background class; None if there is none."""
         if options.background is not None:
             if names:
                 whole_number("background", options.background, -1, len(names) - 1)
             return None if options.background < 0 else options.background
         return next((i for i, name in enumerate(names) if name.lower() in _NOTHING), None)
 
-    def probabilities(self, output: Mapping[str, Any]) -> Tensor | None:
+    def probabilities(self, output: StepOutput) -> Tensor | None:
         """Probabilities ``(N, C, H, W)``; None if the output has none."""
         if output.get("probs") is not None:
             probs: Tensor = output["probs"].detach().float()
@@ -111,11 +109,11 @@ class Multiclass(Kind):
     def _from_logits(self, logits: Tensor) -> Tensor:
         return logits.softmax(1)
 
-    def _truth(self, output: Mapping[str, Any]) -> Tensor:
+    def _truth(self, output: StepOutput) -> Tensor:
         truth: Tensor = output["targets"]
         return truth
 
-    def _check_shapes(self, output: Mapping[str, Any], step: str, ndim: int = 3) -> None:
+    def _check_shapes(self, output: StepOutput, step: str, ndim: int = 3) -> None:
         check_tensors(output, step)
         check_whole_numbers(output, step)
         shape = tuple(output["targets"].shape)
@@ -124,7 +122,7 @@ class Multiclass(Kind):
             raise ValueError(f"{step}: masks of kind '{self.name}' must be {axes}, got {shape}")
 
     def _check_values(
-        self, output: Mapping[str, Any], step: str, options: DrawOptions, classes: int
+        self, output: StepOutput, step: str, options: DrawOptions, classes: int
     ) -> None:
         targets, ignore = output["targets"].long(), options.ignore_index
         outside = (targets < 0) | (targets >= classes)
@@ -134,10 +132,10 @@ class Multiclass(Kind):
             value = int(targets[outside][0])
             raise ValueError(
                 f"{step}, targets: mask value {value} is outside 0..{classes - 1}; "
-                f"set ignore_index={value} if its pixels do not count"
+                f"set ignore_index={value} to exclude its pixels"
             )
 
-    def _num_classes(self, output: Mapping[str, Any], options: DrawOptions) -> int:
+    def _num_classes(self, output: StepOutput, options: DrawOptions) -> int:
         classes = num_classes(output, by_label=False)
         if classes is not None:
             return classes
@@ -147,10 +145,11 @@ class Multiclass(Kind):
         return min(highest, _MOST - 1) + 1
 
     def _highest(self, sample: Sample, options: DrawOptions) -> int:
-        """The highest class that was predicted, could have been, or is there."""
+        """The highest class that is predicted, predictable or in the target."""
         parts = [sample.pred.flatten()]
         if options.class_names is None and sample.num_classes is None:
-            # A target beyond all known classes is not painted; a check before training names it.
+            # A target value beyond the known classes is not painted; the check before training
+            # reports it.
             target = sample.target.flatten()
             parts.append(target[_is_class(target, options.ignore_index)])
         known = (sample.num_classes or 1) - 1
@@ -158,41 +157,41 @@ class Multiclass(Kind):
 
 
 class Binary(Multiclass):
-    """Foreground and background: masks ``(N, H, W)`` of 0 and 1, one logit a pixel."""
+    """Foreground and background: masks ``(N, H, W)`` of 0 and 1, one logit per pixel."""
 
     name = "binary"
 
     def background(self, names: Sequence[str], options: DrawOptions) -> int | None:
-        """0, whatever it is called, unless there is to be none."""
+        """0 whatever its name, unless ``options.background`` says otherwise."""
         return 0 if options.background is None else super().background(names, options)
 
-    def _num_classes(self, output: Mapping[str, Any], options: DrawOptions) -> int:
+    def _num_classes(self, output: StepOutput, options: DrawOptions) -> int:
         return 2
 
     def _from_logits(self, logits: Tensor) -> Tensor:
         return logits.sigmoid()
 
-    def _truth(self, output: Mapping[str, Any]) -> Tensor:
+    def _truth(self, output: StepOutput) -> Tensor:
         truth: Tensor = output["targets"]
         return truth[:, None] if truth.ndim == 3 else truth
 
 
 class Multilabel(Multiclass):
-    """Labels that may overlap: masks ``(N, C, H, W)`` of 0 and 1."""
+    """Overlapping labels: masks ``(N, C, H, W)`` of 0 and 1."""
 
     name = "multilabel"
 
-    def tidy(self, output: Mapping[str, Any], options: DrawOptions) -> Mapping[str, Any]:
-        """The output without 16-bit masks."""
+    def tidy(self, output: StepOutput, options: DrawOptions) -> StepOutput:
+        """Convert unsigned masks to int64."""
         return squeezed(Kind.tidy(self, output, options), ndim=-1)
 
-    def check(self, output: Mapping[str, Any], step: str, options: DrawOptions) -> None:
-        """Check shapes, and that targets are 0, 1 or ignored."""
+    def check(self, output: StepOutput, step: str, options: DrawOptions) -> None:
+        """Check shapes, and that targets are 0, 1 or ``ignore_index``."""
         self._check_shapes(output, step, ndim=4)
         self._check_values(output, step, options, 2)
 
-    def losses(self, output: Mapping[str, Any], options: DrawOptions) -> Tensor:
-        """1 - mean IoU of the labels in the mask or the prediction."""
+    def losses(self, output: StepOutput, options: DrawOptions) -> Tensor:
+        """1 - mean IoU over the labels in target or prediction."""
         ignore = options.ignore_index
         losses = []
         for pred, target in zip(output["preds"], output["targets"], strict=True):
@@ -203,20 +202,18 @@ class Multilabel(Multiclass):
             losses.append(_one_minus_iou(torch.stack(counts), None))
         return torch.stack(losses).nan_to_num(0.0)
 
-    def classes(self, output: Mapping[str, Any], options: DrawOptions) -> list[list[int]]:
-        """The labels that occur in each mask."""
+    def classes(self, output: StepOutput, options: DrawOptions) -> list[list[int]]:
+        """The labels that occur in each target mask."""
         return [
             (target == 1).flatten(1).any(1).nonzero()[:, 0].tolist() for target in output["targets"]
         ]
 
-    def pick(
-        self, output: Mapping[str, Any], position: int, scale: tuple[float, float]
-    ) -> Mapping[str, Any]:
-        """Each label has a mask of its own."""
+    def pick(self, output: StepOutput, position: int, scale: tuple[float, float]) -> StepOutput:
+        """Copy the masks; their first axis gives the number of labels."""
         return Kind.pick(self, output, position, scale)
 
     def background(self, names: Sequence[str], options: DrawOptions) -> int | None:
-        """None: a pixel without a label is nothing."""
+        """None: overlapping labels have no background class."""
         if options.background is not None and names:
             whole_number("background", options.background, -1, len(names) - 1)
         return None
@@ -240,7 +237,7 @@ def _one_minus_iou(counts: Tensor, background: int | None) -> Tensor:
 
 
 def _is_class(targets: Tensor, ignore_index: int | None) -> Tensor:
-    """Whether each value of a target is that of a class which can be drawn."""
-    targets = targets.int()
+    """Mask of the target values that are classes and can be drawn."""
+    targets = targets.long()
     is_class = (targets >= 0) & (targets < _MOST)
     return is_class if ignore_index is None else is_class & (targets != ignore_index)

@@ -540,7 +540,7 @@ def test_precision_recall_curves_of_boxes_count_matches():
             ValueError,
             "class_names has 2 entries, but predictions have 3 classes; name every class",
         ),
-        (Boxed(), ValueError, "curves of boxes need the names of all classes; pass class_names="),
+        (Boxed(), ValueError, "detection curves need the names of all classes; pass class_names="),
     ],
 )
 def test_what_cannot_be_counted_is_told_before_training(module, error, message):

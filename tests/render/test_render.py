@@ -320,6 +320,24 @@ def test_a_class_is_not_ignored_for_having_the_last_byte_of_the_ignored_value():
     assert nearest(errors[50, 6], ERROR_COLORS) == "ignored"
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.uint16, torch.int64])
+@pytest.mark.parametrize("ignore_index", [-1, -255, 257, 2**32 + 1])
+def test_an_ignored_value_that_does_not_occur_changes_nothing(dtype, ignore_index):
+    mask = torch.tensor([[[0, 1, 1], [1, 2, 2], [0, 2, 1]]])
+    inputs = torch.ones(1, 3, 3, 3), mask.roll(1, 2).to(dtype), mask.to(dtype), ["a", "b", "c"]
+    (expected,) = segmentation_pictures(*inputs)
+    (picture,) = segmentation_pictures(*inputs, ignore_index=ignore_index)
+    assert np.array_equal(picture, expected)
+
+
+def test_large_mask_values_are_not_painted():
+    values = torch.tensor([[[0, 1], [2**32 + 1, 2**16 + 1]]])
+    (picture,) = segmentation_pictures(torch.zeros(1, 3, 2, 2), values, values, ["a", "b"])
+    truth = picture[20:276, 262:518]
+    assert (truth[128:] == 0).all()
+    assert truth[:128].any()
+
+
 def test_more_classes_than_a_mask_has_values_for_are_told():
     with pytest.raises(ValueError, match="masks of at most 255 classes can be drawn, got 300"):
         segmentation_pictures(*torch.zeros(3, 1, 1, 8, 8).long(), ["a"] * 300)

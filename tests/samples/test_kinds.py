@@ -1,4 +1,4 @@
-"""Each kind of task is found in one place, and one of your own needs nothing of the package's."""
+"""Kinds of task are looked up in one file, and custom kinds need no registration."""
 
 import ast
 from pathlib import Path
@@ -18,7 +18,7 @@ from tests.runs import quiet_trainer, read_events
 
 
 class Keypoint(Kind):
-    """One point an image, (N, 2): a kind that the package does not know."""
+    """One point per image, (N, 2): a kind unknown to the package."""
 
     name = "keypoint"
 
@@ -73,7 +73,7 @@ def points():
     return DataLoader(samples, batch_size=4)
 
 
-def test_a_kind_from_outside_the_package_is_drawn_rated_and_has_curves():
+def test_a_custom_kind_is_drawn_and_rated_and_has_curves():
     logger = TensorBoardLogger(".", default_hp_metric=False)
     pictures = PredictionMonitor(2, "per_class", worst_k=1)
     curves = MetricMonitor(pr_curves=True, calibration=True)
@@ -92,21 +92,21 @@ def test_a_kind_from_outside_the_package_is_drawn_rated_and_has_curves():
     assert "metric/calibration_error/val" in events.Tags()["scalars"]
 
 
-def test_a_kind_from_outside_rates_its_samples_without_a_trainer():
+def test_a_custom_kind_rates_its_samples_without_a_trainer():
     gallery = Gallery(worst_k=2)
     for batch in points():
         gallery.add(Batch.of(Points().validation_step(batch, 0), DrawOptions()))
     assert [(sample.index, sample.loss) for sample in gallery.worst] == [(11, 8), (10, 7)]
 
 
-def test_a_kind_from_outside_refuses_what_it_cannot_draw_before_training():
+def test_a_custom_kind_checks_outputs_before_training():
     trainer = quiet_trainer(callbacks=[PredictionMonitor(1)])
     with pytest.raises(ValueError, match=r"validation_step: points must be \(N, 2\), got \(4, 3\)"):
         trainer.fit(Points(size=3), points(), points())
     assert trainer.global_step == 0
 
 
-def test_a_kind_that_is_not_known_is_named():
+def test_an_unknown_kind_is_named():
     with pytest.raises(ValueError, match=r"`kind` must be one of .* or an instance of .*Kind, got"):
         Batch.of({"kind": "keypoints"}, DrawOptions())
 

@@ -1,4 +1,4 @@
-"""Outputs are read by adapters, and images have one range for the whole run."""
+"""Adapters read outputs, and images have one value range for the whole run."""
 
 import functools
 
@@ -38,7 +38,7 @@ def shown(batch):
 
 
 def first_then(first, later, **options):
-    """How the colour of a later batch is shown, and what was said."""
+    """The shown colour of a later batch, and the warnings."""
     warnings = Warnings()
     data = options.pop("normalisation", (None, None))
     reader = Reader(warn=warnings, **options)
@@ -47,22 +47,22 @@ def first_then(first, later, **options):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.int64, torch.uint16, torch.int16])
-def test_values_in_0_to_255_are_shown_as_they_are(dtype):
+def test_values_in_0_to_255_are_shown_unchanged(dtype):
     one = colour(200, 100, 40, dtype=dtype)
     later, warnings = first_then(one, colour(7, 8, 9, dtype=dtype))
     assert shown(read(Reader(warn=Warnings()), one)) == [200, 100, 40]
-    assert later == [7, 8, 9]  # dark, and not stretched
+    assert later == [7, 8, 9]  # dark, not stretched
     (warning,) = warnings
     assert "image values are 40.0..200.0, not 0..1" in warning
     assert "0 as black and 255 as white" in warning
 
 
-def test_16_bits_are_shown_as_they_are():
+def test_the_full_16_bit_range_is_shown_unchanged():
     whole = colour(200 * 257, 100 * 257, 40 * 257, dtype=torch.int32).to(torch.uint16)
     assert shown(read(Reader(warn=Warnings()), whole)) == [200, 100, 40]
 
 
-def test_colours_of_another_range_keep_their_hue():
+def test_colours_in_another_range_keep_their_hue():
     reflectance = torch.rand(4, 3, 16, 16) * 3000
     later, warnings = first_then(reflectance, colour(1500.0, 750.0, 750.0))
     assert later[0] == pytest.approx(2 * later[1], abs=2)
@@ -70,7 +70,7 @@ def test_colours_of_another_range_keep_their_hue():
     assert len(warnings) == 1
 
 
-def test_uint8_and_0_to_1_are_certain():
+def test_uint8_and_0_to_1_need_no_warning():
     for first, dtype, scale in ((colour(3, 2, 1), torch.uint8, 1), (colour(1, 0, 0), None, 255)):
         first = first if dtype is None else first.to(dtype)
         later, warnings = first_then(first, first)
@@ -78,28 +78,28 @@ def test_uint8_and_0_to_1_are_certain():
         assert warnings == []
 
 
-def test_given_mean_and_std_hold_for_images_of_low_contrast_too():
+def test_given_mean_and_std_apply_to_low_contrast_images_too():
     grey = (colour(0.6, 0.55, 0.5) - 0.5) / 0.25  # lies in 0..1
     later, warnings = first_then(grey, grey, mean=[0.5] * 3, std=[0.25] * 3)
     assert later == [153, 140, 128]
     assert warnings == []
 
 
-def test_mean_and_std_of_the_data_hold_where_images_are_not_in_0_to_1():
+def test_mean_and_std_of_the_datamodule_apply_unless_images_are_in_0_to_1():
     normalised, plain = colour(-1.0, 0.0, 1.0), colour(0.25, 0.5, 0.75)
     data = ([0.5] * 3, [0.25] * 3)
     assert first_then(normalised, normalised, normalisation=data)[0] == [64, 128, 191]
     assert first_then(plain, plain, normalisation=data)[0] == [64, 128, 191]
 
 
-def test_a_given_range_holds():
+def test_a_given_value_range_is_used():
     later, warnings = first_then(colour(0, 50, 100), colour(0, 50, 100), value_range=(0, 100))
     assert later == [0, 128, 255]
     assert warnings == []
 
 
 @pytest.mark.parametrize("odd", [torch.inf, -torch.inf, torch.nan])
-def test_values_that_are_not_finite_change_no_others(odd):
+def test_nonfinite_values_do_not_affect_other_pixels(odd):
     image = colour(0.2, 0.4, 0.6).clone()
     image[..., 7, :] = odd
     batch = read(Reader(warn=Warnings()), image)
@@ -109,7 +109,7 @@ def test_values_that_are_not_finite_change_no_others(odd):
     assert (read(Reader(warn=Warnings()), large).sample(0, 0).image[:, :400] == 51).all()
 
 
-def test_one_image_does_not_change_how_another_is_shown():
+def test_images_of_a_batch_do_not_affect_each_other():
     bright, dark = colour(250, 250, 250), colour(30, 20, 10)
     for images in (torch.cat([bright, dark]), torch.cat([dark, bright])):
         batch = read(Reader(warn=Warnings()), images)
@@ -117,23 +117,26 @@ def test_one_image_does_not_change_how_another_is_shown():
         assert batch.sample(position, 0).image[:, 0, 0].tolist() == [30, 20, 10]
 
 
-# -- what is refused before training
+# -- errors before training
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"images": torch.rand(2, 40, 50, 3)}, r"got \(40, 50, 3\), whose last axis seems to hold"),
+        (
+            {"images": torch.rand(2, 40, 50, 3)},
+            r"got \(40, 50, 3\), whose last axis appears to hold",
+        ),
         ({"images": torch.rand(2, 40, 50, 4)}, r"return images.permute\(0, 3, 1, 2\)"),
         ({"images": torch.rand(2, 3, 0, 5)}, r"must have pixels, got \(3, 0, 5\)"),
-        ({"indices": torch.arange(1)}, r"indices must be \(2,\), one a sample, got 1"),
+        ({"indices": torch.arange(1)}, r"indices must be \(2,\), one per sample, got 1"),
         ({"indices": ["a", "b"]}, "indices must be positions in the dataset, got 'a'"),
         ({"indices": torch.tensor([3, 10_000])}, r"positions in the dataset, 0..9, got 10000"),
         ({"preds": torch.full((2,), torch.nan)}, "preds must be class indices, .* got nan"),
         ({"preds": torch.tensor([0.2, 0.8])}, "return scores as 'logits' or 'probs'"),
     ],
 )
-def test_what_cannot_be_drawn_is_named(change, message):
+def test_errors_name_the_value_that_cannot_be_drawn(change, message):
     output = {
         "kind": "classification",
         "images": torch.rand(2, 3, 8, 8),
@@ -151,17 +154,17 @@ def test_what_cannot_be_drawn_is_named(change, message):
         check()
 
 
-def test_channels_of_any_number_are_known_to_be_last_by_the_mask():
+def test_the_mask_shape_reveals_channels_last_for_any_number_of_channels():
     masks = torch.zeros(2, 40, 50, dtype=torch.long)
     output = {"kind": "multiclass", "images": torch.rand(2, 40, 50, 13)}
     output |= {"preds": masks, "targets": masks}
     batch = Reader(warn=Warnings()).read(output, None, nn.Identity(), OPTIONS, "validation_step")
-    with pytest.raises(ValueError, match="whose last axis seems to hold the channels"):
+    with pytest.raises(ValueError, match="whose last axis appears to hold the channels"):
         batch.check("validation_step")
 
 
 @pytest.mark.parametrize("kind", ["multiclass", "classification", "detection", "regression"])
-def test_arrays_and_empty_batches_are_taken(kind):
+def test_arrays_and_empty_batches_are_accepted(kind):
     count, rng = 2, np.random.default_rng(0)
     boxes = {"boxes": np.array([[1.0, 2.0, 9.0, 9.0]]), "labels": np.array([1])}
     values = {
@@ -182,7 +185,7 @@ def test_arrays_and_empty_batches_are_taken(kind):
 
 
 @pytest.mark.parametrize("missing", ["scores", "labels", "boxes"])
-def test_boxes_without_something_are_named(missing):
+def test_a_missing_part_of_the_boxes_is_named(missing):
     pred = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0), "scores": torch.zeros(0)}
     target = {key: value for key, value in pred.items() if key != "scores"}
     output = {"kind": "detection", "images": torch.rand(1, 3, 8, 8), "targets": [target]}
@@ -223,13 +226,13 @@ def test_adapters_take_two_or_three_arguments():
         (lambda outputs: outputs, TypeError, r"must take \(outputs, batch, module\) or"),
     ],
 )
-def test_other_adapters_are_refused(adapter, error, message):
+def test_invalid_adapters_are_refused(adapter, error, message):
     with pytest.raises(error, match=message):
         adapter_for(adapter)
 
 
 class Dropping(nn.Module):
-    """Answers with fixed scores, and uses up random numbers as dropout does in training."""
+    """Returns fixed scores and draws random numbers, as dropout does in training."""
 
     def __init__(self, answer):
         super().__init__()
@@ -261,7 +264,7 @@ MASK = torch.randint(0, 3, (2, 8, 8))
 
 @pytest.mark.parametrize("form", ["dict", "pair", "axis"])
 @pytest.mark.parametrize("answer", [lambda x: x, lambda x: {"out": x}, lambda x: (x, 1)])
-def test_masks_of_a_foreign_module_are_its_highest_scores(form, answer):
+def test_the_segmentation_adapter_takes_the_argmax(form, answer):
     logits = nn.functional.one_hot(MASK, 3).permute(0, 3, 1, 2).float()
     batch = {
         "dict": {"image": IMAGES, "mask": MASK, "index": torch.tensor([4, 5])},
@@ -275,12 +278,12 @@ def test_masks_of_a_foreign_module_are_its_highest_scores(form, answer):
     assert output["indices"] == ([4, 5] if form == "dict" else None)
 
 
-def test_scores_of_a_smaller_map_are_enlarged():
+def test_smaller_score_maps_are_enlarged():
     output = adapted("segmentation", torch.randn(2, 3, 2, 2), (IMAGES, MASK))
     assert output["preds"].shape == MASK.shape
 
 
-def test_one_score_a_pixel_is_binary_and_one_a_label_is_multilabel():
+def test_one_score_per_pixel_is_binary_and_one_per_label_is_multilabel():
     mask = MASK.clamp(max=1)
     assert adapted("segmentation", torch.randn(2, 1, 8, 8), (IMAGES, mask))["kind"] == "binary"
     labels = torch.randint(0, 2, (2, 4, 8, 8))
@@ -289,7 +292,7 @@ def test_one_score_a_pixel_is_binary_and_one_a_label_is_multilabel():
         assert output["kind"] == "multilabel"
 
 
-def test_classes_and_labels_of_a_foreign_module():
+def test_the_classification_adapter_predicts_classes_or_labels():
     batch = {"image": IMAGES, "label": torch.tensor([2, 0])}
     output = adapted("classification", torch.tensor([[0.0, 0, 1], [0, 2, 0]]), batch)
     assert output["preds"].tolist() == [2, 1]
@@ -301,7 +304,7 @@ def test_classes_and_labels_of_a_foreign_module():
         assert several["preds"].tolist() == [[1, 0, 1], [1, 0, 0]]
 
 
-def test_numbers_of_a_foreign_module():
+def test_the_regression_adapter_keeps_the_values():
     batch = {"image": IMAGES, "label": torch.tensor([3, 4])}
     output = adapted("regression", torch.tensor([[2.5], [4.0]]), batch)
     assert output["preds"].tolist() == [[2.5], [4.0]]
@@ -309,7 +312,7 @@ def test_numbers_of_a_foreign_module():
 
 
 @pytest.mark.parametrize("form", ["pair", "dict", "older dict"])
-def test_boxes_of_a_foreign_module_count_their_labels_from_zero(form):
+def test_the_detection_adapter_counts_labels_from_zero(form):
     corners, labels = torch.tensor([[1.0, 1, 6, 6]]), torch.tensor([1])
     answer = [{"boxes": corners, "labels": labels, "scores": torch.tensor([0.9])}] * 2
     names = ("bbox_xyxy", "label") if form == "dict" else ("boxes", "labels")
@@ -321,7 +324,7 @@ def test_boxes_of_a_foreign_module_count_their_labels_from_zero(form):
     output = adapted("detection", answer, batch)
     assert output["preds"][0]["labels"].tolist() == output["targets"][1]["labels"].tolist() == [0]
     answer = [{**answer[0], "labels": torch.tensor([0])}] * 2
-    with pytest.raises(ValueError, match=r"needs labels from 1 on, .* got 0"):
+    with pytest.raises(ValueError, match=r"needs labels >= 1, .* got 0"):
         adapted("detection", answer, batch)
 
 
@@ -329,11 +332,11 @@ def test_boxes_of_a_foreign_module_count_their_labels_from_zero(form):
     ("batch", "message"),
     [({"picture": IMAGES}, r"needs a batch with 'image', .* got \['picture'\]"), (3, "got int")],
 )
-def test_batches_of_another_form_are_named(batch, message):
+def test_unknown_forms_of_batch_are_named(batch, message):
     with pytest.raises(TypeError, match=message):
         ADAPTERS["segmentation"](None, batch, Dropping(IMAGES))
 
 
-def test_an_output_that_a_step_returned_is_taken_as_it_is():
+def test_an_output_returned_by_the_step_is_used_unchanged():
     output = {"kind": "classification"}
     assert ADAPTERS["classification"](output, None, None) is output

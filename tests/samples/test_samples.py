@@ -55,27 +55,27 @@ def boxed(corners, labels, scores=None):
     return made if scores is None else {**made, "scores": torch.tensor(scores)}
 
 
-def test_a_mask_is_as_bad_as_its_mean_iou_is_low():
+def test_a_mask_is_rated_by_its_mean_iou():
     output = masks([[[0, 1], [1, 2]], [[0, 0], [1, 1]]], [[[0, 1], [2, 2]], [[0, 0], [1, 1]]])
-    # Sample 0: IoU 1, 1/2, 1/2; the background does not count where there is one.
+    # Sample 0: IoU 1, 1/2, 1/2; a background is excluded.
     assert losses(output, DrawOptions()) == pytest.approx([1 - 2 / 3, 0])
     look = DrawOptions(class_names=["background", "a", "b"])
     assert losses(output, look) == pytest.approx([1 / 2, 0])
     assert losses(output, DrawOptions(background=-1)) == pytest.approx([1 / 3, 0])
 
 
-def test_ignored_pixels_and_empty_masks_are_no_fault():
+def test_ignored_pixels_and_empty_masks_have_zero_loss():
     output = masks([[[0, 1]], [[0, 0]]], [[[0, 255]], [[0, 0]]])
     look = DrawOptions(class_names=["background", "a"], ignore_index=255)
     assert losses(output, look) == [0, 0]
 
 
-def test_a_multilabel_mask_is_as_bad_as_its_labels():
+def test_a_multilabel_mask_is_rated_by_the_mean_iou_of_its_labels():
     output = masks([[[[1, 1]], [[0, 1]]]], [[[[1, 0]], [[0, 1]]]], "multilabel")
     assert losses(output, DrawOptions()) == pytest.approx([1 - 0.75])
 
 
-def test_a_class_is_as_bad_as_the_true_one_is_improbable():
+def test_a_class_is_rated_by_its_cross_entropy():
     output = classes([[2.0, 0.0], [0.0, 2.0]], [0, 0])
     expected = [math.log(1 + math.exp(-2)), math.log(1 + math.exp(2))]
     assert losses(output, DrawOptions()) == pytest.approx(expected, rel=1e-5)
@@ -83,13 +83,13 @@ def test_a_class_is_as_bad_as_the_true_one_is_improbable():
     assert losses(output, DrawOptions()) == [0, 1]
 
 
-def test_several_labels_are_as_bad_as_their_cross_entropy():
+def test_several_labels_are_rated_by_their_mean_cross_entropy():
     output = classes([[2.0, -1.0]], [[1, 1]])
     expected = (math.log(1 + math.exp(-2)) + math.log(1 + math.exp(1))) / 2
     assert losses(output, DrawOptions()) == pytest.approx([expected], rel=1e-5)
 
 
-def test_boxes_are_as_bad_as_there_are_false_and_missed_ones():
+def test_boxes_are_rated_by_false_positives_and_misses():
     box = torch.tensor([[0.0, 0.0, 9.0, 9.0]])
     target = {"boxes": box, "labels": torch.tensor([1])}
     right = {**target, "scores": torch.tensor([0.5])}
@@ -104,7 +104,7 @@ def test_boxes_are_as_bad_as_there_are_false_and_missed_ones():
     assert losses(output, DrawOptions(min_score=0.6)) == [1, 1, 1]
 
 
-def test_the_losses_of_the_output_come_first_and_nan_is_the_worst():
+def test_losses_of_the_output_take_precedence_and_nan_is_the_worst():
     output = {**masks([[[0]], [[1]]], [[[0]], [[1]]]), "losses": torch.tensor([0.25, math.nan])}
     assert losses(output, DrawOptions()) == [0.25, math.inf]
 
@@ -114,13 +114,13 @@ def sample(index, bad):
     return Sample(Classification(), index, image, image[0].long(), image[0].long(), loss=bad)
 
 
-def test_the_worst_are_sorted_each_is_there_once_and_the_faultless_are_not():
+def test_the_worst_are_sorted_and_unique_and_have_a_positive_loss():
     samples = [sample(4, 0.2), sample(2, 0.9), sample(2, 0.9), sample(1, 0.2), sample(3, 0.0)]
     assert [one.index for one in worst_of(samples, 4)] == [2, 1, 4]
     assert [one.index for one in worst_of(samples, 2)] == [2, 1]
 
 
-def test_a_sample_holds_its_own_and_nothing_else():
+def test_a_sample_does_not_keep_its_batch_alive():
     output = classes([[2.0, 0.0], [0.0, 2.0]], [0, 1])
     one = pick(output, 1, 7, DrawOptions())
     assert one.index == 7
@@ -130,7 +130,7 @@ def test_a_sample_holds_its_own_and_nothing_else():
     assert one.probs.sum() == pytest.approx(1)
 
 
-def test_a_sample_holds_no_more_than_its_picture_needs():
+def test_a_sample_is_no_larger_than_its_picture_needs():
     many, few = torch.rand(4, 13, 600, 800), torch.randint(0, 9, (4, 600, 800))
     mask = {"kind": "multiclass", "images": many, "preds": few, "targets": few - 1}
     boxes = [boxed([[0, 0, 80, 60]], [1], [0.5])] * 4
@@ -155,7 +155,7 @@ def test_a_sample_holds_no_more_than_its_picture_needs():
     ("kind", "shape", "sums"),
     [("multiclass", (2, 3, 4, 4), True), ("binary", (2, 1, 4, 4), False)],
 )
-def test_probabilities_are_those_of_the_kind(kind, shape, sums):
+def test_each_kind_has_its_own_probabilities(kind, shape, sums):
     output = {"kind": kind, "logits": torch.randn(shape), "targets": torch.zeros(2, 4, 4)}
     probs = probabilities(output)
     assert probs.shape == shape
@@ -184,7 +184,7 @@ def test_outputs_that_cannot_be_drawn_are_refused(change, message):
 
 
 @pytest.mark.parametrize("size", [256, 64, 700])
-def test_normalised_images_are_shown_as_they_were_at_any_size(size):
+def test_normalised_images_are_restored_at_any_size(size):
     mean, std = [0.4, 0.5, 0.6], [0.2, 0.3, 0.1]
     image = torch.rand(3, size, size)
     normalised = (image - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
@@ -195,7 +195,7 @@ def test_normalised_images_are_shown_as_they_were_at_any_size(size):
     assert abs(plain.int() - pick(output, 1, 0, known).image.int()).max() <= 1
 
 
-def test_a_range_needs_one_value_a_channel():
+def test_a_range_needs_one_value_per_channel():
     output = {**classes([[2.0, 0.0]], [0]), "images": torch.rand(1, 3, 8, 8)}
     known = DrawOptions(value_range=ValueRange.normalised([0.5] * 2, [0.5] * 2))
     with pytest.raises(
@@ -209,22 +209,24 @@ def drawn(output, place=0, **look):
     return draw(pick(output, place, 0, options), options, "")
 
 
-def test_too_few_names_are_told_for_each_kind():
+def test_too_few_names_are_an_error_for_each_kind():
     mask = masks([[[1, 1]]], [[[0, 0]]])
     guess = boxed([[0, 0, 1, 2]], [1], [1.0])
     found = {"kind": "detection", "images": mask["images"], "preds": [guess], "targets": [guess]}
     for output in (mask, found, classes([[0.0, 1.0]], [0])):
-        with pytest.raises(ValueError, match="class_names has 1 entries, but a prediction class 1"):
+        with pytest.raises(
+            ValueError, match="class_names has 1 entries, but class 1 was predicted"
+        ):
             drawn(output, class_names=["a"])
 
 
-def test_classes_that_a_module_has_but_did_not_predict_need_names_too():
+def test_classes_that_were_not_predicted_need_names_too():
     output = {**masks([[[0, 0]]], [[[0, 0]]]), "logits": torch.zeros(1, 3, 1, 2)}
-    with pytest.raises(ValueError, match="class_names has 2 entries, but a prediction class 2"):
+    with pytest.raises(ValueError, match="class_names has 2 entries, but class 2 was predicted"):
         drawn(output, class_names=["a", "b"])
 
 
-def test_true_classes_are_drawn_though_they_were_not_predicted():
+def test_true_classes_are_drawn_even_if_they_were_not_predicted():
     target = torch.zeros(64, 64, dtype=torch.long)
     target[20:40, 20:40] = 2
     output = masks([torch.zeros(64, 64).int().tolist()], [target.tolist()])
@@ -242,20 +244,20 @@ def test_a_class_that_was_not_predicted_is_drawn_without_names_and_probabilities
     assert drawn(output).shape == drawn(output, class_names=list("abcdefgh")).shape
 
 
-def test_binary_masks_have_a_background_whatever_it_is_called():
+def test_binary_masks_have_a_background_of_any_name():
     preds, targets = torch.zeros(2, 1, 64, 64, dtype=torch.long)
     preds[:, :20], targets[:, 10:30] = 1, 1
     output = masks(preds.tolist(), targets.tolist(), "binary")
     cracked = drawn(output, class_names=["intact", "crack"])
     kinds = {tuple(color) for color in cracked[20 : 20 + 256, 3 * 262 :].reshape(-1, 3).tolist()}
-    assert len(kinds) > 3  # false positives and misses are told apart
+    assert len(kinds) > 3  # false positives and misses differ
     assert losses(output, DrawOptions(class_names=["intact", "crack"])) == pytest.approx(
         [1 - 1 / 3]
     )
     assert losses(output, DrawOptions(background=-1)) != pytest.approx([1 - 1 / 3])
 
 
-def test_an_axis_of_one_class_and_16_bit_masks_are_no_matter():
+def test_an_axis_of_one_class_and_16_bit_masks_are_accepted():
     preds = torch.randint(0, 2, (2, 1, 8, 8))
     plain = masks(preds[:, 0].tolist(), preds[:, 0].flip(0).tolist(), "binary")
     odd = {**plain, "preds": preds.to(torch.uint16), "targets": preds.flip(0)}
@@ -264,7 +266,7 @@ def test_an_axis_of_one_class_and_16_bit_masks_are_no_matter():
     assert losses(odd, DrawOptions()) == losses(plain, DrawOptions())
 
 
-def test_a_single_logit_tells_two_classes():
+def test_a_single_logit_stands_for_two_classes():
     single = classes([[2.0], [-1.0]], [1, 1])
     single["preds"] = torch.tensor([1, 0])
     twice = {**single, "logits": torch.tensor([[0.0, 2.0], [0.0, -1.0]])}
@@ -276,7 +278,7 @@ def test_a_single_logit_tells_two_classes():
         np.testing.assert_array_equal(picture, drawn(twice, class_names=["cat", "dog"]))
 
 
-def test_probabilities_that_are_no_number_are_drawn_and_are_the_worst():
+def test_nan_probabilities_are_drawn_and_rated_the_worst():
     single = classes([[math.nan] * 3], [1])
     several = classes([[math.nan] * 3], [[1, 0, 1]])
     for output in (single, several, {**several, "logits": None, "probs": several["logits"]}):
@@ -285,7 +287,7 @@ def test_probabilities_that_are_no_number_are_drawn_and_are_the_worst():
 
 
 @pytest.mark.parametrize("target", [-1, -100, 9])
-def test_a_sample_without_a_label_is_not_wrong(target):
+def test_an_unlabelled_sample_has_zero_loss(target):
     output = classes([[0.0, 1.0, 5.0]], [target])
     assert losses(output, DrawOptions()) == [0]
     assert (drawn(output)[2, 2] == 150).all()  # a grey frame
@@ -294,7 +296,7 @@ def test_a_sample_without_a_label_is_not_wrong(target):
         assert losses(output, DrawOptions()) == [0]
 
 
-def test_several_labels_of_which_some_are_unknown_count_those_that_are_known():
+def test_unknown_labels_are_left_out_of_the_loss():
     output = classes([[2.0, -1.0]], [[1, -1]])
     assert losses(output, DrawOptions()) == pytest.approx([math.log(1 + math.exp(-2))], rel=1e-5)
 
@@ -302,9 +304,9 @@ def test_several_labels_of_which_some_are_unknown_count_those_that_are_known():
 @pytest.mark.parametrize(
     ("change", "look", "message"),
     [
-        ({"losses": torch.rand(2, 5)}, {}, r"losses must be \(2,\), one a sample, got \(2, 5\)"),
+        ({"losses": torch.rand(2, 5)}, {}, r"losses must be \(2,\), one per sample, got \(2, 5\)"),
         ({"images": torch.rand(2, 4, 4)}, {}, r"must be \(channels, height, width\), got \(4, 4\)"),
-        ({"targets": torch.zeros(2, 3, 2)}, {}, r"one shape, got \(2, 2, 2\) and \(2, 3, 2\)"),
+        ({"targets": torch.zeros(2, 3, 2)}, {}, r"same shape, got \(2, 2, 2\) and \(2, 3, 2\)"),
         (
             {"targets": torch.full((2, 2, 2), 255), "logits": torch.zeros(2, 21, 2, 2)},
             {},
@@ -317,13 +319,30 @@ def test_several_labels_of_which_some_are_unknown_count_those_that_are_known():
         ),
     ],
 )
-def test_shapes_and_values_that_do_not_fit_are_refused(change, look, message):
+def test_invalid_shapes_and_values_are_refused(change, look, message):
     output = {**masks([[[0, 0], [0, 0]]] * 2, [[[0, 0], [0, 0]]] * 2), **change}
     with pytest.raises(ValueError, match=message):
         check_output(output, "validation_step", DrawOptions(**look))
 
 
-def test_values_that_do_not_count_are_no_error():
+INTEGERS = [torch.uint8, torch.int8, torch.int16, torch.uint16, torch.int32, torch.int64]
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_targets_of_any_integer_type_have_the_same_losses(dtype):
+    """Small types must not wrap around: to uint8, -1 is 255 and 300 is 44."""
+    labels = torch.tensor([3, 100])
+    output = {"kind": "classification", "images": torch.rand(2, 3, 8, 8), "preds": labels}
+    output["probs"] = torch.arange(600).view(2, 300).float().softmax(1)
+    expected = losses({**output, "targets": labels}, DrawOptions())
+    assert losses({**output, "targets": labels.to(dtype)}, DrawOptions()) == expected
+    for absent in (-1, -100, 254, 256, 2**32 + 1):
+        mask = torch.tensor([[[0, 1], [1, 1]]])
+        made = {**masks([[[0, 0], [0, 0]]], mask.tolist()), "targets": mask.to(dtype)}
+        assert losses(made, DrawOptions(ignore_index=absent)) == losses(made, DrawOptions())
+
+
+def test_ignored_values_are_accepted():
     output = masks([[[0, 0]]], [[[0, 255]]])
     check_output(output, "validation_step", DrawOptions(ignore_index=255, class_names=["a"]))
 
@@ -339,13 +358,13 @@ def test_the_classes_of_a_sample_are_those_of_its_target():
     ) == [[1, 2]]
 
 
-def test_each_class_has_its_turn():
+def test_classes_take_turns():
     there = {0: [1], 1: [1], 2: [1, 2], 3: [1], 4: [2], 5: [3], 6: []}
     assert first_of_each(there, 4) == [0, 2, 5, 1]
     assert first_of_each(there, 99) == [0, 2, 5, 1, 4, 3]
 
 
-def test_colours_are_as_many_as_classes():
+def test_each_class_needs_a_colour():
     output = masks([[[0, 1]]], [[[0, 1]]])
     with pytest.raises(ValueError, match="class_colors has 1 entries, but there are 2 classes"):
         drawn(output, colors=np.zeros((1, 3), np.uint8))
@@ -359,31 +378,31 @@ def numbers(preds, targets):
     return {"kind": "regression", "images": images, "preds": preds, "targets": targets}
 
 
-def test_a_number_is_as_bad_as_it_is_far_off():
+def test_a_value_is_rated_by_its_absolute_error():
     assert losses(numbers([1.0, 3.0], [1.5, 3.0]), DrawOptions()) == [0.5, 0.0]
     output = numbers([[1.0, 2.0], [0.0, 0.0]], [[0.0, 4.0], [math.nan, 3.0]])
-    assert losses(output, DrawOptions()) == [1.5, 3.0]  # an unknown value does not count
+    assert losses(output, DrawOptions()) == [1.5, 3.0]  # an unknown value is left out
     assert losses(numbers([math.nan], [1.0]), DrawOptions()) == [math.inf]
 
 
 @pytest.mark.parametrize(
     ("output", "options", "message"),
     [
-        (numbers([1.0], [[1.0, 2.0]]), {}, r"one shape, got \(1, 1\) and \(1, 2\)"),
+        (numbers([1.0], [[1.0, 2.0]]), {}, r"same shape, got \(1, 1\) and \(1, 2\)"),
         (numbers([[[1.0]]], [[[1.0]]]), {}, r"must be \(N,\) or \(N, D\), got \(1, 1, 1\)"),
         (
             numbers([[1.0, 2.0]], [[1.0, 2.0]]),
             {"class_names": ["age"]},
-            "class_names has 1 entries, but an image 2 predicted values",
+            "class_names has 1 entries, but an image has 2 predicted values",
         ),
     ],
 )
-def test_numbers_that_do_not_fit_together_are_refused(output, options, message):
+def test_inconsistent_values_are_refused(output, options, message):
     with pytest.raises(ValueError, match=message):
         check_output(output, "validation_step", DrawOptions(**options))
 
 
-def test_numbers_are_drawn_with_or_without_an_axis():
+def test_values_are_drawn_with_or_without_an_axis():
     one, column = numbers([2.0], [3.0]), numbers([[2.0]], [[3.0]])
     np.testing.assert_array_equal(drawn(one), drawn(column))
     assert drawn(numbers([[2.0, 1.0]], [[3.0, 1.0]])).shape[0] > drawn(one).shape[0]
