@@ -1,4 +1,4 @@
-"""Outputs of a task -> uint8 pictures ``(H, W, 3)`` and their files; may import metrics."""
+"""Draw task outputs as uint8 pictures ``(H, W, 3)`` and encode them; may import metrics."""
 
 import lazy_loader
 

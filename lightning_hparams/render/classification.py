@@ -1,4 +1,4 @@
-"""An image with what it is, what it was taken for, and how sure that was."""
+"""Draw an image with its true class, prediction and probabilities."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from .text import LINE, shortened, text_width, write
 
 __all__ = ["classification_picture"]
 
-# Okabe & Ito's bluish green and vermilion: told apart with any common colour blindness. A wrong
-# frame is broken too, as a wrong box is in the pictures of detection.
+# Okabe & Ito's bluish green and vermilion, distinct under all common colour blindness. The frame of
+# a wrong prediction is also dashed, like wrong boxes in detection pictures.
 _RIGHT, _WRONG, _OTHER = (0, 158, 115), (213, 94, 0), (150, 150, 150)
 _FRAME = 6
 _DASH, _GAP = 16, 10
@@ -32,17 +32,17 @@ def classification_picture(
     caption: str = "",
     rgb: Sequence[int] = (0, 1, 2),
 ) -> Picture:
-    """Draw an image in a frame that tells right from wrong, over its most probable classes.
+    """Draw an image, framed by correctness, above its most probable classes.
 
     Args:
         image: ``(I, H, W)``, as for :func:`to_rgb`.
         pred: Scalar class index, or ``(C,)`` of 0 and 1 for multilabel.
-        target: Shaped like ``pred``; a class index outside 0..C-1 is that of an unlabelled image.
+        target: Shaped like ``pred``; a class index outside 0..C-1 means unlabelled.
         class_names: C names.
-        probs: ``(C,)`` in 0..1; None if not known.
-        top_k: Number of probabilities shown, the highest. So is that of the true class if it is
-            not among them; of several labels, as many again and one that were taken wrongly.
-        caption: A line above the picture.
+        probs: ``(C,)`` in 0..1; None if unknown.
+        top_k: Number of highest probabilities to show, plus that of the true class if it is not
+            among them. For multilabel, up to ``top_k + 1`` wrong or true labels are added.
+        caption: Line of text above the picture.
         rgb: Channels to show.
 
     Returns:
@@ -91,7 +91,7 @@ def _names(labels: Sequence[int], names: Sequence[str]) -> str:
 def _rows(
     probs: Tensor | None, true: Sequence[int], guessed: Sequence[int], top_k: int
 ) -> list[tuple[int, float]]:
-    """Labels and probabilities to show: the highest, then those taken wrongly, then true ones."""
+    """Labels and probabilities to show: the highest, then wrong labels, then true ones."""
     if probs is None:
         return []
     values = probs.nan_to_num(-1.0).tolist()
@@ -100,16 +100,16 @@ def _rows(
     return [(label, float(probs[label])) for label in shown]
 
 
-def _draw_bar(place: Picture, name: str, prob: float, color: Color) -> None:
-    """A bar as long as a class is probable, with the name of the class on it, and the value."""
-    width = place.shape[1]
+def _draw_bar(row: Picture, name: str, prob: float, color: Color) -> None:
+    """Draw a bar proportional to the probability, with class name and value on it."""
+    width = row.shape[1]
     pale = np.array([round(255 - (255 - part) * 0.45) for part in color], np.uint8)
     value = f"{prob:.2f}"
-    write(place, shortened(name, width - 60), 7, 1)
-    write(place, value, width - 8 - text_width(value), 1)
-    # Letters are dark on light: darkened by them, the bar shows through.
+    write(row, shortened(name, width - 60), 7, 1)
+    write(row, value, width - 8 - text_width(value), 1)
+    # The text is dark on light, so the minimum with the bar keeps both visible.
     length = 0 if math.isnan(prob) else round(prob * (width - 4))
-    bar = place[2:-2, 2 : 2 + max(length, 2)]
+    bar = row[2:-2, 2 : 2 + max(length, 2)]
     np.minimum(bar, pale, out=bar)
     bar[:, :3] = color
 

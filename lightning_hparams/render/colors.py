@@ -1,4 +1,4 @@
-"""Colours of classes and of errors, told apart with any common colour blindness."""
+"""Colours of classes and errors, distinct under all common colour blindness."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ Picture: TypeAlias = npt.NDArray[np.uint8]
 Color: TypeAlias = tuple[int, int, int]
 
 # Okabe & Ito's colours with Paul Tol's indigo in place of black (Color Universal Design, 2008;
-# SRON/EPS/TN/09-002, 2021): told apart with any common colour blindness. Blue and orange come
-# second and third, since the first is often nothing. Each of the others lies as far as can be from
-# all before it, in CIELAB, once painted over black, grey and white as `overlay` paints.
+# SRON/EPS/TN/09-002, 2021), distinct under all common colour blindness. Blue and orange are second
+# and third, since the first class is often the background. Each further colour maximizes the CIELAB
+# distance to all before it, when blended over black, grey and white as `overlay` does.
 _BASE: list[Color] = [
     (0, 158, 115), (86, 180, 233), (230, 159, 0), (204, 121, 167), (240, 228, 66),
     (0, 114, 178), (213, 94, 0), (51, 34, 136), (51, 51, 17), (221, 238, 187),
     (119, 0, 0), (85, 119, 0), (0, 255, 255), (136, 0, 85), (255, 170, 136),
     (153, 153, 255), (136, 255, 170), (68, 51, 85), (255, 221, 255), (51, 119, 119),
 ]  # fmt: skip
-_GOLDEN = 0.618034  # steps of the golden ratio keep any number of hues apart
+_GOLDEN = 0.618034  # steps by the golden ratio spread any number of hues
 
 # Red and blue differ in every common colour blindness; amber differs from both in brightness.
 ERROR_COLORS: dict[str, Color] = {
@@ -40,7 +40,7 @@ MARGIN = 6  # between panels, in pixels
 
 
 def palette(num_classes: int) -> Picture:
-    """A colour for each class, ``(C, 3)``; the same class has the same one in every run.
+    """Colours of the classes, ``(C, 3)``; a class index has the same colour in every run.
 
     >>> palette(2).tolist()
     [[0, 158, 115], [86, 180, 233]]
@@ -56,6 +56,6 @@ def palette(num_classes: int) -> Picture:
 
 
 def as_color(row: npt.NDArray[np.uint8]) -> Color:
-    """A row of a palette as Pillow takes it."""
+    """Convert a row of a palette to a tuple for Pillow."""
     red, green, blue = (int(value) for value in row)
     return red, green, blue

@@ -15,25 +15,25 @@ from .text import LINE, font, phrase, shortened, write
 
 __all__ = ["confusion_picture"]
 
-_LABEL = 120  # longest name of a class, in pixels
-_READABLE = 30  # a cell less wide has no room for a number
-_APART = 14  # pixels between two names
-_SIDE = 800  # pixels that the cells of many classes share: with their names, 1024 at most
-_RIGHT = 70  # pixels for the numbers beside the rows
+_LABEL = 120  # maximum width of a class name in pixels
+_READABLE = 30  # minimum cell width for a number
+_APART = 14  # minimum distance of two names in pixels
+_SIDE = 800  # maximum side of the matrix in pixels; 1024 with the names
+_RIGHT = 70  # pixels for the row totals
 
 
 def confusion_picture(counts: Tensor, class_names: Sequence[str], *, title: str = "") -> Picture:
     """Draw counts by true class (rows) and predicted class (columns).
 
-    The colour of a cell, and the number in it, is its share of the row in percent: the diagonal is
-    the recall of each class. The number of samples or pixels of a row stands at its right, if it is
-    a whole one. A class that does not occur has an empty row. Of many classes every so many-th is
-    named; of more than 800, neighbours share a cell.
+    Colour and number of a cell are its share of the row in percent, so the diagonal is the recall
+    of each class. The total of each row is at its right, if totals are whole numbers. A class that
+    does not occur has an empty row. With many classes only every n-th is labelled; beyond 800,
+    neighbouring classes share a cell.
 
     Args:
-        counts: ``(C, C)``, rows of true classes.
+        counts: ``(C, C)``, one row per true class.
         class_names: C names.
-        title: A line above.
+        title: Line of text above the matrix.
 
     Returns:
         ``(H, W, 3)``.
@@ -76,7 +76,7 @@ def confusion_picture(counts: Tensor, class_names: Sequence[str], *, title: str 
 
 
 def _merged(matrix: npt.NDArray[np.float64], group: int) -> npt.NDArray[np.float64]:
-    """Sums over squares of ``group`` neighbouring classes."""
+    """Sum blocks of ``group`` neighbouring classes."""
     starts = np.arange(0, len(matrix), group)
     merged: npt.NDArray[np.float64] = np.add.reduceat(
         np.add.reduceat(matrix, starts, axis=0), starts, axis=1
@@ -85,13 +85,13 @@ def _merged(matrix: npt.NDArray[np.float64], group: int) -> npt.NDArray[np.float
 
 
 def _paste(canvas: Picture, tile: Picture, left: int, top: int) -> None:
-    """Put a tile on a canvas, as far as there is room."""
-    place = canvas[top : top + len(tile), left : left + tile.shape[1]]
-    place[:] = tile[: len(place), : place.shape[1]]
+    """Paste a tile into a canvas, clipped to its bounds."""
+    part = canvas[top : top + len(tile), left : left + tile.shape[1]]
+    part[:] = tile[: len(part), : part.shape[1]]
 
 
 def _cells(percent: npt.NDArray[np.intp], totals: npt.NDArray[np.float64], cell: int) -> Picture:
-    """The coloured squares, each with its number if it is wide enough for one."""
+    """Draw the cells, with numbers if they are wide enough."""
     classes = len(percent)
     if cell >= _READABLE:
         table = _numbers(cell)
@@ -107,7 +107,7 @@ def _cells(percent: npt.NDArray[np.intp], totals: npt.NDArray[np.float64], cell:
 
 @functools.lru_cache(maxsize=32)
 def _numbers(cell: int) -> Picture:
-    """A tile for each whole percentage, ``(101, cell, cell, 3)``; of nothing, no number."""
+    """A tile for each percentage, ``(101, cell, cell, 3)``; the tile of 0 has no number."""
     tiles = []
     for value, shade in enumerate(_shades()):
         tile = Image.new("RGB", (cell, cell), tuple(int(part) for part in shade))
@@ -123,7 +123,7 @@ def _numbers(cell: int) -> Picture:
 
 @functools.cache
 def _shades() -> Picture:
-    """White to dark blue, even in lightness, so that it reads in grey too."""
+    """White to dark blue with uniform lightness steps, readable in greyscale too."""
     stops = np.array(
         [(255, 255, 255), (190, 215, 235), (90, 155, 205), (15, 85, 155), (8, 45, 100)]
     )
@@ -133,10 +133,10 @@ def _shades() -> Picture:
 
 
 def _short(count: float) -> str:
-    """A count in at most five letters: 950, 12k, 3.4M."""
+    """Format a count in at most five characters: 950, 12k, 3.4M."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         scaled = count / size
-        # From where three digits round up to 1; thousands are written out up to four digits.
+        # From 0.9995, three digits round up to 1; counts below 10k are written in full.
         if scaled >= (10 if unit == "k" else 0.9995):
             return f"{scaled:.3g}{unit}" if scaled < 999.5 else f"{scaled:.0f}{unit}"
     return f"{count:.0f}"

@@ -1,4 +1,4 @@
-"""Boxes over an image: what is there beside what was found, and which of it is right."""
+"""Draw true and predicted boxes, and which of them match."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["detection_picture"]
 _FALSE, _MISSED = ERROR_COLORS["false positive"], ERROR_COLORS["missed"]
 _DASH, _GAP = 6, 4  # pixels
 _THICK = 2
-_FEW = 10  # boxes whose labels do not hide the picture
+_FEW = 10  # up to this many boxes, all labels are drawn
 
 
 def detection_picture(
@@ -35,10 +35,10 @@ def detection_picture(
     rgb: Sequence[int] = (0, 1, 2),
     colors: Picture | None = None,
 ) -> Picture:
-    """Draw the true boxes beside the predicted ones.
+    """Draw true and predicted boxes side by side.
 
-    A box that was found is drawn with a full line in the colour of its class, a false positive and
-    a miss are dashed in the colours of :data:`ERROR_COLORS`. See
+    Matched boxes have solid lines in the colour of their class; false positives and misses are
+    dashed in the colours of :data:`ERROR_COLORS`. See
     :func:`~lightning_hparams.boxes.match_boxes`.
 
     Args:
@@ -46,10 +46,10 @@ def detection_picture(
         pred: Boxes with scores.
         target: Boxes.
         class_names: A name for each label.
-        min_score: Predictions below it are left out, in the counts too.
-        max_boxes: At most so many true ones, predicted ones and misses are drawn, the surest; all
-            are counted.
-        caption: Stands before the counts below the picture.
+        min_score: Predictions with a lower score are neither drawn nor counted.
+        max_boxes: Maximum number of true boxes, of predictions (the most confident) and of misses
+            to draw; all are counted.
+        caption: Text before the counts below the picture.
         rgb: Channels to show.
         colors: ``(C, 3)``; None for :func:`palette`.
 
@@ -78,13 +78,13 @@ def detection_picture(
 
 @dataclass(frozen=True)
 class _Drawn:
-    """A box in pixels of the panel, ready to be drawn."""
+    """A box in pixels of the panel."""
 
     corners: tuple[int, int, int, int]
     color: Color
     dashed: bool
     name: str
-    score: str  # "" of a true box
+    score: str  # "" for a true box
 
 
 def _drawable(
@@ -113,9 +113,9 @@ def _drawable(
 
 
 def _panel(ground: Picture, boxes: Sequence[_Drawn]) -> Picture:
-    """The surest box is drawn last, and so lies on top; labels lie on top of all boxes.
+    """Draw boxes by ascending score, so that the most confident is on top, then the labels.
 
-    Among many boxes, those narrower than their label go without score, or without label.
+    Among many boxes, a label wider than its box loses its score or is left out.
     """
     picture = ground.copy()
     for box in reversed(boxes):
@@ -149,19 +149,19 @@ def _outline(picture: Picture, box: _Drawn) -> None:
 
 
 def _label(picture: Picture, box: _Drawn, text: str) -> None:
-    """The name above the box, or in it where there is no room above."""
+    """Write a label above its box, or inside at the top edge of the image."""
     tile = phrase(text, _ink_on(box.color), box.color)[1:-1]
     height, width = tile.shape[:2]
     left = min(max(box.corners[0], 0), max(picture.shape[1] - width, 0))
     top = box.corners[1] - height
     if top < 0:
         top = min(max(box.corners[1], 0), max(picture.shape[0] - height, 0))
-    place = picture[top : top + height, left : left + width]
-    place[:] = tile[: place.shape[0], : place.shape[1]]
+    part = picture[top : top + height, left : left + width]
+    part[:] = tile[: part.shape[0], : part.shape[1]]
 
 
 def _ink_on(color: Color) -> Color:
-    """Black or white, whichever stands out (luma of Rec. 601)."""
+    """Black or white, whichever has more contrast (luma of Rec. 601)."""
     red, green, blue = color
     return (0, 0, 0) if 299 * red + 587 * green + 114 * blue > 140_000 else (255, 255, 255)
 
@@ -169,7 +169,7 @@ def _ink_on(color: Color) -> Color:
 def _class_legend(
     pred: Boxes, target: Boxes, matches: Matches, names: Sequence[str], colors: Picture
 ) -> list[Entry]:
-    """How many of each class in the picture were found."""
+    """Found, true and false boxes of each class in the picture."""
     true, guessed = target["labels"].cpu().numpy(), pred["labels"].cpu().numpy()
     entries = []
     for label in sorted({*true.tolist(), *guessed.tolist()}):

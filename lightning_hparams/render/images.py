@@ -1,4 +1,4 @@
-"""Images of any kind -> pictures of a size one can see -> bytes of a file."""
+"""Convert images to pictures of a visible size, arrange them on sheets, and encode them."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ __all__ = [
 
 _PANEL = (256, 512)  # panels smaller than this are enlarged, larger ones reduced, in pixels
 _OVERSHOOT = 0.1  # of cubic interpolation at an edge from 0 to 1, rounded up
-_DARK = 32.0  # images of 0..255 whose highest value is below this are rarer than another range
-_TALLEST = 16_384  # pixels of a sheet: not all browsers show more
-_SHEET_PIXELS = 2_000_000  # about 0.4 MB as a JPEG
-_LARGE = 1_500_000  # pixels of a picture of which only a part is looked at closely
-_JPEG_SIDE = 65_500  # pixels, the most that libjpeg writes
+_DARK = 32.0  # a batch in 0..255 is rarely this dark, so another range is likelier
+_TALLEST = 16_384  # height limit of some browsers in pixels
+_SHEET_PIXELS = 2_000_000  # about 0.4 MB as JPEG
+_LARGE = 1_500_000  # pixels from which on a lower JPEG quality suffices
+_JPEG_SIDE = 65_500  # limit of libjpeg in pixels
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """A picture as the bytes of a file."""
+    """A picture encoded as an image file."""
 
     data: bytes
     height: int
@@ -48,19 +48,19 @@ class Encoded:
 
 @dataclass(frozen=True)
 class ValueRange:
-    """The values that are shown as black and as full brightness: one each, or one a channel."""
+    """The values shown as black and white: one pair, or one per channel."""
 
     low: tuple[float, ...]
     high: tuple[float, ...]
 
     @property
     def is_unit(self) -> bool:
-        """Whether it is 0..1."""
+        """Whether the range is 0..1."""
         return self == UNIT
 
     @classmethod
     def normalised(cls, mean: Sequence[float], std: Sequence[float]) -> ValueRange:
-        """Of images in 0..1 from which a mean was subtracted, divided by a deviation.
+        """The range of images in 0..1 after normalisation by mean and standard deviation.
 
         >>> ValueRange.normalised([0.5], [0.25])
         ValueRange(low=(-2.0,), high=(2.0,))
@@ -69,20 +69,20 @@ class ValueRange:
         return cls(tuple(-m / s for m, s in pairs), tuple((1 - m) / s for m, s in pairs))
 
     def scaled(self, images: Tensor, rgb: Sequence[int], channels: int) -> Tensor:
-        """Images ``(N, 3, H, W)`` or ``(N, 1, H, W)`` in 0..1; NaN is black.
+        """Scale images ``(N, 3, H, W)`` or ``(N, 1, H, W)`` to 0..1; NaN becomes 0.
 
         Args:
-            images: The channels that are shown.
-            rgb: Which those are.
-            channels: As many as the images have in all.
+            images: The channels to show.
+            rgb: Indices of these channels.
+            channels: Total number of channels of the original images.
 
         Raises:
-            ValueError: If the range is of another number of channels.
+            ValueError: If the range has a different number of channels.
         """
         if len(self.low) not in (1, channels):
             raise ValueError(
                 f"`mean` and `std` have {len(self.low)} values, but images have {channels} "
-                "channels; pass one a channel"
+                "channels; pass one value per channel"
             )
         low, high = (
             torch.tensor(edge if len(edge) == 1 else [edge[c] for c in rgb]).view(-1, 1, 1)
@@ -100,13 +100,13 @@ def to_rgb(
     size: tuple[int, int] | None = None,
     value_range: ValueRange | None = None,
 ) -> Picture:
-    """Images as pictures.
+    """Convert images to RGB pictures.
 
     Args:
-        images: ``(N, I, H, W)``; uint8 stays as it is.
-        rgb: The channels to show as red, green and blue, where there are three or more.
+        images: ``(N, I, H, W)``; uint8 values are kept.
+        rgb: Channels to show as red, green and blue, if there are at least three.
         size: Height and width of the pictures; None for those of the images.
-        value_range: Of images of another type; None to tell it by their values, see
+        value_range: Value range of images of other types; None to guess it, see
             :func:`guess_range`. NaN is black.
 
     Returns:
@@ -122,7 +122,7 @@ def to_rgb(
     if size is not None:
         picked = resized(picked, size)
     if picked.dtype != torch.uint8:
-        # An interpolated 1 may be 1.0000002.
+        # Interpolation can turn 1 into 1.0000002.
         picked = picked.clamp(0, 1).mul(255).round().to(torch.uint8)
     picked = picked.expand(-1, 3, -1, -1)
     pictures: Picture = np.ascontiguousarray(picked.permute(0, 2, 3, 1).numpy())
@@ -130,17 +130,17 @@ def to_rgb(
 
 
 def _picked(images: Tensor, rgb: Sequence[int]) -> Tensor:
-    """The channels to show ``(N, 3, H, W)``, or the first of fewer than three ``(N, 1, H, W)``."""
+    """The channels to show ``(N, 3, H, W)``; with fewer than three, the first ``(N, 1, H, W)``."""
     channels = images.shape[1]
     if channels >= 3 and max(rgb) >= channels:
-        raise ValueError(f"`rgb` names channel {max(rgb)}, but images have {channels}")
+        raise ValueError(f"`rgb` has channel {max(rgb)}, but images have {channels} channels")
     return torch.stack([images[:, c].detach() for c in (rgb if channels >= 3 else [0])], 1)
 
 
 def value_extremes(
     images: Sequence[Tensor] | Tensor, rgb: Sequence[int] = (0, 1, 2)
 ) -> tuple[float, float]:
-    """The lowest and the highest finite value of the channels shown; 0 and 1 if there is none."""
+    """The lowest and highest finite value of the shown channels; 0 and 1 if there is none."""
     values = [each for each in _finite(images, rgb) if len(each)]
     if not values:
         return 0.0, 1.0
@@ -148,11 +148,11 @@ def value_extremes(
 
 
 def guess_range(images: Sequence[Tensor] | Tensor, rgb: Sequence[int] = (0, 1, 2)) -> ValueRange:
-    """Tell by the values of images ``(I, H, W)`` which range they have, all of them together.
+    """Guess the common value range of images ``(I, H, W)``.
 
-    A range of 0..1, -1..1, 0..255 or 0..65535 is known by its extremes; another one is from the 1st
-    percentile, or 0 where nothing is below, to the 99th. It is one for all channels, so that
-    colours keep their hue.
+    The ranges 0..1, -1..1, 0..255 and 0..65535 are recognized by the extreme values. Otherwise the
+    range is from the 1st percentile, or 0 if no value is negative, to the 99th. All channels share
+    one range, to preserve hues.
     """
     if len(images) == 0 or images[0].dtype == torch.uint8:
         return BYTES
@@ -171,7 +171,7 @@ def guess_range(images: Sequence[Tensor] | Tensor, rgb: Sequence[int] = (0, 1, 2
 
 
 def _percentiles(images: Sequence[Tensor] | Tensor, rgb: Sequence[int], low: float) -> ValueRange:
-    # Some 65536 values an image are enough, and torch's quantile takes at most 16 million.
+    # 65536 values per image are enough, and torch.quantile accepts at most 16 million.
     values = [each[:: max(len(each) // 65_536, 1)] for each in _finite(images[:64], rgb)]
     few = torch.cat(values)
     bottom, top = few.quantile(few.new_tensor([0.01, 0.99])).tolist() if len(few) else (0.0, 1.0)
@@ -186,7 +186,7 @@ def _finite(images: Sequence[Tensor] | Tensor, rgb: Sequence[int]) -> Iterator[T
 
 
 def panel_size(height: int, width: int) -> tuple[int, int]:
-    """Enlarge small images by a whole factor; reduce large ones to what a screen shows."""
+    """Height and width of a panel: small images enlarged by an integer, large ones reduced."""
     longest = max(height, width)
     if longest <= _PANEL[0]:
         factor = math.ceil(_PANEL[0] / longest)
@@ -196,24 +196,24 @@ def panel_size(height: int, width: int) -> tuple[int, int]:
 
 
 def sheet(pictures: Sequence[Picture], columns: int) -> Picture:
-    """Pictures in rows of ``columns`` or, where that gets too tall, of more; in equal cells."""
+    """Arrange pictures in a grid; more columns are used if the sheet would be too tall."""
     height = max(picture.shape[0] for picture in pictures) + MARGIN
     width = max(picture.shape[1] for picture in pictures) + MARGIN
     columns = min(max(columns, -(-len(pictures) // max(_TALLEST // height, 1))), len(pictures))
     rows = -(-len(pictures) // columns)
     canvas = np.full((rows * height - MARGIN, columns * width - MARGIN, 3), PAPER[0], np.uint8)
-    for place, picture in enumerate(pictures):
-        top, left = place // columns * height, place % columns * width
+    for index, picture in enumerate(pictures):
+        top, left = index // columns * height, index % columns * width
         canvas[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
     return canvas
 
 
 def sheets(pictures: Sequence[Picture], columns: int) -> list[Picture]:
-    """Pictures on as many sheets as it takes for each to load at once, evenly filled.
+    """Distribute pictures evenly over sheets that are each small enough to load at once.
 
     Args:
-        pictures: At least one.
-        columns: As many side by side.
+        pictures: At least one picture.
+        columns: Number of pictures per row.
     """
     area = max(p.shape[0] + MARGIN for p in pictures) * max(p.shape[1] + MARGIN for p in pictures)
     count = -(-len(pictures) * area // _SHEET_PIXELS)
@@ -225,14 +225,14 @@ def sheets(pictures: Sequence[Picture], columns: int) -> list[Picture]:
 
 
 def encode(picture: Picture, *, quality: int | None = None) -> Encoded:
-    """Encode a picture ``(H, W, 3)`` as JPEG, or as PNG where that is exact and small.
+    """Encode a picture as JPEG, or losslessly as PNG if it has at most 256 colours.
+
+    Line drawings and label maps compress well without loss. A photograph as PNG is five times the
+    size, and TensorBoard's writer computes its checksum in pure Python.
 
     Args:
         picture: ``(H, W, 3)``.
-        quality: Of a JPEG in 1..95; None for 85, or 75 of more than a megapixel and a half.
-
-    Line drawings and label maps compress well without loss; photographs do not, and a PNG of one
-    is five times the size, which TensorBoard's writer then checksums in pure Python.
+        quality: JPEG quality in 1..95; None for 85, or 75 above 1.5 megapixels.
     """
     image = Image.fromarray(picture)
     as_png = image.getcolors(256) is not None or max(image.size) > _JPEG_SIDE

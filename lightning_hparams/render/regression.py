@@ -1,4 +1,4 @@
-"""An image with what was predicted for it, against what is true."""
+"""Draw an image with its true and predicted values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .text import LINE, shortened, text_width, write
 
 __all__ = ["regression_picture"]
 
-# Okabe & Ito's vermilion on grey: told apart with any common colour blindness.
+# Okabe & Ito's vermilion on grey, distinct under all common colour blindness.
 _PREDICTED: Color = (213, 94, 0)
 _TRUE: Color = (205, 205, 205)
 _TRACK = 12  # height of a bar
@@ -34,17 +34,17 @@ def regression_picture(
 ) -> Picture:
     """Draw an image above its true and predicted values.
 
-    Each value has a line of text (of several: ``name: true -> predicted``) and, below it, a grey
-    bar as long as it truly is, with an orange mark at the prediction. All bars of a picture have
-    one scale.
+    Each value has a line of text (if there are several: ``name: true -> predicted``) above a grey
+    bar for the true value with an orange mark at the prediction. All bars of a picture share one
+    scale.
 
     Args:
         image: ``(I, H, W)``, as for :func:`to_rgb`.
         pred: ``(D,)``.
-        target: ``(D,)``; NaN is unknown.
-        names: D names; None for numbers.
-        max_values: At most so many values are shown, those that are furthest off.
-        caption: A line above the picture.
+        target: ``(D,)``; NaN means unknown.
+        names: D names; None to number the values.
+        max_values: Maximum number of values to show, those with the largest errors.
+        caption: Line of text above the picture.
         rgb: Channels to show.
 
     Returns:
@@ -69,12 +69,12 @@ def regression_picture(
         write(canvas, _line(name, true[index], guessed[index], width - 4), 0, level)
         _draw_track(canvas[level + LINE : level + LINE + _TRACK], true[index], guessed[index], ends)
     if rest:
-        write(canvas, f"and {rest} that are less far off", 0, len(canvas) - LINE)
+        write(canvas, f"and {rest} with smaller errors", 0, len(canvas) - LINE)
     return canvas
 
 
 def _furthest(pred: Sequence[float], target: Sequence[float], count: int) -> list[int]:
-    """The values furthest off, in their own order."""
+    """Indices of the values with the largest errors, in ascending order."""
 
     def off(index: int) -> float:
         distance = abs(pred[index] - target[index])
@@ -86,7 +86,7 @@ def _furthest(pred: Sequence[float], target: Sequence[float], count: int) -> lis
 
 
 def _line(name: str, true: float, pred: float, width: int) -> str:
-    """True and predicted value; of several, in short, after the name."""
+    """True and predicted value; in short form after the name if there are several."""
     if not name:
         known = "unknown" if math.isnan(true) else f"{true:.4g}"
         off = "" if math.isnan(pred - true) else f" ({pred - true:+.3g})"
@@ -97,7 +97,7 @@ def _line(name: str, true: float, pred: float, width: int) -> str:
 
 
 def _ends(values: Sequence[float]) -> tuple[float, float]:
-    """The ends of the scale, which has 0 on it."""
+    """The ends of the scale, which includes 0."""
     known = [value for value in values if math.isfinite(value)]
     low, high = min([0.0, *known]), max([0.0, *known])
     return (low, high) if high > low else (0.0, 1.0)

@@ -1,7 +1,7 @@
-"""Class masks over images, and where they are wrong.
+"""Draw class masks over images, and their errors.
 
-Masks are drawn by table look-up: torchvision's ``draw_segmentation_masks`` makes one boolean mask a
-class and takes 15 to 30 times as long.
+Masks are drawn by table look-up: torchvision's ``draw_segmentation_masks`` builds one boolean mask
+per class and takes 15 to 30 times as long.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .text import Entry, framed
 __all__ = ["error_map", "overlay", "segmentation_pictures"]
 
 _ALPHA = 115  # of 256: opacity of a class colour over the image, 0.45
-_NONE = 255  # the value of a pixel without a class
+_NONE = 255  # value of pixels without a class
 
 
 def overlay(
@@ -34,16 +34,16 @@ def overlay(
     hidden: Sequence[int] = (),
     alpha: int = _ALPHA,
 ) -> Picture:
-    """Class colours over pictures, with an opaque line of one pixel along each border.
+    """Blend class colours over pictures, with an opaque one-pixel line along class borders.
 
     Args:
         pictures: ``(N, H, W, 3)``.
-        masks: ``(N, H, W)``, class indices; one beyond the colours is not painted.
+        masks: ``(N, H, W)`` class indices; values without a colour are not painted.
         colors: ``(C, 3)`` with C up to 256.
         hidden: Classes that are not painted, such as the background.
         alpha: Opacity in 256ths.
     """
-    # Rows 0..255 of the table are the inside of a class, rows 256..511 its border.
+    # Rows 0..255 of the table are for the interior of a class, rows 256..511 for its border.
     opacity = np.zeros(512, dtype=np.uint16)
     opacity[: len(colors)] = alpha
     opacity[256 : 256 + len(colors)] = 256
@@ -63,15 +63,15 @@ def error_map(
     background: int | None = None,
     ignore_index: int | None = None,
 ) -> Picture:
-    """Where the prediction is wrong, in the colours of :data:`ERROR_COLORS` over a grey image.
+    """Paint errors in the colours of :data:`ERROR_COLORS` over a grey image.
 
     Args:
         pictures: ``(N, H, W, 3)``.
         preds: ``(N, H, W)`` class indices.
         targets: ``(N, H, W)`` class indices.
-        background: The class that stands for nothing: predicting something there is a false
-            positive, predicting it on something a miss. None: each error is a wrong class.
-        ignore_index: Target value of pixels that do not count, hatched.
+        background: Index of the background class: another prediction on background is a false
+            positive, background predicted elsewhere a miss. None: every error is a wrong class.
+        ignore_index: Target value of ignored pixels, which are hatched.
     """
     wrong = preds != targets
     kind = np.where(wrong, 3, 0).astype(np.uint8)
@@ -98,22 +98,22 @@ def segmentation_pictures(
     rgb: Sequence[int] = (0, 1, 2),
     colors: Picture | None = None,
 ) -> list[Picture]:
-    """Draw image, ground truth, prediction and errors side by side, one picture a sample.
+    """Draw image, ground truth, prediction and errors side by side, one picture per sample.
 
     Args:
         images: ``(N, I, H, W)``, as for :func:`to_rgb`.
         preds: ``(N, H, W)`` class indices, or ``(N, C, H, W)`` of 0 and 1 for multilabel.
-        targets: Shaped like ``preds``. A value outside 0..C-1 is not painted.
+        targets: Shaped like ``preds``. Values outside 0..C-1 are not painted.
         class_names: C names, for the legend; at most 255.
-        background: Class that is not painted; see :func:`error_map`.
-        ignore_index: Target value of pixels that do not count.
-        captions: A line for each sample; None for none.
+        background: Index of the class not to paint; see :func:`error_map`.
+        ignore_index: Target value of ignored pixels.
+        captions: One line of text per sample; None for none.
         rgb: Channels to show.
         colors: ``(C, 3)``; None for :func:`palette`.
 
     Returns:
-        N pictures ``(H', W', 3)``: the four panels under their titles, over a legend with the
-        colour, name and intersection over union of each class in the sample.
+        N pictures ``(H', W', 3)``: four titled panels above a legend with colour, name and
+        intersection over union of each class in the sample.
 
     Raises:
         ValueError: If there are more than 255 classes.
@@ -149,7 +149,7 @@ def segmentation_pictures(
 
 
 def _possible_errors(classes: int, background: int | None, *, multilabel: bool) -> list[str]:
-    """The kinds of error that a picture can show, in the order of :data:`ERROR_COLORS`."""
+    """The kinds of error a picture can show, in the order of :data:`ERROR_COLORS`."""
     one_or_nothing = classes == 1 if multilabel else classes <= 2
     if not multilabel and background is None:
         return ["wrong class"]
@@ -195,7 +195,7 @@ def _painted_errors(pictures: Picture, kind: Picture) -> Picture:
     table = np.zeros((5, 3), dtype=np.uint16)
     table[1:] = list(ERROR_COLORS.values())
     red, green, blue = (pictures[..., channel].astype(np.uint16) for channel in range(3))
-    # Rec. 601 luma in 256ths, at three quarters, so that errors stand out on a bright image too.
+    # Rec. 601 luma in 256ths, dimmed to three quarters so that errors stand out on bright images.
     grey = ((58 * red + 112 * green + 22 * blue) >> 8).astype(np.uint8)
     ground = np.broadcast_to(grey[..., None], pictures.shape)
     opacity = np.array([0, 200, 200, 200, 160], dtype=np.uint16)
@@ -208,23 +208,23 @@ def _painted(
     table: npt.NDArray[np.uint16],
     opacity: npt.NDArray[np.uint16],
 ) -> Picture:
-    """Colours of a table over pictures, in whole numbers.
+    """Blend the colours of a table over pictures in integer arithmetic.
 
     Args:
         below: ``(N, H, W, 3)``.
-        rows: ``(N, H, W)``, the row of the table for each pixel.
+        rows: ``(N, H, W)``, table row of each pixel.
         table: ``(R, 3)``, colours.
         opacity: ``(R,)`` in 256ths.
     """
     kept = np.repeat((256 - opacity)[:, None], 3, axis=1)
-    mixed = below * kept.take(rows, axis=0)  # at most 255 * 256: it fits into 16 bits
+    mixed = below * kept.take(rows, axis=0)  # at most 255 * 256, which fits into 16 bits
     mixed += (table * opacity[:, None]).take(rows, axis=0)
     mixed >>= 8
     return mixed.astype(np.uint8)
 
 
 def _borders(masks: Picture) -> npt.NDArray[np.bool_]:
-    """Pixels whose right or lower neighbour belongs to another class, and those neighbours."""
+    """Pixels that differ in class from a direct neighbour."""
     borders = np.zeros(masks.shape, dtype=bool)
     across = masks[:, :, 1:] != masks[:, :, :-1]
     down = masks[:, 1:] != masks[:, :-1]
@@ -243,7 +243,7 @@ def _legend(
     background: int | None,
     ignore_index: int | None,
 ) -> list[Entry]:
-    """Colour and text of each class in the sample, with its intersection over union."""
+    """Legend entries of the classes in the sample, with intersection over union."""
     pred, target = pred.cpu(), target.cpu()
     if pred.ndim == 2:
         counts = confusion_counts(pred, target, len(names), ignore_index=ignore_index)
@@ -263,7 +263,7 @@ def _legend(
 
 
 def _as_uint8(mask: Tensor, values: int, ignore_index: int | None = None) -> Picture:
-    """Class indices; one outside 0..values-1 or ignored is :data:`_NONE`."""
+    """Class indices as uint8; ignored values and those outside 0..values-1 are :data:`_NONE`."""
     indices = mask.detach().cpu().long()
     no_class = (indices < 0) | (indices >= values)
     if ignore_index is not None:

@@ -1,4 +1,4 @@
-"""Words in a picture: titles, legends, captions."""
+"""Text in pictures: titles, legends and captions."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ __all__ = ["LINE", "Entry", "font", "framed", "phrase", "shortened", "text_width
 
 LINE = 20  # height of a line of text
 _SWATCH = 12
-_NARROWEST = 200  # pixels of a panel's place: titles, legend and key fit in
+_NARROWEST = 200  # minimum panel width in pixels, so that titles, legend and key fit
 
 Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
-# Pillow looks for them where the system keeps its fonts. The last three have Chinese characters.
+# Pillow searches the system's font folders for them. The last three have Chinese characters.
 _SYSTEM_FONTS = (
     "DejaVuSans.ttf", "NotoSans-Regular.ttf", "arial.ttf", "Arial.ttf", "Arial Unicode.ttf",
     "NotoSansCJK-Regular.ttc", "msyh.ttc",
 )  # fmt: skip
-# Letters that Unicode does not take apart into one of ASCII and an accent.
+# Letters that Unicode does not decompose into an ASCII letter and an accent.
 _WRITTEN_OUT = str.maketrans(
     {"ß": "ss", "æ": "ae", "Æ": "Ae", "œ": "oe", "Œ": "Oe", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L",
      "đ": "d", "Đ": "D", "\u0131": "i"}
 )  # fmt: skip
-_NO_LETTER = "\U0010ffff"  # drawn as what stands for a letter that a font does not have
+_NO_LETTER = "\U0010ffff"  # no font has it, so it is drawn as the glyph for missing letters
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of a legend: a coloured square, or the outline of one, and what it means."""
+    """A legend entry: a coloured square, or its outline, and a text."""
 
     color: Color
     text: str
@@ -50,10 +50,10 @@ class Entry:
 
 @functools.cache
 def font() -> Font:
-    """Pillow's own font, so that pictures look alike on every machine."""
+    """Pillow's built-in font, so that pictures look the same on every machine."""
     loaded = ImageFont.load_default(size=13)
     if isinstance(loaded, ImageFont.FreeTypeFont) and loaded.font_bytes:
-        # Without Raqm, which a Pillow may have or not, and which takes longer over each word.
+        # Without Raqm, which not every Pillow build has, and which is slower.
         basic = ImageFont.Layout.BASIC
         return ImageFont.truetype(io.BytesIO(loaded.font_bytes), 13, layout_engine=basic)
     return loaded
@@ -61,10 +61,10 @@ def font() -> Font:
 
 @functools.lru_cache(maxsize=4096)
 def _set(text: str) -> tuple[str, Font]:
-    """A text as it can be drawn, and the font for it.
+    """The drawable form of a text, and a font for it.
 
-    Pillow's font has ASCII and little else. What it lacks is drawn in a font of the machine's, or
-    without its accents where there is none. Names of folders may have accents apart from letters.
+    Pillow's font has little beyond ASCII. Other letters are drawn with a system font or, if none
+    has them, without their accents. Folder names may be in decomposed Unicode, hence NFC.
     """
     text = unicodedata.normalize("NFC", text)
     fonts = [font()] if text.isascii() else [font(), *_other_fonts()]
@@ -78,10 +78,10 @@ def _set(text: str) -> tuple[str, Font]:
 
 @functools.cache
 def _warn_of_letters() -> None:
-    """Once: the names of the classes come again in each picture."""
+    """Warn once, since class names recur in every picture."""
     warnings.warn(
-        "no font on this machine has all letters of the names in the pictures, boxes stand for "
-        "them; install one that has, such as DejaVu Sans or Noto Sans CJK",
+        "no font on this machine has all letters of the names in the pictures, so some are drawn "
+        "as boxes; install a font that has them, such as DejaVu Sans or Noto Sans CJK",
         stacklevel=2,
     )
 
@@ -118,14 +118,14 @@ def _without_accents(text: str) -> str:
 
 
 def text_width(text: str) -> int:
-    """Width of a text in pixels, as :func:`phrase` writes it, without its margins."""
+    """Width in pixels of a text drawn by :func:`phrase`, without margins."""
     return sum(_word_width(word) + 4 for word in _words(text)) - 4
 
 
 def phrase(text: str, ink: Color = INK, paper: Color = PAPER) -> Picture:
-    """Words on a coloured ground, ``(17, w, 3)``.
+    """Draw text on a coloured background, ``(17, w, 3)``.
 
-    The words are kept, each by itself: names and numbers come in ever new pairs, but are few.
+    Words are cached one by one: names and numbers combine in many ways, but are few.
     """
     return np.concatenate([_word(word, ink, paper) for word in _words(text)], axis=1)
 
@@ -141,26 +141,26 @@ def _word_width(word: str) -> int:
 
 
 def write(canvas: Picture, text: str, left: int, top: int) -> None:
-    """Write into a picture, as far as there is room."""
+    """Write text into a picture, clipped to its bounds."""
     if text:
         tile = phrase(text)
-        place = canvas[top : top + len(tile), left : left + tile.shape[1]]
-        place[:] = tile[: place.shape[0], : place.shape[1]]
+        part = canvas[top : top + len(tile), left : left + tile.shape[1]]
+        part[:] = tile[: part.shape[0], : part.shape[1]]
 
 
 @functools.lru_cache(maxsize=4096)
 def _word(text: str, ink: Color, paper: Color) -> Picture:
     tile = Image.new("RGB", (_word_width(text) + 4, 17), paper)
     drawn, with_font = _set(text)
-    # All fonts on the ground line of Pillow's own.
+    # Align the baselines of all fonts with that of Pillow's own.
     top = 0 if with_font is font() else _ascent(font()) - _ascent(with_font)
     ImageDraw.Draw(tile).text((2, top), drawn, fill=ink, font=with_font)
     return np.asarray(tile)
 
 
 def shortened(text: str, width: int) -> str:
-    """Text that fits ``width`` pixels, with dots where letters were left out."""
-    # A letter is at least a pixel wide; measuring a name of thousands takes its time.
+    """Truncate text to ``width`` pixels, with ``...`` at the end if it was cut."""
+    # Cut first, since measuring thousands of letters is slow; a letter is at least a pixel wide.
     head = text[: max(4 * width, 0)]
     if len(head) == len(text) and text_width(text) <= width:
         return text
@@ -177,17 +177,17 @@ def framed(
     key: Sequence[Entry],
     caption: str,
 ) -> Picture:
-    """Panels side by side under their titles; below them the legend, and the key of the last."""
+    """Arrange titled panels side by side, above a legend and the key of the last panel."""
     height, width = panels[0].shape[:2]
-    place = max(width, _NARROWEST)
-    step = place + MARGIN
+    slot = max(width, _NARROWEST)
+    step = slot + MARGIN
     total = step * len(panels) - MARGIN
     lines = _lines(legend, step * (len(panels) - 1) - MARGIN)
-    key_lines = _lines(key, place)
+    key_lines = _lines(key, slot)
     foot = LINE * (max(len(lines), len(key_lines)) + bool(caption)) + MARGIN
     canvas = np.full((LINE + height + foot, total, 3), PAPER[0], np.uint8)
     for index, (panel, title) in enumerate(zip(panels, titles, strict=True)):
-        write(canvas, shortened(title, place - 4), index * step, 2)
+        write(canvas, shortened(title, slot - 4), index * step, 2)
         canvas[LINE : LINE + height, index * step : index * step + width] = panel
     top = LINE + height + MARGIN // 2
     _write_lines(canvas, lines, 2, top)
@@ -200,7 +200,7 @@ Line: TypeAlias = list[tuple[int, Entry]]  # offset of each entry
 
 
 def _lines(entries: Sequence[Entry], width: int) -> list[Line]:
-    """Break a legend into lines that fit the width."""
+    """Wrap legend entries into lines of at most ``width`` pixels."""
     lines: list[Line] = [[]]
     offset = 0
     for entry in entries:
@@ -220,8 +220,8 @@ def _write_lines(canvas: Picture, lines: Sequence[Line], left: int, top: int) ->
         y = top + row * LINE
         for offset, entry in line:
             tile = _swatch(entry.color, entry.style)
-            place = canvas[y + 3 : y + 3 + len(tile), left + offset : left + offset + len(tile)]
-            place[:] = tile[:, : place.shape[1]]
+            part = canvas[y + 3 : y + 3 + len(tile), left + offset : left + offset + len(tile)]
+            part[:] = tile[:, : part.shape[1]]
             write(canvas, entry.text, left + offset + 16, y + 1)
 
 

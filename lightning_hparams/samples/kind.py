@@ -172,7 +172,7 @@ def names_for(highest: int, options: DrawOptions) -> Sequence[str]:
         names = [f"class {index}" for index in range(highest + 1)]
     if len(names) <= highest:
         raise ValueError(
-            f"class_names has {len(names)} entries, but class {highest} was predicted; "
+            f"class_names has {len(names)} entries, but there are {highest + 1} classes; "
             "name every class, in order"
         )
     if options.colors is not None and len(options.colors) < len(names):

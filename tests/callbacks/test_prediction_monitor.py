@@ -468,8 +468,8 @@ def test_bad_arguments_are_refused_at_once(options, error, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"class_names": ["a"]}, r"class_names has 1 entries, but class \d was predicted"),
-        ({"rgb": (0, 1, 7)}, "`rgb` names channel 7, but images have 3"),
+        ({"class_names": ["a"]}, r"class_names has 1 entries, but there are \d classes"),
+        ({"rgb": (0, 1, 7)}, "`rgb` has channel 7, but images have 3"),
         ({"background": 77}, "`-1 <= background <= [123]` must hold, got background=77"),
         ({"class_colors": [(0, 0, 0)]}, "class_colors has 1 entries, but there are . classes"),
     ],

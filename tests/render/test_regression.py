@@ -1,4 +1,4 @@
-"""An image above its true and predicted values."""
+"""Regression pictures: an image above its true and predicted values."""
 
 import numpy as np
 import pytest
@@ -11,11 +11,11 @@ IMAGE = torch.full((3, 256, 256), 100, dtype=torch.uint8)
 
 
 def columns(picture, color):
-    """Where a row's bar has a colour: the columns of the last track of a picture."""
+    """The columns of the last bar of a picture that have a colour."""
     return np.flatnonzero((picture[-16:-4] == color).all(-1).any(0))
 
 
-def test_the_mark_stands_at_the_prediction_and_the_bar_ends_at_the_truth():
+def test_the_mark_is_at_the_prediction_and_the_bar_ends_at_the_truth():
     picture = regression_picture(IMAGE, torch.tensor([2.0]), torch.tensor([4.0]))
     assert (picture[:256] == 100).all()
     bar, mark = columns(picture, GREY), columns(picture, ORANGE)
@@ -23,12 +23,12 @@ def test_the_mark_stands_at_the_prediction_and_the_bar_ends_at_the_truth():
     assert mark.mean() == pytest.approx(4 + 247 / 2, abs=2)
 
 
-def test_negative_values_stand_to_the_left_of_zero():
+def test_negative_values_extend_to_the_left_of_zero():
     picture = regression_picture(IMAGE, torch.tensor([1.0]), torch.tensor([-1.0]))
     assert columns(picture, GREY).max() < 130 < columns(picture, ORANGE).min()
 
 
-def test_of_many_values_those_furthest_off_are_named(monkeypatch):
+def test_the_values_with_the_largest_errors_are_shown(monkeypatch):
     words = []
     write = regression.write
     monkeypatch.setattr(
@@ -38,7 +38,7 @@ def test_of_many_values_those_furthest_off_are_named(monkeypatch):
     )
     pred, target = torch.zeros(5), torch.tensor([1.0, 5.0, 2.0, 4.0, torch.nan])
     regression_picture(IMAGE, pred, target, list("abcde"), max_values=2, caption="sample 3")
-    assert words == ["sample 3", "b: 5 -> 0", "d: 4 -> 0", "and 3 that are less far off"]
+    assert words == ["sample 3", "b: 5 -> 0", "d: 4 -> 0", "and 3 with smaller errors"]
 
 
 @pytest.mark.parametrize("shape", [(3, 40, 30), (1, 600, 800), (5, 1, 1), (3, 2000, 100)])

@@ -39,7 +39,7 @@ def nearest(pixel, colors):
 # -- to_rgb
 
 
-def test_uint8_images_are_shown_as_they_are():
+def test_uint8_images_are_shown_unchanged():
     image = torch.randint(0, 256, (2, 3, 4, 5), dtype=torch.uint8)
     np.testing.assert_array_equal(to_rgb(image), image.permute(0, 2, 3, 1).numpy())
 
@@ -50,7 +50,7 @@ def test_float_images_in_0_to_1_are_scaled():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.int32])
-def test_images_of_another_range_are_stretched(dtype):
+def test_images_in_another_range_are_stretched(dtype):
     image = (torch.rand(2, 1, 64, 64) * 40000 - 500).to(dtype)
     picture = to_rgb(image)
     assert picture.dtype == np.uint8
@@ -69,7 +69,7 @@ def test_white_stays_white_at_any_size(height, width):
         assert set(picture[0, -5:].flat) == {102}
 
 
-def test_what_cubic_interpolation_adds_is_cut_off_and_stretches_nothing():
+def test_overshoot_of_cubic_interpolation_is_clipped_without_stretching():
     image = torch.full((1, 3, 4, 4), 0.5)
     image[..., 0, 0], image[..., 1, 1] = 1.05, -0.05
     picture = to_rgb(image)[0, ..., 0]
@@ -80,7 +80,7 @@ def test_chosen_channels_of_a_multispectral_image_are_shown():
     image = torch.zeros(1, 6, 2, 2)
     image[:, 4] = 1
     assert to_rgb(image, rgb=(4, 1, 0))[0, 0, 0].tolist() == [255, 0, 0]
-    with pytest.raises(ValueError, match="`rgb` names channel 6, but images have 6"):
+    with pytest.raises(ValueError, match="`rgb` has channel 6, but images have 6"):
         to_rgb(image, rgb=(6, 1, 0))
 
 
@@ -100,23 +100,23 @@ def test_a_class_keeps_its_colour_whatever_the_number_of_classes():
     assert (palette(100)[:3] == palette(3)).all()
 
 
-def test_colours_are_all_different():
+def test_colours_are_distinct():
     assert len(np.unique(palette(150), axis=0)) == 150
 
 
 @pytest.mark.parametrize("ground", [0, 64, 128, 192, 255])
-def test_colours_of_classes_differ_when_painted_over_a_photo(ground):
+def test_class_colours_are_distinct_when_blended_over_a_photo(ground):
     below = np.full((1, 1, 20, 3), ground, np.uint8)
     painted = overlay(
         below.repeat(3, 2), np.arange(20, dtype=np.uint8)[None, None].repeat(3, 2), palette(20)
     )
-    lab = in_cielab(painted[0, 0, 1::3])  # the inside: a border is opaque
+    lab = in_cielab(painted[0, 0, 1::3])  # the interior; borders are opaque
     distances = np.linalg.norm(lab[:, None] - lab[None], axis=-1)
     assert distances[np.triu_indices(20, 1)].min() > 10  # 2.3 is just noticeable
 
 
 def in_cielab(colors):
-    """sRGB to CIELAB under D65, as CIE 15:2004 has it."""
+    """sRGB to CIELAB under D65 (CIE 15:2004)."""
     linear = colors / 255
     linear = np.where(linear > 0.04045, ((linear + 0.055) / 1.055) ** 2.4, linear / 12.92)
     matrix = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
@@ -155,7 +155,7 @@ def test_overlay_blends_the_class_colour_and_leaves_hidden_classes_alone():
     assert (drawn[0, :, 4] == palette(2)[1]).all()  # the border is opaque
 
 
-def test_overlay_equals_a_plain_loop_over_pixels():
+def test_overlay_equals_a_loop_over_pixels():
     generator = np.random.default_rng(0)
     pictures = generator.integers(0, 256, (2, 9, 7, 3), dtype=np.uint8)
     masks = generator.integers(0, 4, (2, 9, 7), dtype=np.uint8)
@@ -177,7 +177,7 @@ def test_overlay_equals_a_plain_loop_over_pixels():
         np.testing.assert_array_equal(drawn[n, row, column], expected)
 
 
-def test_errors_are_told_apart():
+def test_kinds_of_error_have_their_own_colours():
     picture = np.full((1, 1, 6, 3), 128, np.uint8)
     target = np.array([[[0, 0, 1, 1, 1, 255]]], np.uint8)
     preds = np.array([[[0, 1, 0, 2, 1, 2]]], np.uint8)
@@ -214,7 +214,7 @@ def test_without_a_background_every_error_is_a_wrong_class():
 
 @pytest.mark.parametrize(("height", "width"), [(128, 128), (300, 200), (2000, 1000), (1, 1)])
 @pytest.mark.parametrize("channels", [1, 2, 3, 5])
-def test_a_picture_has_four_panels_of_a_size_one_can_see(height, width, channels):
+def test_a_picture_has_four_panels_of_visible_size(height, width, channels):
     images = torch.rand(2, channels, height, width)
     masks = torch.randint(0, 3, (2, height, width))
     pictures = segmentation_pictures(images, masks, masks, ["background", "a", "b"], background=0)
@@ -247,7 +247,7 @@ def test_multilabel_masks_are_drawn():
 
 
 def keys_of(monkeypatch, kind, names, background):
-    """The errors that the key of a picture names."""
+    """The kinds of error named in the key of a picture."""
     keys = []
     framed = text.framed
     monkeypatch.setattr(segmentation, "framed", lambda *args: keys.append(args[3]) or framed(*args))
@@ -308,7 +308,7 @@ def panels_of(images, preds, targets, names, **options):
     return [picture[20 : 20 + 256, k * 262 : k * 262 + 256] for k in range(4)]
 
 
-def test_a_class_is_not_ignored_for_having_the_last_byte_of_the_ignored_value():
+def test_a_class_is_not_ignored_for_equalling_the_ignored_value_modulo_256():
     images, mask = torch.full((1, 3, 256, 256), 0.5), torch.full((1, 256, 256), 156)
     names = [f"class {label}" for label in range(171)]
     _, truth, _, errors = panels_of(images, mask - 1, mask, names, ignore_index=-100)
@@ -338,17 +338,17 @@ def test_large_mask_values_are_not_painted():
     assert truth[:128].any()
 
 
-def test_more_classes_than_a_mask_has_values_for_are_told():
+def test_more_than_255_classes_are_an_error():
     with pytest.raises(ValueError, match="masks of at most 255 classes can be drawn, got 300"):
         segmentation_pictures(*torch.zeros(3, 1, 1, 8, 8).long(), ["a"] * 300)
 
 
-# -- words
+# -- text
 
 
 @pytest.fixture
 def anew():
-    """Fonts and words are looked up anew, and once more after the test."""
+    """Clears the caches of fonts and words before and after a test."""
     kept = text._set, text._other_fonts, text._word, text._word_width, text._warn_of_letters
     for looked_up in kept:
         looked_up.cache_clear()
@@ -362,7 +362,7 @@ def same(one, other):
 
 
 def test_names_of_other_languages_can_be_read(anew):
-    pytest.importorskip("matplotlib")  # it brings a font that has them
+    pytest.importorskip("matplotlib")  # bundles a font that has them
     words = ["Straße", "Strasse", "château", "chateau", "żółw", "zolw", "σκύλος", "σκύλοι"]
     tiles = [text.phrase(word) for word in words]
     assert not any(same(a, b) for i, a in enumerate(tiles) for b in tiles[:i])
@@ -375,7 +375,7 @@ def test_without_other_fonts_names_lose_their_accents(anew, monkeypatch):
     assert same(text.phrase("Straße żółw"), text.phrase("Strasse zolw"))
 
 
-def test_letters_that_no_font_has_are_told_of_once(anew, monkeypatch):
+def test_letters_missing_from_all_fonts_cause_one_warning(anew, monkeypatch):
     monkeypatch.setattr(text, "_SYSTEM_FONTS", ())
     with pytest.warns(UserWarning, match="no font on this machine has all letters of the names"):
         assert text.phrase("\U000f0000").shape[1] > 4
@@ -385,7 +385,7 @@ def test_letters_that_no_font_has_are_told_of_once(anew, monkeypatch):
 
 
 @pytest.mark.parametrize("shape", [(1500, 200), (400, 60)])
-def test_titles_and_legends_of_narrow_pictures_have_their_room(shape):
+def test_titles_and_legends_of_narrow_pictures_do_not_overlap(shape):
     images, mask = torch.full((1, 3, *shape), 0.5), torch.zeros(1, *shape).long()
     mask[:, :99] = 1
     names = ["a", "a name that is so long that nobody could read it in such a picture at all" * 2]
@@ -396,17 +396,17 @@ def test_titles_and_legends_of_narrow_pictures_have_their_room(shape):
 
 
 @pytest.mark.parametrize("letter", ["a", "ab ", "W", "ü", "i" * 50 + " "])
-def test_a_name_of_any_length_is_shortened_at_once(letter):
+def test_names_of_any_length_are_shortened_quickly(letter):
     name = (letter * 100_000)[:100_000]
     start = time.perf_counter()
     short = text.shortened(name, 200)
-    assert time.perf_counter() - start < 1  # 5000 letters took 9 s
+    assert time.perf_counter() - start < 1  # 5000 letters used to take 9 s
     assert text.text_width(short) <= 200
     assert short.endswith("...")
-    assert text.text_width(name[: len(short) - 2] + "...") > 200  # no letter more has room
+    assert text.text_width(name[: len(short) - 2] + "...") > 200  # one more letter does not fit
 
 
-def test_a_name_that_fits_is_left_alone_and_one_that_does_not_keeps_what_fits():
+def test_a_shortened_name_keeps_as_many_letters_as_fit():
     assert text.shortened("road", 200) == "road"
     assert text.shortened("", 0) == ""
     assert text.shortened("road", 1) == "..."
@@ -429,19 +429,19 @@ def detected(pred, target, size=256, **options):
 
 
 def shares(panel, box, color):
-    """Share of a box's left edge below its label that has a colour."""
+    """Fraction of the left edge of a box, below its label, that has a colour."""
     edge = panel[box[1] + 20 : box[3], box[0]].astype(int)
     return float((np.abs(edge - np.array(color)).sum(-1) == 0).mean())
 
 
-def test_a_box_that_was_found_has_a_full_line_in_its_class_colour_on_both_sides():
+def test_a_matched_box_is_solid_in_its_class_colour_in_both_panels():
     box = [40, 60, 200, 180]
     _, truth, guess = detected(boxes([box], [1], [0.9]), boxes([box], [1]))
     for panel in (truth, guess):
         assert shares(panel, box, palette(3)[1]) == 1
 
 
-def test_false_positives_and_misses_are_dashed_in_colours_of_their_own():
+def test_false_positives_and_misses_are_dashed_in_their_own_colours():
     false, missed = [20, 40, 110, 120], [130, 140, 230, 240]
     _, truth, guess = detected(boxes([false], [1], [0.9]), boxes([missed], [1]))
     assert 0.4 < shares(guess, false, RED) < 0.8
@@ -456,7 +456,7 @@ def test_boxes_are_scaled_with_the_image():
     assert shares(truth, [4 * side for side in box], BLUE) > 0.4
 
 
-def test_unsure_boxes_are_left_out():
+def test_boxes_with_a_low_score_are_left_out():
     _, _, guess = detected(boxes([[20, 40, 110, 120]], [1], [0.2]), boxes([], []))
     assert (guess == 100).all()
     _, _, guess = detected(boxes([[20, 40, 110, 120]], [1], [0.2]), boxes([], []), min_score=0.1)
@@ -464,26 +464,26 @@ def test_unsure_boxes_are_left_out():
 
 
 @pytest.mark.parametrize("box", [[-50, -50, 400, 400], [0, 0, 256, 256], [255, 255, 256, 256]])
-def test_boxes_beyond_the_image_are_cut(box):
+def test_boxes_are_clipped_to_the_image(box):
     picture, truth, _ = detected(boxes([box], [1], [0.9]), boxes([box], [1]))
     assert picture.dtype == np.uint8
     assert (truth != 100).any()
 
 
-def test_no_boxes_leave_the_image_alone():
+def test_without_boxes_the_image_is_unchanged():
     _, truth, guess = detected(boxes([], [], []), boxes([], []))
     assert (truth == 100).all()
     assert (guess == 100).all()
 
 
-def test_many_misses_leave_room_for_the_predictions():
+def test_many_misses_do_not_crowd_out_predictions():
     lost = [[x, y, x + 8, y + 8] for x in range(0, 100, 12) for y in range(0, 100, 12)]
     found = [150, 150, 220, 240]
     _, _, guess = detected(boxes([found], [1], [0.9]), boxes([*lost, found], [1] * 82))
     assert shares(guess, found, palette(3)[1]) == 1
 
 
-def test_among_many_boxes_a_label_does_not_hide_a_smaller_one():
+def test_labels_of_many_boxes_do_not_hide_small_boxes():
     small = [[x, 200, x + 8, 208] for x in range(0, 240, 20)]
     _, truth, _ = detected(boxes([], [], []), boxes([*small, [20, 40, 110, 120]], [1] * 13))
     assert (truth[180:198] == 100).all()
@@ -492,7 +492,7 @@ def test_among_many_boxes_a_label_does_not_hide_a_smaller_one():
     assert (few[184:198] != 100).any()
 
 
-def test_the_drawing_leaves_the_callers_boxes_alone():
+def test_drawing_does_not_modify_its_inputs():
     pred = boxes([[1, 2, 30, 40], [5, 5, 60, 60]], [1, 2], [0.4, 0.8])
     before = {key: value.clone() for key, value in pred.items()}
     detected(pred, boxes([[1, 2, 30, 40]], [1]))
@@ -511,7 +511,7 @@ def classified(pred, target, **options):
 GREEN, VERMILION = (0, 158, 115), (213, 94, 0)
 
 
-def test_right_has_a_full_green_frame_and_wrong_a_broken_red_one():
+def test_the_frame_is_solid_green_if_right_and_dashed_red_if_wrong():
     right, wrong = classified(1, 1), classified(0, 1)
     assert (right[2, :268] == GREEN).all()
     is_red = (wrong[2, :268] == VERMILION).all(-1)
@@ -520,26 +520,26 @@ def test_right_has_a_full_green_frame_and_wrong_a_broken_red_one():
         assert (picture[6:262, 6:262] == 100).all()
 
 
-def test_the_true_class_is_shown_though_it_is_improbable():
+def test_an_improbable_true_class_is_shown():
     probs = torch.tensor([0.7, 0.28, 0.02])
     one = classified(0, 2, probs=probs, top_k=1)
     assert one.shape[0] == classified(0, 0, probs=probs, top_k=2).shape[0]
 
 
-def test_bars_are_as_long_as_classes_are_probable():
+def test_bar_lengths_are_proportional_to_probabilities():
     picture = classified(0, 0, probs=torch.tensor([0.5, 0.25, 0.25]))
     row = picture[270 + 20 + 3, 4:]  # above the letters of the first bar
     paper = (row == 250).all(-1)
     assert paper.argmax() == pytest.approx(0.5 * 264, abs=4)
 
 
-def test_several_labels_are_right_only_together():
+def test_a_multilabel_prediction_is_right_only_if_all_labels_are():
     assert (classified([1, 0, 1], [1, 0, 1])[2, :268] == GREEN).all()
     assert (classified([1, 0, 1], [1, 1, 1])[2, :268] == VERMILION).all(-1).any()
     assert (classified([0, 0, 0], [0, 0, 0])[2, :268] == GREEN).all()
 
 
-def test_of_several_labels_those_taken_wrongly_are_named_and_have_bars(monkeypatch):
+def test_wrong_labels_are_named_and_have_bars(monkeypatch):
     words = []
     written = classification.write
     monkeypatch.setattr(
@@ -554,7 +554,7 @@ def test_of_several_labels_those_taken_wrongly_are_named_and_have_bars(monkeypat
     assert [word for word in words if word in names] == [names[i] for i in (0, 1, 2, 3, 4, 5)]
 
 
-def test_a_caption_adds_a_line_to_a_tile():
+def test_a_caption_adds_a_line_to_a_classification_picture():
     assert classified(0, 0, caption="sample 3").shape[0] == classified(0, 0).shape[0] + 20
 
 
@@ -584,16 +584,16 @@ def shade(picture, row, column):
     return cells[44 * row + 2, 44 * column + 2].tolist()
 
 
-def test_counts_that_were_normalised_are_drawn_as_shares_too():
+def test_normalised_counts_are_drawn_without_totals():
     counts = torch.tensor([[30, 10], [20, 40]])
     whole, parts = (confusion_picture(c, ["a", "b"]) for c in (counts, counts / 100))
     for row, column in np.ndindex(2, 2):
         assert shade(whole, row, column) == shade(parts, row, column)
     assert (whole[:, -60:] != 250).any()
-    assert (parts[:, -60:] == 250).all()  # no sums: they would be rounded
+    assert (parts[:, -60:] == 250).all()  # no totals, since they would be rounded
 
 
-def test_every_so_many_th_of_many_classes_is_named():
+def test_only_every_nth_of_many_classes_is_labelled():
     picture = confusion_picture(torch.eye(100), ["class"] * 100)
     names = picture[-8 - 800 : -8, 20:60].min(axis=(1, 2)) < 200
     assert 40 <= (np.diff(names.astype(int)) == 1).sum() <= 60
@@ -608,7 +608,7 @@ def test_matrices_of_any_size_fit_a_screen(classes):
     assert 60 < picture.shape[1] <= 1024
 
 
-def test_names_that_do_not_fit_the_matrix_are_told():
+def test_the_number_of_names_must_match_the_matrix():
     with pytest.raises(
         ValueError, match=r"counts must be \(3, 3\) for 3 class names, got \(2, 2\)"
     ):
@@ -623,12 +623,12 @@ def test_names_that_do_not_fit_the_matrix_are_told():
         (12_345_678, "12.3M"), (7.5e8, "750M"), (9.999e8, "1G"), (2e9, "2G"), (5e12, "5000G"),
     ],
 )  # fmt: skip
-def test_large_counts_are_written_in_at_most_five_letters(count, expected):
+def test_large_counts_have_at_most_five_characters(count, expected):
     assert confusion._short(count) == expected
     assert len(expected) <= 5
 
 
-def test_the_number_of_pixels_of_a_class_stands_beside_its_row(monkeypatch):
+def test_row_totals_are_next_to_their_rows(monkeypatch):
     words = []
     written = confusion.write
     monkeypatch.setattr(
@@ -652,16 +652,16 @@ def test_a_photograph_becomes_a_small_jpeg():
     assert len(encoded.data) < 30_000
 
 
-def test_a_label_map_becomes_a_png_without_loss():
+def test_a_label_map_becomes_a_lossless_png():
     picture = palette(8)[np.random.default_rng(0).integers(0, 8, (64, 64))]
     encoded = encode(picture)
     assert encoded.suffix == ".png"
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(encoded.data))), picture)
 
 
-def test_a_calibration_diagram_is_as_high_as_predictions_are_right():
+def test_bars_of_a_calibration_diagram_show_the_accuracy():
     counts = torch.zeros(3, 10, dtype=torch.float64)
-    counts[:, 9] = torch.tensor([50.0, 100.0, 95.0])  # right, of how many, sum of their confidence
+    counts[:, 9] = torch.tensor([50.0, 100.0, 95.0])  # correct, total, sum of confidences
     picture = calibration_picture(counts, 0.45)
     blue = (picture == (0, 114, 178)).all(-1)
     orange = (picture == (213, 94, 0)).all(-1)
@@ -673,13 +673,13 @@ def test_a_calibration_diagram_is_as_high_as_predictions_are_right():
     assert empty.shape == picture.shape
 
 
-def test_a_picture_that_is_too_long_for_jpeg_becomes_a_png():
+def test_a_picture_too_long_for_jpeg_becomes_a_png():
     long = np.random.default_rng(0).integers(0, 256, (1, 70_000, 3), dtype=np.uint8)
     assert encode(long).suffix == ".png"
     assert encode(long[:, :60_000]).suffix == ".jpg"
 
 
-def test_pictures_that_are_too_many_for_a_sheet_go_on_another():
+def test_too_many_pictures_for_one_sheet_go_onto_several():
     pictures = [np.full((430, 520, 3), n, np.uint8) for n in range(16)]
     first, second = sheets(pictures, 2)
     assert first.shape == second.shape == (4 * 436 - 6, 2 * 526 - 6, 3)

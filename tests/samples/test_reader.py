@@ -125,7 +125,7 @@ def test_images_of_a_batch_do_not_affect_each_other():
     [
         (
             {"images": torch.rand(2, 40, 50, 3)},
-            r"got \(40, 50, 3\), whose last axis appears to hold",
+            r"got \(40, 50, 3\), whose last axis appears",
         ),
         ({"images": torch.rand(2, 40, 50, 4)}, r"return images.permute\(0, 3, 1, 2\)"),
         ({"images": torch.rand(2, 3, 0, 5)}, r"must have pixels, got \(3, 0, 5\)"),

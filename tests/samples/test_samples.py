@@ -214,15 +214,13 @@ def test_too_few_names_are_an_error_for_each_kind():
     guess = boxed([[0, 0, 1, 2]], [1], [1.0])
     found = {"kind": "detection", "images": mask["images"], "preds": [guess], "targets": [guess]}
     for output in (mask, found, classes([[0.0, 1.0]], [0])):
-        with pytest.raises(
-            ValueError, match="class_names has 1 entries, but class 1 was predicted"
-        ):
+        with pytest.raises(ValueError, match="class_names has 1 entries, but there are 2 classes"):
             drawn(output, class_names=["a"])
 
 
 def test_classes_that_were_not_predicted_need_names_too():
     output = {**masks([[[0, 0]]], [[[0, 0]]]), "logits": torch.zeros(1, 3, 1, 2)}
-    with pytest.raises(ValueError, match="class_names has 2 entries, but class 2 was predicted"):
+    with pytest.raises(ValueError, match="class_names has 2 entries, but there are 3 classes"):
         drawn(output, class_names=["a", "b"])
 
 
