@@ -1,10 +1,10 @@
-"""Which samples of its dataset a loader gives, and in which order."""
+"""Which samples of its dataset a loader returns, and in which order."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence, Sized
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from lightning import Trainer
@@ -22,16 +22,16 @@ __all__ = ["LoaderOrder", "choose", "first_loader", "keeps_order", "order_of", "
 class LoaderOrder:
     """The order in which the processes of a run get the samples of a dataset."""
 
-    order: Sequence[int] | None = None  # indices that a sampler goes through, if it says
+    order: Sequence[int] | None = None  # dataset indices in the order of the sampler, if known
     shuffled: bool = False
-    size: int | None = None  # samples that the loader goes through, if it says
+    size: int | None = None  # number of samples the loader returns, if known
     dataset_size: int | None = None
     rank: int = 0
     world_size: int = 1
 
     @classmethod
-    def of(cls, loader: Any, trainer: Trainer) -> LoaderOrder:
-        """That of a loader, as far as it says."""
+    def of(cls, loader: object, trainer: Trainer) -> LoaderOrder:
+        """Determine the order of a loader, as far as possible."""
         dataset = getattr(loader, "dataset", None)
         return cls(
             order=order_of(loader),
@@ -43,10 +43,10 @@ class LoaderOrder:
         )
 
     def index_of(self, position: int) -> int:
-        """The dataset index of the sample that comes as the n-th of this process.
+        """The dataset index of the sample at a position in this process.
 
-        A distributed sampler deals the samples out in turn, and starts again from the first to fill
-        the last batches.
+        A distributed sampler assigns samples to processes in turn, and wraps around to fill up the
+        last ones.
         """
         position = position * self.world_size + self.rank
         if self.size:
@@ -54,7 +54,7 @@ class LoaderOrder:
         return self.at([position])[0]
 
     def at(self, positions: Sequence[int]) -> list[int]:
-        """The dataset indices at positions of the order."""
+        """The dataset indices at the given positions of the order."""
         order = self.order
         if order is None:
             return list(positions)
@@ -64,17 +64,17 @@ class LoaderOrder:
 def choose(
     select: str | Sequence[int], count: int, size: int | None, order: LoaderOrder, *, strict: bool
 ) -> list[int]:
-    """The dataset indices of the samples to show.
+    """Choose the dataset indices of the samples to show.
 
     Args:
-        select: ``"spread"``, ``"first"``, ``"per_class"`` for none yet, or the indices themselves.
-        count: At most so many, unless they are given.
-        size: Samples that are seen; None if nobody knows.
-        order: In which they come.
-        strict: Whether indices that are not seen are an error; else they are left out.
+        select: ``"spread"``, ``"first"``, ``"per_class"`` (chosen later) or the indices themselves.
+        count: Maximum number of samples, unless indices are given.
+        size: Number of samples in the pass; None if unknown.
+        order: Order of the loader.
+        strict: Whether given indices outside the pass are an error; otherwise they are left out.
 
     Raises:
-        ValueError: If indices are given that are not seen.
+        ValueError: If ``strict`` and an index lies outside the pass.
     """
     if size is not None and order.order is not None:
         size = min(size, len(order.order))
@@ -96,20 +96,20 @@ def choose(
     return order.at(positions)
 
 
-def first_loader(trainer: Trainer) -> Any:
-    """The first of the loaders in use, in whatever form they were given."""
+def first_loader(trainer: Trainer) -> object:
+    """The first of the loaders in use, whether given as one, a list or a dict."""
     return evaluation_loader(trainer)
 
 
-def order_of(loader: Any) -> Sequence[int] | None:
-    """The dataset indices that a sampler of a part goes through, such as SubsetRandomSampler."""
-    indices: Any = getattr(_sampler(loader), "indices", None)
+def order_of(loader: object) -> Sequence[int] | None:
+    """The dataset indices of a sampler that has them, such as SubsetRandomSampler."""
+    indices = getattr(_sampler(loader), "indices", None)
     known = isinstance(indices, (Sequence, Tensor, np.ndarray))
     return cast("Sequence[int]", indices) if known else None
 
 
-def reachable(loader: Any, num_batches: int | float, world_size: int) -> int | None:
-    """How many samples of the dataset a validation sees; None if nobody knows."""
+def reachable(loader: object, num_batches: int | float, world_size: int) -> int | None:
+    """Number of samples of the dataset in a pass; None if unknown."""
     dataset, sampler = getattr(loader, "dataset", None), _sampler(loader)
     if not isinstance(dataset, Sized):
         return None
@@ -125,17 +125,17 @@ def reachable(loader: Any, num_batches: int | float, world_size: int) -> int | N
     return min(size, samples * world_size)
 
 
-def keeps_order(loader: Any) -> bool:
-    """Whether a loader gives the dataset in its order; True if nobody knows."""
+def keeps_order(loader: object) -> bool:
+    """Whether a loader returns the dataset in order; True if unknown."""
     if not isinstance(loader, DataLoader):
-        return True  # not known
+        return True  # unknown
     sampler = _sampler(loader)
     if isinstance(sampler, DistributedSampler):
         return not sampler.shuffle
     return isinstance(sampler, SequentialSampler)
 
 
-def _sampler(loader: Any) -> Any:
-    """A batch sampler of the user's stands beside a sampler of torch's that is not used."""
+def _sampler(loader: object) -> object:
+    """The sampler in use; with a custom batch sampler, ``loader.sampler`` is an unused default."""
     sampler = getattr(getattr(loader, "batch_sampler", None), "sampler", None)
     return getattr(loader, "sampler", None) if sampler is None else sampler

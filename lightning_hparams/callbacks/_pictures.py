@@ -1,10 +1,10 @@
-"""Draws the samples of a pass over a loader, and writes them to the loggers."""
+"""Draw the samples of a pass over a loader and write them to the loggers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import torch
 from lightning import Trainer
@@ -16,19 +16,20 @@ from ..sinks import Sinks
 
 __all__ = ["Drawing", "PictureWriter", "gathered", "page", "pages"]
 
-_WIDTH = 1100  # pixels of a sheet
+_WIDTH = 1100  # of a sheet in pixels
+_Part = TypeVar("_Part")
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """What a pass over a loader has to show."""
+    """The samples of one pass over a loader, with everything needed to draw them."""
 
     step: int
     gallery: Gallery
     options: DrawOptions
 
     def gathered(self, trainer: Trainer) -> Drawing:
-        """With the samples of all ranks. Every rank must come here."""
+        """Gather the samples of all ranks. Collective: must be called on every rank."""
         parts = gathered(trainer, (self.gallery.samples, self.gallery.worst))
         whole = Gallery(self.gallery.chosen)
         whole.samples = {index: sample for part, _ in parts for index, sample in part.items()}
@@ -37,13 +38,13 @@ class Drawing:
 
 
 class PictureWriter:
-    """Draws samples for all loggers.
+    """Draws samples and writes the pictures to all loggers.
 
     Args:
-        sinks: The loggers; none on ranks that write nothing.
+        sinks: The loggers; empty on ranks that write nothing.
         layout: ``"samples"`` or ``"sheet"``.
-        worst_k: At most so many of the worst are drawn.
-        notices: Of samples that cannot be drawn.
+        worst_k: Maximum number of worst samples to draw.
+        notices: Receives errors of samples that cannot be drawn.
     """
 
     def __init__(self, sinks: Sinks, layout: str, worst_k: int, notices: Notices) -> None:
@@ -57,22 +58,22 @@ class PictureWriter:
 
         Args:
             stage: ``"val"`` or ``"test"``.
-            drawing: What is drawn.
-            only_one: Draw one of the chosen: it shows whether drawing works.
+            drawing: The samples to draw.
+            only_one: Draw only one chosen sample, to test whether drawing works.
 
         Returns:
             The pictures of the chosen samples.
         """
         gallery = drawing.gallery
-        there = [(n, i) for n, i in enumerate(gallery.chosen) if i in gallery.samples]
-        if gallery.chosen and not there and not self._is_explained():
+        present = [(n, i) for n, i in enumerate(gallery.chosen) if i in gallery.samples]
+        if gallery.chosen and not present and not self._is_explained():
             self.notices.warn(
                 "no picture",
-                f"shows no picture: none of the samples {gallery.chosen} was seen; pass "
-                "select='first', or indices that the loader gives",
+                f"shows no picture: the loader returned none of the samples {gallery.chosen}; pass "
+                "select='first', or indices of samples it returns",
             )
-        there = there[:1] if only_one else there
-        named = {f"{n:02d}_idx{i:05d}": (f"sample {i}", gallery.samples[i]) for n, i in there}
+        present = present[:1] if only_one else present
+        named = {f"{n:02d}_idx{i:05d}": (f"sample {i}", gallery.samples[i]) for n, i in present}
         chosen = self._pictures(drawing.options, named)
         if self.sinks:
             self._write(chosen, f"{stage}_pred", drawing.step)
@@ -88,7 +89,7 @@ class PictureWriter:
     def _pictures(
         self, options: DrawOptions, samples: Mapping[str, tuple[str, Sample]]
     ) -> dict[str, Picture]:
-        """By name, from caption and sample."""
+        """Pictures by name, drawn from pairs of caption and sample."""
         pictures = {}
         for name, (caption, sample) in samples.items():
             with self.notices.instead_of_errors(f"draw sample {sample.index}"):
@@ -104,25 +105,25 @@ class PictureWriter:
             self.sinks.image(f"{tag}/{name}", encode(picture), step)
 
     def _is_explained(self) -> bool:
-        """Whether a warning has said already why there is no picture."""
+        """Whether an earlier warning already explains the missing pictures."""
         return FAILURE in self.notices or "no output" in self.notices
 
 
-def gathered(trainer: Trainer, part: Any) -> list[Any]:
-    """The parts of all ranks. Every rank must come here."""
-    parts: list[Any] = [part] * trainer.world_size
+def gathered(trainer: Trainer, part: _Part) -> list[_Part]:
+    """Gather an object from all ranks. Collective: must be called on every rank."""
+    parts = [part] * trainer.world_size
     if trainer.world_size > 1:
         torch.distributed.all_gather_object(parts, part)
     return parts
 
 
 def pages(pictures: Sequence[Picture]) -> list[Picture]:
-    """Pictures on sheets that are as wide as a screen."""
+    """Arrange pictures on sheets about as wide as a screen."""
     return sheets(pictures, _columns(pictures))
 
 
 def page(pictures: Sequence[Picture]) -> Picture:
-    """Pictures on one sheet that is as wide as a screen."""
+    """Arrange pictures on a single sheet about as wide as a screen."""
     return sheet(pictures, _columns(pictures))
 
 

@@ -1,10 +1,9 @@
-"""One pass over a validation or test set, of which some samples are drawn."""
+"""One pass over a validation or test set, keeping the samples to draw."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
@@ -28,22 +27,22 @@ class Wanted:
 
     select: str | Sequence[int]  # see :func:`~._loader_order.choose`
     num_samples: int
-    worst_k: int  # so many of the worst, too
-    chosen: Sequence[int] = ()  # the indices, if they were chosen before
+    worst_k: int  # number of worst samples
+    chosen: Sequence[int] = ()  # the indices, if already chosen
 
 
 class SamplePass:
-    """Keeps the samples to draw of the batches that a Trainer goes through.
+    """Keeps the samples to draw from the batches of one pass.
 
     Args:
-        trainer: At the start of a validation or test.
-        reader: Makes samples of what a step returns.
-        options: How they are drawn.
+        trainer: Trainer at the start of a validation or test.
+        reader: Converts step outputs to batches of samples.
+        options: Drawing options.
         wanted: Which samples to keep.
-        num_batches: Batches that the pass has.
-        is_due: Whether this validation is one to draw.
-        is_last: Whether it is known to be the last one.
-        warn: Of what cannot be kept.
+        num_batches: Number of batches of the pass.
+        is_due: Whether the schedule asks for this validation.
+        is_last: Whether this is known to be the last validation.
+        notices: Receives warnings about samples that cannot be kept.
     """
 
     def __init__(
@@ -74,8 +73,8 @@ class SamplePass:
             chosen, per_class=per_class, worst_k=wanted.worst_k, index_of=self.order.index_of
         )
         fitting = trainer.state.fn == "fit"
-        # Whatever ends a run, its last validation is drawn. An adapter costs a forward pass, and so
-        # is called for a validation that may turn out to be the last only where that is likely.
+        # The last validation is always drawn, whatever ends the run. An adapter costs a forward
+        # pass, so it is called for a possibly last validation only if the run may stop early.
         may_stop = bool(trainer.early_stopping_callbacks) or not validations_in(trainer)
         will_be_drawn = not fitting or is_last or (is_due and bool(trainer.loggers))
         self.may_be_drawn = will_be_drawn or may_stop or not reader.costs
@@ -83,8 +82,8 @@ class SamplePass:
             will_be_drawn or not reader.costs
         )
 
-    def take(self, outputs: Any, batch: Any, module: LightningModule) -> None:
-        """Keep what is wanted of a batch; in a rehearsal, raise what cannot be drawn."""
+    def take(self, outputs: object, batch: object, module: LightningModule) -> None:
+        """Keep the wanted samples of a batch; before training, raise if they cannot be drawn."""
         made: Batch | None = None
         if not self._rehearsed:
             made = self._read(outputs, batch, module)
@@ -107,12 +106,12 @@ class SamplePass:
                 self.notices.warn(
                     "shuffled",
                     "cannot show the same samples each time: the validation loader shuffles, and "
-                    "its batches carry no 'index'; turn shuffling off",
+                    "its batches have no 'index'; turn shuffling off",
                 )
             self.gallery.add(made, rate=self._rates)
 
     def end(self) -> Drawing:
-        """What was kept. Every rank must come here."""
+        """Return the kept samples and reset. Collective: must be called on every rank."""
         gallery, self.gallery = self.gallery, Gallery()
         if gallery.per_class:
             gallery.settle(gathered(self.trainer, gallery.classes))
@@ -131,8 +130,8 @@ class SamplePass:
             self.notices.failed("choose samples", error)
             return []
 
-    def _wants(self, batch: Any) -> bool:
-        """Whether to read a batch; leaves it out if not."""
+    def _wants(self, batch: object) -> bool:
+        """Whether to read a batch; if not, it is skipped."""
         if self._rates or not self.reader.costs:
             return True
         count, indices = self.reader.peek(batch)
@@ -144,16 +143,16 @@ class SamplePass:
         self.gallery.skip(count)
         return False
 
-    def _read(self, outputs: Any, batch: Any, module: LightningModule) -> Batch | None:
+    def _read(self, outputs: object, batch: object, module: LightningModule) -> Batch | None:
         if self.reader.runs_module and isinstance(self.trainer.strategy, _SHARDING):
             self.notices.warn(
                 "sharded",
-                "draws no pictures: its adapter runs the module on some processes alone, which "
-                f"{type(self.trainer.strategy).__name__} cannot; return an output from "
+                "draws no pictures: its adapter runs the module on some processes only, which "
+                f"{type(self.trainer.strategy).__name__} does not support; return an output from "
                 f"{self.step}, see lightning_hparams.outputs",
             )
             return None
-        data: Any = getattr(self.trainer, "datamodule", None)
+        data: object = getattr(self.trainer, "datamodule", None)
         with self.trainer.precision_plugin.forward_context():
             return self.reader.read(
                 outputs,

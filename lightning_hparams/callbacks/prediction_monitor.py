@@ -1,4 +1,4 @@
-"""Prediction pictures in every logger of the Trainer: the same samples each time, and the worst."""
+"""Log pictures of predictions: the same samples every time, and the worst ones."""
 
 from __future__ import annotations
 
@@ -24,74 +24,74 @@ from ._two_packages import refuse_other_lightning
 __all__ = ["PredictionMonitor"]
 
 _SELECTIONS = ("spread", "first", "per_class")
-_SLIDER = 10  # pictures that TensorBoard keeps of a tag unless told otherwise
+_SLIDER = 10  # pictures that TensorBoard keeps per tag by default
 
 
 class PredictionMonitor(Monitor):
-    """Draw what a model predicts for a few samples, again and again, and for those it does worst.
+    """Log pictures of the predictions for a few fixed samples and for the worst ones.
 
     Segmentation: image, ground truth, prediction and errors side by side. Detection: true and
-    predicted boxes, with what was found, false positives and misses told apart. Classification: the
-    image in a frame that tells right from wrong, with the most probable classes. Regression: the
-    image above true and predicted values. Others: see :class:`~lightning_hparams.samples.Kind`.
+    predicted boxes, with matches, false positives and misses distinguished. Classification: the
+    image, framed by correctness, with the most probable classes. Regression: the image above true
+    and predicted values. For other tasks see :class:`~lightning_hparams.samples.Kind`.
 
-    The samples are chosen by their index in the dataset at the first validation and stay the same,
-    in a resumed run too. Each has a tag of its own, so that TensorBoard's slider shows one sample
-    over time. TensorBoard keeps ten pictures a tag unless told otherwise, so pictures are drawn at
-    the validations 0, 1, 2, 4, 8, ... and after the last one (0, 1, 4, 16, ... in a run of more
-    than 256); ``tensorboard --samples_per_plugin images=1000`` keeps all of any schedule. They
-    stand at the step at which Lightning writes the validation's metrics.
+    The samples are chosen by dataset index at the first validation and stay the same, in a resumed
+    run too. Each has its own tag, so that TensorBoard's slider shows one sample over time.
+    TensorBoard keeps ten pictures per tag by default, so pictures are drawn at validations 0, 1, 2,
+    4, 8, ... and after the last one (0, 1, 4, 16, ... in a run of more than 256);
+    ``tensorboard --samples_per_plugin images=1000`` keeps all pictures of any schedule. They are
+    logged at the step at which Lightning logs the metrics of the validation.
 
     | tag | meaning | unit |
     |---|---|---|
     | `val_pred/{position}_idx{index}` | a validation sample by its dataset index | picture |
     | `val_worst/{position}` | the worst samples of a validation, the worst first | picture |
     | `test_pred/{position}_idx{index}`, `test_worst/{position}` | the same of a test | picture |
-    | `{val,test}_{pred,worst}/sheet` | all of them as one, with ``layout="sheet"`` | picture |
+    | `{val,test}_{pred,worst}/sheet` | all on one sheet, with ``layout="sheet"`` | picture |
 
-    Without a logger they are drawn once, at the end of training, for :meth:`save_sheet`.
+    Without a logger, pictures are drawn once at the end of training, for :meth:`save_sheet`.
 
-    Nothing is computed again: the pictures show what ``validation_step`` returned, see
+    The pictures show the output of ``validation_step`` without another forward pass, see
     :mod:`~lightning_hparams.outputs`. Only the first dataloader is shown. An output that cannot be
-    drawn is an error in the sanity check; later, it is one warning, and training goes on. A step
-    that returns no output is never an error: one line says how to get pictures.
+    drawn is an error in the sanity check; later, a single warning is issued and training continues.
+    A step that returns no output is never an error: one warning explains how to get pictures.
 
-    Images are shown with the values they have. Another range than that of uint8 or 0..1 is told by
-    the first batch, holds for the whole run, and is named in one line.
+    uint8 images and images in 0..1 are shown unchanged. Any other value range is guessed from the
+    first batch, kept for the whole run and reported once.
 
     Args:
         num_samples: Number of samples, at least 1.
-        select: ``"spread"`` evenly over the dataset, ``"first"``, ``"per_class"``: the first
-            samples of each class in turn, by the targets; or a list of dataset indices, of which a
-            test shows those that it has.
-        worst_k: Number of worst samples, 0 for none: those with the highest ``losses`` where the
-            output has them; else the lowest IoU, the least probable true class, or the most false
-            and missed boxes.
+        select: ``"spread"`` for samples evenly spread over the dataset, ``"first"``,
+            ``"per_class"`` for the first samples of each target class in turn, or a list of dataset
+            indices, of which a test shows those in its dataset.
+        worst_k: Number of worst samples, 0 for none: those with the highest ``losses`` if the
+            output has them, otherwise the lowest IoU, the least probable true class, the most false
+            and missed boxes, or the largest absolute error.
         schedule: ``"log"`` as above, or ``"every"`` validation.
-        layout: A tag for each of the ``"samples"``, or one for all on a ``"sheet"``; what is more
-            than 2 megapixels goes on under ``sheet_2``.
-        class_names: A name for each class, the background included; None to ask the module.
-        ignore_index: Mask value that does not count; None to ask the module.
+        layout: ``"samples"`` for one tag per sample, or ``"sheet"`` for one tag for all; beyond 2
+            megapixels a sheet continues under ``sheet_2``.
+        class_names: A name for each class, including the background; None to use the module's.
+        ignore_index: Mask value to ignore; None to use the module's.
         class_colors: Red, green and blue in 0..255 for each class, in masks and boxes; None for
             :func:`~lightning_hparams.render.palette`.
-        background: Class that is not painted in masks: an index, None for the class called
-            background or unlabelled and for 0 of binary masks, or -1 for none.
+        background: Index of the class not painted in masks; None for the class named background or
+            unlabelled, or 0 for binary masks; -1 for none.
         rgb: The three image channels to show as red, green and blue.
-        mean: Of each channel in units of 0..1, where the step returns floating point images that
-            were normalised. None to ask the datamodule, if the first batch is not in 0..1.
-        std: Likewise.
+        mean: Mean of each channel in units of 0..1, if the step returns normalised floating point
+            images. None to use the datamodule's, if the first batch is not in 0..1.
+        std: Standard deviation of each channel, likewise.
         value_range: Lowest and highest value of images that are not uint8, shown as black and
-            white; None to tell it by the first batch.
+            white; None to guess it from the first batch.
         min_score: Boxes with a lower score are left out, in 0..1.
-        adapter: For a module that returns something else: a function of ``(outputs, batch,
-            module)`` or ``(outputs, batch)`` that makes the output, its dotted path, or one of
+        adapter: For modules that return something else: a function of ``(outputs, batch, module)``
+            or ``(outputs, batch)`` that returns the output, its dotted path, or one of
             ``"segmentation"``, ``"classification"``, ``"multilabel"``, ``"regression"`` and
-            ``"detection"``, which run ``module(batch["image"])`` or ``module(batch[0])`` once more.
-            It is called for batches that will be drawn or rated alone; ``worst_k=0`` rates none.
+            ``"detection"``, which run ``module(batch["image"])`` or ``module(batch[0])`` again.
+            It is called only for batches to be drawn or rated; ``worst_k=0`` rates none.
 
     Raises:
-        ValueError: If an argument is out of its range, or an index lies outside the dataset.
-        TypeError: If an output lacks what its kind needs, or an argument is of the wrong type.
+        ValueError: If an argument is out of range, or an index lies outside the dataset.
+        TypeError: If an output lacks a required key, or an argument has the wrong type.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class PredictionMonitor(Monitor):
         _check_classes(class_names, class_colors, background)
         _check_channels(rgb, mean, std, value_range)
         self.num_samples = num_samples
-        # NumPy's numbers would make a checkpoint that cannot be loaded with weights_only=True.
+        # A checkpoint with NumPy integers cannot be loaded with weights_only=True.
         self.select = select if isinstance(select, str) else [int(index) for index in select]
         self.worst_k = worst_k
         self.schedule = schedule
@@ -137,18 +137,18 @@ class PredictionMonitor(Monitor):
         self.value_range = value_range
         self.min_score = min_score
         self.adapter = adapter
-        self.pictures: list[Picture] = []  # of the chosen samples as drawn last, on rank zero
+        self.pictures: list[Picture] = []  # latest pictures of the chosen samples, on rank zero
         self._reader = Reader(
             adapter=adapter, mean=mean, std=std, value_range=value_range, warn=self._notices.warn
         )
         self._writer = PictureWriter(self._sinks, layout, worst_k, self._notices)
-        self._pass: SamplePass | None = None  # through the set that is being shown
-        self._indices: list[int] = []  # of the validation set
+        self._pass: SamplePass | None = None  # the current pass over a loader
+        self._indices: list[int] = []  # chosen samples of the validation set
         self._validations = 0
-        self._pending: Drawing | None = None  # a validation that is not drawn yet
+        self._pending: Drawing | None = None  # a validation not drawn yet
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Open the loggers, and begin anew: a checkpoint's values come after this."""
+        """Open the loggers and reset the state; a checkpoint is loaded afterwards."""
         refuse_other_lightning(self, trainer, pl_module)
         self._sinks = open_sinks(trainer, type(self).__name__)
         self._writer = PictureWriter(self._sinks, self.layout, self.worst_k, self._notices)
@@ -159,19 +159,19 @@ class PredictionMonitor(Monitor):
             self._reader.value_range = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Go on where the checkpoint was taken."""
+        """Resume logging at the step of the checkpoint."""
         self._go_on(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Choose the samples, once."""
+        """Choose the samples at the first validation."""
         self._begin(trainer, pl_module, trainer.num_val_batches[0], self._indices)
 
     def on_validation_batch_end(
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
+        outputs: object,
+        batch: object,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
@@ -180,13 +180,13 @@ class PredictionMonitor(Monitor):
             self._pass.take(outputs, batch, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw, if it is due."""
+        """Draw if the schedule asks for it."""
         if trainer.sanity_checking or self._pass is None:
             return
         drawing = self._pass.end()
         self._indices = drawing.gallery.chosen
         fitting = trainer.state.fn == "fit"
-        # Without a logger nobody sees them before the end, and save_sheet needs the last alone.
+        # Without a logger only save_sheet shows pictures, and it needs only the last validation.
         waits = fitting and not (trainer.loggers and self._is_due(trainer))
         self._pending = drawing if waits and self._pass.may_be_drawn else None
         self._validations += fitting
@@ -198,14 +198,14 @@ class PredictionMonitor(Monitor):
         self._finish(trainer)
         if self._validations > _SLIDER and self.schedule == "every":
             rank_zero_info(
-                f"TensorBoard shows {_SLIDER} of {self._validations} pictures of a tag; "
+                f"TensorBoard shows {_SLIDER} of {self._validations} pictures per tag; "
                 "run it with --samples_per_plugin images=1000 to see all"
             )
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Draw the last validation, where that needs no other process: they may be gone."""
+        """Draw the last validation in single-process runs; other processes may be gone."""
         if trainer.world_size > 1:
             self._pending = None
         with self._notices.instead_of_errors("draw the last validation"):
@@ -218,26 +218,26 @@ class PredictionMonitor(Monitor):
     on_test_batch_end = on_validation_batch_end
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw."""
+        """Draw the samples of the test set."""
         if self._pass is not None:
             self._draw(trainer, "test", self._pass.end())
 
     def state_dict(self) -> dict[str, Any]:
-        """Which samples are shown, how often they were, and the range of the images."""
+        """The chosen samples, the number of validations and the value range of the images."""
         edges = self._reader.edges
         return {"indices": self._indices, "validations": self._validations, "value_range": edges}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Show the same samples again."""
+        """Restore the chosen samples, the schedule and the value range."""
         self._indices = list(state_dict["indices"])
         self._validations = int(state_dict["validations"])
         self._reader.edges = state_dict.get("value_range")
 
     def save_sheet(self, path: str | Path) -> Path:
-        """Write the pictures drawn last as one picture file, on rank zero.
+        """Save the latest pictures as one image file; call it on rank zero.
 
         Raises:
-            RuntimeError: If nothing has been drawn.
+            RuntimeError: If no picture has been drawn.
         """
         if not self.pictures:
             raise RuntimeError("no picture has been drawn yet; call save_sheet after training")
@@ -271,7 +271,7 @@ class PredictionMonitor(Monitor):
         self._sinks.flush()
 
     def _draw(self, trainer: Trainer, stage: str, drawing: Drawing) -> None:
-        """Every rank must come here."""
+        """Collective: must be called on every rank."""
         drawing = drawing.gathered(trainer)
         if trainer.is_global_zero:
             self.pictures = self._writer.draw(stage, drawing, only_one=is_rehearsal(trainer))
@@ -290,7 +290,7 @@ def _options(monitor: PredictionMonitor, module: LightningModule) -> DrawOptions
 
 
 def _asked(module: LightningModule, name: str) -> Any:
-    """What a module knows as its attribute, or as its hyperparameter."""
+    """An attribute or hyperparameter of the module; None if it has neither."""
     value = getattr(module, name, None)
     return getattr(module, "hparams", {}).get(name) if value is None else value
 
@@ -331,17 +331,17 @@ def _check_channels(
     value_range: Sequence[float] | None,
 ) -> None:
     if len(rgb) != 3:
-        raise ValueError(f"`rgb` needs 3 channels, got {rgb}; name one thrice for grey")
+        raise ValueError(f"`rgb` needs 3 channels, got {rgb}; repeat one three times for grey")
     for channel in rgb:
         whole_number("rgb", channel, 0)
     if (mean is None) != (std is None) or len(mean or []) != len(std or []):
         raise ValueError(
-            f"`mean` and `std` must be given together, one value a channel, got {mean=}, {std=}"
+            f"`mean` and `std` must be given together, one value per channel, got {mean=}, {std=}"
         )
     for value in std or ():
         in_range("std", value, above=0.0)
     if value_range is not None and (len(value_range) != 2 or value_range[0] >= value_range[1]):
         raise ValueError(
-            f"`value_range` must be the lowest and the highest value, got {value_range}; "
+            f"`value_range` must be the lowest and highest value, got {value_range}; "
             "(0, 255) is usual"
         )

@@ -1,4 +1,4 @@
-"""Names of classes are read from whatever holds them."""
+"""Class names are accepted in many forms."""
 
 import enum
 
@@ -29,23 +29,23 @@ NAMES = ["sky", "road"]
     ],
     ids=lambda given: type(given).__name__,
 )
-def test_names_are_read_in_the_order_of_the_classes(given):
+def test_names_are_in_the_order_of_the_classes(given):
     assert class_names(given) == NAMES
 
 
-def test_there_may_be_none():
+def test_names_are_optional():
     assert class_names(None) is None
     assert class_names(lambda: None) is None
 
 
-def test_numbers_are_names_and_equal_names_are_told_apart():
+def test_numbers_become_names_and_duplicates_are_made_unique():
     assert class_names(torch.tensor([3, 5])) == ["3", "5"]
     assert class_names(["cell", "cell"]) == ["cell", "cell #2"]
     assert class_names(["\ud800"]) == ["\\ud800"]
 
 
 @pytest.mark.parametrize("given", ["sky", b"sky", 3, {"sky", "road"}, [["sky"]], object()])
-def test_what_has_no_order_or_is_no_list_is_refused(given):
+def test_names_without_an_order_are_refused(given):
     with pytest.raises(TypeError, match="class name"):
         class_names(given)
 

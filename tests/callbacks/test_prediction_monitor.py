@@ -1,4 +1,4 @@
-"""PredictionMonitor draws the same samples of the validation set, when TensorBoard keeps them."""
+"""PredictionMonitor draws the same samples each time, on a schedule that TensorBoard keeps."""
 
 import io
 import re
@@ -33,13 +33,13 @@ def run(monitor, data=None, module=None, logger=None, loaders=None, **options):
 
 
 def images(logger, of="pred"):
-    """Pictures by tag: of the chosen samples, or of the worst."""
+    """Pictures of the chosen or the worst samples, by tag."""
     events = read_events(logger.log_dir)
     tags = [tag for tag in events.Tags()["images"] if f"_{of}/" in tag]
     return {tag: events.Images(tag) for tag in tags}
 
 
-def test_each_sample_has_a_tag_of_its_own_and_a_picture_at_each_drawing():
+def test_each_sample_has_its_own_tag_and_a_picture_per_drawing():
     trainer = run(PredictionMonitor(num_samples=3), max_epochs=4)
     found = images(trainer.logger)
     assert sorted(found) == ["val_pred/00_idx00003", "val_pred/01_idx00010", "val_pred/02_idx00016"]
@@ -48,13 +48,13 @@ def test_each_sample_has_a_tag_of_its_own_and_a_picture_at_each_drawing():
         assert Image.open(io.BytesIO(pictures[0].encoded_image_string)).format == "JPEG"
 
 
-def test_pictures_come_at_0_1_2_4_8_and_last():
+def test_pictures_are_drawn_at_0_1_2_4_8_and_last():
     trainer = run(PredictionMonitor(num_samples=1), max_epochs=7, limit_train_batches=1)
     (pictures,) = images(trainer.logger).values()
     assert [p.step for p in pictures] == [0, 1, 2, 4, 6]
 
 
-def test_the_last_is_drawn_whichever_way_training_ends():
+def test_the_last_validation_is_drawn_however_training_ends():
     trainer = run(PredictionMonitor(1), max_epochs=-1, max_steps=6, limit_train_batches=1)
     (pictures,) = images(trainer.logger).values()
     assert [p.step for p in pictures] == [0, 1, 2, 4, 5]
@@ -68,7 +68,7 @@ def test_a_run_of_any_length_fits_tensorboards_ten(total):
     assert len({*due, total - 1}) >= min(total, 6)
 
 
-def test_every_validation_is_drawn_if_asked():
+def test_schedule_every_draws_all_validations():
     trainer = run(PredictionMonitor(1, schedule="every"), max_epochs=4, limit_train_batches=1)
     (pictures,) = images(trainer.logger).values()
     assert [p.step for p in pictures] == [0, 1, 2, 3]
@@ -96,7 +96,7 @@ def test_the_picture_shows_the_sample_it_names():
     assert np.abs(panel.astype(int) - enlarged).mean() < 3
 
 
-def test_fewer_samples_than_asked_are_all_shown():
+def test_all_samples_are_shown_if_there_are_fewer_than_requested():
     assert len(images(run(PredictionMonitor(50), shapes(num_val=5)).logger)) == 5
 
 
@@ -110,7 +110,7 @@ def test_other_kinds_of_masks_are_drawn(kind):
     assert len(images(run(PredictionMonitor(2), shapes(kind)).logger)) == 2
 
 
-def test_a_resumed_run_shows_the_same_samples_and_goes_on_with_the_schedule(tmp_path):
+def test_a_resumed_run_keeps_samples_and_schedule(tmp_path):
     logger = TensorBoardLogger(tmp_path, version=0, default_hp_metric=False)
     data = shapes(num_val=20)
     first = run(PredictionMonitor(2), data, logger=logger, max_epochs=3, limit_train_batches=1)
@@ -124,7 +124,7 @@ def test_a_resumed_run_shows_the_same_samples_and_goes_on_with_the_schedule(tmp_
     assert [p.step for p in found["val_pred/00_idx00005"]] == [0, 1, 2, 4, 5]
 
 
-def test_test_pictures_have_tags_of_their_own():
+def test_test_pictures_have_their_own_tags():
     data = shapes()
     logger = TensorBoardLogger(".", default_hp_metric=False)
     trainer = quiet_trainer(logger=logger, callbacks=[PredictionMonitor(2)])
@@ -132,12 +132,12 @@ def test_test_pictures_have_tags_of_their_own():
     assert sorted(images(logger)) == ["test_pred/00_idx00001", "test_pred/01_idx00004"]
 
 
-def test_files_hold_the_pictures_too(tmp_path):
+def test_pictures_are_written_to_files_too(tmp_path):
     run(PredictionMonitor(2), logger=CSVLogger(tmp_path))
     assert len(list(tmp_path.rglob("images/val_pred/*/step_00000003.jpg"))) == 2
 
 
-def test_the_sheet_is_a_picture_of_all_samples(tmp_path):
+def test_the_sheet_shows_all_samples(tmp_path):
     monitor = PredictionMonitor(3)
     with pytest.raises(RuntimeError, match="no picture has been drawn yet"):
         monitor.save_sheet(tmp_path / "sheet.png")
@@ -146,7 +146,7 @@ def test_the_sheet_is_a_picture_of_all_samples(tmp_path):
         assert sheet.height >= sum(len(picture) for picture in monitor.pictures)
 
 
-def test_without_a_logger_there_is_a_sheet_and_nothing_else(tmp_path):
+def test_without_a_logger_only_the_sheet_is_available(tmp_path):
     data = shapes()
     monitor = PredictionMonitor(2)
     quiet_trainer(callbacks=[monitor]).fit(matching(data), data)
@@ -156,7 +156,7 @@ def test_without_a_logger_there_is_a_sheet_and_nothing_else(tmp_path):
 
 
 def note_captions(monkeypatch):
-    """The captions of all pictures that are drawn."""
+    """Records the captions of all drawn pictures."""
     captions = []
     draw = Multiclass.draw
 
@@ -169,7 +169,7 @@ def note_captions(monkeypatch):
 
 
 @pytest.mark.parametrize("logger", [True, False])
-def test_pictures_are_drawn_no_more_often_than_they_are_seen(monkeypatch, logger):
+def test_only_pictures_that_are_shown_are_drawn(monkeypatch, logger):
     drawn = note_captions(monkeypatch)
     data = shapes()
     logger = TensorBoardLogger(".", default_hp_metric=False) if logger else False
@@ -242,7 +242,7 @@ def adapter(outputs, batch):
     }
 
 
-def test_a_module_of_somebody_else_is_drawn_through_an_adapter():
+def test_an_adapter_makes_pictures_of_any_module():
     module = Foreign(lambda self, batch: self.layer(batch[0]))
     found = fit_foreign(module, PredictionMonitor(2, adapter=adapter))
     assert sorted(found) == ["val_pred/00_idx00001", "val_pred/01_idx00004"]
@@ -261,13 +261,13 @@ def test_a_module_that_returns_the_outputs_needs_no_adapter():
         (lambda self, batch: self.layer(batch[0]).mean(), "Tensor"),
     ],
 )
-def test_a_module_that_returns_something_else_gets_one_line_of_advice(returned, got):
+def test_a_module_without_outputs_gets_one_line_of_advice(returned, got):
     with pytest.warns(UserWarning, match=rf"validation_step returns {got}; pass adapter=") as told:
         assert fit_foreign(Foreign(returned), PredictionMonitor()) == {}
     assert sum("PredictionMonitor" in str(one.message) for one in told) == 1
 
 
-def test_an_output_that_lacks_something_is_told_before_training():
+def test_an_incomplete_output_is_an_error_before_training():
     module = Foreign(lambda self, batch: {"kind": "multiclass", "images": batch[0]})
     before = module.layer.weight.detach().clone()
     with pytest.raises(TypeError, match=r"must be a dict with kind, images, preds, targets .* add"):
@@ -276,9 +276,9 @@ def test_an_output_that_lacks_something_is_told_before_training():
 
 
 @pytest.mark.filterwarnings("ignore:Your `val_dataloader`'s sampler has shuffling")
-def test_a_loader_that_shuffles_is_warned_of():
+def test_a_shuffling_loader_causes_a_warning():
     module = Foreign(lambda self, batch: adapter(self.layer(batch[0]), batch))
-    with pytest.warns(UserWarning, match="loader shuffles, and its batches carry no 'index'"):
+    with pytest.warns(UserWarning, match="loader shuffles, and its batches have no 'index'"):
         fit_foreign(module, PredictionMonitor(2), pairs(shuffle=True))
 
 
@@ -297,7 +297,7 @@ def test_every_tag_of_the_table_is_written_and_no_other(layout):
 
 
 class Pictured(Foreign):
-    """Returns samples whose losses are known, from a dataset of ``(image, index)``."""
+    """Returns samples with known losses, from a dataset of ``(image, index)``."""
 
     def __init__(self, losses):
         super().__init__(None)
@@ -319,7 +319,7 @@ class Pictured(Foreign):
         }
 
 
-def test_the_worst_of_the_whole_set_are_drawn_the_worst_first(monkeypatch):
+def test_the_worst_samples_of_the_whole_set_are_drawn_in_descending_order(monkeypatch):
     captions = note_captions(monkeypatch)
     losses = [0.5, 0.1, float("nan"), 0.0, 0.7, 0.5, 0.2]
     loader = DataLoader([(torch.rand(3, 16, 16), n) for n in range(7)], batch_size=2)
@@ -327,7 +327,7 @@ def test_the_worst_of_the_whole_set_are_drawn_the_worst_first(monkeypatch):
     trainer = quiet_trainer(logger=logger, callbacks=[PredictionMonitor(1, worst_k=4)])
     trainer.fit(Pictured(losses), loader, loader)
     assert captions == [
-        "",  # in the sanity check, to find out whether it can be drawn
+        "",  # in the sanity check, to test whether it can be drawn
         "sample 3",
         "worst 1: sample 2",
         "worst 2: sample 4",
@@ -337,7 +337,7 @@ def test_the_worst_of_the_whole_set_are_drawn_the_worst_first(monkeypatch):
     assert sorted(images(logger, "worst")) == [f"val_worst/0{n}" for n in range(4)]
 
 
-def test_without_worst_samples_none_are_drawn():
+def test_no_worst_samples_are_drawn_if_worst_k_is_zero():
     trainer = run(PredictionMonitor(2, worst_k=0))
     assert images(trainer.logger, "worst") == {}
 
@@ -367,18 +367,18 @@ def sorted_into(self, batch):
 
 
 @pytest.mark.parametrize("returned", [boxed, sorted_into])
-def test_detections_and_classes_are_drawn_too(returned):
+def test_detection_and_classification_outputs_are_drawn(returned):
     logger = TensorBoardLogger(".", default_hp_metric=False)
     monitor = PredictionMonitor(2, class_names=["nothing", "cell", "other"])
     trainer = quiet_trainer(logger=logger, callbacks=[monitor])
     trainer.fit(Foreign(lambda module, batch: returned(module, batch)), pairs(), pairs())
     assert sorted(images(logger)) == ["val_pred/00_idx00001", "val_pred/01_idx00004"]
     worst = images(logger, "worst")
-    # Boxes: the last of each of three batches has a label that was not found, and a false one.
+    # Boxes: the last image of each of three batches has a miss and a false positive.
     assert len(worst) == (3 if returned is boxed else 4)
 
 
-def test_boxes_in_parts_of_the_image_are_told_before_training():
+def test_relative_box_coordinates_are_an_error_before_training():
     def returned(module, batch):
         output = boxed(module, batch)
         for target in output["targets"]:
@@ -396,25 +396,25 @@ def normalised(self, batch):
     return {**adapter(self.layer(batch[0]), batch), "images": (batch[0] - 0.5) / 0.25}
 
 
-def test_images_that_were_normalised_are_told_of_once_and_shown_as_they_were_if_asked():
+def test_normalised_images_cause_one_warning_and_can_be_restored():
     with pytest.warns(UserWarning, match=r"image values are -2.0..2.0, not 0..1, .*; pass mean="):
         fit_foreign(Foreign(normalised), PredictionMonitor(2))
     monitor = PredictionMonitor(1, [0], mean=[0.5] * 3, std=[0.25] * 3)
     loader = pairs()
     fit_foreign(Foreign(normalised), monitor, loader)
     expected = (loader.dataset[0][0].permute(1, 2, 0) * 255).round().numpy()
-    shown = monitor.pictures[0][20 + 8 : 20 + 256 : 16, 8:256:16]  # the middles of its pixels
+    shown = monitor.pictures[0][20 + 8 : 20 + 256 : 16, 8:256:16]  # the centres of its pixels
     assert np.abs(shown - expected).mean() < 12
 
 
 @pytest.mark.parametrize("kwargs", [{"mean": [0.5]}, {"mean": [0.5], "std": [0.1, 0.2]}])
-def test_a_mean_without_its_deviation_is_refused(kwargs):
+def test_a_mean_without_a_standard_deviation_is_refused(kwargs):
     with pytest.raises(ValueError, match="`mean` and `std` must be given together"):
         PredictionMonitor(**kwargs)
 
 
 @pytest.mark.filterwarnings("ignore:Your `val_dataloader`'s sampler has shuffling")
-def test_a_loader_that_shuffles_and_tells_the_index_is_fine():
+def test_a_shuffling_loader_with_indices_causes_no_warning():
     data = shapes()
     data.setup("fit")
     monitor = PredictionMonitor(2)
@@ -459,7 +459,7 @@ def test_a_loader_that_shuffles_and_tells_the_index_is_fine():
         ({"rgb": (0, 1, -1)}, ValueError, "`0 <= rgb` must hold"),
     ],
 )
-def test_bad_arguments_are_refused_at_once(options, error, message):
+def test_invalid_arguments_are_refused(options, error, message):
     with pytest.raises(error, match=message):
         PredictionMonitor(**options)
 
@@ -474,7 +474,7 @@ def test_bad_arguments_are_refused_at_once(options, error, message):
         ({"class_colors": [(0, 0, 0)]}, "class_colors has 1 entries, but there are . classes"),
     ],
 )
-def test_what_does_not_fit_the_data_is_told_before_training(kind, options, message):
+def test_arguments_that_do_not_match_the_data_are_an_error_before_training(kind, options, message):
     data = shapes(kind)
     trainer = quiet_trainer(callbacks=[PredictionMonitor(**options)])
     with pytest.raises(ValueError, match=message):
@@ -485,7 +485,7 @@ def test_what_does_not_fit_the_data_is_told_before_training(kind, options, messa
 @pytest.mark.parametrize(
     ("index", "options"), [(50, {}), (9, {"limit_val_batches": 2}), (9, {"limit_val_batches": 0.4})]
 )
-def test_an_index_outside_the_set_is_told_before_training(index, options):
+def test_an_index_outside_the_set_is_an_error_before_training(index, options):
     data = shapes(num_val=20)
     trainer = quiet_trainer(callbacks=[PredictionMonitor(select=[2, index])], **options)
     with pytest.raises(ValueError, match=rf"outside the validation set: \[{index}\], .* samples"):
@@ -493,7 +493,7 @@ def test_an_index_outside_the_set_is_told_before_training(index, options):
     assert trainer.global_step == 0
 
 
-def test_a_test_shows_those_of_the_indices_that_it_has():
+def test_a_test_shows_the_selected_indices_it_has():
     data = shapes(num_val=6)
     logger = TensorBoardLogger(".", default_hp_metric=False)
     trainer = quiet_trainer(logger=logger, callbacks=[PredictionMonitor(select=[2, 50])])
@@ -501,11 +501,11 @@ def test_a_test_shows_those_of_the_indices_that_it_has():
     assert list(images(logger)) == ["test_pred/00_idx00002"]
 
 
-# -- loaders of all kinds
+# -- loaders
 
 
 class Numbered(Foreign):
-    """Tells the index of each sample."""
+    """Returns the index of each sample."""
 
     def __init__(self):
         super().__init__(None)
@@ -531,13 +531,13 @@ def in_batches(count):
     return BatchSampler(SequentialSampler(range(count)), 4, drop_last=False)
 
 
-def test_a_batch_sampler_reaches_as_many_as_its_batches_hold():
+def test_samples_of_a_batch_sampler_are_reachable():
     loader = numbered(batch_sampler=in_batches(20))
     assert shown(PredictionMonitor(8), loader, limit_val_batches=2) == list(range(8))
 
 
 @pytest.mark.filterwarnings("ignore:Your `val_dataloader`'s sampler has shuffling")
-def test_samples_are_chosen_from_those_that_a_sampler_takes():
+def test_samples_are_chosen_among_those_of_the_sampler():
     sampler = SubsetRandomSampler(range(12, 20))
     for options in (
         {"batch_size": 4, "sampler": sampler},
@@ -550,7 +550,7 @@ def test_samples_are_chosen_from_those_that_a_sampler_takes():
 
 
 @pytest.mark.parametrize("given", [dict, CombinedLoader, list])
-def test_the_first_of_several_loaders_is_shown_however_they_are_given(given):
+def test_the_first_of_several_loaders_is_shown_in_whatever_form_they_are_given(given):
     loaders = {"a": numbered(), "b": numbered(3)}
     if given is CombinedLoader:
         loaders = CombinedLoader(loaders, "sequential")
@@ -574,15 +574,15 @@ def test_a_validation_of_another_set_chooses_from_it():
     assert len(monitor.pictures) == 2
 
 
-def test_it_is_told_once_if_none_of_the_chosen_is_seen():
+def test_one_warning_is_issued_if_no_chosen_sample_is_seen():
     loader = numbered(8)
     loader.dataset[:] = [(image, mask, n % 2) for image, mask, n in loader.dataset]
-    with pytest.warns(UserWarning, match=r"none of the samples \[2, 6\] was seen") as told:
+    with pytest.warns(UserWarning, match=r"returned none of the samples \[2, 6\]") as told:
         assert shown(PredictionMonitor(2), loader, max_epochs=3) == []
     assert sum("PredictionMonitor" in str(one.message) for one in told) == 1
 
 
-def test_indices_of_numpy_make_a_checkpoint_that_can_be_loaded(tmp_path):
+def test_a_checkpoint_with_numpy_indices_can_be_loaded(tmp_path):
     data = shapes()
     trainer = quiet_trainer(callbacks=[PredictionMonitor(select=np.array([1, 2]))])
     trainer.fit(matching(data), data)
@@ -592,7 +592,7 @@ def test_indices_of_numpy_make_a_checkpoint_that_can_be_loaded(tmp_path):
 
 
 class Classes(Foreign):
-    """Sample ``n`` is of the class given for it."""
+    """Sample ``n`` has the n-th of the given classes."""
 
     def __init__(self, classes):
         super().__init__(None)
@@ -610,7 +610,7 @@ class Classes(Foreign):
         }
 
 
-def test_each_class_is_shown_in_turn_if_asked_in_a_resumed_run_too(tmp_path):
+def test_classes_are_shown_in_turn_in_a_resumed_run_too(tmp_path):
     classes = [0] * 9 + [1, 0, 0, 2, 1, 0, 0, 0, 0, 0, 1]
     logger = TensorBoardLogger(tmp_path, version=0, default_hp_metric=False)
     options = {"logger": logger, "callbacks": [PredictionMonitor(5, "per_class", worst_k=0)]}
@@ -627,18 +627,18 @@ def test_each_class_is_shown_in_turn_if_asked_in_a_resumed_run_too(tmp_path):
     assert [len(pictures) for pictures in images(logger).values()] == [2] * 5
 
 
-def test_classes_have_the_colours_that_were_given():
+def test_classes_have_the_given_colours():
     colors = [(0, 0, 0), (255, 0, 255), (255, 0, 255), (255, 0, 255)]
     monitor = PredictionMonitor(1, class_colors=colors)
     run(monitor)
     assert (monitor.pictures[0] == (255, 0, 255)).all(-1).any()
 
 
-# -- what fails
+# -- failures
 
 
 class Changing(Foreign):
-    """Validates by one function before training, and by another from the first epoch on."""
+    """Validates with one function before training and with another from the first epoch on."""
 
     def __init__(self, before, after):
         super().__init__(None)
@@ -648,7 +648,7 @@ class Changing(Foreign):
         return (self.after if self.global_step else self.before)(self, batch)
 
 
-def test_a_small_box_in_mid_training_is_no_error():
+def test_a_small_box_during_training_is_not_an_error():
     def small(module, batch):
         output = boxed(module, batch)
         guess = {**output["preds"][0], "boxes": torch.tensor([[0.0, 0.0, 0.8, 0.9]])}
@@ -660,12 +660,12 @@ def test_a_small_box_in_mid_training_is_no_error():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"preds": torch.full((2, 16, 16), 9)}, "could not draw sample 1, .* a prediction class 9"),
+        ({"preds": torch.full((2, 16, 16), 9)}, "could not draw sample 1, .* there are 10 classes"),
         ({"losses": "none"}, "could not keep samples, training goes on: AttributeError"),
         ({"images": torch.zeros(1)}, "could not keep samples, training goes on"),
     ],
 )
-def test_what_cannot_be_drawn_in_mid_training_is_told_once_and_ends_nothing(change, message):
+def test_a_drawing_error_during_training_causes_one_warning(change, message):
     def before(module, batch):
         return adapter(module.layer(batch[0]), batch)
 
@@ -681,7 +681,7 @@ def test_what_cannot_be_drawn_in_mid_training_is_told_once_and_ends_nothing(chan
     assert trainer.current_epoch == 3
 
 
-def test_what_cannot_be_rated_is_told_before_training(monkeypatch):
+def test_a_rating_error_is_raised_before_training(monkeypatch):
     def failing(self, output, options):
         raise RuntimeError("no loss")
 
@@ -693,7 +693,7 @@ def test_what_cannot_be_rated_is_told_before_training(monkeypatch):
     assert trainer.global_step == 0
 
 
-def test_a_mask_value_that_is_no_class_is_told_before_training():
+def test_a_mask_value_that_is_not_a_class_is_an_error_before_training():
     def returned(module, batch):
         return {**adapter(module.layer(batch[0]), batch), "targets": batch[1] + 254}
 
@@ -723,7 +723,7 @@ def test_the_last_validation_before_a_crash_is_drawn(error):
     assert [p.step for p in pictures] == [0, 1, 2, 3]
 
 
-def test_nothing_is_kept_once_it_is_drawn():
+def test_samples_are_released_once_drawn():
     monitor = PredictionMonitor(2)
     run(monitor)
     assert not monitor._pass.gallery.samples
@@ -731,7 +731,7 @@ def test_nothing_is_kept_once_it_is_drawn():
     assert monitor._pending is None
 
 
-# -- modules of somebody else
+# -- other people's modules
 
 
 class Counting:
@@ -745,7 +745,7 @@ class Counting:
         return adapter(module.layer(batch[0]), batch)
 
 
-def test_an_adapter_is_called_once_for_each_batch_that_is_drawn():
+def test_an_adapter_is_called_once_per_drawn_batch():
     counting = Counting()
     trainer = run(
         PredictionMonitor(1, worst_k=0, adapter=counting),
@@ -758,7 +758,7 @@ def test_an_adapter_is_called_once_for_each_batch_that_is_drawn():
     assert counting.calls == 1 + 6  # the first in the sanity check
 
 
-def test_an_adapter_is_called_for_all_batches_of_validations_whose_worst_are_drawn():
+def test_an_adapter_is_called_for_all_batches_if_the_worst_are_drawn():
     counting = Counting()
     monitor = PredictionMonitor(1, worst_k=1, adapter=counting)
     loaders = (pairs(), pairs())
@@ -775,7 +775,7 @@ def test_an_adapter_is_not_called_twice_for_the_first_batch():
     assert len(monitor.pictures) == 6
 
 
-def test_a_run_that_may_stop_early_draws_its_last_validation_with_an_adapter_too():
+def test_a_run_that_stops_early_draws_its_last_validation_with_an_adapter_too():
     counting = Counting()
     loaders, logger = (pairs(), pairs()), TensorBoardLogger(".", default_hp_metric=False)
     module = Foreign(lambda self, batch: self.log("loss", 1.0 + self.current_epoch))
@@ -788,7 +788,7 @@ def test_a_run_that_may_stop_early_draws_its_last_validation_with_an_adapter_too
 
 
 class Lake(LightningModule):
-    """As torchgeo's tasks: batches are dicts, and validation_step returns nothing."""
+    """Like torchgeo's tasks: batches are dicts, and validation_step returns nothing."""
 
     def __init__(self, model, loss, key):
         super().__init__()
@@ -879,7 +879,7 @@ WORDS = [
 
 
 @pytest.mark.parametrize(("word", "made"), WORDS)
-def test_one_word_shows_the_pictures_of_a_module_that_returns_nothing(word, made):
+def test_a_built_in_adapter_makes_pictures_of_a_module_that_returns_nothing(word, made):
     module, loader = made()
     logger = TensorBoardLogger(".", default_hp_metric=False)
     trainer = quiet_trainer(logger=logger, callbacks=[PredictionMonitor(2, adapter=word)])
@@ -889,7 +889,7 @@ def test_one_word_shows_the_pictures_of_a_module_that_returns_nothing(word, made
 
 
 @pytest.mark.parametrize(("word", "made"), WORDS)
-def test_pictures_of_a_foreign_module_change_no_training(word, made):
+def test_a_built_in_adapter_does_not_change_training(word, made):
     weights = []
     for callbacks in ([], [PredictionMonitor(2, adapter=word)]):
         torch.manual_seed(0)
@@ -905,7 +905,7 @@ def test_the_four_monitors_watch_a_foreign_module_with_one_line_of_advice(word, 
     module, loader = made()
     logger = TensorBoardLogger(".", default_hp_metric=False)
     monitors = [MetricMonitor(), PredictionMonitor(), SpeedMonitor(), RunRecorder()]
-    with pytest.warns(UserWarning, match="pass adapter= one of .*'segmentation'") as told:
+    with pytest.warns(UserWarning, match="pass adapter=, one of .*'segmentation'") as told:
         quiet_trainer(logger=logger, callbacks=monitors, max_epochs=3).fit(module, loader, loader)
     assert sum("PredictionMonitor" in str(one.message) for one in told) == 1
     assert "best/val_loss" in read_events(logger.log_dir).Tags()["scalars"]
@@ -923,12 +923,12 @@ def test_an_adapter_can_be_named_in_a_configuration_file(tmp_path):
 
 
 @pytest.mark.parametrize("value_range", [(0,), (5, 5), (255, 0)])
-def test_a_range_without_extent_is_refused(value_range):
-    with pytest.raises(ValueError, match="`value_range` must be the lowest and the highest value"):
+def test_an_empty_value_range_is_refused(value_range):
+    with pytest.raises(ValueError, match="`value_range` must be the lowest and highest value"):
         PredictionMonitor(value_range=value_range)
 
 
-def test_the_range_of_the_images_is_that_of_the_run_in_a_resumed_one_too(tmp_path):
+def test_a_resumed_run_keeps_the_value_range(tmp_path):
     def returned(module, batch):
         scale = 255 if module.trainer.current_epoch == 0 else 9  # darker later on
         return {**adapter(module.layer(batch[0]), batch), "images": batch[0] * scale}
@@ -945,7 +945,7 @@ def test_the_range_of_the_images_is_that_of_the_run_in_a_resumed_one_too(tmp_pat
     assert monitor.pictures[0][20:276, :256].max() <= 9
 
 
-def test_an_empty_first_batch_is_left_out():
+def test_an_empty_first_batch_is_skipped():
     def returned(module, batch):
         output = adapter(module.layer(batch[0]), batch)
         self_count = 0 if module.seen == 0 else len(batch[0])
@@ -958,7 +958,7 @@ def test_an_empty_first_batch_is_left_out():
 
 
 @pytest.mark.parametrize("indices", [["a", "b"], [10_000, 10_001], [0]])
-def test_indices_that_cannot_be_shown_are_told_before_training(indices):
+def test_invalid_indices_are_an_error_before_training(indices):
     def returned(module, batch):
         return {**adapter(module.layer(batch[0]), batch), "indices": indices}
 
