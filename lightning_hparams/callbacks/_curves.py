@@ -1,13 +1,14 @@
-"""What scores are worth: precision over recall, and how often a model is right when it is sure."""
+"""Precision-recall curves, and calibration: accuracy by confidence."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
 
+import numpy as np
 import torch
 from lightning import LightningModule
+from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics import Metric
 
@@ -15,18 +16,19 @@ from ..metrics import CalibrationCounts, calibration_error
 from ..render import calibration_picture, encode
 from ..samples import DrawOptions, kind_of
 from ..sinks import PRCounts, Sinks
-from ..tags import Stage, Tag
+from ..tags import Stage, tag
+from ._monitor import module_value
 
 __all__ = ["Curves"]
 
 
 class Curves:
-    """Counts what the steps of a validation or test return, and writes it at the end.
+    """Accumulates the outputs of a validation or test, and writes the curves at the end.
 
     Args:
-        pr_curves: Whether to count precision over recall.
-        calibration: Whether to count how often a model is right.
-        max_classes: So many classes have a curve.
+        pr_curves: Whether to write precision-recall curves.
+        calibration: Whether to write calibration.
+        max_classes: Maximum number of classes with a curve.
     """
 
     def __init__(self, *, pr_curves: bool, calibration: bool, max_classes: int) -> None:
@@ -37,7 +39,7 @@ class Curves:
         self.reset()
 
     def reset(self) -> None:
-        """Count from zero."""
+        """Discard all counts."""
         self._scores: Metric | None = None
         self._calibration: CalibrationCounts | None = None
         self._kind: str | None = None
@@ -46,31 +48,31 @@ class Curves:
 
     @property
     def is_whole(self) -> bool:
-        """Whether something was counted, and no batch was lost."""
+        """Whether there are counts, and no batch was lost."""
         counted = self._scores is not None or self._calibration is not None
         return counted and not self._lost
 
     @contextmanager
     def all(self) -> Iterator[None]:
-        """Note that a batch is lost, if the block raises: the rest of the set is no curve of it."""
+        """If the block raises, mark a batch as lost: curves need the whole set."""
         lost, self._lost = self._lost, True
         yield
         self._lost = lost
 
     def count(
-        self, module: LightningModule, names: Sequence[str] | None, outputs: Any, step: str
+        self, module: LightningModule, names: Sequence[str] | None, outputs: object, step: str
     ) -> None:
-        """Take a batch in.
+        """Add a batch.
 
         Args:
-            module: Its ``ignore_index`` is left out.
-            names: Of the classes; boxes need them.
-            outputs: What a step of the module returned.
-            step: The name of that step.
+            module: The module, whose ``ignore_index`` is excluded.
+            names: Class names; required for boxes.
+            outputs: Return value of a step of the module.
+            step: Name of that step.
 
         Raises:
-            TypeError: If there is nothing to count.
-            ValueError: If there are fewer names than classes.
+            TypeError: If the output lacks scores.
+            ValueError: If it has more classes than names, or does not match the earlier batches.
         """
         if not self.wanted:
             return
@@ -88,7 +90,7 @@ class Curves:
                 f"after {self._kind!r}"
             )
         self._kind = kind.name
-        ignore = getattr(module, "ignore_index", None)
+        ignore = module_value(module, "ignore_index")
         options = DrawOptions(class_names=names, ignore_index=ignore)
         scores = kind.scores(kind.tidy(outputs, options), options, module.device)
         if scores is None:
@@ -111,38 +113,38 @@ class Curves:
                 self._scores.update(*update)
         if self.calibration:
             for confidence, right in scores.confidences():
-                self._sure_of(confidence, right)
+                self._add_confidence(confidence, right)
 
     def write(
         self, names: Sequence[str] | None, stage: Stage, step: int, sinks: Sinks
     ) -> dict[str, float]:
-        """Write what was counted; every rank must come here.
+        """Write the curves. Call on every rank.
 
         Returns:
-            Scalars that are still to be written.
+            Scalars for the caller to write.
         """
         values: dict[str, float] = {}
         if self._scores is not None:
             counts = self._scores.compute().cpu().numpy()
             _write_precision(counts, names, stage, step, sinks, self.max_classes)
         if self._calibration is not None:
-            sure = self._calibration.compute().cpu()
-            if sinks and bool(sure.sum()):
-                values = _write_calibration(sure, stage, step, sinks)
+            confident = self._calibration.compute().cpu()
+            if sinks and bool(confident.sum()):
+                values = _write_calibration(confident, stage, step, sinks)
         return values
 
     @property
     def _wanted(self) -> str:
         return "pr_curves" if self.pr_curves else "calibration"
 
-    def _sure_of(self, confidence: Tensor, right: Tensor) -> None:
+    def _add_confidence(self, confidence: Tensor, right: Tensor) -> None:
         if self._calibration is None:
             self._calibration = CalibrationCounts().to(confidence.device)
         self._calibration.update(confidence, right)
 
 
 def _write_precision(
-    counts: Any,
+    counts: NDArray[np.int64],
     names: Sequence[str] | None,
     stage: Stage,
     step: int,
@@ -155,15 +157,15 @@ def _write_precision(
     for label in range(min(counts.shape[1], max_classes)):
         true, false, rejected, lost = counts[:, label]
         if true[0] + lost[0] == 0:
-            continue  # nothing to find
+            continue  # the class does not occur
         curve = PRCounts(true, false, rejected, lost)
-        sinks.pr_curve(str(Tag("pr", label=names[label], stage=stage)), curve, step)
+        sinks.pr_curve(tag("pr", label=names[label], stage=stage), curve, step)
 
 
 def _write_calibration(counts: Tensor, stage: Stage, step: int, sinks: Sinks) -> dict[str, float]:
     error = float(calibration_error(counts))
     picture = encode(calibration_picture(counts, error))
     edges = torch.linspace(0, 1, counts.shape[1] + 1).numpy()
-    sinks.image(str(Tag("calibration", stage=stage)), picture, step)
-    sinks.histogram(str(Tag("confidence", stage=stage)), counts[1].numpy(), edges, step)
-    return {str(Tag("metric", "calibration_error", stage=stage)): error}
+    sinks.image(tag("calibration", stage=stage), picture, step)
+    sinks.histogram(tag("confidence", stage=stage), counts[1].numpy(), edges, step)
+    return {tag("metric", "calibration_error", stage=stage): error}

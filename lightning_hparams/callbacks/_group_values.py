@@ -1,4 +1,4 @@
-"""The scheduled values of an optimizer's parameter groups, and the steps at which they change."""
+"""Scheduled values of an optimizer's parameter groups, and hooks around its steps."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
 
 from ..optim import get_param, keep_initial, set_param
 from ..schedules import Schedule, Span
@@ -18,7 +19,7 @@ Group = dict[str, Any]
 
 
 class Change(NamedTuple):
-    """A value that something else has put in place of ours."""
+    """A scheduled value that something else has replaced."""
 
     param: str
     found: float
@@ -26,15 +27,15 @@ class Change(NamedTuple):
 
 
 class GroupValues:
-    """Sets values of the parameter groups of one optimizer, and keeps them from being replaced.
+    """Sets the scheduled values of one optimizer's parameter groups, and restores replaced ones.
 
     Args:
-        optimizer: Whose groups they are.
+        optimizer: The optimizer.
         shapes: Schedule of each parameter.
-        spans: Given a group and its index among the configured groups of all optimizers (None for
-            one that was added in training), returns the values that each parameter moves between.
+        spans: Function of a group and its index among the configured groups of all optimizers (None
+            if it was added during training) that returns the low and high value of each parameter.
         first: Index of this optimizer's first group among those of all optimizers.
-        configured: How many of its groups were there before training.
+        configured: Number of its groups before training.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class GroupValues:
         self._at: tuple[int, int] | None = None
 
     def lay_out(self) -> None:
-        """Find the values that each group moves between, and set those of the present step."""
+        """Compute the low and high values of each group, and set those of the current step."""
         self._groups = groups = self._optimizer.param_groups
         self._size = len(groups)
         rows: dict[tuple[str, bool], _Rows] = {}
@@ -73,7 +74,7 @@ class GroupValues:
             self.set(*self._at)
 
     def set(self, step: int, total: int) -> None:
-        """Set the values of a step."""
+        """Set the values for a step."""
         self._at = step, total
         for param, plain, groups, spans, values in self._rows:
             height = float(self._shapes[param](step, total))
@@ -86,11 +87,11 @@ class GroupValues:
                 values[:] = [_put(*pair, param) for pair in zip(groups, values, strict=True)]
 
     def hold(self) -> Change | None:
-        """Set the values again where something else has changed them or added groups.
+        """Restore values that something else has changed, and set those of added groups.
 
         Returns:
-            A value that was changed, or None. A tensor on a device is set without being looked at,
-            which would wait for the device.
+            One of the changes, or None. A tensor on a device is overwritten without being compared,
+            which would synchronise with the device.
         """
         groups = self._optimizer.param_groups
         if groups is not self._groups or len(groups) != self._size:
@@ -111,7 +112,7 @@ class GroupValues:
 
 
 class _Rows(NamedTuple):
-    """The groups that have a parameter, what it moves between in each, and its present values."""
+    """Groups that have a parameter, with its low and high value and current value in each."""
 
     param: str
     plain: bool  # a number in the group, not a tensor or one of several betas
@@ -121,7 +122,7 @@ class _Rows(NamedTuple):
 
 
 def _put(group: Group, value: float, param: str) -> float:
-    """Set a value, and return it as it was rounded."""
+    """Set a value, and return it as rounded by the tensor."""
     set_param(group, param, value)
     held = group.get(param)
     rounds = isinstance(held, Tensor) and held.device.type == "cpu"
@@ -129,17 +130,17 @@ def _put(group: Group, value: float, param: str) -> float:
 
 
 class StepHooks:
-    """Calls functions around each step that an optimizer takes.
+    """Calls functions around each step of an optimizer.
 
     Args:
-        optimizer: Whose steps they are.
-        name: Of the callback that asks, for errors.
-        before: Called before the step, and between the closure and the update: the hooks that a
-            module and its callbacks have for gradients run within the closure.
-        after: Called after a step that was taken; one that a gradient scaler skips is not.
+        optimizer: The optimizer.
+        name: Name of the calling callback, for errors.
+        before: Called before the step, and again between closure and update, since the gradient
+            hooks of the module and its callbacks run within the closure.
+        after: Called after each step, except those that a gradient scaler skips.
 
     Raises:
-        TypeError: If it is not torch's, or does not have the hooks of torch's optimizers.
+        TypeError: If ``optimizer`` is not a ``torch.optim.Optimizer``, or lacks its step hooks.
     """
 
     def __init__(
@@ -152,13 +153,13 @@ class StepHooks:
         kind = type(optimizer).__name__
         if not isinstance(optimizer, Optimizer):
             raise TypeError(
-                f"{name} counts the steps of a torch.optim.Optimizer, and {kind} is none; "
+                f"{name} counts the steps of a torch.optim.Optimizer, and {kind} is not one; "
                 "schedule it in configure_optimizers"
             )
         self._before_step = before
         self._after_step = after
         self._depth = 0
-        self._handles: list[Any] = []
+        self._handles: list[RemovableHandle] = []
         try:
             self._handles.append(optimizer.register_step_pre_hook(self._before))
             self._handles.append(optimizer.register_step_post_hook(self._after))
@@ -166,8 +167,8 @@ class StepHooks:
             self.remove()
             raise TypeError(
                 f"{name} counts steps by the step hooks of torch.optim.Optimizer, which {kind} "
-                f"does not have ({error}): {kind}.__init__ does not call super().__init__(). Add "
-                "the call, or schedule it in configure_optimizers and leave out the callback"
+                f"lacks ({error}): {kind}.__init__ does not call super().__init__(). Add the call, "
+                "or schedule it in configure_optimizers and omit the callback"
             ) from error
 
     def reset(self) -> None:
@@ -175,7 +176,7 @@ class StepHooks:
         self._depth = 0
 
     def remove(self) -> None:
-        """Let go of the optimizer."""
+        """Remove the hooks from the optimizer."""
         for handle in self._handles:
             handle.remove()
         self._handles = []
@@ -184,27 +185,27 @@ class StepHooks:
         self._depth += 1
         self._before_step()
         if self._depth > 1:
-            return None  # torch calls the hooks again for a step that calls that of its parent
+            return None  # torch calls the hooks again if step() calls super().step()
         if callable(kwargs.get("closure")):
             return args, {**kwargs, "closure": self._then_before(kwargs["closure"])}
         if len(args) > 1 and callable(args[1]):
             return (args[0], self._then_before(args[1]), *args[2:]), kwargs
         return None
 
-    def _then_before(self, closure: Callable[[], Any]) -> Callable[[], Any]:
+    def _then_before(self, closure: Callable[[], object]) -> Callable[[], object]:
         @wraps(closure)
-        def held() -> Any:
+        def held() -> object:
             result = closure()
             self._before_step()
             return result
 
         return held
 
-    def _after(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+    def _after(self, optimizer: Optimizer, args: object, kwargs: object) -> None:
         self._depth -= 1
         if self._depth > 0:
             return
-        # A fused optimizer is called even if the scaler found infinities, and skips by itself.
+        # A fused optimizer is called even if the scaler found infinities; it skips the step itself.
         found_inf = getattr(optimizer, "found_inf", None)
         if found_inf is not None and found_inf.item():
             return

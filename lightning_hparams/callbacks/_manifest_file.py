@@ -1,4 +1,4 @@
-"""The file ``manifest.json`` of a run: where it lies, and what an earlier part left in it."""
+"""The file ``manifest.json`` of a run: its location, and the manifest of an earlier part."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ _NAME = "manifest.json"
 
 
 def write_manifest(
-    manifest: Mapping[str, Any],
-    earlier: Sequence[Mapping[str, Any]],
+    manifest: Mapping[str, object],
+    earlier: Sequence[Mapping[str, object]],
     trainer: Trainer,
     sinks: Sinks,
 ) -> dict[str, Any]:
-    """Write a manifest to all sinks; if none has room for it, to where checkpoints go.
+    """Write a manifest to all sinks; if none stores files, to the checkpoint folder.
 
     Args:
-        manifest: Of this part of the run.
-        earlier: Whole ones of the parts before it.
-        trainer: Which is at the step of the text.
-        sinks: Of its loggers.
+        manifest: Manifest of this part of the run.
+        earlier: Complete manifests of the earlier parts.
+        trainer: The Trainer, whose current step is logged with the text.
+        sinks: Sinks of its loggers.
 
     Returns:
-        As it was written.
+        The manifest as written.
     """
     written: dict[str, Any] = json.loads(to_json(without_earlier(manifest)))
     if earlier:
@@ -53,7 +53,7 @@ def write_manifest(
 
 
 def _temporary(stack: ExitStack, text: str, root: str) -> Path:
-    """A file in a folder of its own; in the run's root where temporary files find no room."""
+    """A file in a folder of its own; under ``root`` if there is no space for temporary files."""
     try:
         return _written(stack, text, None)
     except OSError:
@@ -66,8 +66,8 @@ def _written(stack: ExitStack, text: str, parent: str | None) -> Path:
     return path
 
 
-def without_earlier(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """A part of a run by itself."""
+def without_earlier(manifest: Mapping[str, object]) -> dict[str, object]:
+    """The manifest without those of earlier parts."""
     return {name: value for name, value in manifest.items() if name != "earlier"}
 
 
@@ -78,13 +78,13 @@ def _copy_to_checkpoints(trainer: Trainer, path: Path) -> None:
 
 
 def kept_manifest(trainer: Trainer, *, resumed: bool) -> dict[str, Any] | None:
-    """The one that is about to be written over.
+    """The manifest that is about to be overwritten.
 
-    A file of that name that is damaged, or of another program, is moved beside it, with a warning.
+    A file with that name that is damaged or belongs to another program is renamed, with a warning.
 
     Args:
-        trainer: With its loggers where they will write.
-        resumed: Whether to ask MLflow, too, and to look where another run's may lie.
+        trainer: The Trainer, with its loggers set up.
+        resumed: Whether to look in MLflow too, and in folders that other runs may share.
     """
     found: dict[str, Any] | None = None
     for logger in trainer.loggers:
@@ -99,7 +99,7 @@ def kept_manifest(trainer: Trainer, *, resumed: bool) -> dict[str, Any] | None:
 
 
 def has_manifest(trainer: Trainer) -> bool:
-    """Whether a fit has left its manifest where the loggers write."""
+    """Whether the loggers' folders contain the manifest of a fit."""
     with tempfile.TemporaryDirectory() as temporary:
         paths = (
             _kept(trainer, logger, Path(temporary), resumed=True) for logger in trainer.loggers
@@ -108,14 +108,14 @@ def has_manifest(trainer: Trainer) -> bool:
 
 
 def _kept(trainer: Trainer, logger: Logger, temporary: Path, *, resumed: bool) -> Path | None:
-    """Where the manifest of an earlier part would lie, or was fetched to."""
+    """Path where the manifest of an earlier part would be, downloaded if necessary."""
     if isinstance(logger, MLFlowLogger):
         if not resumed:
             return None
-        with suppress(Exception):  # what cannot be fetched is not there
+        with suppress(Exception):  # whatever fails, it is missing
             logger.experiment.download_artifacts(logger.run_id, _NAME, str(temporary))
         return temporary / _NAME
-    # Where a folder's name is not known to be the run's own, another run's lies there.
+    # A folder not known to belong to this run alone may contain the manifest of another.
     if not resumed and not isinstance(logger, (TensorBoardLogger, CSVLogger)):
         return None
     folder = _folder(trainer, logger)
@@ -123,28 +123,28 @@ def _kept(trainer: Trainer, logger: Logger, temporary: Path, *, resumed: bool) -
 
 
 def _move_aside(path: Path, reason: str, logger: Logger) -> None:
-    """Give a file that is not a manifest another name."""
+    """Rename a file that is not a manifest."""
     number = 1
-    while (beside := path.with_name(f"manifest.other{number}.json")).exists():
+    while (renamed := path.with_name(f"manifest.other{number}.json")).exists():
         number += 1
-    kept = f"it is kept as {beside.name}"
+    kept = f"it was renamed to {renamed.name}"
     try:
-        path.rename(beside)
+        path.rename(renamed)
         if isinstance(logger, MLFlowLogger):
-            logger.experiment.log_artifact(logger.run_id, str(beside))
+            logger.experiment.log_artifact(logger.run_id, str(renamed))
     except Exception as error:
-        kept = f"it could not be kept: {error}"
+        kept = f"it could not be renamed: {error}"
     warnings.warn(
-        f"RunRecorder: the earlier part of the run is not known: {reason}; {kept}", stacklevel=2
+        f"RunRecorder: the earlier part of the run is unknown: {reason}; {kept}", stacklevel=2
     )
 
 
 def _folder(trainer: Trainer, logger: Logger) -> Path | None:
-    """Of a run; None if it is not of this machine."""
+    """Folder of the run; None if it is not on this machine."""
     if isinstance(logger, (TensorBoardLogger, CSVLogger)):
         return None if "://" in logger.log_dir else Path(logger.log_dir)
     root = logger.save_dir or trainer.default_root_dir
-    version = logger.version  # as ModelCheckpoint names its folder
+    version = logger.version  # named as by ModelCheckpoint
     named = version if version is None or isinstance(version, str) else f"version_{version}"
     names = [str(name) for name in (logger.name, named) if name is not None]
     return None if "://" in str(root) else Path(root, *names)

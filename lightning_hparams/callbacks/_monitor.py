@@ -14,7 +14,7 @@ from ..sinks import Sinks, is_rehearsal
 from ._idle_hooks import skip_idle_hooks
 from ._log_step import align_log_step, resume_sinks
 
-__all__ = ["Monitor"]
+__all__ = ["Monitor", "module_value"]
 
 # Not those that load a checkpoint: training has not begun then.
 _HOOKS = {name for name in vars(Callback) if name.startswith("on_")} - {"on_load_checkpoint"}
@@ -67,6 +67,12 @@ class Monitor(Callback):
     ) -> None:
         """Deliver what the checkpoint covers: a process that is killed later cannot."""
         self._sinks.flush(wait=True)
+
+
+def module_value(module: LightningModule, name: str) -> Any:
+    """An attribute of a module, or else its hyperparameter of that name; None if it has neither."""
+    value = getattr(module, name, None)
+    return getattr(module, "hparams", {}).get(name) if value is None else value
 
 
 def _guarded(name: str, hook: Callable[..., Any]) -> Callable[..., Any]:

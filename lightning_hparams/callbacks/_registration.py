@@ -1,4 +1,4 @@
-"""Whether a model can be registered in MLflow, before training, and doing so after it."""
+"""Registration of a model in MLflow: checked before training, done after it."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ __all__ = ["check_forward", "check_registrable", "register"]
 
 
 def check_registrable(trainer: Trainer, module: LightningModule) -> None:
-    """Check that there is a registry, and a batch to find the model's signature by."""
+    """Check that there is a registry, and an example batch for the model's signature."""
     has_mlflow = any(isinstance(logger, MLFlowLogger) for logger in trainer.loggers)
-    if not has_mlflow and not is_rehearsal(trainer):  # which has a logger of its own
+    if not has_mlflow and not is_rehearsal(trainer):  # which replaces the loggers
         raise ValueError(
             "`register` needs MLflow, and the Trainer has no MLFlowLogger; pass "
             "Trainer(logger=lightning_hparams.mlflow_logger())"
         )
     if not isinstance(module.example_input_array, Tensor):
         raise ValueError(
-            f"`register` needs a batch to find the model's signature by; set "
-            f"{type(module).__name__}.example_input_array to a tensor that `forward` takes"
+            f"`register` needs an example batch for the model's signature; set "
+            f"{type(module).__name__}.example_input_array to a tensor that `forward` accepts"
         )
 
 
 def check_forward(module: LightningModule) -> None:
-    """Once as registering will do it, before the training that would end with an error."""
+    """Run `forward` as registration will, so that it fails before training instead of after."""
     batch = module.example_input_array
     assert isinstance(batch, Tensor)
     try:
@@ -38,20 +38,20 @@ def check_forward(module: LightningModule) -> None:
             module(input_for(module, batch))
     except Exception as error:
         raise ValueError(
-            f"`register` needs a batch that `forward` takes, and that of "
+            "`register` needs an example batch that `forward` accepts, but "
             f"{type(module).__name__} refused its example_input_array of shape "
             f"{tuple(batch.shape)}: {error}; set another one"
         ) from error
 
 
 def register(trainer: Trainer, module: LightningModule, name: str) -> None:
-    """Register a trained model; where that fails, it is told: the training itself is done."""
+    """Register a trained model; a failure is only a warning, since training is complete."""
     for logger in trainer.loggers:
         if isinstance(logger, MLFlowLogger):
             try:
                 register_model(logger, module, name)
             except Exception as error:
                 rank_zero_warn(
-                    f"the model was not registered as {name!r}: {error}; it is as it was "
-                    "trained: call lightning_hparams.sinks.register_model(logger, module, name)"
+                    f"the model was not registered as {name!r}: {error}; it is still trained: "
+                    "call lightning_hparams.sinks.register_model(logger, module, name)"
                 )

@@ -1,11 +1,10 @@
-"""What a Trainer, its loggers, its module and its data tell of a run."""
+"""Facts about a run, read from its Trainer, module and data."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 from torch.nn.parameter import Parameter, is_lazy
@@ -17,9 +16,9 @@ __all__ = ["checkpoints", "configuration", "datasets"]
 
 
 def configuration(
-    trainer: Trainer, module: LightningModule, values: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Everything the run was told, as far as the objects remember it."""
+    trainer: Trainer, module: LightningModule, values: Mapping[str, object]
+) -> dict[str, object]:
+    """Configuration of the run, as far as its objects keep it."""
     datamodule = getattr(trainer, "datamodule", None)
     return {
         "module": type(module),
@@ -51,17 +50,17 @@ def configuration(
 
 
 def _count(parameters: Iterable[Parameter]) -> int | None:
-    """None before a lazy layer has seen its first batch."""
+    """Number of elements; None before a lazy layer has seen its first batch."""
     found = list(parameters)
     return None if any(map(is_lazy, found)) else sum(p.numel() for p in found)
 
 
-def _without_params(group: Mapping[str, Any]) -> dict[str, Any]:
+def _without_params(group: Mapping[str, object]) -> dict[str, object]:
     return {name: value for name, value in group.items() if name != "params"}
 
 
-def _settings(callback: Callback) -> dict[str, Any]:
-    """What a callback was made with, as far as it keeps it under a public name."""
+def _settings(callback: Callback) -> dict[str, object]:
+    """Arguments of a callback, as far as it keeps them in public attributes."""
     return {
         name: value
         for name, value in vars(callback).items()
@@ -69,19 +68,19 @@ def _settings(callback: Callback) -> dict[str, Any]:
     }
 
 
-def datasets(trainer: Trainer) -> dict[str, Any]:
-    """The data behind each loader of the fit."""
-    found: dict[str, Any] = {}
+def datasets(trainer: Trainer) -> dict[str, object]:
+    """Dataset of each dataloader of the fit."""
+    found: dict[str, object] = {}
     for name, loaders in (
         ("training", trainer.train_dataloader),
         ("validation", trainer.val_dataloaders),
     ):
-        for place, loader in _named(loaders):
-            found[f"{name} {place}".strip()] = getattr(loader, "dataset", loader)
+        for key, loader in _named(loaders):
+            found[f"{name} {key}".strip()] = getattr(loader, "dataset", loader)
     return found
 
 
-def _named(loaders: Any) -> list[tuple[str, Any]]:
+def _named(loaders: object) -> list[tuple[str, object]]:
     if isinstance(loaders, Mapping):
         return [(str(name), loader) for name, loader in loaders.items()]
     if isinstance(loaders, (list, tuple)):
@@ -90,7 +89,7 @@ def _named(loaders: Any) -> list[tuple[str, Any]]:
 
 
 def checkpoints(trainer: Trainer) -> dict[str, dict[str, dict[str, str]]]:
-    """Name and hash of what each checkpoint callback has kept."""
+    """Name and hash of the files that each checkpoint callback has kept."""
     found: dict[str, dict[str, dict[str, str]]] = {}
     for name, callback in _by_name(trainer.checkpoint_callbacks).items():
         for kind in ("best", "last"):
@@ -102,7 +101,7 @@ def checkpoints(trainer: Trainer) -> dict[str, dict[str, dict[str, str]]]:
 
 
 def _by_name(callbacks: Iterable[Callback]) -> dict[str, Callback]:
-    """Each under what Lightning itself tells it from others by, or else by a number."""
+    """Callbacks by the key under which Lightning saves their state, made unique by a number."""
     listed = list(callbacks)
     names = told_apart([callback.state_key for callback in listed])
     return dict(zip(names, listed, strict=True))

@@ -1,4 +1,4 @@
-"""Which of the logged metrics stand for a run, and their last and best values."""
+"""The logged metrics that represent a run, with their last and best values."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class RunMetrics:
     """The metrics of a fit.
 
     Args:
-        metrics: ``"auto"`` for what the validation logs and what other callbacks monitor; or names,
-            or a dict of them to ``"min"`` or ``"max"``.
+        metrics: ``"auto"`` for everything the validation logs or other callbacks monitor; or names,
+            or a dict from name to ``"min"`` or ``"max"``.
     """
 
     def __init__(self, metrics: Metrics) -> None:
@@ -31,35 +31,35 @@ class RunMetrics:
         self._reset()
 
     def begin(self, trainer: Trainer) -> None:
-        """Begin a fit; where the same Trainer goes on, its values do, too."""
-        goes_on = trainer.global_step > 0
-        values = self.best.values if goes_on else {}
+        """Begin a fit; values are kept if the same Trainer continues."""
+        continues = trainer.global_step > 0
+        values = self.best.values if continues else {}
         self.best = BestValues({**monitored(trainer), **self._directions})
         self.best.values = values
-        self.last = self.last if goes_on else {}
+        self.last = self.last if continues else {}
         self._reset()
 
     def _reset(self) -> None:
         self._before: dict[str, float] = {}
-        self._brought: set[str] = set()  # metrics that validations brought
-        self._told = False
+        self._validation: set[str] = set()  # metrics logged by validations
+        self._warned = False
         self.validated = False
 
     def before_validation(self, found: Mapping[str, float]) -> None:
-        """Note what there is, to tell what the validation brings."""
+        """Remember the current values, to recognise those of the validation."""
         self._before = dict(found)
 
     def after_validation(self, found: Mapping[str, float]) -> None:
-        """Note what is new."""
-        self._brought |= {
+        """Remember which metrics are new or changed."""
+        self._validation |= {
             tag
             for tag, value in found.items()
-            if str(self._before.get(tag)) != str(value)  # NaN is not equal to itself
+            if str(self._before.get(tag)) != str(value)  # NaN differs from itself
         }
         self.validated = True
 
     def wanted(self, found: Iterable[str], trainer: Trainer) -> list[str]:
-        """Without a list those of a validation as a whole, and what other callbacks watch."""
+        """The given metrics, or else those of whole validations and those callbacks monitor."""
         if self._metrics != "auto":
             return list(self._metrics)
         parsed = {tag: Tag.parse(tag) for tag in found}
@@ -67,7 +67,7 @@ class RunMetrics:
         chosen = [
             tag
             for tag, tag_parts in whole.items()
-            if tag_parts.is_validation or tag in self._brought or not validates(trainer)
+            if tag_parts.is_validation or tag in self._validation or not validates(trainer)
         ]
         watched = (tag for tag in monitored(trainer) if tag not in (*chosen, "epoch", "step"))
         return [*chosen, *watched]
@@ -75,15 +75,15 @@ class RunMetrics:
     def of(
         self, found: Mapping[str, float], trainer: Trainer, *, of_validation: bool
     ) -> dict[str, float]:
-        """The metrics that a validation brought, or those that an epoch of training did."""
+        """Metrics logged by a validation, or else those logged by a training epoch."""
         return {
             tag: found[tag]
             for tag in self.wanted(found, trainer)
-            if tag in found and (tag in self._brought) == of_validation
+            if tag in found and (tag in self._validation) == of_validation
         }
 
     def update(self, values: Mapping[str, float]) -> dict[str, float]:
-        """Take values in; the best so far of each."""
+        """Update with new values, and return the best so far of each."""
         self.last |= values
         return self.best.update(values)
 
@@ -94,10 +94,10 @@ class RunMetrics:
     def missing(
         self, found: Mapping[str, float], trainer: Trainer, *, of_validation: bool
     ) -> str | None:
-        """What to say of metrics that are not there, once: after a validation or a whole epoch."""
-        if self._told or (of_validation and self._metrics != "auto"):
+        """Message about missing metrics, once: after a validation or a whole epoch."""
+        if self._warned or (of_validation and self._metrics != "auto"):
             return None
-        self._told = True
+        self._warned = True
         wanted = self.wanted(found, trainer)
         missing = [tag for tag in wanted if tag not in found]
         names = sorted(tag for tag in found if Tag.parse(tag).is_result)
@@ -107,14 +107,14 @@ class RunMetrics:
             return f"metric {missing[0]!r} is not logged{near}; {so_far}"
         if not wanted and validates(trainer):
             return (
-                "RunRecorder has no metric to keep the best of, for the validation logs none; "
+                "RunRecorder cannot track a best value, because the validation logs no metric; "
                 f"call self.log in `validation_step`, or pass a list of `metrics`; {so_far}"
             )
         return None
 
 
 def monitored(trainer: Trainer) -> dict[str, Direction]:
-    """Which way the metrics go that the Trainer's callbacks watch."""
+    """Direction of each metric that the Trainer's callbacks monitor."""
     found: dict[str, Direction] = {}
     for callback in trainer.callbacks:  # type: ignore[attr-defined]  # set on construction
         monitor, mode = getattr(callback, "monitor", None), getattr(callback, "mode", None)
@@ -124,7 +124,7 @@ def monitored(trainer: Trainer) -> dict[str, Direction]:
 
 
 def logged_values(trainer: Trainer) -> dict[str, float]:
-    """Values of all that was logged so far."""
+    """All values logged so far."""
     return {tag: float(value) for tag, value in trainer.callback_metrics.items()}
 
 

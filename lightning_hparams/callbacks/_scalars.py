@@ -1,4 +1,4 @@
-"""The scalars of a monitor: written where Lightning does not, and shown on TensorBoard's page."""
+"""Scalars of a monitor: written unless Lightning writes them, and grouped on a TensorBoard page."""
 
 from __future__ import annotations
 
@@ -9,19 +9,18 @@ from lightning import Trainer
 from ..internals import epoch_values
 from ..notices import Notices
 from ..sinks import Sinks
-from ..tags import BestValues, Stage, Tag, best_tag, charts, writable
+from ..tags import BestValues, Stage, Tag, best_tag, charts, extremes, set_scores, writable
 from ._log_step import lightning_writes
-from ._set_scores import extremes, set_scores
 
 __all__ = ["Scalars"]
 
 
 class Scalars:
-    """What a fit has written so far, of which some goes on and the rest begins anew.
+    """Writer of scalars that remembers the tags and best values of a fit.
 
     Args:
-        notices: Of the monitor.
-        max_classes: So many classes of a score have curves.
+        notices: Notices of the monitor.
+        max_classes: Maximum number of classes per score with curves of their own.
     """
 
     def __init__(self, notices: Notices, max_classes: int) -> None:
@@ -31,13 +30,13 @@ class Scalars:
         self.begin()
 
     def begin(self) -> None:
-        """Begin another fit."""
+        """Reset for another fit."""
         self.best = BestValues()
         self._tags: set[str] = set()
-        self._charted: set[str] = set()  # of them, those that the page has
+        self._charted: set[str] = set()  # the subset that is on the page
 
     def write(self, values: Mapping[str, float], step: int) -> None:
-        """Write values under tags that every logger takes."""
+        """Write values, with tags that every logger accepts."""
         written = {writable(tag): value for tag, value in values.items()}
         for tag in values if written.keys() != values.keys() else ():
             if tag != writable(tag):
@@ -47,21 +46,21 @@ class Scalars:
             self.sinks.scalars(written, step)
 
     def write_step(self, trainer: Trainer, values: Mapping[str, float], step: int) -> None:
-        """Write what Lightning does not, at this step or at the end of the epoch."""
+        """Write the values that Lightning writes neither now nor at the end of the epoch."""
         theirs = epoch_values(trainer)
-        if lightning_writes(trainer):  # it passes over the first step
+        if lightning_writes(trainer):  # it skips the first step
             theirs = theirs | set(trainer.logged_metrics)
         self.write({tag: value for tag, value in values.items() if tag not in theirs}, step)
 
     def write_set(
         self, trainer: Trainer, stage: Stage, more: Mapping[str, float], step: int
     ) -> None:
-        """Write the scores of a validation or test, and ``more``, where the module does not."""
+        """Write the scores of a validation or test, and ``more``, unless the module logs them."""
         logged = trainer.logged_metrics
         metrics = {tag: float(value) for tag, value in trainer.callback_metrics.items()}
         values, tables = set_scores(metrics, stage, self._max_classes)
         for table, scores in tables.items():
-            self._tell_classes(len(scores))
+            self._report_classes(len(scores))
             self.sinks.table(table, extremes(scores), step)
         values = {tag: v for tag, v in {**values, **more}.items() if tag not in logged}
         if stage == "val" and trainer.state.fn == "fit":
@@ -71,16 +70,16 @@ class Scalars:
         self.write(values, step)
 
     def write_page(self) -> None:
-        """Write the layout where there are tags that it does not have yet, of any monitor."""
+        """Write the layout if any monitor has new tags."""
         tags = self._tags | self.sinks.tags()
         if not tags <= self._charted:
             self.sinks.layout(charts(tags))
         self._charted |= tags
 
-    def _tell_classes(self, count: int) -> None:
+    def _report_classes(self, count: int) -> None:
         if self.sinks:
             self._notices.info(
                 "many classes",
-                f"the scores of {self._max_classes} of {count} classes are written, and a table of "
-                "the best and the worst; pass max_classes= for more",
+                f"writing the scores of {self._max_classes} of {count} classes, and a table of the "
+                "best and worst; pass max_classes= for more",
             )

@@ -1,30 +1,35 @@
-"""What there is to write about a step of training: its loss and terms, rates and norms."""
+"""Values of a training step: loss and its terms, rates, norms and histograms."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import Module
 from torch.optim import Optimizer
 
 from ..optim import get_param, group_norms, has_param
 from ..tags import Kind, tag, told_apart, writable
 
-__all__ = ["group_rates", "losses", "norms"]
+__all__ = ["group_rates", "histogram", "histograms", "losses", "norms"]
 
+_BINS = 64
 _RATES: tuple[Kind, ...] = ("lr", "momentum", "weight_decay")
 
 
 def losses(outputs: object, accumulated: int) -> tuple[dict[str, float], dict[str, str]]:
-    """Loss and terms of a training step, whatever form it returned them in.
+    """Loss and loss terms of a training step.
 
     Args:
-        outputs: What Lightning hands to ``on_train_batch_end``: a dict, of all that has a loss.
-        accumulated: Batches to an optimizer step, by which Lightning has divided the loss.
+        outputs: The argument of ``on_train_batch_end``; a dict if the step returned a loss.
+        accumulated: Batches per optimizer step, by which Lightning has divided the loss.
 
     Returns:
-        Values by their tags; and what is left out by its key, with the reason.
+        Values by tag, and the reason for each omitted value by key.
 
     >>> losses({"loss": 0.5, "terms": {"ce": 0.4, "logits": [1, 2]}}, 1)[0]
     {'loss/train': 0.5, 'loss/train/ce': 0.4}
@@ -42,12 +47,12 @@ def losses(outputs: object, accumulated: int) -> tuple[dict[str, float], dict[st
     if terms is None:
         return values, refused
     if not isinstance(terms, Mapping):
-        refused["terms"] = f"it must be a dict from name to number, got {type(terms).__name__}"
+        refused["terms"] = f"expected a dict from name to number, got {type(terms).__name__}"
         return values, refused
     for name, term in terms.items():
         try:
             if not str(name):
-                raise ValueError("a term must have a name")
+                raise ValueError("expected a name, got an empty one")
             values[tag("loss", label=writable(str(name)), stage="train")] = _number(term)
         except Exception as error:
             refused[f"terms[{name!r}]"] = str(error)
@@ -58,8 +63,8 @@ def group_rates(optimizers: Sequence[Optimizer], optimizer: Optimizer) -> dict[s
     """Learning rate, momentum and weight decay of each parameter group that has them.
 
     Args:
-        optimizers: Of the Trainer; if there are several, tags have the number of each.
-        optimizer: One of them.
+        optimizers: All optimizers of the Trainer; with several, tags start with the index.
+        optimizer: The one to read.
     """
     return {
         tag(param, label=name): get_param(group, param)
@@ -78,10 +83,34 @@ def norms(optimizers: Sequence[Optimizer], optimizer: Optimizer) -> dict[str, Te
     }
 
 
+def histogram(values: Tensor) -> tuple[NDArray[np.int64], NDArray[np.float32]] | None:
+    """Counts ``(64,)`` and edges ``(65,)``; None if ``values`` is empty or not all finite."""
+    if not values.numel() or not bool(values.isfinite().all()):
+        return None
+    low, high = (float(edge) for edge in torch.aminmax(values.float()))
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    # torch.histc does the same, but not on CUDA with Trainer(deterministic=True).
+    bins = (values.float().flatten() - low) * (_BINS / (high - low))
+    bins = bins.long().clamp_(0, _BINS - 1)
+    counts = torch.bincount(bins, minlength=_BINS).cpu().numpy()
+    return counts, torch.linspace(low, high, _BINS + 1).numpy()
+
+
+def histograms(
+    module: Module,
+) -> Iterator[tuple[str, NDArray[np.int64], NDArray[np.float32]]]:
+    """Tag, counts and edges for each parameter and gradient that is finite."""
+    for name, parameter in module.named_parameters():
+        for kind, values in (("weights", parameter.detach()), ("grads", parameter.grad)):
+            if values is not None and (counted := histogram(values)) is not None:
+                yield tag(kind, label=name), *counted
+
+
 def _groups(
     optimizers: Sequence[Optimizer], optimizer: Optimizer
 ) -> list[tuple[str, Mapping[str, Any]]]:
-    """Each parameter group after its name, by which no two are called the same."""
+    """Unique name and content of each parameter group."""
     number = f"{list(optimizers).index(optimizer)}/" if len(optimizers) > 1 else ""
     groups = optimizer.param_groups
     given = (group.get("name") for group in groups)
@@ -94,14 +123,14 @@ def _groups(
 
 
 def _number(value: Any) -> float:
-    """A number, or an array or tensor of one."""
+    """The value of a number, or of an array or tensor with a single element."""
     if isinstance(value, Tensor):
         value = value.detach()
     if getattr(value, "size", None) is not None and hasattr(value, "item"):
         shape = tuple(value.shape)
         if value.ndim and shape != (1,) * len(shape):
-            raise ValueError(f"it must be one number, got the shape {shape}")
+            raise ValueError(f"expected a single number, got shape {shape}")
         value = value.item()
     if isinstance(value, (str, bytes)):
-        raise TypeError(f"it must be a number, got {value!r:.60}")
+        raise TypeError(f"expected a number, got {value!r:.60}")
     return float(value)

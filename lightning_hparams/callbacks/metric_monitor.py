@@ -1,4 +1,4 @@
-"""Losses, metrics, per-class scores, rates, norms and curves in every logger of the Trainer."""
+"""Losses, metrics, class scores, learning rates, norms and curves in the Trainer's loggers."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from torch.optim import Optimizer
 from ..checks import names_in, whole_number
 from ..internals import log_step
 from ..sinks import is_rehearsal, open_sinks
-from ..tags import Stage
-from ._class_names import class_names as names_of
+from ..tags import Stage, class_names as names_of
 from ._confusion import Confusion
 from ._curves import Curves
 from ._log_step import (
@@ -22,78 +21,78 @@ from ._log_step import (
     pictures_due,
     validations_in,
 )
-from ._monitor import Monitor
+from ._monitor import Monitor, module_value
 from ._scalars import Scalars
-from ._set_scores import histograms
-from ._step_values import group_rates, losses, norms
+from ._step_values import group_rates, histograms, losses, norms
 from ._two_packages import refuse_other_lightning
 
 __all__ = ["MetricMonitor"]
 
 
 class MetricMonitor(Monitor):
-    """Write what training is about, in one event a step, and never what is written already.
+    """Log losses, class scores, learning rates, norms and curves, one event per step.
 
-    What a module logs for its loggers by ``self.log``, Lightning writes; this adds the rest. Any
-    module works; the package's tasks give all of the rows. Training values come at the first step
-    and every ``log_every_n_steps`` steps of the Trainer, the others with each validation or test,
-    pictures at the validations 0, 1, 2, 4, 8, ... and the last. All of it stands at the steps at
-    which Lightning writes its own values: they count from 0, so that a validation after 100 steps
-    stands at 99.
+    Lightning writes whatever a module logs by ``self.log``; this callback adds the rest, without
+    duplicates. It works with any module; the package's tasks provide all rows below. Training
+    values are written at the first step and every ``log_every_n_steps`` steps, the others after
+    each validation or test, pictures after validations 0, 1, 2, 4, 8, ... and the last one. All use
+    the same steps as Lightning's own values, which count from 0: a validation after 100 steps is
+    logged at step 99.
 
     | tag | meaning | unit |
     |---|---|---|
-    | `loss/train` | loss of the step, before it is divided for gradient accumulation | |
-    | `loss/train/{term}` | one part of it, unweighted | |
-    | `loss/val`, `loss/test` | mean over the images | |
-    | `loss/{val,test}/{term}` | one part of it, unweighted | |
-    | `metric/{name}/{val,test}` | score of the whole set, such as `miou` | 0..1 |
-    | `class/{name}/{class}/{val,test}` | score of one class; NaN if it does not occur | 0..1 |
-    | `best/{tag}` | best so far of a validation's loss or metric, by a name like `val_loss` too | |
+    | `loss/train` | loss of the step, not divided for gradient accumulation | |
+    | `loss/train/{term}` | one term of it, unweighted | |
+    | `loss/val`, `loss/test` | mean over all images | |
+    | `loss/{val,test}/{term}` | one term of it, unweighted | |
+    | `metric/{name}/{val,test}` | score over the whole set, such as `miou` | 0..1 |
+    | `class/{name}/{class}/{val,test}` | score of one class; NaN if it never occurs | 0..1 |
+    | `best/{tag}` | best validation loss or metric so far, also for names like `val_loss` | |
     | `lr/{group}` | learning rate of the step just taken, by group name | |
-    | `momentum/{group}` | its momentum, or first beta, where the optimizer has one | |
-    | `weight_decay/{group}` | its weight decay, where the optimizer has one | |
+    | `momentum/{group}` | momentum, or first beta, if the optimizer has one | |
+    | `weight_decay/{group}` | weight decay, if the optimizer has one | |
     | `norm/weight/{group}` | Euclidean norm of the group's weights before the step | |
-    | `norm/grad/{group}` | and of its gradients, before they are clipped | |
-    | `weights/{parameter}`, `grads/{parameter}` | ``histograms=True``: once an epoch | histogram |
-    | `confusion/{val,test}` | true by predicted class, see ``val_counts`` below | picture |
-    | `pr/{class}/{val,test}` | ``pr_curves=True``: precision over recall | curve |
-    | `calibration/{val,test}` | ``calibration=True``: right predictions by confidence | picture |
-    | `confidence/{val,test}` | ``calibration=True``: how sure the predictions are | histogram |
+    | `norm/grad/{group}` | Euclidean norm of its gradients before clipping | |
+    | `weights/{parameter}`, `grads/{parameter}` | ``histograms=True``: once per epoch | histogram |
+    | `confusion/{val,test}` | true vs predicted class, see ``val_counts`` below | picture |
+    | `pr/{class}/{val,test}` | ``pr_curves=True``: precision vs recall | curve |
+    | `calibration/{val,test}` | ``calibration=True``: accuracy vs confidence | picture |
+    | `confidence/{val,test}` | ``calibration=True``: distribution of confidence | histogram |
     | `class_extremes/{name}/{val,test}` | best and worst classes, if not all have curves | table |
 
-    With several optimizers, ``lr/{optimizer}/{group}`` and its like count the optimizers from 0. A
-    group without a name is called by its number, the second of a name ``{name} #2``. The rates of
-    the last such step are among the Trainer's ``callback_metrics``, so that
-    ``EarlyStopping(monitor="lr/decoder")`` works. A page of TensorBoard's *custom scalars* shows
+    With several optimizers the tags are ``lr/{optimizer}/{group}`` and so on, where optimizers are
+    numbered from 0. A group without a name is identified by its index, the second group with the
+    same name by ``{name} #2``. The latest rates are added to the Trainer's ``callback_metrics``, so
+    ``EarlyStopping(monitor="lr/decoder")`` works. A TensorBoard *custom scalars* page shows
     training and validation in one chart, and all classes of a score in another.
 
-    The confusion matrix is that of a metric called ``val_counts`` (``test_counts``) of the module:
-    ours, or any of which ``compute()`` gives ``(C, C)``, as torchmetrics'
-    ``MulticlassConfusionMatrix``. Precision-recall curves are counted in 101 bins of the score from
-    what ``validation_step`` returns, see :mod:`lightning_hparams.outputs`; boxes at an IoU of 0.5.
-    Calibration, with its error in ``metric/calibration_error``, is that of the most probable class,
-    of each label of multilabel, or of each box. Of several dataloaders the first one is counted,
-    and Lightning puts ``/dataloader_idx_{number}`` behind the tags of scores.
+    The confusion matrix comes from the module's metric ``val_counts`` (``test_counts``): ours, or
+    any metric whose ``compute()`` returns ``(C, C)``, such as torchmetrics'
+    ``MulticlassConfusionMatrix``. Precision-recall curves use 101 score bins and the outputs of
+    ``validation_step``, see :mod:`lightning_hparams.outputs`; boxes are matched at an IoU of 0.5.
+    Calibration, with its error in ``metric/calibration_error``, is computed for the most probable
+    class, each label in multilabel tasks, or each box. With several dataloaders these use the first
+    one, and Lightning appends ``/dataloader_idx_{number}`` to the tags of scores.
 
-    A value that the module itself logs at the end of an epoch is left to it, so that ``loss/train``
-    is one curve. Once training runs, nothing here ends it: what a later batch or step returns in
-    another form is left out, with one warning that names it.
+    A value that the module itself logs at the end of an epoch is not written again, so
+    ``loss/train`` remains a single curve. No error here ends a running training: later outputs in
+    an unexpected form are omitted, with a single warning that names them.
 
     Args:
-        max_classes: So many classes get curves of their own, at least 0; one line says if there
-            are more.
+        max_classes: Maximum number of classes with curves of their own, at least 0; a message
+            says if there are more.
         norms: Write the norms of weights and gradients.
         histograms: Write histograms of all weights and gradients.
-        pr_curves: Count precision-recall curves: 0.1 s a batch of 16 x 256 x 256 pixels and 8
-            classes on one CPU core.
-        calibration: Count how often the model is right when it is so sure.
-        class_names: For pictures and curves; None to ask the module, whose ``class_names`` may be
-            a list, an array, an ``Enum``, a dict of names and indices, or a method.
+        pr_curves: Write precision-recall curves, which takes 0.1 s per batch of 16 x 256 x 256
+            pixels and 8 classes on one CPU core.
+        calibration: Write how often predictions of each confidence are right.
+        class_names: Names for pictures and curves; None for the module's ``class_names`` (an
+            attribute or hyperparameter): a list, array, ``Enum``, dict of names and indices, or
+            method.
 
     Raises:
-        ValueError: If ``max_classes`` is negative, or boxes have a label without a name.
-        TypeError: If ``validation_step`` returns nothing to count for the curves asked for.
+        ValueError: If ``max_classes`` is negative, or a box has a label without a name.
+        TypeError: If the output of ``validation_step`` lacks the values for a requested curve.
     """
 
     def __init__(
@@ -124,7 +123,7 @@ class MetricMonitor(Monitor):
         self._curves = Curves(pr_curves=pr_curves, calibration=calibration, max_classes=max_classes)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Open the loggers, and begin anew: a checkpoint's values come after this."""
+        """Open the loggers and reset the state, before a checkpoint restores it."""
         refuse_other_lightning(self, trainer, pl_module)
         self._sinks = self._scalars.sinks = open_sinks(trainer, type(self).__name__)
         if stage == "fit":
@@ -135,13 +134,13 @@ class MetricMonitor(Monitor):
             self._validations = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Go on where the checkpoint was taken."""
+        """Continue the logs at the step of the checkpoint."""
         self._go_on(trainer)
 
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
-        """Note what this step uses; a scheduler may have changed the rates by its end."""
+        """Record rates and norms now: a scheduler may change the rates before the batch ends."""
         if is_rehearsal(trainer):
             return
         if self.histograms and self._sinks and self._histogram_epoch != trainer.current_epoch:
@@ -161,15 +160,15 @@ class MetricMonitor(Monitor):
         trainer: Trainer,
         pl_module: LightningModule,
         outputs: Tensor | Mapping[str, Any] | None,
-        batch: Any,
+        batch: object,
         batch_idx: int,
     ) -> None:
-        """Write the step's losses, rates and norms."""
+        """Write the losses, rates and norms of the step."""
         if not self._rates:
             return  # not due, or no optimizer stepped
         device = trainer.strategy.root_device
         rates = {tag: torch.tensor(value, device=device) for tag, value in self._rates.items()}
-        trainer.callback_metrics.update(rates)  # on all ranks, as Lightning's own monitor does
+        trainer.callback_metrics.update(rates)  # on all ranks, like LearningRateMonitor
         self._written_step = log_step(trainer)
         if self._sinks:
             values = self._rates | {tag: float(value) for tag, value in self._norms.items()}
@@ -180,19 +179,19 @@ class MetricMonitor(Monitor):
         self._rates, self._norms = {}, {}
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count from zero."""
+        """Reset the curves."""
         self._curves.reset()
 
     def on_validation_batch_end(
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
+        outputs: object,
+        batch: object,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Count scores for the curves: only in a sanity check, what does not fit is an error."""
+        """Add a batch to the curves; an invalid output raises only during the sanity check."""
         if dataloader_idx or not trainer.loggers or not self._curves.wanted:
             return
         step = "test_step" if trainer.testing else "validation_step"
@@ -210,7 +209,7 @@ class MetricMonitor(Monitor):
                 self._confusion.take(pl_module, _stage(trainer))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the scores that Lightning does not."""
+        """Write the scores that Lightning does not write."""
         if trainer.sanity_checking:
             return
         stage, step = _stage(trainer), log_step(trainer)
@@ -224,14 +223,14 @@ class MetricMonitor(Monitor):
         self._finish_writing(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw the last validation, whichever way training came to its end."""
+        """Draw the last validation, however training ended."""
         self._draw_confusion(pl_module)
         self._finish_writing(trainer)
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Lose nothing of what there is."""
+        """Draw and write everything recorded so far."""
         self._draw_confusion(pl_module)
         self._finish_writing(trainer)
 
@@ -241,22 +240,22 @@ class MetricMonitor(Monitor):
     on_test_end = on_validation_end
 
     def state_dict(self) -> dict[str, Any]:
-        """The best values, and how often the confusion matrix was drawn."""
+        """Best values, and the number of validations so far."""
         return {"best": dict(self._scalars.best.values), "validations": self._validations}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from them."""
+        """Restore the best values and the number of validations."""
         self._scalars.best.values = dict(state_dict.get("best", {}))
         self._validations = int(state_dict.get("validations", 0))
 
     def _count_curves(
         self, trainer: Trainer, module: LightningModule, stage: Stage, step: int
     ) -> dict[str, float]:
-        """Write the curves; scalars of them are still to be written."""
+        """Write the curves, and return their scalars for the caller to write."""
         if not self._curves.wanted or not trainer.loggers:
             return {}
         values: dict[str, float] = {}
-        # Every rank asks: one that has lost a batch must not leave the others waiting for it.
+        # A collective call on every rank: one that lost a batch must not leave the others waiting.
         if trainer.strategy.reduce_boolean_decision(self._curves.is_whole):
             with self._notices.attempt(f"curves of a {stage} set"):
                 values = self._curves.write(self._names(module), stage, step, self._sinks)
@@ -274,7 +273,7 @@ class MetricMonitor(Monitor):
 
     def _names(self, module: LightningModule) -> list[str] | None:
         with self._notices.attempt("class_names"):
-            return names_of(self.class_names or getattr(module, "class_names", None))
+            return names_of(self.class_names or module_value(module, "class_names"))
         return None
 
 

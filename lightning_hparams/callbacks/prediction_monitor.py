@@ -15,8 +15,9 @@ from ..checks import in_range, names_in, one_of, whole_number
 from ..render import Picture
 from ..samples import DrawOptions, Reader
 from ..sinks import is_rehearsal, open_sinks
+from ..tags import class_names as names_of
 from ._log_step import pictures_due, validations_in
-from ._monitor import Monitor
+from ._monitor import Monitor, module_value
 from ._pictures import Drawing, PictureWriter, page
 from ._sample_pass import SamplePass, Wanted
 from ._two_packages import refuse_other_lightning
@@ -278,21 +279,17 @@ class PredictionMonitor(Monitor):
 
 
 def _options(monitor: PredictionMonitor, module: LightningModule) -> DrawOptions:
-    ignore, colors = monitor.ignore_index, monitor.class_colors
+    ignore, colors, names = monitor.ignore_index, monitor.class_colors, None
+    with monitor._notices.attempt("class_names"):
+        names = names_of(monitor.class_names or module_value(module, "class_names"))
     return DrawOptions(
-        class_names=monitor.class_names or _asked(module, "class_names"),
-        ignore_index=_asked(module, "ignore_index") if ignore is None else ignore,
+        class_names=names,
+        ignore_index=module_value(module, "ignore_index") if ignore is None else ignore,
         background=monitor.background,
         rgb=monitor.rgb,
         min_score=monitor.min_score,
         colors=None if colors is None else np.array(colors, np.uint8),
     )
-
-
-def _asked(module: LightningModule, name: str) -> Any:
-    """An attribute or hyperparameter of the module; None if it has neither."""
-    value = getattr(module, name, None)
-    return getattr(module, "hparams", {}).get(name) if value is None else value
 
 
 def _check_select(select: str | Sequence[int]) -> None:

@@ -17,6 +17,8 @@ from torch import Tensor
 
 from ..checks import writable_folder
 from ..render import palette
+from ..tags import class_names
+from ._monitor import module_value
 from ._two_packages import refuse_other_lightning
 
 __all__ = ["PredictionWriter", "relative_name"]
@@ -105,7 +107,7 @@ class PredictionWriter(BasePredictionWriter):
                 f"got {tuple(values.shape)} of {values.dtype}; return them from predict_step as "
                 "{'masks': [...], 'paths': [...]}"
             )
-        names = list(getattr(module, "class_names", ()))
+        names = class_names(module_value(module, "class_names")) or []
         if values.ndim == 2:
             picture = _picture(values, len(names))
             self._write(name, ".png", path, partial(picture.save, format="PNG"))

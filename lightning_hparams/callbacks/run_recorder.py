@@ -1,4 +1,4 @@
-"""The row of a run in the table of hyperparameters, and the manifest that repeats it."""
+"""Row of a run in the hyperparameter table, and a manifest for repeating it."""
 
 from __future__ import annotations
 
@@ -21,64 +21,61 @@ from ..provenance import (
 )
 from ..sinks import Domain, RunStatus, Sinks, open_sinks
 from ..tags import Direction, best_tag, writable
-from ._hyperparameters import check_domain, group_of, hyperparameters
+from ._hyperparameters import Row, check_domain, group_of, hyperparameters
 from ._manifest_file import has_manifest, kept_manifest, without_earlier, write_manifest
 from ._monitor import Monitor
 from ._registration import check_forward, check_registrable, register
 from ._run_facts import checkpoints, configuration, datasets
 from ._run_metrics import RunMetrics, logged_values, validates
-from ._run_row import Row
 from ._two_packages import refuse_other_lightning
 
 __all__ = ["RunRecorder"]
 
 
 class RunRecorder(Monitor):
-    """Make a run comparable with others and repeatable.
+    """Make a run repeatable and comparable with others.
 
-    TensorBoard's HParams tab gets a row for each run, from its start on and with its true status at
-    the end, also of a run that crashed or went on later; MLflow gets params, of which one may
-    change. A validation, test or prediction where no fit has a row begins one, too. The seed of
-    ``seed_everything`` has a column of that name. Lightning's own ``hp_metric``, which would hide
-    all other metrics, is switched off.
+    TensorBoard's HParams tab gets a row for each run as soon as it starts, with its final status,
+    also if it crashed or was resumed later; MLflow gets params. A validation, test or prediction
+    adds a row too, unless a fit has one. The seed of ``seed_everything`` has a column of that name.
+    Lightning's own ``hp_metric``, which would hide all other metrics, is disabled.
 
-    Without ``domains`` or a list of ``metrics`` TensorBoard makes the columns by itself, of
-    everything that any of the runs has; five metrics are shown at first, those of the best values
-    among them. With either, the columns are the chosen ones, and TensorBoard takes them from any
-    one of the runs: choose the same in all.
+    Without ``domains`` or a list of ``metrics``, TensorBoard creates a column for every value that
+    any run has, and initially shows five metrics, best values among them. With either, only the
+    chosen columns exist, and TensorBoard takes them from any one of the runs: choose the same in
+    all of them.
 
     | tag | meaning | unit |
     |---|---|---|
-    | `best/{metric}` | best value so far of each validation metric, classes and terms aside | |
-    | `{metric}` | its last value, where the module does not log it to its loggers | |
+    | `best/{metric}` | best value so far of each validation metric, without classes and terms | |
+    | `{metric}` | its last value, unless the module logs it to its loggers | |
     | `manifest` | git commit and changes, command, configuration, seeds, versions, data | text |
 
-    ``manifest.json`` goes into the folder of the run and to MLflow, at its start and its end; with
-    loggers that have no room for it, to where checkpoints go. A resumed run keeps those of its
-    earlier parts under ``earlier``, without sections that equal those of the next part.
-    :func:`lightning_hparams.provenance.compare` tells what differs between two. Secrets are left
-    out (:func:`lightning_hparams.provenance.redact`), also of what Lightning writes.
+    ``manifest.json`` is written at the start and at the end, to the folder of the run and to
+    MLflow, or to the checkpoint folder if no logger stores files. A resumed run keeps the manifests
+    of its earlier parts under ``earlier``, without the sections that equal those of the next part.
+    :func:`lightning_hparams.provenance.compare` lists the differences between two runs. Secrets are
+    removed (:func:`lightning_hparams.provenance.redact`), also from what Lightning writes.
 
     Args:
-        metrics: ``"auto"`` for what the validation logs and what other callbacks monitor; or names
-            of logged metrics, or a dict of them to ``"min"`` or ``"max"``. By name, a loss or an
-            error falls and a score rises; where the name does not tell, there is no best value.
-            What a checkpoint callback monitors goes its way. Metrics of the training count at the
-            end of each epoch.
-        domains: Values that a hyperparameter may take: a tuple ``(low, high)``, or a list.
-        group: ``"run"`` for a row of each run; ``"config"`` for one of all runs whose
-            hyperparameters are the same, whose metrics TensorBoard then averages.
-        hparams: More hyperparameters than the module and the data module have saved.
-        register: Name to register the model by in MLflow when training ends, as it is then, with
-            its signature; it takes the module's ``example_input_array``, which is passed through it
-            once before training.
+        metrics: ``"auto"`` for everything the validation logs or other callbacks monitor; or names
+            of logged metrics, or a dict from name to ``"min"`` or ``"max"``. By name, losses and
+            errors fall and scores rise; if the name does not decide, there is no best value. A
+            monitored metric uses the mode of the callback that monitors it. Training metrics are
+            read at the end of each epoch.
+        domains: Allowed values of hyperparameters: a tuple ``(low, high)``, or a list.
+        group: ``"run"`` for one row per run; ``"config"`` for one row for all runs with the same
+            hyperparameters, whose metrics TensorBoard then averages.
+        hparams: Hyperparameters in addition to those saved by the module and the data module.
+        register: Name for registering the final model in MLflow, with its signature. Needs the
+            module's ``example_input_array``, which is passed through it once before training.
 
     Attributes:
-        manifest: As it was last written, on rank zero.
+        manifest: The manifest as last written, on rank zero.
 
     Raises:
-        ValueError: If an argument is out of its range; when fitting, if a domain is of no
-            hyperparameter, or there is nothing to register the model with.
+        ValueError: If an argument is invalid; when fitting, also if a domain names an unknown
+            hyperparameter, or the model cannot be registered.
     """
 
     def __init__(
@@ -87,7 +84,7 @@ class RunRecorder(Monitor):
         domains: Mapping[str, Domain] | None = None,
         *,
         group: Literal["run", "config"] = "run",
-        hparams: Mapping[str, Any] | None = None,
+        hparams: Mapping[str, object] | None = None,
         register: str | None = None,
     ) -> None:
         super().__init__()
@@ -106,7 +103,7 @@ class RunRecorder(Monitor):
         self._row = Row(self.domains)
         self._earlier: list[dict[str, Any]] = []
         self._known: dict[str, str | None] = {}
-        self._recorded = Sinks()  # those that have the row of a fit
+        self._recorded = Sinks()  # those with the row of a fit
         self._running: Literal["fit", "evaluation"] | None = None
         self._owes_epoch = False
 
@@ -124,7 +121,7 @@ class RunRecorder(Monitor):
             self._known, self._owes_epoch = {}, False
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin the row."""
+        """Begin the row of the run."""
         self._row.values = hyperparameters(trainer, pl_module, self.hparams)
         self._row.check_domains()
         if self.register is not None:
@@ -141,45 +138,45 @@ class RunRecorder(Monitor):
         self._earlier = [] if kept is None else [*whole_parts(kept), without_earlier(kept)]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note the data, which Lightning has loaded by now."""
+        """Add the data to the manifest, now that Lightning has loaded it."""
         if not self._sinks:
             return
         self._go_on(trainer)
         config = configuration(trainer, pl_module, self._row.values)
-        data: Any = {name: fingerprint(dataset) for name, dataset in datasets(trainer).items()}
+        data = {name: fingerprint(dataset) for name, dataset in datasets(trainer).items()}
         self.manifest |= {
             "config": redact(plain(config), os.environ),
-            "data": redact(data, os.environ),
+            "data": redact(plain(data), os.environ),
             "first_step": trainer.global_step,
         }
         self.manifest = write_manifest(self.manifest, self._earlier, trainer, self._sinks)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take in the epoch before: now all that it logged is there."""
+        """Record the previous epoch, whose values are complete only now."""
         self._take_in_epoch(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note what there is, to tell what the validation brings."""
+        """Remember the current values, to recognise those of the validation."""
         if trainer.state.fn == "validate":
             self._begin_evaluation(trainer, pl_module)
         elif _counts(trainer):
             self._metrics.before_validation(logged_values(trainer))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take in the scores."""
+        """Record the scores of the validation."""
         if _counts(trainer):
             found = logged_values(trainer)
             self._metrics.after_validation(found)
             self._take_in(trainer, found, log_step(trainer), of_validation=True)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin a row where no fit has one: Lightning writes hyperparameters here, too."""
+        """Begin a row unless a fit has one: Lightning writes hyperparameters here too."""
         self._begin_evaluation(trainer, pl_module)
 
     on_predict_start = on_test_start
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Know the epoch's best before checkpoints are written; the rest of it may come later."""
+        """Update the best values before checkpoints are written; the epoch may log more later."""
         self._owes_epoch = True
         found = logged_values(trainer)  # on all ranks, for it may gather metrics
         if self._running:
@@ -188,31 +185,31 @@ class RunRecorder(Monitor):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Say how it ended."""
+        """Record the status of the run."""
         ended = isinstance(exception, (KeyboardInterrupt, SystemExit, SIGTERMException))
         self._finish(trainer, "killed" if ended else "failed")
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say that it ended well."""
+        """Record the last epoch and the success, and register the model."""
         self._take_in_epoch(trainer)
         if self.register is not None and self._running:
             register(trainer, pl_module, self.register)
         self._finish(trainer, "finished")
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Say that an evaluation without a fit ended well."""
+        """Record the success of an evaluation without a fit."""
         if self._running == "evaluation":
             self._finish(trainer, "finished")
 
     def state_dict(self) -> dict[str, Any]:
-        """The best values, and what the loggers find the run by."""
+        """Best values, and the identifiers of the run in the loggers."""
         return {
             "best": dict(self._metrics.best.values),
             "identities": self._sinks.identities(),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with them."""
+        """Restore the best values and identifiers."""
         self._metrics.best.values = dict(state_dict["best"])
         known = state_dict["identities"]
         self._known = dict(known) if isinstance(known, Mapping) else {}
@@ -227,24 +224,24 @@ class RunRecorder(Monitor):
 
     def _begin_evaluation(self, trainer: Trainer, module: LightningModule) -> None:
         if not self._sinks or list(self._recorded) == list(self._sinks) or has_manifest(trainer):
-            return  # the row of the fit stays as it is
+            return  # keep the row of the fit
         self._row.values = hyperparameters(trainer, module, self.hparams)
         self._begin_row(trainer, module)
         self._running = "evaluation"
 
     def _take_in_epoch(self, trainer: Trainer) -> None:
-        """What the training logged in the epoch that is over."""
+        """Record the training metrics of the epoch that ended."""
         if not self._owes_epoch:
             return
         self._owes_epoch = False
         found = logged_values(trainer)  # on all ranks, for it may gather metrics
-        step = log_step(trainer) - 1  # it has moved on
+        step = log_step(trainer) - 1  # it has advanced
         self._take_in(trainer, found, step, of_validation=False)
 
     def _take_in(
         self, trainer: Trainer, found: Mapping[str, float], step: int, *, of_validation: bool
     ) -> None:
-        """Last and best values of the metrics."""
+        """Write the last and best values of the metrics."""
         if not self._running:
             return
         if self._metrics.validated or not validates(trainer):
@@ -278,5 +275,5 @@ class RunRecorder(Monitor):
 
 
 def _counts(trainer: Trainer) -> bool:
-    """Whether this is a validation of the training."""
+    """Whether this validation is part of training."""
     return trainer.state.fn == "fit" and not trainer.sanity_checking

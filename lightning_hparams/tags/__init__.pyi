@@ -1,4 +1,5 @@
 from .best import BestValues as BestValues, Direction as Direction, direction as direction
+from .classes import class_names as class_names
 from .dashboard import charts as charts
 from .grammar import (
     Ending as Ending,
@@ -9,3 +10,4 @@ from .grammar import (
     tag as tag,
 )
 from .names import told_apart as told_apart, writable as writable
+from .selection import extremes as extremes, set_scores as set_scores

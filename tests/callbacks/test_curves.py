@@ -1,4 +1,4 @@
-"""Curves count batches that fit together, without a Trainer."""
+"""Curves accumulate matching batches, without a Trainer."""
 
 from types import SimpleNamespace
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lightning_hparams.callbacks._curves import Curves
-from lightning_hparams.sinks import Sink
+from lightning_hparams.sinks import Sink, Sinks
 
 MODULE = SimpleNamespace(ignore_index=None, device=torch.device("cpu"))
 
@@ -32,22 +32,22 @@ class Noted(Sink):
         self.written.append((tag, step, sum(counts)))
 
 
-def test_what_was_counted_is_written_and_the_error_returned():
+def test_curves_are_written_and_the_calibration_error_returned():
     curves, sink = Curves(pr_curves=True, calibration=True, max_classes=1), Noted()
     for _ in range(2):
         curves.count(MODULE, ["cat", "dog"], batch(), "validation_step")
     assert curves.is_whole
-    values = curves.write(["cat", "dog"], "val", 7, [sink])
+    values = curves.write(["cat", "dog"], "val", 7, Sinks([sink]))
     assert sink.written == [
         ("pr/cat/val", 7, [6, 2]),
         ("calibration/val", 7),
         ("confidence/val", 7, 8),
     ]
-    # Sure to .9, and right in three of four cases.
+    # Confidence 0.9, three of four right.
     assert values == {"metric/calibration_error/val": pytest.approx(0.9 - 0.75, abs=1e-5)}
 
 
-def test_a_lost_batch_makes_it_a_part_and_a_reset_whole_again():
+def test_curves_are_incomplete_after_a_lost_batch_until_reset():
     curves = Curves(pr_curves=True, calibration=False, max_classes=9)
     assert not curves.is_whole
     curves.count(MODULE, None, batch(), "validation_step")
@@ -69,14 +69,14 @@ def test_a_lost_batch_makes_it_a_part_and_a_reset_whole_again():
         (batch(kind="multilabel"), "one kind of output, got 'multilabel' after 'classification'"),
     ],
 )
-def test_batches_must_be_alike(later, message):
+def test_batches_must_match(later, message):
     curves = Curves(pr_curves=False, calibration=True, max_classes=9)
     curves.count(MODULE, None, batch(), "validation_step")
     with pytest.raises(ValueError, match=message):
         curves.count(MODULE, None, later, "validation_step")
 
 
-def test_nothing_is_asked_of_outputs_where_no_curve_is_wanted():
+def test_outputs_may_be_anything_if_no_curve_is_wanted():
     curves = Curves(pr_curves=False, calibration=False, max_classes=9)
     curves.count(MODULE, None, None, "validation_step")
     assert not curves.is_whole

@@ -1,4 +1,4 @@
-"""MetricMonitor writes what Lightning does not, for any module, once."""
+"""MetricMonitor writes whatever Lightning does not, once, for any module."""
 
 import contextlib
 import enum
@@ -44,7 +44,7 @@ def every_tag(folder):
     return {tag for kind in kinds for tag in events.Tags()[kind]}
 
 
-def test_every_tag_of_the_table_is_written_and_no_other():
+def test_exactly_the_tags_of_the_table_are_written():
     data = shapes()
     monitor = MetricMonitor(histograms=True, pr_curves=True, calibration=True, max_classes=3)
     trainer, _ = run(matching(data), data, callbacks=[monitor])
@@ -55,7 +55,7 @@ def test_every_tag_of_the_table_is_written_and_no_other():
     assert [p for p in patterns if not any(re.fullmatch(p, tag) for tag in tags)] == []
 
 
-def test_losses_their_terms_and_scores_share_one_axis():
+def test_losses_terms_and_scores_share_the_step_axis():
     _, events = run()
     values = {tag: [step for step, _ in points] for tag, points in scalars(events).items()}
     assert values["loss/train"] == values["loss/train/ce"] == values["loss/train/dice"]
@@ -78,12 +78,12 @@ def test_nothing_is_written_twice():
             assert len(set(steps)) == len(steps), tag
 
 
-def test_terms_come_at_the_first_step_and_every_n():
+def test_terms_are_written_at_the_first_step_and_every_n_steps():
     _, events = run()
     assert [step for step, _ in scalars(events)["loss/train/dice"]] == [0, 1, 3, 5, 7]
 
 
-def test_the_rate_written_is_the_one_the_step_used():
+def test_the_rate_written_is_the_one_used_by_the_step():
     data = shapes()
     _, events = run(
         matching(data, lr=0.01, encoder_lr_mult=0.1), data, callbacks=[MetricMonitor(), OneCycle()]
@@ -97,7 +97,7 @@ def test_the_rate_written_is_the_one_the_step_used():
 
 
 class Foreign(LightningModule):
-    """A module of somebody else, which logs nothing, or in its own way."""
+    """A third-party module, which logs nothing or in its own way."""
 
     def __init__(self, form="tensor", optimizers=1):
         super().__init__()
@@ -148,7 +148,7 @@ def test_any_module_gets_its_loss_and_rate(form):
     assert [step for step, _ in values["loss/train"]] == [0, 1, 3, 5, 7]
     assert values["lr/group 0"][0] == (0, pytest.approx(0.1))
     if form == "logged":
-        assert len(values["val_loss"]) == 1  # Lightning's, and not ours too
+        assert len(values["val_loss"]) == 1  # written by Lightning alone
 
 
 def test_the_loss_is_not_divided_by_gradient_accumulation():
@@ -163,12 +163,12 @@ def test_the_loss_is_not_divided_by_gradient_accumulation():
     assert four == (0, pytest.approx(one[1]))
 
 
-def test_several_optimizers_are_told_apart():
+def test_several_optimizers_are_numbered():
     values = fit_foreign(Foreign(optimizers=2))
     assert {tag for tag in values if tag.startswith("lr/")} == {"lr/0/group 0", "lr/1/group 0"}
 
 
-def test_momentum_is_written_where_the_optimizer_has_one():
+def test_momentum_is_written_if_the_optimizer_has_one():
     data = shapes()
     _, events = run(
         matching(data, optimizer="SGD", optimizer_args={"momentum": 0.9}),
@@ -215,7 +215,7 @@ def test_without_a_logger_or_in_a_rehearsal_it_writes_nothing(options, tmp_path,
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_a_resumed_run_goes_on_at_its_step(tmp_path):
+def test_a_resumed_run_continues_at_its_step(tmp_path):
     data = shapes()
     logger = TensorBoardLogger(tmp_path, version=0, default_hp_metric=False)
     trainer = quiet_trainer(logger=logger, callbacks=[MetricMonitor()], log_every_n_steps=1)
@@ -229,7 +229,7 @@ def test_a_resumed_run_goes_on_at_its_step(tmp_path):
     assert steps == list(range(8))
 
 
-def test_a_validation_is_written_once_though_a_run_was_resumed(tmp_path):
+def test_a_validation_is_written_once_even_if_the_run_is_resumed(tmp_path):
     data = shapes()
     logger = TensorBoardLogger(tmp_path, version=0, default_hp_metric=False)
     first = quiet_trainer(logger=logger, callbacks=[MetricMonitor()], log_every_n_steps=1)
@@ -244,7 +244,7 @@ def test_a_validation_is_written_once_though_a_run_was_resumed(tmp_path):
     assert last == (7, pytest.approx(min(best, values["loss/val"][-1][1])))
 
 
-def test_the_best_of_a_loss_is_the_least_and_of_a_score_the_greatest():
+def test_the_best_loss_is_the_lowest_and_the_best_score_the_highest():
     _, events = run(max_epochs=3)
     values = scalars(events)
     for tag, better in (("loss/val", min), ("metric/miou/val", max)):
@@ -255,7 +255,7 @@ def test_the_best_of_a_loss_is_the_least_and_of_a_score_the_greatest():
     assert not [tag for tag in values if tag.startswith(("best/class", "best/loss/val/"))]
 
 
-def test_a_foreign_metric_has_its_best_too():
+def test_metrics_of_any_module_have_a_best_value():
     values = fit_foreign(Foreign("logged"), max_epochs=2)
     assert len(values["best/val_loss"]) == 2
     assert "best/train_loss" not in values
@@ -275,7 +275,7 @@ def test_norms_are_those_of_weights_and_gradients():
     assert not [tag for tag in off if tag.startswith("norm/")]
 
 
-def test_more_classes_than_asked_for_are_told_in_one_line(caplog):
+def test_more_classes_than_max_classes_are_reported_once(caplog):
     data = shapes()
     with caplog.at_level("INFO"):
         _, events = run(matching(data), data, callbacks=[MetricMonitor(max_classes=2)])
@@ -283,15 +283,15 @@ def test_more_classes_than_asked_for_are_told_in_one_line(caplog):
     assert len(tags) == 2
     lines = [r.message for r in caplog.records if "MetricMonitor" in r.message]
     assert lines == [
-        f"MetricMonitor: the scores of 2 of {data.num_classes} classes are written, and a table of "
-        "the best and the worst; pass max_classes= for more"
+        f"MetricMonitor: writing the scores of 2 of {data.num_classes} classes, and a table of the "
+        "best and worst; pass max_classes= for more"
     ]
     with pytest.raises(ValueError, match="`0 <= max_classes` must hold"):
         MetricMonitor(max_classes=-1)
 
 
 class ManyClasses(Foreign):
-    """Scores of as many classes as asked for: of class n, n percent."""
+    """Logs a score of n percent for class n."""
 
     def __init__(self, count):
         super().__init__()
@@ -303,7 +303,7 @@ class ManyClasses(Foreign):
         self.log("class/iou/absent/val", torch.tensor(torch.nan), logger=False)
 
 
-def test_of_more_classes_than_curves_the_best_and_the_worst_are_told():
+def test_the_best_and_the_worst_of_many_classes_are_in_a_table():
     logger = TensorBoardLogger(".", default_hp_metric=False)
     quiet_trainer(logger=logger, callbacks=[MetricMonitor()]).fit(ManyClasses(60), ones(), ones(1))
     events = read_events(logger.log_dir)
@@ -315,7 +315,7 @@ def test_of_more_classes_than_curves_the_best_and_the_worst_are_told():
     fit_foreign(ManyClasses(9), callbacks=[MetricMonitor()])
 
 
-def test_several_dataloaders_have_all_their_scores():
+def test_the_scores_of_all_dataloaders_are_written():
     class Several(Foreign):
         def validation_step(self, batch, batch_idx, dataloader_idx=0):
             self.log("metric/miou/val", 0.5 + dataloader_idx, logger=False)
@@ -331,7 +331,7 @@ def test_several_dataloaders_have_all_their_scores():
         assert values[f"best/metric/miou/val/dataloader_idx_{number}"] == [(7, 0.5 + number)]
 
 
-def test_the_classes_of_several_dataloaders_are_counted_apart():
+def test_max_classes_applies_to_each_dataloader():
     class Several(Foreign):
         def validation_step(self, batch, batch_idx, dataloader_idx=0):
             for label in ("road/valley", "sky", "tree"):
@@ -362,7 +362,7 @@ class Named(Foreign):
         return {"kind": "classification", "images": images, "probs": probs, "targets": targets}
 
 
-def test_a_void_class_that_no_model_predicts_may_have_a_name():
+def test_an_ignored_class_that_is_never_predicted_may_have_a_name():
     class Void(Named):
         class_names = ("cat", "dog", "bird", "void")
         ignore_index = 3
@@ -375,7 +375,7 @@ def test_a_void_class_that_no_model_predicts_may_have_a_name():
 
 
 class Accumulates(Foreign):
-    """Steps by itself in every fourth batch: 0, 4, 8, ..."""
+    """Takes a manual optimizer step in every fourth batch: 0, 4, 8, ..."""
 
     def __init__(self):
         super().__init__()
@@ -388,7 +388,7 @@ class Accumulates(Foreign):
             self.optimizers().zero_grad()
 
 
-def test_a_module_that_accumulates_by_itself_has_its_rates():
+def test_rates_are_written_with_manual_accumulation():
     logger = TensorBoardLogger(".", default_hp_metric=False)
     trainer = quiet_trainer(logger=logger, callbacks=[MetricMonitor()], log_every_n_steps=10)
     trainer.fit(Accumulates(), ones(40), ones(1))
@@ -398,13 +398,13 @@ def test_a_module_that_accumulates_by_itself_has_its_rates():
     assert [step for step, _ in values["norm/grad/group 0"]] == [0, 12, 20, 32]
 
 
-def test_logging_may_be_switched_off():
+def test_logging_can_be_disabled():
     values = fit_foreign(Foreign(), log_every_n_steps=0)
     assert not [tag for tag in values if tag.startswith(("lr/", "loss/train"))]
 
 
 @pytest.mark.parametrize("error", [None, RuntimeError, KeyboardInterrupt])
-def test_the_last_validation_is_drawn_and_all_is_flushed_however_it_ends(error, monkeypatch):
+def test_the_last_validation_is_drawn_and_flushed_however_training_ends(error, monkeypatch):
     class Ends(WithMatrix):
         def training_step(self, batch, batch_idx):
             if error and self.current_epoch == 4:
@@ -446,12 +446,12 @@ def test_calibration_is_written_as_picture_histogram_and_error():
     ]
 
 
-def test_calibration_of_boxes_is_that_of_their_scores():
+def test_calibration_of_boxes_uses_their_scores():
     logger = TensorBoardLogger(".", default_hp_metric=False)
     monitor = MetricMonitor(calibration=True, class_names=["background", "cell"])
     quiet_trainer(logger=logger, callbacks=[monitor]).fit(Boxed(), ones(), ones(3))
     values = scalars(read_events(logger.log_dir))
-    # One of two is right: surely enough with .8, and .4 was said of the other.
+    # One of two is right: its score is 0.8, that of the other 0.4.
     assert values["metric/calibration_error/val"] == [(7, pytest.approx((0.2 + 0.4) / 2))]
 
 
@@ -476,13 +476,13 @@ class WithMatrix(Foreign):
         self.val_counts.reset()
 
 
-def test_a_confusion_matrix_of_torchmetrics_is_drawn_though_the_module_resets_it():
+def test_a_torchmetrics_confusion_matrix_is_drawn_even_if_the_module_resets_it():
     logger = TensorBoardLogger(".", default_hp_metric=False)
     quiet_trainer(logger=logger, callbacks=[MetricMonitor()]).fit(WithMatrix(), ones(), ones())
     assert len(read_events(logger.log_dir).Images("confusion/val")) == 1
 
 
-def test_precision_recall_curves_are_those_of_the_scores():
+def test_precision_recall_curves_match_the_scores():
     data = shapes("binary")
     task = matching(data)
     _, events = run(task, data, callbacks=[MetricMonitor(pr_curves=True)], max_epochs=1)
@@ -543,14 +543,14 @@ def test_precision_recall_curves_of_boxes_count_matches():
         (Boxed(), ValueError, "detection curves need the names of all classes; pass class_names="),
     ],
 )
-def test_what_cannot_be_counted_is_told_before_training(module, error, message):
+def test_outputs_without_usable_scores_are_refused_before_training(module, error, message):
     before = module.layers[0].weight.detach().clone()
     with pytest.raises(error, match=message):
         fit_foreign(module, callbacks=[MetricMonitor(pr_curves=True)])
     assert torch.equal(before, module.layers[0].weight)
 
 
-def test_the_layout_has_the_curves_of_other_monitors_and_of_later_epochs():
+def test_the_layout_includes_curves_of_other_monitors_and_later_epochs():
     class Late(Foreign):
         def validation_step(self, batch, batch_idx):
             if self.current_epoch:
@@ -566,7 +566,7 @@ def test_the_layout_has_the_curves_of_other_monitors_and_of_later_epochs():
     assert "perf/samples_per_sec" in titles["Throughput"]
 
 
-def test_one_layout_puts_training_and_validation_into_one_chart():
+def test_the_layout_shows_training_and_validation_in_one_chart():
     _, events = run(max_epochs=1)
     *_, event = events.Tensors("custom_scalars__config__")
     layout = Layout.FromString(make_ndarray(event.tensor_proto).item())
@@ -588,7 +588,7 @@ def test_one_layout_puts_training_and_validation_into_one_chart():
 
 
 @pytest.mark.parametrize("log_every", [1, 50])
-def test_histograms_come_once_an_epoch(log_every):
+def test_histograms_are_written_once_per_epoch(log_every):
     _, events = run(callbacks=[MetricMonitor(histograms=True)], log_every_n_steps=log_every)
     tags = events.Tags()["histograms"]
     names = dict(matching(shapes()).named_parameters())
@@ -601,7 +601,7 @@ def test_histograms_come_once_an_epoch(log_every):
 
 
 @pytest.mark.parametrize("values", [[0.0, 0.25, 1.0, 1.0], [2.0, 2.0, 2.0], [-3.0, 5.0]])
-def test_a_histogram_is_torchs(values):
+def test_a_histogram_equals_that_of_torch(values):
     class Holds(Foreign):
         def __init__(self):
             super().__init__()
@@ -620,7 +620,7 @@ def test_a_histogram_is_torchs(values):
 
 
 class Returns(Foreign):
-    """Hands back what it is given, beside its loss."""
+    """Returns given values along with its loss."""
 
     def __init__(self, **extra):
         super().__init__()
@@ -631,7 +631,7 @@ class Returns(Foreign):
 
 
 @pytest.mark.parametrize(
-    ("terms", "told"),
+    ("terms", "message"),
     [
         ([0.5], "terms of training_step left out"),
         ("ce", "terms of training_step left out"),
@@ -642,8 +642,8 @@ class Returns(Foreign):
         ({"ce": 0.5, "": 1.0}, r"terms\[''\] of"),
     ],
 )
-def test_terms_of_another_form_are_left_out_with_one_warning_that_names_them(terms, told):
-    with pytest.warns(UserWarning, match=told) as warned:
+def test_terms_of_other_types_are_omitted_with_one_warning_that_names_them(terms, message):
+    with pytest.warns(UserWarning, match=message) as warned:
         values = fit_foreign(Returns(terms=terms), limit_val_batches=0)
     assert sum("left out" in str(one.message) for one in warned) == 1
     assert len(values["loss/train"]) == 5
@@ -652,7 +652,7 @@ def test_terms_of_another_form_are_left_out_with_one_warning_that_names_them(ter
     )
 
 
-def test_names_that_no_file_can_hold_are_written_escaped():
+def test_names_that_cannot_be_encoded_are_escaped():
     class Odd(Returns):
         def configure_optimizers(self):
             groups = [{"params": self.parameters(), "name": "bad \udfff"}]
@@ -667,7 +667,7 @@ def test_names_that_no_file_can_hold_are_written_escaped():
     assert len(values["loss/train/term \\ud800"]) == len(values["lr/bad \\udfff"]) == 5
 
 
-def test_two_groups_of_one_name_are_both_written():
+def test_two_groups_with_the_same_name_are_both_written():
     class Twins(Foreign):
         def configure_optimizers(self):
             weight, bias = self.layers[0].parameters()
@@ -684,7 +684,7 @@ def test_two_groups_of_one_name_are_both_written():
 
 
 @pytest.mark.parametrize("on_step", [False, True])
-def test_a_loss_that_the_module_logs_at_the_end_of_an_epoch_is_one_curve(on_step):
+def test_a_loss_that_the_module_logs_per_epoch_remains_one_curve(on_step):
     class Epochs(Foreign):
         def training_step(self, batch, batch_idx):
             loss = super().training_step(batch, batch_idx)
@@ -701,7 +701,7 @@ def test_a_loss_that_the_module_logs_at_the_end_of_an_epoch_is_one_curve(on_step
     assert written == expected
 
 
-def test_other_callbacks_can_watch_a_rate():
+def test_other_callbacks_can_monitor_a_rate():
     class Falling(Foreign):
         def configure_optimizers(self):
             optimizer = torch.optim.SGD(self.parameters(), lr=1.0, weight_decay=0.5)
@@ -725,7 +725,7 @@ def test_other_callbacks_can_watch_a_rate():
         enum.Enum("Pets", ["cat", "dog", "bird"]),
     ],
 )
-def test_class_names_may_have_any_form(given):
+def test_class_names_may_be_of_any_type(given):
     class Pets(Named):
         class_names = property(lambda self: given)
 
@@ -735,8 +735,18 @@ def test_class_names_may_have_any_form(given):
     assert {"pr/cat/val", "pr/dog/val"} <= every_tag(logger.log_dir)
 
 
+def test_class_names_may_be_a_hyperparameter():
+    module = Named()
+    module.save_hyperparameters({"class_names": ["cat", "dog", "bird"]})
+    module.class_names = None
+    logger = TensorBoardLogger(".", default_hp_metric=False)
+    monitor = MetricMonitor(pr_curves=True)
+    quiet_trainer(logger=logger, callbacks=[monitor]).fit(module, ones(), ones())
+    assert {"pr/cat/val", "pr/dog/val"} <= every_tag(logger.log_dir)
+
+
 @pytest.mark.parametrize("given", ["cat", {"cat": 0, "dog": 7}, 3, lambda: 1 / 0])
-def test_class_names_that_cannot_be_read_are_told_once_and_left_alone(given):
+def test_unreadable_class_names_are_ignored_with_one_warning(given):
     class Pets(WithMatrix):
         class_names = property(lambda self: given)
 
@@ -770,7 +780,7 @@ GOOD |= {"targets": torch.zeros(1, 4, 4, dtype=torch.long)}
         {key: value for key, value in GOOD.items() if key != "probs"},
     ],
 )
-def test_a_batch_that_cannot_be_counted_costs_the_curves_of_its_validation_alone(odd):
+def test_an_invalid_batch_costs_only_the_curves_of_its_validation(odd):
     class Rarely(Foreign):
         def validation_step(self, batch, batch_idx):
             return odd if (self.current_epoch, batch_idx) == (1, 1) else GOOD
@@ -786,7 +796,7 @@ def test_a_batch_that_cannot_be_counted_costs_the_curves_of_its_validation_alone
     assert [event.step for event in events.Tensors("pr/class 0/val")] == [1, 5]
 
 
-def test_a_later_validation_stands_at_lightnings_steps():
+def test_a_later_validation_uses_lightnings_steps():
     class Both(Foreign):
         calls = 0
 

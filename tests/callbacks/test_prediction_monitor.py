@@ -253,6 +253,30 @@ def test_a_module_that_returns_the_outputs_needs_no_adapter():
     assert len(fit_foreign(module, PredictionMonitor(2))) == 2
 
 
+def drawn_with(names, **options):
+    torch.manual_seed(0)
+    module = Foreign(lambda self, batch: adapter(self.layer(batch[0]), batch))
+    module.class_names = names
+    return {
+        tag: [picture.encoded_image_string for picture in pictures]
+        for tag, pictures in fit_foreign(module, PredictionMonitor(1, **options)).items()
+    }
+
+
+@pytest.mark.parametrize(
+    "given", [{"cell": 1, "nothing": 0}, np.array(["nothing", "cell"]), lambda: ["nothing", "cell"]]
+)
+def test_class_names_of_a_module_may_be_of_any_type(given):
+    assert drawn_with(given) == drawn_with(None, class_names=["nothing", "cell"])
+
+
+def test_unreadable_class_names_of_a_module_are_ignored_with_one_warning():
+    with pytest.warns(UserWarning, match="class_names left out") as warned:
+        found = drawn_with({"cell": 0, "other": 7})
+    assert sum("class_names" in str(one.message) for one in warned) == 1
+    assert found == drawn_with(None)
+
+
 @pytest.mark.parametrize(
     ("returned", "got"),
     [

@@ -100,6 +100,7 @@ class Fixed(LightningModule):
         forms = {
             "masks": masks,
             "dict": {"masks": list(masks)},
+            "multilabel": {"masks": [mask.expand(2, -1, -1) for mask in masks]},
             "float": masks / 2,
             "none": {"logits": masks},
         }
@@ -117,6 +118,15 @@ def test_other_modules_are_numbered_where_no_path_is_known(tmp_path, form):
     assert values == [0, 1, 2, 3, 4]
     gc.collect()
     assert [one() for one in module.kept[:-1]] == [None, None]
+
+
+@pytest.mark.parametrize("names", [{"square": 1, "disc": 0}, lambda: ["disc", "square"]])
+def test_class_names_of_a_module_may_be_of_any_type(tmp_path, names):
+    module = Fixed("multilabel")
+    module.class_names = names
+    trainer = quiet_trainer(callbacks=[PredictionWriter(tmp_path)])
+    trainer.predict(module, DataLoader(torch.zeros(1, 1, 4, 6)))
+    assert written(tmp_path) == ["000000_disc.png", "000000_square.png"]
 
 
 @pytest.mark.parametrize(

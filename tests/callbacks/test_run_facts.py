@@ -1,4 +1,4 @@
-"""What is noted of a run, without one."""
+"""Facts about a run, without a Trainer."""
 
 import hashlib
 from pathlib import Path
@@ -13,13 +13,13 @@ from tests.runs import quiet_trainer
 
 
 class Loaders:
-    """Of a Trainer, what is asked for data."""
+    """The part of a Trainer that holds dataloaders."""
 
     def __init__(self, train, val):
         self.train_dataloader, self.val_dataloaders = train, val
 
 
-def test_data_are_called_by_their_loaders():
+def test_datasets_are_named_after_their_loaders():
     one, two = DataLoader([1]), DataLoader([2])
     assert datasets(Loaders(one, None)) == {"training": [1]}
     assert datasets(Loaders(one, [two])) == {"training": [1], "validation": [2]}
@@ -32,7 +32,7 @@ def test_data_are_called_by_their_loaders():
     assert datasets(Loaders([3, 4], None)) == {"training 0": 3, "training 1": 4}
 
 
-def test_checkpoints_that_are_there_are_noted_with_their_hash():
+def test_existing_checkpoints_are_recorded_with_their_hash():
     kept, gone = ModelCheckpoint("a"), ModelCheckpoint("b", monitor="val_loss")
     Path("best.ckpt").write_bytes(b"weights")
     kept.best_model_path, gone.last_model_path = "best.ckpt", "gone.ckpt"
@@ -43,7 +43,7 @@ def test_checkpoints_that_are_there_are_noted_with_their_hash():
     }
 
 
-def test_callbacks_are_noted_by_name_with_what_they_were_made_with():
+def test_callbacks_are_recorded_by_name_with_their_arguments():
     class Mine(Callback):
         def __init__(self, size):
             self.size, self._hidden, self.made = size, 1, object()

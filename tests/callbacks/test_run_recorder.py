@@ -25,7 +25,7 @@ from tests.server import browser, tensorboard
 
 
 class Foreign(LightningModule):
-    """Someone's module, whose validation losses are those it is told to have."""
+    """A third-party module with given validation losses."""
 
     def __init__(self, lr=0.1, wd=0.0, losses=(3.0, 1.0, 2.0), extra=False, fail=None):
         super().__init__()
@@ -79,18 +79,18 @@ def read_json(path):
     return json.loads(Path(path).read_text())
 
 
-@pytest.mark.filterwarnings("ignore:Checkpoint directory")  # of the run that goes on
+@pytest.mark.filterwarnings("ignore:Checkpoint directory")  # from the resumed run
 @pytest.mark.slow
 def test_the_table_is_right_in_every_case(tmp_path):
-    """All of them with Lightning's own logger as it comes: its `hp_metric` is not to be seen."""
+    """All with Lightning's default logger, whose `hp_metric` must not appear."""
     run(Foreign(lr=0.1, wd=None))
     run(Foreign(lr=0.2, wd=0.01))
-    run(Foreign(lr=0.3, extra=True))  # a metric that the first runs do not have
+    run(Foreign(lr=0.3, extra=True))  # a metric that the first runs lack
     for fail, lr in ((RuntimeError, 0.4), (KeyboardInterrupt, 0.5)):
         with pytest.raises((fail, SystemExit)):
             run(Foreign(lr=lr, fail=fail))
     keeps = ModelCheckpoint("kept", every_n_epochs=1, save_top_k=-1)
-    with pytest.raises(RuntimeError):  # crashes, and goes on in the same folder
+    with pytest.raises(RuntimeError):  # crashes, and resumes in the same folder
         run(Foreign(lr=0.6, fail=RuntimeError), callbacks=[keeps], enable_checkpointing=True)
     logger = TensorBoardLogger("runs", name="points", version=5)
     run(
@@ -156,7 +156,7 @@ def test_chosen_columns_have_domains_and_runs_of_a_config_share_a_row():
     assert metrics == {"best/val_loss": 1, "val_loss": 2}
 
 
-def test_runs_that_differ_in_what_is_hidden_are_not_of_one_config():
+def test_runs_that_differ_only_in_secrets_belong_to_different_configs():
     groups = []
     for token in ("one", "two", "two"):
         logger = CSVLogger("csv")
@@ -172,7 +172,7 @@ def test_runs_that_differ_in_what_is_hidden_are_not_of_one_config():
     assert groups[0] != groups[1] == groups[2]
 
 
-def test_tags_are_those_of_the_docstring():
+def test_exactly_the_tags_of_the_docstring_are_written():
     module, data = matching(shapes()), shapes()
     logger = TensorBoardLogger("runs")
     quiet_trainer(logger=logger, callbacks=[RunRecorder()], max_epochs=2).fit(module, data)
@@ -186,7 +186,7 @@ def test_tags_are_those_of_the_docstring():
 
 def test_two_monitors_write_a_value_once():
     logger = TensorBoardLogger("runs")
-    tag = "class/iou/disc/val"  # which Lightning does not write
+    tag = "class/iou/disc/val"  # not written by Lightning
     recorder, monitor = RunRecorder([tag]), MetricMonitor()
     data = shapes()
     quiet_trainer(logger=logger, callbacks=[monitor, recorder], max_epochs=2).fit(
@@ -195,8 +195,8 @@ def test_two_monitors_write_a_value_once():
     assert [e.step for e in read_events(logger.log_dir).Scalars(tag)] == [3, 7]
 
 
-@pytest.mark.filterwarnings("ignore:Checkpoint directory")  # of the run that goes on
-def test_a_resumed_run_has_no_step_twice_and_keeps_its_best():
+@pytest.mark.filterwarnings("ignore:Checkpoint directory")  # from the resumed run
+def test_a_resumed_run_repeats_no_step_and_keeps_its_best_values():
     keeps = {"dirpath": "kept", "every_n_epochs": 1, "save_top_k": -1}
     logger = {"save_dir": "tb", "name": "x", "version": 0}
     options = {"enable_checkpointing": True, "recorder": RunRecorder(["val_loss"])}
@@ -222,7 +222,7 @@ def test_a_resumed_run_has_no_step_twice_and_keeps_its_best():
     assert [e.step for e in rates] == [0, 1, 2, 3, 4, 5]
 
 
-def test_the_manifest_says_what_to_repeat(monkeypatch):
+def test_the_manifest_records_how_to_repeat_the_run(monkeypatch):
     monkeypatch.setenv("HUB_TOKEN", "hunter2-hunter2")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     recorder = RunRecorder(hparams={"note": "with hunter2-hunter2", "size": (2, 3)})
@@ -270,7 +270,7 @@ def test_the_manifest_says_what_to_repeat(monkeypatch):
 @pytest.mark.parametrize(
     ("error", "status"), [(RuntimeError, "failed"), (KeyboardInterrupt, "killed")]
 )
-def test_a_run_that_ends_badly_says_so(error, status):
+def test_a_run_that_fails_has_that_status(error, status):
     logger = CSVLogger("csv")
     with pytest.raises((error, SystemExit)):
         run(Foreign(fail=error), loggers=[logger])
@@ -278,7 +278,7 @@ def test_a_run_that_ends_badly_says_so(error, status):
     assert read_json(f"{logger.log_dir}/hparams.json")["status"] == status
 
 
-def test_values_are_those_that_train_not_those_that_were_saved():
+def test_the_row_has_current_hyperparameters_not_saved_ones():
     module = Foreign()
     module.hparams.lr = 0.7  # as a range test does
     logger = CSVLogger("csv")
@@ -287,7 +287,7 @@ def test_values_are_those_that_train_not_those_that_were_saved():
 
 
 @pytest.mark.parametrize("options", [{"logger": False}, {"fast_dev_run": True}])
-def test_it_is_quiet_where_there_is_nothing_to_write_to(options, tmp_path):
+def test_without_a_logger_nothing_is_written_or_warned(options, tmp_path):
     recorder = RunRecorder()
     trainer = quiet_trainer(callbacks=[recorder], **options)
     trainer.fit(Foreign(), Points())
@@ -296,12 +296,12 @@ def test_it_is_quiet_where_there_is_nothing_to_write_to(options, tmp_path):
 
 
 class Epochs(Foreign):
-    """Logs a loss of 3, 1, 2 once an epoch, in the training alone."""
+    """Logs a training loss of 3, 1, 2, once per epoch."""
 
     def training_step(self, batch, batch_idx):
         loss = self(batch[0]).square().mean()
-        told = loss * 0 + self.losses[self.current_epoch]
-        self.log("train_loss", told, on_step=False, on_epoch=True)
+        given = loss * 0 + self.losses[self.current_epoch]
+        self.log("train_loss", given, on_step=False, on_epoch=True)
         return loss
 
     def on_train_epoch_end(self):
@@ -315,7 +315,7 @@ def best_of(logger, tag):
 @pytest.mark.parametrize(
     ("metrics", "options"), [("auto", {"limit_val_batches": 0}), (["train_loss", "train_last"], {})]
 )
-def test_what_training_logs_stands_at_the_end_of_its_epoch(metrics, options):
+def test_training_metrics_are_written_at_the_end_of_their_epoch(metrics, options):
     logger = TensorBoardLogger("tb")
     recorder = run(Epochs(), loggers=[logger], recorder=RunRecorder(metrics), **options)
     assert recorder.manifest["metrics"]["best"] == {"train_loss": 1}
@@ -326,8 +326,8 @@ def test_what_training_logs_stands_at_the_end_of_its_epoch(metrics, options):
     assert [e.step for e in events.Scalars("train_loss")] == [1, 3, 5]
 
 
-@pytest.mark.filterwarnings("ignore:Checkpoint directory")  # of the run that goes on
-def test_a_checkpoint_has_the_best_of_the_epoch_that_it_ends():
+@pytest.mark.filterwarnings("ignore:Checkpoint directory")  # from the resumed run
+def test_a_checkpoint_includes_the_best_values_of_its_own_epoch():
     options = {"enable_checkpointing": True, "limit_val_batches": 0}
     keeps = {"dirpath": "kept", "every_n_epochs": 1, "save_top_k": -1}
     run(Epochs(losses=(1.0, 3.0, 3.0)), callbacks=[ModelCheckpoint(**keeps)], **options)
@@ -338,37 +338,37 @@ def test_a_checkpoint_has_the_best_of_the_epoch_that_it_ends():
 
 
 class Unnamed(Foreign):
-    """Its metrics do not say that they are of the validation."""
+    """Logs validation metrics whose names do not contain a stage."""
 
     def validation_step(self, batch, batch_idx):
         self.log("accuracy", 1 / self.losses[self.current_epoch])
 
 
-def test_what_the_validation_logs_counts_whatever_it_is_called():
+def test_metrics_logged_in_validation_count_whatever_their_names():
     logger = TensorBoardLogger("tb")
     recorder = run(Unnamed(), loggers=[logger])
     assert recorder.manifest["metrics"]["best"] == {"accuracy": 1}
     assert [step for step, _ in best_of(logger, "accuracy")] == [1, 3, 5]
 
 
-def test_what_another_callback_watches_counts():
+def test_metrics_monitored_by_other_callbacks_count():
     keeps = ModelCheckpoint("kept", monitor="train_loss", mode="max")
     recorder = run(Epochs(), callbacks=[keeps], enable_checkpointing=True)
     assert set(recorder.manifest["metrics"]["best"]) == {"val_loss", "val_acc", "train_loss"}
     assert recorder.manifest["metrics"]["best"]["train_loss"] == 3
 
 
-def test_a_validation_that_logs_nothing_is_told_once():
+def test_a_validation_that_logs_nothing_causes_one_warning():
     class Silent(Foreign):
         def validation_step(self, batch, batch_idx):
             pass
 
-    with pytest.warns(UserWarning, match="the validation logs none; call self.log") as told:
+    with pytest.warns(UserWarning, match="the validation logs no metric; call self.log") as warned:
         run(Silent())
-    assert sum("logs none" in str(warning.message) for warning in told) == 1
+    assert sum("logs no metric" in str(warning.message) for warning in warned) == 1
 
 
-def test_the_best_is_kept_while_a_trainer_goes_on():
+def test_best_values_are_kept_while_the_same_trainer_continues():
     recorder = RunRecorder()
     trainer = quiet_trainer(logger=[CSVLogger("csv")], callbacks=[recorder], log_every_n_steps=1)
     module = Foreign(losses=(1.0, 5.0, 6.0))
@@ -380,9 +380,9 @@ def test_the_best_is_kept_while_a_trainer_goes_on():
     assert recorder.manifest["metrics"]["best"]["val_loss"] == 3
 
 
-@pytest.mark.filterwarnings("ignore:Checkpoint directory")  # of the run that goes on
-@pytest.mark.filterwarnings("ignore:Experiment logs directory")  # of CSVLogger
-def test_how_the_parts_of_a_run_before_were_run_is_kept():
+@pytest.mark.filterwarnings("ignore:Checkpoint directory")  # from the resumed run
+@pytest.mark.filterwarnings("ignore:Experiment logs directory")  # from CSVLogger
+def test_manifests_of_earlier_parts_are_kept():
     options = {"enable_checkpointing": True, "max_epochs": 3}
     options["loggers"] = [CSVLogger("csv", name="x", version=0)]
     keeps = {"dirpath": "kept", "every_n_epochs": 1, "save_top_k": -1}
@@ -399,7 +399,7 @@ def test_how_the_parts_of_a_run_before_were_run_is_kept():
     assert not [part for part in parts[:-1] if "earlier" in part]
 
 
-def test_a_run_that_diverged_has_json_that_every_reader_takes():
+def test_a_diverged_run_has_strict_json():
     def refused(constant):
         raise ValueError(constant)
 
@@ -412,7 +412,7 @@ def test_a_run_that_diverged_has_json_that_every_reader_takes():
     assert manifest["config"]["hparams"]["clip"] == "inf"
 
 
-def test_callbacks_of_one_class_are_told_apart():
+def test_callbacks_of_the_same_class_have_different_names():
     keeps = [
         ModelCheckpoint("kept", filename=name, monitor=name, mode=mode)
         for name, mode in (("val_loss", "min"), ("val_acc", "max"))
@@ -426,7 +426,7 @@ def test_callbacks_of_one_class_are_told_apart():
     assert {"Callback", "Callback #2"} <= set(plain)
 
 
-@pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")  # of torch
+@pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")  # from torch
 def test_a_lazy_layer_does_not_end_the_run():
     module = Foreign()
     module.layer = torch.nn.LazyLinear(1)
@@ -444,14 +444,14 @@ class Unknown(Logger):
         pass
 
 
-def test_with_a_logger_that_has_no_room_for_it_the_manifest_lies_where_checkpoints_go():
+def test_the_manifest_goes_to_the_checkpoint_folder_if_no_logger_stores_files():
     with pytest.warns(UserWarning, match="numbers but no pictures to Unknown"):
         run(Foreign(), loggers=[Unknown()])
     assert read_json("elsewhere/mine/version_7/manifest.json")["status"] == "finished"
 
 
-@pytest.mark.filterwarnings("ignore:Checkpoint directory")  # of the run that goes on
-def test_a_run_is_found_again_behind_another_logger(monkeypatch):
+@pytest.mark.filterwarnings("ignore:Checkpoint directory")  # from the resumed run
+def test_a_resumed_run_is_found_after_another_logger_is_added(monkeypatch):
     adopted = []
     monkeypatch.setattr(FilesSink, "identity", lambda self: "one")
     monkeypatch.setattr(FilesSink, "adopt", lambda self, identity: adopted.append(identity))
@@ -463,7 +463,7 @@ def test_a_run_is_found_again_behind_another_logger(monkeypatch):
     assert adopted == ["one"]
 
 
-def test_a_rehearsal_passes_the_example_through_the_model_too():
+def test_fast_dev_run_also_checks_the_example_input():
     trainer = quiet_trainer(fast_dev_run=True, callbacks=[RunRecorder(register="model")])
     trainer.fit(Foreign(), Points())
     module = Foreign()
@@ -472,8 +472,8 @@ def test_a_rehearsal_passes_the_example_through_the_model_too():
         trainer.fit(module, Points())
 
 
-@pytest.mark.slow  # the first database takes 6 s to make
-def test_a_model_that_cannot_be_registered_says_so_before_training(monkeypatch):
+@pytest.mark.slow  # creating the first database takes 6 s
+def test_a_model_that_cannot_be_registered_is_refused_before_training(monkeypatch):
     pytest.importorskip("mlflow")
     module, seen = Foreign(), []
     monkeypatch.setattr(module, "training_step", lambda batch, index: seen.append(index))
@@ -493,8 +493,8 @@ def test_a_model_that_cannot_be_registered_says_so_before_training(monkeypatch):
     assert recorder.manifest["status"] == "finished"
 
 
-@pytest.mark.slow  # the first database takes 6 s to make
-@pytest.mark.filterwarnings("ignore:Checkpoint directory")  # of the run that goes on
+@pytest.mark.slow  # creating the first database takes 6 s
+@pytest.mark.filterwarnings("ignore:Checkpoint directory")  # from the resumed run
 def test_the_earlier_part_is_found_in_mlflow_too():
     pytest.importorskip("mlflow")
     keeps = ModelCheckpoint("kept", every_n_epochs=1, save_top_k=-1)
@@ -528,7 +528,7 @@ def test_bad_arguments_are_refused():
     RunRecorder(domains={"wd": [None, 0.1], "betas": [[0.9, 0.99]], "lr": (np.float32(0), 1)})
     with pytest.raises(ValueError, match="direction of val_loss"):
         run(Foreign(), recorder=RunRecorder({"val_loss": "down"}))
-    with pytest.raises(ValueError, match="no hyperparameter of this run; did you mean 'lr'"):
+    with pytest.raises(ValueError, match="not a hyperparameter of this run; did you mean 'lr'"):
         run(Foreign(), recorder=RunRecorder(domains={"lrr": (0.0, 1.0)}))
     with pytest.raises(ValueError, match="has no MLFlowLogger"):
         run(Foreign(), recorder=RunRecorder(register="model"))
@@ -536,7 +536,7 @@ def test_bad_arguments_are_refused():
         run(Foreign(), recorder=RunRecorder(["val_los"]))
 
 
-def test_the_seed_of_the_run_has_a_column_of_its_own():
+def test_the_seed_of_the_run_has_its_own_column():
     class Split(Points):
         def __init__(self, seed=0, batch_size=4):
             super().__init__(batch_size)
@@ -552,7 +552,7 @@ def test_the_seed_of_the_run_has_a_column_of_its_own():
     assert [row["seed"] for row in rows] == [0, 0]
 
 
-def test_what_matters_most_comes_first():
+def test_the_most_telling_hyperparameters_come_first():
     logger = CSVLogger("csv")
     more = {"arch": "unet", "optimizer": {"name": "SGD", "lr": 0.3}}
     run(Foreign(), loggers=[logger], recorder=RunRecorder(hparams=more))
@@ -560,7 +560,7 @@ def test_what_matters_most_comes_first():
     assert list(hparams) == ["lr", "optimizer.lr", "batch_size", "wd", "arch", "optimizer.name"]
 
 
-def test_without_domains_what_matters_most_is_said_to_differ_and_else_what_has_one(monkeypatch):
+def test_the_first_columns_are_those_with_domains_or_else_the_most_telling(monkeypatch):
     chosen = []
     monkeypatch.setattr(
         FilesSink, "columns", lambda sink, domains, metrics, *, first=(): chosen.append(first)
@@ -592,7 +592,7 @@ def evaluate(trainer, entry, module=None):
 
 
 def hparams_of(folder):
-    """Hyperparameters and statuses of the records in a folder, and whether one has a metric."""
+    """Hyperparameters and statuses of the records in a folder."""
     values, statuses = {}, []
     for path in sorted(Path(folder).glob("events*")):
         for event in event_file_loader.EventFileLoader(str(path)).Load():
@@ -609,22 +609,22 @@ def hparams_of(folder):
 
 
 @pytest.mark.parametrize("entry", ["validate", "test", "predict"])
-def test_an_evaluation_alone_has_a_row_and_no_secret(entry, tmp_path):
+def test_an_evaluation_alone_has_a_row_without_secrets(entry, tmp_path):
     loggers = [TensorBoardLogger("tb"), CSVLogger("csv")]
     trainer = quiet_trainer(logger=loggers, callbacks=[RunRecorder()])
     evaluate(trainer, entry)
     values, statuses = hparams_of(loggers[0].log_dir)
     assert values["lr"].number_value == 0.1
     assert values["api_key"].string_value == "<hidden>"
-    assert statuses == [1]  # a success
+    assert statuses == [1]  # success
     assert read_json(f"{loggers[1].log_dir}/hparams.json")["status"] == "finished"
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert not [path for path in files if b"sk-abcdef" in path.read_bytes()]
     assert "hp_metric" not in read_events(loggers[0].log_dir).Tags()["scalars"]
 
 
-@pytest.mark.slow  # the first database takes 6 s to make
-def test_an_evaluation_alone_hides_secrets_from_mlflow_too():
+@pytest.mark.slow  # creating the first database takes 6 s
+def test_an_evaluation_alone_also_hides_secrets_from_mlflow():
     pytest.importorskip("mlflow")
     logger = mlflow_logger("sqlite:///a.db")
     evaluate(quiet_trainer(logger=logger, callbacks=[RunRecorder()]), "validate")
@@ -634,7 +634,7 @@ def test_an_evaluation_alone_hides_secrets_from_mlflow_too():
     assert run.info.status == "FINISHED"
 
 
-def test_an_evaluation_that_fails_says_so():
+def test_an_evaluation_that_fails_has_that_status():
     class Fails(Secretive):
         def test_step(self, batch, batch_idx):
             raise RuntimeError("broken")
@@ -645,7 +645,7 @@ def test_an_evaluation_that_fails_says_so():
     assert read_json(f"{logger.log_dir}/hparams.json")["status"] == "failed"
 
 
-@pytest.mark.filterwarnings("ignore:Experiment logs directory")  # of CSVLogger
+@pytest.mark.filterwarnings("ignore:Experiment logs directory")  # from CSVLogger
 def test_an_evaluation_before_or_after_a_fit_leaves_the_row_of_the_fit():
     loggers = [TensorBoardLogger("tb", version=0), CSVLogger("csv", version=0)]
     trainer = quiet_trainer(logger=loggers, callbacks=[RunRecorder()])
@@ -664,7 +664,7 @@ def test_an_evaluation_before_or_after_a_fit_leaves_the_row_of_the_fit():
     assert read_json(f"{loggers[1].log_dir}/manifest.json") == manifest
 
 
-@pytest.mark.filterwarnings("ignore:Experiment logs directory")  # of CSVLogger
+@pytest.mark.filterwarnings("ignore:Experiment logs directory")  # from CSVLogger
 @pytest.mark.parametrize(
     "text",
     [
@@ -676,11 +676,11 @@ def test_an_evaluation_before_or_after_a_fit_leaves_the_row_of_the_fit():
         "",
     ],
 )
-def test_a_file_that_is_no_manifest_is_kept_beside_and_told_once(text):
+def test_a_file_that_is_not_a_manifest_is_renamed_with_one_warning(text):
     folder = Path("csv/x/version_0")
     folder.mkdir(parents=True)
     (folder / "manifest.json").write_text(text)
-    with pytest.warns(UserWarning, match=r"kept as manifest.other1.json") as warned:
+    with pytest.warns(UserWarning, match=r"renamed to manifest.other1.json") as warned:
         run(Foreign(), loggers=[CSVLogger("csv", name="x", version=0)])
     assert sum("manifest" in str(one.message) for one in warned) == 1
     assert (folder / "manifest.other1.json").read_text() == text
@@ -688,8 +688,8 @@ def test_a_file_that_is_no_manifest_is_kept_beside_and_told_once(text):
     assert (manifest["status"], "earlier" in manifest) == ("finished", False)
 
 
-@pytest.mark.filterwarnings("ignore:Experiment logs directory")  # of CSVLogger
-def test_a_run_that_goes_on_often_keeps_what_is_equal_once():
+@pytest.mark.filterwarnings("ignore:Experiment logs directory")  # from CSVLogger
+def test_a_run_resumed_often_stores_equal_sections_once():
     sizes = []
     for _ in range(4):
         run(Foreign(), loggers=[CSVLogger("csv", name="x", version=0)], max_epochs=1)
@@ -702,13 +702,13 @@ def test_a_run_that_goes_on_often_keeps_what_is_equal_once():
     assert sum("packages" in part for part in manifest["earlier"]) == 0
 
 
-def test_rates_and_speeds_are_no_metrics_of_a_run():
+def test_rates_and_speeds_are_not_metrics_of_a_run():
     recorder = RunRecorder()
     run(Epochs(), recorder=recorder, callbacks=[MetricMonitor()], limit_val_batches=0)
     assert set(recorder.manifest["metrics"]["last"]) == {"train_loss", "train_last"}
 
 
-def test_only_a_whole_word_makes_a_metric_one_of_the_validation():
+def test_only_a_whole_word_marks_a_validation_metric():
     class Second(Foreign):
         def training_step(self, batch, batch_idx):
             self.log("val2_loss", 0.5)
@@ -742,7 +742,7 @@ DDP = """
 
 
 @pytest.mark.slow
-def test_of_two_processes_none_waits_for_the_other_where_metrics_are_gathered(tmp_path):
+def test_neither_of_two_processes_waits_for_the_other_when_gathering_metrics(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(textwrap.dedent(DDP))
     result = subprocess.run(

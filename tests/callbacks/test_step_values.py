@@ -1,4 +1,6 @@
-"""What is written of a step, without a Trainer."""
+"""Values of a training step, without a Trainer."""
+
+import math
 
 import numpy as np
 import pytest
@@ -6,14 +8,14 @@ import torch
 from hypothesis import given, strategies as st
 from torch.optim import SGD, AdamW
 
-from lightning_hparams.callbacks._step_values import group_rates, losses, norms
+from lightning_hparams.callbacks._step_values import group_rates, histogram, losses, norms
 
 ONE = [0.5, np.float32(0.5), np.array(0.5), np.array([[0.5]]), torch.tensor(0.5)]
 ONE += [torch.tensor([0.5], requires_grad=True), torch.tensor(0.5, dtype=torch.bfloat16)]
 
 
 @pytest.mark.parametrize("value", ONE, ids=repr)
-def test_one_number_is_taken_in_any_form(value):
+def test_a_single_number_is_accepted_in_any_form(value):
     assert losses({"loss": value, "terms": {"ce": value}}, 4) == (
         {"loss/train": 2.0, "loss/train/ce": 0.5},
         {},
@@ -23,14 +25,14 @@ def test_one_number_is_taken_in_any_form(value):
 @pytest.mark.parametrize(
     "value", [None, "0.5", b"1", [0.5], torch.ones(2), np.ones(2), torch.ones(0), 1j, {}, object()]
 )
-def test_what_is_not_one_number_is_left_out_and_named(value):
+def test_anything_but_a_single_number_is_omitted_and_named(value):
     values, refused = losses({"loss": 1.0, "terms": {"odd": value, "ce": 0.5}}, 1)
     assert values == {"loss/train": 1.0, "loss/train/ce": 0.5}
     assert list(refused) == ["terms['odd']"]
 
 
 @given(st.recursive(st.none() | st.text() | st.floats() | st.integers(), st.lists), st.text())
-def test_no_output_of_a_step_is_an_error(value, name):
+def test_no_step_output_raises(value, name):
     for outputs in (value, {"loss": value}, {"terms": value}, {"terms": {name: value}}):
         values, _ = losses(outputs, 1)
         assert all(isinstance(number, float) for number in values.values())
@@ -40,7 +42,7 @@ def parameter():
     return torch.nn.Parameter(torch.ones(2))
 
 
-def test_groups_are_called_by_their_names_or_numbers_and_none_like_another():
+def test_groups_have_unique_names_or_indices():
     names = ["head", "head", None, "", 3, "head #2"]
     optimizer = SGD([{"params": [parameter()], "name": name} for name in names], lr=0.1)
     rates = group_rates([optimizer], optimizer)
@@ -73,3 +75,8 @@ def test_norms_are_euclidean():
         "norm/weight/group 0": pytest.approx(2**0.5),
         "norm/grad/group 0": pytest.approx(5.0),
     }
+
+
+@pytest.mark.parametrize("values", [[], [math.nan, 1.0], [math.inf]])
+def test_an_empty_tensor_or_one_that_is_not_finite_has_no_histogram(values):
+    assert histogram(torch.tensor(values)) is None

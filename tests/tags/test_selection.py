@@ -1,14 +1,11 @@
-"""What is chosen of the values of a validation or test."""
+"""Selection of the values of a validation or test that are written."""
 
 import math
 
-import pytest
-import torch
-
-from lightning_hparams.callbacks._set_scores import extremes, histogram, set_scores
+from lightning_hparams.tags import extremes, set_scores
 
 
-def test_losses_metrics_and_as_many_classes_as_asked_for_are_chosen():
+def test_losses_metrics_and_up_to_max_classes_class_scores_are_selected():
     metrics = {
         "loss/val": 1.0,
         "loss/val/test": 2.0,
@@ -33,14 +30,9 @@ def test_losses_metrics_and_as_many_classes_as_asked_for_are_chosen():
     assert tables == {"class_extremes/iou/val": {"test": 0.1, "a/b": 0.2}}
 
 
-def test_the_best_and_the_worst_are_told_without_those_that_are_not_known():
+def test_the_table_has_the_best_and_the_worst_classes_without_nan():
     scores = {f"c{n:02d}": n / 100 for n in range(30)} | {"none": math.nan}
     assert extremes(scores)["class"] == [
         f"c{n:02d}" for n in (*range(29, 19, -1), *range(9, -1, -1))
     ]
     assert extremes({"a": 0.5, "b": 0.75})["score"] == ["0.7500", "0.5000"]
-
-
-@pytest.mark.parametrize("values", [[], [math.nan, 1.0], [math.inf]])
-def test_there_is_no_histogram_of_what_is_not_finite(values):
-    assert histogram(torch.tensor(values)) is None

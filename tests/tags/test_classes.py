@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_hparams.callbacks._class_names import class_names
+from lightning_hparams.tags import class_names
 
 NAMES = ["sky", "road"]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from numbers import Integral
 from typing import cast
 
-from ..tags import told_apart, writable
+from .names import told_apart, writable
 
 __all__ = ["class_names"]
 
