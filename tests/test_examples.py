@@ -232,7 +232,7 @@ def test_an_error_names_the_option_that_helps_without_a_traceback(
 def test_a_folder_that_is_not_there_is_told(tmp_path):
     result = run(tmp_path, "--data", "nowhere")
     assert result.returncode == 2
-    assert "nowhere is no folder; check the path" in result.stderr
+    assert "nowhere is not a folder; check the path" in result.stderr
     result = run(tmp_path, "none.ckpt", "in", "out", script="predict.py")
     assert result.returncode == 2
     assert "none.ckpt is not a file; check the path" in result.stderr

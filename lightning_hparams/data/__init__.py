@@ -1,4 +1,4 @@
-"""LightningDataModules and their datasets; may import the rooms that need no Lightning."""
+"""LightningDataModules and their datasets; may import the rooms that do not need Lightning."""
 
 import lazy_loader
 

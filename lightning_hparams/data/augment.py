@@ -33,7 +33,7 @@ def augmented(
 ) -> tuple[Tensor, Tensor]:
     """Apply one augmentation to an image ``(I, H, W)`` and its mask ``(..., H, W)``.
 
-    Transforms of torchvision's v2 know a mask by its type, and do not interpolate it.
+    Transforms of torchvision's v2 recognise masks by their type and do not interpolate them.
     """
     if augmentation is None:
         return image, mask
@@ -42,14 +42,14 @@ def augmented(
 
 
 def check_augment(augment: bool | str | Augmentation | None) -> str | Augmentation:
-    """The strength or transform that ``augment=`` of a data module means.
+    """Check the argument ``augment`` of a data module, and resolve True, False and None.
 
     >>> check_augment(True), check_augment(False), check_augment("light")
     ('flip', 'none', 'light')
 
     Raises:
         ValueError: For an unknown strength.
-        TypeError: For what cannot be called with an image and a mask.
+        TypeError: If it cannot be called with an image and a mask.
     """
     if augment is None or augment is False:
         return "none"
@@ -65,15 +65,15 @@ def check_augment(augment: bool | str | Augmentation | None) -> str | Augmentati
     if isinstance(augment, type):
         raise TypeError(f"{rule}; make an instance of it")
     if not callable(augment):
-        raise TypeError(f"{rule}; join several by v2.Compose([...])")
+        raise TypeError(f"{rule}; combine several with v2.Compose([...])")
     if type(augment).__module__.partition(".")[0] in ("albumentations", "albucore"):
         raise TypeError(f"{rule}; wrap it in a function that takes and returns tensors")
     called = augment.forward if isinstance(augment, nn.Module) else augment
     try:
         inspect.signature(called).bind(None, None)
     except TypeError as error:
-        raise TypeError(f"{rule}; it cannot be called so: {error}") from error
-    except ValueError:  # a function of C without a signature
+        raise TypeError(f"{rule}; this one cannot be called like that: {error}") from error
+    except ValueError:  # a C function without a signature
         pass
     return augment
 
@@ -81,7 +81,7 @@ def check_augment(augment: bool | str | Augmentation | None) -> str | Augmentati
 def make_augmentation(
     augment: str | Augmentation, size: tuple[int, int] | None
 ) -> Augmentation | None:
-    """The transform of a strength; see :class:`~lightning_hparams.MaskFolderData`."""
+    """Create the transform for a strength; see :class:`~lightning_hparams.MaskFolderData`."""
     if not isinstance(augment, str):
         return augment
     match augment:
@@ -97,14 +97,14 @@ def make_augmentation(
 
 
 class CropFlipJitter:
-    """Crop a part of the image and resize it, mirror it, change brightness and contrast.
+    """Random resized crop, horizontal flip, and change of brightness and contrast.
 
-    None of this makes pixels out of nothing, whose class nobody would know.
+    None of these creates new pixels, whose class would be unknown.
 
     Args:
         size: Height and width of the result; None for no crop.
-        least: Smallest share of the image that is kept, above 0 and at most 1.
-        jitter: Largest change of brightness and contrast, as a share of them.
+        least: Minimum share of the image to keep, above 0 and at most 1.
+        jitter: Maximum relative change of brightness and contrast.
     """
 
     def __init__(
@@ -114,9 +114,9 @@ class CropFlipJitter:
         self.rest = v2.Compose([v2.RandomHorizontalFlip(), v2.ColorJitter(jitter, jitter)])
 
     def __call__(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Apply it to a ``tv_tensors.Image`` and a ``tv_tensors.Mask``."""
+        """Transform a ``tv_tensors.Image`` and a ``tv_tensors.Mask``."""
         if self.size is not None:
-            # About the image's own shape, so that objects are stretched as in validation.
+            # Aspect ratios around the image's own, so that objects are stretched as in validation.
             shape = image.shape[-1] / image.shape[-2]
             box = RandomResizedCrop.get_params(
                 image, [self.least, 1.0], [3 / 4 * shape, 4 / 3 * shape]

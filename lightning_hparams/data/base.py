@@ -1,9 +1,8 @@
-"""What the data modules have in common: loaders, and images and masks in memory."""
+"""Shared by the data modules: loaders, and a dataset of images and masks in memory."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from lightning import LightningDataModule
@@ -17,17 +16,17 @@ __all__ = ["MaskDataset", "SegmentationData"]
 
 
 class SegmentationData(LightningDataModule):
-    """Loaders over datasets of images and masks, which a subclass makes in ``setup``.
+    """Loaders for datasets of images and masks, which a subclass creates in ``setup``.
 
-    Batches are dicts of :class:`~lightning_hparams.outputs.SegmentationBatch`. ``in_channels``,
-    ``num_classes``, ``class_names`` and ``ignore_index`` say what a task needs to know, and so do
-    ``mean`` and ``std`` of the images in units of 0..1 where they are known. ``index`` counts from
-    the start of each dataset.
+    Batches are :class:`~lightning_hparams.outputs.SegmentationBatch`, with an ``index`` that counts
+    from the start of each dataset. A task takes its arguments from ``in_channels``,
+    ``num_classes``, ``class_names``, ``ignore_index`` and, if they are known, the ``mean`` and
+    ``std`` of the images in units of 0..1.
 
     Args:
-        batch_size: Images in a batch, at least 1. The last one of an epoch of training is dropped
-            if it is not full, since BatchNorm cannot do with one image.
-        num_workers: Processes that read and augment; 0 for none.
+        batch_size: Images per batch, at least 1. An incomplete last training batch is dropped,
+            since BatchNorm may fail on a single image.
+        num_workers: Number of worker processes; 0 loads in the main process.
     """
 
     in_channels: int
@@ -43,38 +42,38 @@ class SegmentationData(LightningDataModule):
         whole_number("num_workers", num_workers, 0)
         self.batch_size = batch_size
         self.num_workers = num_workers
-        self.train_set: Dataset[dict[str, Any]] | None = None
-        self.val_set: Dataset[dict[str, Any]] | None = None
-        self.test_set: Dataset[dict[str, Any]] | None = None
-        self.predict_set: Dataset[dict[str, Any]] | None = None
+        self.train_set: Dataset[dict[str, object]] | None = None
+        self.val_set: Dataset[dict[str, object]] | None = None
+        self.test_set: Dataset[dict[str, object]] | None = None
+        self.predict_set: Dataset[dict[str, object]] | None = None
 
-    def train_dataloader(self) -> DataLoader[dict[str, Any]]:
-        """Shuffled and augmented."""
+    def train_dataloader(self) -> DataLoader[dict[str, object]]:
+        """Training data, shuffled and augmented."""
         dataset = _required(self.train_set, "train")
         full = len(dataset) >= self.batch_size  # type: ignore[arg-type]  # ours have a length
         return self._loader(dataset, self.batch_size, shuffle=True, drop_last=full)
 
-    def val_dataloader(self) -> DataLoader[dict[str, Any]]:
-        """In order."""
+    def val_dataloader(self) -> DataLoader[dict[str, object]]:
+        """Validation data, in order."""
         return self._loader(_required(self.val_set, "validation"), self.batch_size)
 
-    def test_dataloader(self) -> DataLoader[dict[str, Any]]:
-        """In order."""
+    def test_dataloader(self) -> DataLoader[dict[str, object]]:
+        """Test data, in order."""
         return self._loader(_required(self.test_set, "test"), self.batch_size)
 
-    def predict_dataloader(self) -> DataLoader[dict[str, Any]]:
-        """In order."""
+    def predict_dataloader(self) -> DataLoader[dict[str, object]]:
+        """Data to predict, in order."""
         return self._loader(_required(self.predict_set, "predict"), self.batch_size)
 
     def _loader(
         self,
-        dataset: Dataset[dict[str, Any]],
+        dataset: Dataset[dict[str, object]],
         batch_size: int,
         *,
         shuffle: bool = False,
         drop_last: bool = False,
-    ) -> DataLoader[dict[str, Any]]:
-        # By name: Lightning makes some loaders anew with a batch_size of its own.
+    ) -> DataLoader[dict[str, object]]:
+        # Keyword arguments: Lightning re-creates some loaders with its own batch_size.
         return DataLoader(
             dataset,
             batch_size=batch_size,
@@ -86,14 +85,14 @@ class SegmentationData(LightningDataModule):
         )
 
 
-class MaskDataset(Dataset[dict[str, Any]]):
+class MaskDataset(Dataset[dict[str, object]]):
     """Images and masks in memory.
 
     Args:
         images: uint8 ``(N, I, H, W)``.
         masks: uint8 ``(N, H, W)``, or ``(N, C, H, W)`` for multilabel.
-        names: What to call each image.
-        augmentation: Of image and mask together; None for none.
+        names: Name of each image.
+        augmentation: Applied to image and mask together, if given.
     """
 
     def __init__(
@@ -109,14 +108,14 @@ class MaskDataset(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> dict[str, object]:
         size = torch.tensor(self.images.shape[-2:])
         image, mask = augmented(self.images[index], self.masks[index], self.augmentation)
         name = self.names[index]
         return {"image": image, "mask": mask, "index": index, "path": name, "size": size}
 
 
-def _required(dataset: Dataset[dict[str, Any]] | None, what: str) -> Dataset[dict[str, Any]]:
+def _required(dataset: Dataset[dict[str, object]] | None, what: str) -> Dataset[dict[str, object]]:
     if dataset is None:
         raise RuntimeError(f"there is no {what} data yet; call setup() first, as a Trainer does")
     return dataset

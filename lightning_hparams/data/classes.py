@@ -1,4 +1,4 @@
-"""What the user says of the classes in mask files, in the one form that the package uses."""
+"""Normalise the user's description of the classes in mask files."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from .masks import Color
 
 __all__ = ["Palette", "plain_palette", "the_class_names", "the_class_values", "the_palette"]
 
-# As it stands in a checkpoint: a list in the order of the classes, or where several colours are of
-# one class, the class of each colour as text.
+# As stored in a checkpoint: a list in the order of the classes or, if a class has several colours,
+# the class of each colour as text.
 Palette: TypeAlias = list[list[int]] | dict[str, int]
 
 
 def the_class_names(
     class_names: Sequence[str] | None, num_classes: int | None, task: str
 ) -> list[str]:
-    """The names of the classes, checked against their number.
+    """Return the names of the classes, checked against their number.
 
     Raises:
-        TypeError: If they are no list of names.
-        ValueError: If they do not fit ``num_classes`` or the task.
+        TypeError: If they are not a list of names.
+        ValueError: If they do not match ``num_classes`` or the task.
     """
     if num_classes is not None:
         whole_number("num_classes", num_classes)
@@ -31,7 +31,7 @@ def the_class_names(
         if task == "binary":
             class_names = ["background", "foreground"]
         elif num_classes is None:
-            raise ValueError("`class_names` or `num_classes` is needed: masks do not tell them")
+            raise ValueError("`class_names` or `num_classes` is needed: masks do not contain them")
         else:
             class_names = [f"class {index}" for index in range(num_classes)]
     names = names_in("class_names", class_names)
@@ -46,9 +46,9 @@ def the_class_names(
 
 
 def the_class_values(
-    given: Any, class_names: Sequence[str], ignore_index: int | None
+    given: object, class_names: Sequence[str], ignore_index: int | None
 ) -> dict[int, int] | None:
-    """The class index of each value, of a mapping or of the values in the order of the classes.
+    """Return the class index of each value, from a dict or a list in the order of the classes.
 
     >>> the_class_values([0, 128, 255], ["ground", "road", "car"], None)
     {0: 0, 128: 1, 255: 2}
@@ -58,8 +58,8 @@ def the_class_values(
     {0: 0, 255: 1}
 
     Raises:
-        ValueError: For a class that there is not.
-        TypeError: For anything else.
+        ValueError: For an unknown class.
+        TypeError: If it is neither a dict nor a list.
     """
     if given is None:
         return None
@@ -82,8 +82,8 @@ def the_class_values(
         if not 0 <= index < len(class_names) and index != ignore_index:
             raise ValueError(
                 f"`class_values` maps {value} to {index}, but the classes are "
-                f"0..{len(class_names) - 1}; it is {{value: class}}; use ignore_index for pixels "
-                "that do not count"
+                f"0..{len(class_names) - 1}; give {{value: class}}, and ignore_index for pixels to "
+                "ignore"
             )
     if not found:
         raise ValueError("`class_values` must not be empty; leave it out for class indices")
@@ -91,12 +91,12 @@ def the_class_values(
 
 
 def the_palette(
-    given: Any, class_names: Sequence[str], ignore_index: int | None
+    given: object, class_names: Sequence[str], ignore_index: int | None
 ) -> dict[Color, int] | None:
-    """The class of each colour, of a list of colours in the order of the classes, or of a dict.
+    """Return the class of each colour, from a list in the order of the classes, or a dict.
 
-    A dict holds the class, by index or name, of each colour, or the other way round. A colour is a
-    sequence of red, green and blue in 0..255, or a text such as ``"255, 0, 0"`` or ``"#ff0000"``.
+    A dict maps colours to classes (by index or name) or classes to colours. A colour is a sequence
+    of red, green and blue in 0..255, or a string such as ``"255, 0, 0"`` or ``"#ff0000"``.
 
     >>> the_palette([[0, 0, 0], [255, 0, 0]], ["ground", "car"], None)
     {(0, 0, 0): 0, (255, 0, 0): 1}
@@ -104,8 +104,8 @@ def the_palette(
     {(255, 0, 0): 1, (0, 0, 0): 0}
 
     Raises:
-        ValueError: For what is no colour, one colour twice, or a class without a colour.
-        TypeError: If it is neither list nor dict.
+        ValueError: For an invalid or repeated colour, or a class without a colour.
+        TypeError: If it is neither a dict nor a list.
     """
     if given is None:
         return None
@@ -128,7 +128,7 @@ def the_palette(
         if not 0 <= index < count and index != ignore_index:
             raise ValueError(
                 f"`palette` has {list(color)} for {index}, but the classes are 0..{count - 1}; "
-                "use ignore_index for pixels that do not count"
+                "use ignore_index for pixels to ignore"
             )
     missing = [name for index, name in enumerate(class_names) if index not in palette.values()]
     if missing:
@@ -137,7 +137,7 @@ def the_palette(
 
 
 def plain_palette(palette: Mapping[Color, int] | None) -> Palette | None:
-    """A palette as JSON and YAML can hold it.
+    """Convert a palette to a form that JSON and YAML can represent.
 
     >>> plain_palette({(255, 0, 0): 1, (0, 0, 0): 0})
     [[0, 0, 0], [255, 0, 0]]
@@ -152,14 +152,14 @@ def plain_palette(palette: Mapping[Color, int] | None) -> Palette | None:
     return {", ".join(map(str, color)): index for color, index in palette.items()}
 
 
-def _color_and_class(key: Any, value: Any, class_names: Sequence[str]) -> tuple[Color, int]:
-    """Whichever of the two is the colour."""
+def _color_and_class(key: object, value: object, class_names: Sequence[str]) -> tuple[Color, int]:
+    """Return the colour and the class index, which may be in either order."""
     first = _is_color(key) and key not in class_names
     color, target = (key, value) if first else (value, key)
     return _color(color), _class_index("palette", target, class_names)
 
 
-def _is_color(value: Any) -> bool:
+def _is_color(value: object) -> bool:
     try:
         _color(value)
     except (TypeError, ValueError):
@@ -167,8 +167,8 @@ def _is_color(value: Any) -> bool:
     return True
 
 
-def _color(value: Any) -> Color:
-    parts: Any = value
+def _color(value: object) -> Color:
+    parts: Any = value  # int() below raises if these are not numbers
     if isinstance(value, str):
         if re.fullmatch("#[0-9a-fA-F]{6}", value):
             parts = bytes.fromhex(value[1:])
@@ -184,7 +184,7 @@ def _color(value: Any) -> Color:
     return numbers[0], numbers[1], numbers[2]
 
 
-def _class_index(name: str, target: Any, class_names: Sequence[str]) -> int:
+def _class_index(name: str, target: object, class_names: Sequence[str]) -> int:
     if isinstance(target, str) and target in class_names:
         return class_names.index(target)
     try:
@@ -195,20 +195,19 @@ def _class_index(name: str, target: Any, class_names: Sequence[str]) -> int:
         ) from error
 
 
-def _number(name: str, value: Any) -> int:
-    if isinstance(value, str):  # JSON knows no numbers as keys
+def _number(name: str, value: object) -> int:
+    if isinstance(value, str):  # JSON has no numeric keys
         try:
             return int(value)
         except ValueError as error:
             raise ValueError(
                 f"`{name}` is a dict {{value: class}} with whole numbers as keys, got {value!r}"
             ) from error
-    whole_number(name, value)
-    return int(value)
+    return whole_number(name, value)
 
 
-def _listed(name: str, given: Any) -> list[Any]:
-    """A list of a list, tuple, array or tensor; not of a text or a set, which has no order."""
+def _listed(name: str, given: object) -> list[Any]:
+    """Convert a list, tuple, array or tensor to a list; refuse strings and unordered sets."""
     if hasattr(given, "tolist"):
         given = given.tolist()
     if not isinstance(given, Sequence) or isinstance(given, (str, bytes)):

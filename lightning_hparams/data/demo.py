@@ -1,9 +1,9 @@
-"""Data that needs no download: brain slices of the MNI152 template, and drawn shapes."""
+"""Data without a download: brain slices of the MNI152 template, and drawn shapes."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,8 +25,8 @@ __all__ = [
     "brain_split",
 ]
 
-_FIRST, _LAST = 6, 151  # axial slices of the template with brain in them, 1 mm apart
-_SIDE = 192  # a square of so many mm around the middle holds the whole brain of the template
+_FIRST, _LAST = 6, 151  # axial slices that contain brain, 1 mm apart
+_SIDE = 192  # side in mm of a centred square that contains the whole brain
 _CENTRE = (98, 117)  # of the template, from the left and from the back
 _SHAPES = ("disc", "square", "triangle")
 
@@ -35,22 +35,22 @@ class BrainTissueData(SegmentationData):
     """Grey and white matter in axial slices of the MNI152 template, from the nilearn package.
 
     Real and offline: the T1-weighted average of 152 heads (Fonov et al., 2011), its grey- and
-    white-matter probability maps, 1 mm a voxel. **All slices come from that one averaged head**, so
-    the scores say that training works, and nothing about new patients.
+    white-matter probability maps, 1 mm per voxel. **All slices come from that one averaged head**,
+    so the scores show that training works, and nothing about new patients.
 
-    Of the 146 slices, three blocks of ten are validation (which is the test set too), spread from
-    below to above; ``gap`` slices on each side of them are left out, since neighbours are almost
-    equal.
+    Three blocks of ten of the 146 slices, spread from bottom to top, are both the validation and
+    the test set; ``gap`` slices on each side of them are left out, since neighbouring slices are
+    almost equal.
 
     Args:
         batch_size: Images in a batch.
         size: Height and width in pixels of the 192 mm that are shown, 32..192.
-        gap: Slices left out between train and validation, at least 0.
+        gap: Number of slices left out between train and validation, 0..10.
         augment: Mirror training images left to right at random.
-        num_workers: Processes that augment; the slices are in memory.
+        num_workers: Number of worker processes, which only augment: the slices are in memory.
 
     Raises:
-        ModuleNotFoundError: By ``setup``, without nilearn: the extra ``examples`` installs it.
+        ModuleNotFoundError: From ``setup``, without nilearn, which the extra ``examples`` installs.
     """
 
     in_channels = 1
@@ -75,19 +75,19 @@ class BrainTissueData(SegmentationData):
         self.size, self.gap, self.augment = size, gap, augment
 
     def setup(self, stage: str) -> None:
-        """Read the template and cut it into slices."""
+        """Read the template and slice it."""
         if self.train_set is not None:
             return
         images, masks = brain_slices(self.size)
         train, val = brain_split(len(images), self.gap)
-        # No more than that: in 182 steps, changes of brightness lost 0.03 of mIoU.
+        # Nothing stronger: in 182 steps, changes of brightness lost 0.03 of mIoU.
         mirrored = v2.RandomHorizontalFlip() if self.augment else None
         self.train_set = _part(images, masks, train, mirrored)
         self.val_set = self.test_set = self.predict_set = _part(images, masks, val)
 
 
 def brain_slices(size: int) -> tuple[Tensor, Tensor]:
-    """Axial slices from below to above, anterior up and left on the left.
+    """Return axial slices from bottom to top, anterior up and left on the left.
 
     Returns:
         Images uint8 ``(146, 1, size, size)``, and masks uint8 ``(146, size, size)`` with 0 for
@@ -104,13 +104,13 @@ def brain_slices(size: int) -> tuple[Tensor, Tensor]:
 
 
 def brain_split(count: int, gap: int) -> tuple[list[int], list[int]]:
-    """Train and validation slices: three blocks of ten are validation, ``gap`` beside them neither.
+    """Split slices into train and validation (three blocks of ten), ``gap`` slices apart.
 
     >>> train, val = brain_split(146, 2)
     >>> len(train), len(val), min(abs(a - b) for a in train for b in val)
     (104, 30, 3)
     """
-    starts = [count * place // 6 - 5 for place in (1, 3, 5)]
+    starts = [count * sixths // 6 - 5 for sixths in (1, 3, 5)]
     val = [start + offset for start in starts for offset in range(10)]
     near = {index + offset for index in val for offset in range(-gap, gap + 1)}
     return [index for index in range(count) if index not in near], val
@@ -131,19 +131,20 @@ def _part(
 
 
 class SyntheticShapesData(SegmentationData):
-    """Discs, squares and triangles of any colour on a rough ground; needs no file.
+    """Discs, squares and triangles of any colour on a noisy background; needs no files.
 
     Image ``i`` is the same in every process, worker and order.
 
     Args:
         num_train: Training images, at least 1.
-        num_val: Validation images, at least 1; the test set is as large and other images.
+        num_val: Validation images, at least 1; the test set has as many, different ones.
         size: Height and width in pixels, at least 16.
         task: ``"multiclass"`` has the classes background, disc, square and triangle; ``"binary"``
-            tells shapes from ground; ``"multilabel"`` has disc, square and triangle, which overlap.
-        batch_size: Images in a batch.
-        seed: Of the images.
-        num_workers: Processes that draw.
+            separates shapes from background; ``"multilabel"`` has disc, square and triangle, which
+            may overlap.
+        batch_size: Images per batch.
+        seed: Random seed of the images.
+        num_workers: Number of worker processes, which draw the images.
     """
 
     in_channels = 3
@@ -175,15 +176,15 @@ class SyntheticShapesData(SegmentationData):
         self.size, self.task, self.seed = size, task, seed
 
     def setup(self, stage: str) -> None:
-        """Nothing is drawn before it is asked for."""
+        """Create the datasets, which draw each image when it is requested."""
         drawn = partial(ShapesDataset, size=self.size, task=self.task, seed=self.seed)
         self.train_set = drawn(self.num_train, 0)
         self.val_set = drawn(self.num_val, 1)
         self.test_set = self.predict_set = drawn(self.num_val, 2)
 
 
-class ShapesDataset(Dataset[dict[str, Any]]):
-    """The images of :class:`SyntheticShapesData`; each ``part`` (train, ...) has its own."""
+class ShapesDataset(Dataset[dict[str, object]]):
+    """Images of :class:`SyntheticShapesData`; those of each ``part`` (train, ...) differ."""
 
     def __init__(
         self, count: int, part: int, *, size: int = 128, task: str = "multiclass", seed: int = 0
@@ -193,7 +194,7 @@ class ShapesDataset(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> dict[str, object]:
         if not 0 <= index < self.count:
             raise IndexError(index)
         rng = np.random.default_rng([self.seed, self.part, index])
@@ -201,7 +202,7 @@ class ShapesDataset(Dataset[dict[str, Any]]):
         if self.task == "multilabel":
             mask = torch.from_numpy(layers)
         else:
-            # Later shapes lie on earlier ones, and so do their masks.
+            # Later shapes cover earlier ones, in the mask as in the image.
             mask = torch.from_numpy(_flattened(layers))
             if self.task == "binary":
                 mask = (mask > 0).to(torch.uint8)
@@ -217,7 +218,7 @@ class ShapesDataset(Dataset[dict[str, Any]]):
 def _draw(
     rng: np.random.Generator, size: int
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """An image ``(3, size, size)``, and a layer ``(3, size, size)`` of 0 and 1 for each shape."""
+    """Draw an image ``(3, size, size)``, and binary masks ``(3, size, size)``, one per shape."""
     coarse = torch.from_numpy(rng.uniform(40, 215, (1, 3, 5, 5)).astype(np.float32))
     ground = F.interpolate(coarse, (size, size), mode="bilinear", align_corners=True)
     image = ground[0].numpy()

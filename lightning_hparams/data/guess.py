@@ -1,4 +1,4 @@
-"""What a folder's own masks say of the arguments that they need."""
+"""Infer the arguments of a data module from its mask files."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from .pictures import open_picture, read_header
 
 __all__ = ["Guess", "guess_arguments", "guess_classes", "voc_palette"]
 
-_IGNORED = 255  # the usual value of what does not count
-_MOST = 64  # different values that are taken as classes
+_IGNORED = 255  # the usual value of pixels to ignore
+_MOST = 64  # maximum number of different values that may be classes
 _VOC_BORDER = (224, 224, 192)
 
 
 class Guess(NamedTuple):
-    """Arguments of a data module, and what they were concluded from."""
+    """Inferred arguments of a data module, and the reasons for them."""
 
     arguments: dict[str, Any]
     reasons: list[str]
 
 
-def guess_arguments(pairs: Sequence[Pair], given: Mapping[str, Any]) -> Guess:
-    """Arguments that fit images and masks, of those that were not given.
+def guess_arguments(pairs: Sequence[Pair], given: Mapping[str, object]) -> Guess:
+    """Infer the arguments for images and masks, apart from those that were given.
 
     Args:
-        pairs: Files to look at.
-        given: Arguments that the user chose.
+        pairs: Files to read.
+        given: Arguments chosen by the user.
 
     Raises:
-        ValueError: For a file that cannot be read, and for masks with too many values.
+        ValueError: If a file cannot be read or masks have too many values.
     """
     chosen = given.keys()
     with ThreadPoolExecutor() as pool:
@@ -44,7 +44,7 @@ def guess_arguments(pairs: Sequence[Pair], given: Mapping[str, Any]) -> Guess:
     colors = {color for some, in_color in found if in_color for color in some}
     values = {value for some, in_color in found if not in_color for value in some}
     if colors and not chosen & {"palette"}:
-        # Where one mask is in colour, grey ones beside it are too: black is a colour.
+        # If one mask is in colour, grey ones are too: black is a colour.
         colors |= {value * 0x10101 for value in values}
         guess = _of_colors({color_of(code) for code in colors}, set(given))
     elif chosen & {"palette", "class_values"}:
@@ -61,8 +61,8 @@ def guess_arguments(pairs: Sequence[Pair], given: Mapping[str, Any]) -> Guess:
     return guess
 
 
-def guess_classes(values: set[int], given: Mapping[str, Any]) -> Guess:
-    """Arguments for masks of these values, of those that were not given.
+def guess_classes(values: set[int], given: Mapping[str, object]) -> Guess:
+    """Infer the arguments for masks with these values, apart from those that were given.
 
     >>> guess_classes({0, 255}, {}).arguments
     {'task': 'binary'}
@@ -74,7 +74,7 @@ def guess_classes(values: set[int], given: Mapping[str, Any]) -> Guess:
     {'num_classes': 3}
 
     Raises:
-        ValueError: For more values than there are classes in any data.
+        ValueError: If there are too many values to be classes.
     """
     chosen = given.keys()
     guess = Guess({}, [])
@@ -114,15 +114,16 @@ def guess_classes(values: set[int], given: Mapping[str, Any]) -> Guess:
     return guess
 
 
-def _count(given: Mapping[str, Any]) -> int | None:
-    """How many classes were given."""
-    names: Sequence[str] | None = given.get("class_names")
-    count: int | None = given.get("num_classes")
-    return len(names) if names is not None else count
+def _count(given: Mapping[str, object]) -> int | None:
+    """Return the number of classes that was given, if any."""
+    names, count = given.get("class_names"), given.get("num_classes")
+    if isinstance(names, Sequence):
+        return len(names)
+    return count if isinstance(count, int) else None
 
 
 def voc_palette(num_classes: int = 21) -> list[list[int]]:
-    """The colours of Pascal VOC's classes, of which each bit of the index is one of a channel.
+    """Return the colours of Pascal VOC's classes: bits of the index, spread over the channels.
 
     >>> voc_palette(3)
     [[0, 0, 0], [128, 0, 0], [0, 128, 0]]
@@ -160,7 +161,7 @@ def _of_colors(colors: set[Color], chosen: set[str]) -> Guess:
 
 
 def _values(path: Path) -> tuple[set[int], bool]:
-    """Values of a mask, and whether they are colours."""
+    """Return the values of a mask, and whether they are colours."""
     picture = open_picture(path)
     try:
         return set(np.unique(mask_values(picture)).tolist()), False

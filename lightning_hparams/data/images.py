@@ -1,4 +1,4 @@
-"""Pictures as image tensors, of as many channels as are wanted."""
+"""Read pictures as image tensors with a given number of channels."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ __all__ = ["read_image", "to_channels"]
 
 
 def read_image(path: Path, channels: int) -> Tensor:
-    """Read an image as ``(channels, H, W)``, turned as its EXIF orientation says.
+    """Read an image as ``(channels, H, W)``, with its EXIF orientation applied.
 
     Args:
         path: Any format of :data:`SUFFIXES`.
         channels: 1 for grey, 3 for RGB, or the number of the file's bands.
 
     Returns:
-        uint8; float32 for files of more than 8 bits: whole numbers are divided by 65535, and
-        fractions stay as they are.
+        uint8, or float32 for files with more than 8 bits: integers are divided by 65535, floating
+        point values do not change.
 
     Raises:
         ValueError: If it cannot be read, has another number of bands, or holds NaN or infinity.
@@ -32,13 +32,13 @@ def read_image(path: Path, channels: int) -> Tensor:
 
 
 def to_channels(picture: Picture, channels: int, orientation: int) -> Tensor:
-    """A picture as a tensor ``(channels, H, W)``; see :func:`read_image`."""
+    """Convert a picture to a tensor ``(channels, H, W)``; see :func:`read_image`."""
     bands = _bands(picture, channels)
     if bands.dtype == bool:
         bands = bands.astype(np.uint8) * 255
     if bands.dtype != np.uint8:
         whole = bands.dtype.kind in "ui"
-        # A value that is too large for float32 becomes infinity, and is named below.
+        # A value that is too large for float32 becomes infinity, which raises below.
         with np.errstate(over="ignore"):
             bands = bands.astype(np.float32)
         if whole:
@@ -56,7 +56,7 @@ def to_channels(picture: Picture, channels: int, orientation: int) -> Tensor:
 
 
 def _bands(picture: Picture, channels: int) -> Pixels:
-    """``(H, W)`` or ``(H, W, channels)``."""
+    """Select or convert bands; returns ``(H, W)`` or ``(H, W, channels)``."""
     pixels, image = picture.pixels, picture.image
     if image is not None and image.mode in ("P", "PA", "1") and channels in (1, 3):
         return np.array(image.convert("L" if channels == 1 else "RGB"))
@@ -75,5 +75,5 @@ def _bands(picture: Picture, channels: int) -> Pixels:
         return grey.astype(pixels.dtype)
     raise ValueError(
         f"{picture.path} has {bands} bands, but in_channels={channels}; pass in_channels={bands}, "
-        "or save the bands that are wanted"
+        "or save the required bands only"
     )

@@ -1,4 +1,4 @@
-"""What ``setup`` finds in the files, before training: pure functions of headers and counts."""
+"""Checks of files before training, as pure functions of headers and counts."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ __all__ = [
 
 
 class MaskFacts(NamedTuple):
-    """What one mask holds."""
+    """Contents of a mask."""
 
     counts: npt.NDArray[np.int64]  # pixels of each class
-    ignored: int  # pixels of none
-    colors: dict[int, Color]  # in which a palette image shows its indices
+    ignored: int  # pixels of no class
+    colors: dict[int, Color]  # of the indices in a palette image
 
 
 def read_pair(image: Path, mask: Path, channels: int, reader: MaskReader) -> tuple[Tensor, Tensor]:
-    """An image ``(channels, H, W)`` and its mask ``(H, W)``, both turned or neither.
+    """Read an image ``(channels, H, W)`` and its mask ``(H, W)`` with matching orientation.
 
     Raises:
         ValueError: If one cannot be read, or their sizes differ.
@@ -52,10 +52,10 @@ def read_pair(image: Path, mask: Path, channels: int, reader: MaskReader) -> tup
 
 
 def pair_headers(pair: Pair) -> tuple[ImageHeader, ImageHeader]:
-    """The headers of an image and its mask.
+    """Read the headers of an image and its mask.
 
     Raises:
-        ValueError: If one is no image, or their sizes differ.
+        ValueError: If one cannot be read, or their sizes differ.
     """
     image, mask = pair
     one, other = read_header(image), read_header(mask)
@@ -65,10 +65,10 @@ def pair_headers(pair: Pair) -> tuple[ImageHeader, ImageHeader]:
 
 
 def mask_facts(path: Path, reader: MaskReader) -> MaskFacts:
-    """Read a mask, and say what it holds.
+    """Read a mask and summarise its contents.
 
     Raises:
-        ValueError: As ``reader`` does.
+        ValueError: As ``reader``.
     """
     picture = open_picture(path)
     mask = reader.read(picture, 1).reshape(-1)
@@ -83,13 +83,13 @@ def mask_facts(path: Path, reader: MaskReader) -> MaskFacts:
 def absent_classes(
     facts: Mapping[str, Sequence[MaskFacts]], reader: MaskReader, names: Sequence[str], total: int
 ) -> str | None:
-    """A sentence about the classes that occur in no mask, or in none for training.
+    """Return a warning about classes that occur in no mask, or in no training mask.
 
     Args:
-        facts: Of the masks that were read, by split.
-        reader: That read them.
-        names: Of the classes.
-        total: Masks that there are.
+        facts: Contents of the masks that were read, by split.
+        reader: The reader of the masks.
+        names: Names of the classes.
+        total: Number of masks, including those that were not read.
 
     Raises:
         ValueError: If all pixels but those of one class are ignored.
@@ -121,13 +121,13 @@ def absent_classes(
 
 
 def check_palettes(found: Mapping[Path, Mapping[int, Color]]) -> str | None:
-    """Compare how palette images show their indices.
+    """Compare the palettes of mask files.
 
     Returns:
-        A warning, where the background alone is white.
+        A warning if the background is white and the foreground black.
 
     Raises:
-        ValueError: If one colour has different indices in different files.
+        ValueError: If a colour has different indices in different files.
     """
     index_of: dict[Color, tuple[int, Path]] = {}
     for path, colors in found.items():
@@ -137,7 +137,7 @@ def check_palettes(found: Mapping[Path, Mapping[int, Color]]) -> str | None:
                 raise ValueError(
                     f"{first} shows index {other} in the colour {list(color)}, and {path} index "
                     f"{index}: the order of their palettes differs; pass palette= with the colour "
-                    "of each class, which then counts instead of the index"
+                    "of each class, which is then used instead of the index"
                 )
     shown = {index: color for color, (index, _) in index_of.items()}
     if shown == {0: (255, 255, 255), 1: (0, 0, 0)}:
@@ -149,9 +149,9 @@ def check_palettes(found: Mapping[Path, Mapping[int, Color]]) -> str | None:
 
 
 def turned_alone(headers: Mapping[Pair, tuple[ImageHeader, ImageHeader]]) -> str | None:
-    """A warning about files with an EXIF orientation that their partner lacks.
+    """Return a warning about files with an EXIF orientation that their counterpart lacks.
 
-    Only those where either could be right, since the size is the same.
+    It names only files for which either could be right, since the sizes are the same.
     """
     names = [
         image.name
@@ -163,15 +163,15 @@ def turned_alone(headers: Mapping[Pair, tuple[ImageHeader, ImageHeader]]) -> str
         return None
     return (
         f"{first_names(names)}: image or mask alone has an EXIF orientation; both are read as they "
-        "are stored. If they do not fit then, remove the orientation from the file"
+        "are stored. If they do not match, remove the orientation from the file"
     )
 
 
 def check_one_size(headers: Mapping[Path, ImageHeader]) -> None:
-    """Check that all images have one size, for a batch of several.
+    """Check that all images have the same size, so that they can be batched.
 
     Raises:
-        ValueError: If not, with two examples.
+        ValueError: If they do not, with two examples.
     """
     examples: dict[tuple[int, int], Path] = {}
     for path, header in headers.items():
@@ -179,16 +179,16 @@ def check_one_size(headers: Mapping[Path, ImageHeader]) -> None:
     if len(examples) > 1:
         (one, first), (other, second), *_ = examples.items()
         raise ValueError(
-            f"{first} is {_pixels(one)} and {second} is {_pixels(other)}: a batch needs one size; "
-            "pass size=, to which all are resized"
+            f"{first} is {_pixels(one)} and {second} is {_pixels(other)}: images in a batch must "
+            "have the same size; pass size= to resize all of them"
         )
 
 
 def check_depth(headers: Mapping[Path, ImageHeader]) -> None:
-    """Check that the values of all images mean the same.
+    """Check that all images have the same kind of values.
 
     Raises:
-        ValueError: If some have 8 bits and some more, or some whole numbers and some fractions.
+        ValueError: If images of 8 bits, of more bits, and of floating point values are mixed.
     """
     examples = {header.depth: path for path, header in headers.items()}
     if len(examples) > 1:
@@ -197,8 +197,8 @@ def check_depth(headers: Mapping[Path, ImageHeader]) -> None:
         less = "has not" if other == "8 bits" else f"holds {other}"
         more = f"has {one} a channel" if one != "fractions" else f"holds {one}"
         raise ValueError(
-            f"{first} {more} and {second} {less}: their values do not go together; save all "
-            "images in one way"
+            f"{first} {more} and {second} {less}: their values have different scales; save all "
+            "images in the same format"
         )
 
 

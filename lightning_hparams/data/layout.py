@@ -1,4 +1,4 @@
-"""Images and masks in one folder of some common arrangement, found by the names of its parts."""
+"""Find images and masks in a folder with one of the common layouts, by the names in it."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ _WORDS = {
 class _Role(NamedTuple):
     split: str  # "" for none
     kind: str  # "image", "mask" or "" for neither
-    rest: str  # of the path, without what tells split and kind
+    rest: str  # of the path, without the folders for split and kind
 
 
 def find_layout(root: Path, *, whole: bool = True) -> tuple[dict[str, Path], dict[str, Path]]:
-    """Images and masks below a folder, by keys that begin with ``train/``, ... where it has splits.
+    """Find images and masks below a folder by keys, which start with ``train/``, ... for splits.
 
-    It knows folders called ``images``, ``masks``, ``labels``, ... inside or beside those of
-    splits, in either order (``train/images``, ``images/train``, ``train_images``), ``train`` beside
-    ``trainannot``, and masks beside their images with names such as ``1_mask.png``.
+    Supported are folders called ``images``, ``masks``, ``labels``, ... combined with those of
+    splits in any order (``train/images``, ``images/train``, ``train_images``), ``train`` next to
+    ``trainannot``, and masks next to their images with names such as ``1_mask.png``.
 
     Args:
         root: The folder.
@@ -54,7 +54,7 @@ def find_layout(root: Path, *, whole: bool = True) -> tuple[dict[str, Path], dic
         ValueError: If it holds no images, no masks, or not one mask for each image.
     """
     if not root.is_dir():
-        raise FileNotFoundError(f"`images`: {root} is no folder; check the path")
+        raise FileNotFoundError(f"`images`: {root} is not a folder; check the path")
     files: defaultdict[str, dict[str, dict[str, Path]]] = defaultdict(
         lambda: {"image": {}, "mask": {}, "": {}}
     )
@@ -66,12 +66,12 @@ def find_layout(root: Path, *, whole: bool = True) -> tuple[dict[str, Path], dic
         if key in same:
             raise ValueError(
                 f"{same[key]} and {path} could both be the {role.kind or 'image'} {key!r}; pass "
-                "the two folders that are meant, or image_pattern= and mask_pattern="
+                "the folders of images and masks, or image_pattern= and mask_pattern="
             )
         same[key] = path
     images: dict[str, Path] = {}
     masks: dict[str, Path] = {}
-    # A folder such as "extra" beside the splits is none of them.
+    # A folder such as "extra" next to the splits does not belong to any of them.
     names = [name for name in files if name] if "train" in files else [*files]
     for name in names:
         some, theirs = _one_split(root, files[name])
@@ -91,10 +91,10 @@ def find_layout(root: Path, *, whole: bool = True) -> tuple[dict[str, Path], dic
 def matched(
     images: Mapping[str, Path], masks: Mapping[str, Path]
 ) -> tuple[dict[str, Path], dict[str, Path]]:
-    """Images and masks with the same keys, if need be without words such as ``mask`` in them.
+    """Return images and masks with the same keys, without words such as ``mask`` if necessary.
 
     Raises:
-        ValueError: If an image or a mask is alone.
+        ValueError: If an image or a mask has no counterpart.
     """
     if not set(images) & set(masks) and (alike := alike_names(images, masks)):
         return alike
@@ -103,7 +103,7 @@ def matched(
 
 
 def split_of(keys: Iterable[str]) -> dict[str, str] | None:
-    """The split that each key names in its first folder; None if there is no training split.
+    """Return the split named by each key's first folder; None if there is no training split.
 
     >>> split_of(["train/1", "val/2"])
     {'train/1': 'train', 'val/2': 'validation'}
@@ -141,7 +141,7 @@ def _role(folders: Iterable[str]) -> _Role:
 
 
 def _words(folder: str) -> list[str]:
-    """The words of a folder's name: ``trainannot`` has two.
+    """Split a folder's name into words; ``trainannot`` has two.
 
     >>> _words("train_masks"), _words("trainannot"), _words("test2017"), _words("gtFine")
     (['train', 'masks'], ['train', 'annot'], ['test'], ['gtfine'])

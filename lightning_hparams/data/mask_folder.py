@@ -1,4 +1,4 @@
-"""A folder of images and one of masks."""
+"""Images and masks from folders."""
 
 from __future__ import annotations
 
@@ -45,55 +45,56 @@ _NAMES = {"mask_suffix", "image_pattern", "mask_pattern", "val_fraction", "seed"
 class MaskFolderData(SegmentationData):
     """Images and masks from folders, checked before training.
 
-    ``setup`` reads the header of every file, and ``check_files`` images and masks whole; what is
-    wrong is named with file, value and remedy, and so are classes that occur in no mask. The other
-    files are checked as they are read.
+    ``setup`` reads the headers of all files, and ``check_files`` images and masks completely. An
+    error names file, value and remedy, and a warning the classes that occur in no mask. The other
+    files are checked when they are read.
 
     Args:
         images: Folder of images: PNG, JPEG, TIFF, WebP, BMP, PPM; grey, RGB, of several bands; of
-            8 or 16 bits, or floating point. Or, with ``masks`` left out, a folder that holds both
-            in one of the usual arrangements: ``images`` and ``masks`` (``labels``, ...), in or
-            beside ``train``, ``val`` and ``test``; ``train`` beside ``trainannot``; or images and
-            masks side by side, such as ``1_sat.jpg`` and ``1_mask.png``.
-        masks: Folder of masks of the same names: class indices (also as a palette image), 0 and
-            255 for a binary task, or colours with ``palette``. Subfolders are read where a folder
-            itself holds no image; where the first are ``train``, ``val``, ..., they are the splits.
-        class_names: Names of the classes, background included; or give ``num_classes``.
+            8 or 16 bits, or floating point. Or, without ``masks``, a folder that holds both in one
+            of the usual layouts: ``images`` and ``masks`` (``labels``, ...), inside or next to
+            ``train``, ``val`` and ``test``; ``train`` next to ``trainannot``; or images and masks
+            side by side, such as ``1_sat.jpg`` and ``1_mask.png``.
+        masks: Folder of masks with the same names: class indices (also as a palette image), 0 and
+            255 for a binary task, or colours with ``palette``. If a folder has no images itself,
+            its subfolders are read; ``train``, ``val``, ... at the top level are the splits.
+        class_names: Names of the classes including the background; or give ``num_classes``.
         num_classes: Number of classes, 2..256; 2 for a binary task.
         task: ``"multiclass"``, or ``"binary"`` for masks of 0 and 1, or 0 and 255.
-        class_values: Class of each value in the mask files, where they differ; or the values in
-            the order of the classes.
-        palette: Colour ``[red, green, blue]`` of each class, for masks in colour; where there is
-            an ``ignore_index``, its colour may follow as the last. Or a dict, which may have
-            several colours for a class: ``{"255, 0, 0": "car"}`` or ``{"car": [255, 0, 0]}``.
-        mask_suffix: What the stem of a mask has after that of its image, such as ``"_mask"``; with
-            it, both may lie in one folder.
-        image_pattern: Which files below ``images`` are images, and what of their paths masks share:
-            a glob such as ``"*/*_leftImg8bit.png"``, of which the wildcards count, or a regular
-            expression with a group.
-        mask_pattern: Likewise for masks: ``"*/*_gtFine_labelIds.png"``.
-        ignore_index: Mask value of pixels that do not count.
-        val_fraction: Share of the images that is validation, above 0 and below 1, where nothing
-            else says which.
-        train_split: Text file with a name a line, or with the paths of an image and its mask;
-            needs ``val_split``. Then files that stand in no split need no partner.
-        val_split: Likewise.
-        test_split: Likewise; with a fraction, taken out before it. Without it, the test set is the
-            validation set.
+        class_values: Class of each value in the mask files, if values are not class indices; or the
+            values in the order of the classes.
+        palette: Colour ``[red, green, blue]`` of each class, for masks in colour, optionally
+            followed by that of ``ignore_index``. Or a dict, which may have several colours for a
+            class: ``{"255, 0, 0": "car"}`` or ``{"car": [255, 0, 0]}``.
+        mask_suffix: Suffix of a mask's stem, such as ``"_mask"``, after the stem of its image; with
+            it, both may be in the same folder.
+        image_pattern: Pattern of images below ``images``: a glob such as
+            ``"*/*_leftImg8bit.png"`` or a regular expression with a group. Image and mask must
+            agree in the text that wildcards or groups match.
+        mask_pattern: Pattern of masks below ``masks``: ``"*/*_gtFine_labelIds.png"``.
+        ignore_index: Mask value of pixels to ignore.
+        val_fraction: Share of the images used for validation, above 0 and below 1, unless folders
+            or lists define the splits.
+        train_split: Text file with one image name, or the paths of an image and its mask, per line;
+            needs ``val_split``. Files that are in no split then need no counterpart.
+        val_split: The same for validation.
+        test_split: The same for test; removed before a random split. Without it, the test set is
+            the validation set.
         predict_images: Folder of images to predict, without masks; None for all of ``images``.
-        size: Height and width ``[H, W]`` to resize to, or one number for both; None to leave them.
-            Masks are not interpolated. The task predicts at the files' own size all the same.
+        size: Height and width ``[H, W]`` to resize to, or one number for both; None for no
+            resizing. Masks are not interpolated. The task still predicts at the files' own size.
         in_channels: 3 for RGB, 1 for grey, or the number of bands in the files.
-        augment: Of training images: ``"none"``; ``"flip"`` or True, left to right; ``"light"``,
-            with crops of three quarters or more (where ``size`` is given) and a little brightness;
-            ``"strong"``, crops of half or more and more brightness; or a transform of
-            torchvision's v2 of your own, before they are resized. Stronger ones need longer runs.
-        batch_size: Images in a batch; 1 where ``size`` is None and the images differ in theirs.
-        num_workers: Processes that read and augment.
-        check_files: How many images and masks ``setup`` reads whole, evenly spread; 0 for none.
-        seed: Of the split by fraction, which depends on nothing else but the names.
+        augment: Augmentation of training images: ``"none"``; ``"flip"`` or True, left to right;
+            ``"light"``, with crops of three quarters or more (if ``size`` is given) and small
+            changes of brightness; ``"strong"``, with crops of half or more and larger changes; or
+            your own transform of torchvision's v2, applied before resizing. Stronger augmentation
+            needs longer runs.
+        batch_size: Images per batch; must be 1 if ``size`` is None and the images differ in size.
+        num_workers: Number of worker processes.
+        check_files: Number of images and masks that ``setup`` reads completely, evenly spread.
+        seed: Seed of the random split, which otherwise depends on the names only.
 
-    What ``augment`` buys a short run: mean IoU after 150 steps (12 epochs) of a small U-Net from
+    Effect of ``augment`` on a short run: mean IoU after 150 steps (12 epochs) of a small U-Net from
     random weights on 104 brain slices of 64 x 64 pixels, for three seeds.
 
     | ``augment`` | seeds | mean |
@@ -104,8 +105,8 @@ class MaskFolderData(SegmentationData):
     | ``"strong"`` | 0.809 0.759 0.786 | 0.784 |
 
     Raises:
-        ValueError: By ``setup``, for files that do not fit, and for arguments out of range.
-        FileNotFoundError: By ``setup``, for a folder or file that is not there.
+        ValueError: From ``setup`` for files that do not fit, and for arguments out of range.
+        FileNotFoundError: From ``setup``, for a folder or file that does not exist.
     """
 
     def __init__(
@@ -190,19 +191,19 @@ class MaskFolderData(SegmentationData):
     def guessed(
         cls, images: str | Path, masks: str | Path | None = None, **given: Any
     ) -> MaskFolderData:
-        """The same with the classes, and what else masks show, taken from the files.
+        """Create a data module with classes and other arguments inferred from the files.
 
-        Masks of 0 and 255 are binary; 255 beside class indices does not count; sparse values and
-        colours are a class each. What is concluded is written to the log, one line each.
+        Masks of 0 and 255 are binary; 255 along with class indices is ignored; sparse values and
+        colours become one class each. Each conclusion is logged in a line.
 
         Args:
             images: As above.
             masks: As above.
-            given: Any further arguments, which are taken as they are.
+            given: Further arguments, which take precedence.
 
         Raises:
-            ValueError: For files that do not fit.
-            FileNotFoundError: For a folder or file that is not there.
+            ValueError: If files do not fit.
+            FileNotFoundError: If a folder or file does not exist.
         """
         kept = {name: value for name, value in given.items() if value is not None}
         # The number of classes does not matter for finding files.
@@ -220,7 +221,7 @@ class MaskFolderData(SegmentationData):
         elif self.train_set is None:
             self._setup_fit()
 
-    def predict_dataloader(self) -> DataLoader[dict[str, Any]]:
+    def predict_dataloader(self) -> DataLoader[dict[str, object]]:
         """In order; one by one where the images keep their sizes."""
         dataset = super().predict_dataloader().dataset
         return self._loader(dataset, 1 if self.size is None else self.batch_size)
@@ -288,15 +289,15 @@ class MaskFolderData(SegmentationData):
         return mask_facts(pair[1], self.reader)
 
 
-class FileDataset(Dataset[dict[str, Any]]):
+class FileDataset(Dataset[dict[str, object]]):
     """Pairs of image and mask files, or images alone.
 
     Args:
-        files: Image and mask of each sample; None for no mask.
+        files: Image and mask of each sample, where the mask may be None.
         reader: Reads the masks.
         channels: 1 for grey, 3 for RGB, or the number of bands in the files.
-        size: Height and width to resize to; None to leave them.
-        augmentation: Of image and mask together, before they are resized.
+        size: Height and width to resize to; None for no resizing.
+        augmentation: Applied to image and mask together, before resizing.
     """
 
     def __init__(
@@ -314,9 +315,9 @@ class FileDataset(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> dict[str, object]:
         image_path, mask_path = self.files[index]
-        about: dict[str, Any] = {"index": index, "path": str(image_path)}
+        about: dict[str, object] = {"index": index, "path": str(image_path)}
         if mask_path is None:
             image = read_image(image_path, self.channels)
             about["size"] = torch.tensor(image.shape[-2:])
@@ -356,5 +357,5 @@ def _height_width(size: int | list[int] | None) -> tuple[int, int] | None:
 
 
 def _spread(pairs: list[Pair], count: int) -> list[Pair]:
-    """At most ``count`` of them, evenly spread."""
+    """Select at most ``count`` pairs, evenly spread."""
     return pairs[:: -(-len(pairs) // count)] if count else []

@@ -1,4 +1,4 @@
-"""Mask files as class indices, and what is wrong with them, by name."""
+"""Read mask files as class indices, with errors that name the file."""
 
 from __future__ import annotations
 
@@ -23,17 +23,15 @@ _SAVED = "save masks as PNG, drawn without anti-aliasing and resized without int
 
 @dataclass(frozen=True)
 class MaskReader:
-    """Reads mask files as class indices, and says which file holds something else.
+    """Reads mask files as class indices, and refuses files that hold anything else.
 
     Args:
-        num_classes: Classes, the background included.
-        binary: Masks of two values, 0 and 1 or 0 and 255.
-        class_values: Class index of each value in the files; None if they are the same.
-        palette: Colour of each class ``(C, 3)`` for masks in RGB, and after them that of pixels
-            that do not count, if there are any; or the class of each colour; None for masks of
-            indices.
-        ignore_index: Class index, or value if ``class_values`` lacks it, of pixels that do not
-            count.
+        num_classes: Number of classes, including the background.
+        binary: Masks have two values, 0 and 1 or 0 and 255.
+        class_values: Class index of each value in the files; None if they are equal.
+        palette: Colour of each class ``(C, 3)`` for masks in RGB, optionally followed by that of
+            ignored pixels; or the class of each colour; None for masks of indices.
+        ignore_index: Class index of ignored pixels, or their value if ``class_values`` lacks it.
     """
 
     num_classes: int
@@ -46,21 +44,21 @@ class MaskReader:
         """Read a mask ``(H, W)``: uint8, or int64 if ``ignore_index`` does not fit.
 
         Raises:
-            ValueError: For a value that is no class, a colour image without a palette, a lossy
-                file, or one that cannot be read; with the file, the value and the remedy.
+            ValueError: For a value that is not a class, a colour image without a palette, a lossy
+                file, or one that cannot be read; with file, value and remedy.
         """
         picture = open_picture(path)
         return self.read(picture, picture.orientation)
 
     def read(self, picture: Picture, orientation: int) -> Tensor:
-        """As calling it, of a file that was opened before, with an EXIF orientation."""
+        """Like ``__call__``, for an opened file and a given EXIF orientation."""
         if self.palette is None:
             found = mask_values(picture)
             classes = self._classes_by_value(found)
         else:
             found = mask_colors(picture)
             classes = self._classes_by_color(self.palette)
-        # In the dtype of the pixels, which then need not be converted; others cannot occur.
+        # In the dtype of the pixels, to avoid converting them; other values cannot occur.
         limits = np.iinfo(found.dtype)
         possible = [key for key in sorted(classes) if limits.min <= key <= limits.max]
         known = np.array(possible, dtype=found.dtype)
@@ -95,7 +93,7 @@ class MaskReader:
     def _complaint(self, picture: Picture, found: Pixels, value: int) -> str:
         present = np.unique(found).tolist()
         if self.binary and present == [0, 1, 255]:
-            value = 255  # the foreground is 1 then, and 255 the usual value of what does not count
+            value = 255  # then the foreground is 1, and 255 is the usual value to ignore
         share = f"({(found == value).mean():.1%} of pixels)"
         expected = self._expected()
         many = 2 * expected if picture.lossy else 2 * expected + 2 * _SHOWN
@@ -133,10 +131,10 @@ class MaskReader:
 
 
 def mask_values(picture: Picture) -> Pixels:
-    """The one value of each pixel, also where a file repeats it in three channels.
+    """Return the value of each pixel, even if a file repeats it in three channels.
 
     Raises:
-        ValueError: For a colour image, fractions, or a mask that lies in the alpha channel.
+        ValueError: For a colour image, fractions, or a mask in the alpha channel.
     """
     pixels = _without_alpha(picture)
     if pixels.ndim == 2:
@@ -159,7 +157,7 @@ def mask_values(picture: Picture) -> Pixels:
 
 
 def mask_colors(picture: Picture) -> Pixels:
-    """The colour of each pixel as one number, ``red << 16 | green << 8 | blue``.
+    """Return the colour of each pixel as a number, ``red << 16 | green << 8 | blue``.
 
     Raises:
         ValueError: For an image without colours.
@@ -171,14 +169,14 @@ def mask_colors(picture: Picture) -> Pixels:
     if not picture.color or pixels.dtype != np.uint8 or pixels.shape[-1] != 3:
         mode = "several bands" if image is None else f"mode {image.mode}"
         raise ValueError(
-            f"{picture.path} is no colour image ({mode}), but palette= is given; leave it out "
+            f"{picture.path} is not a colour image ({mode}), but palette= is given; leave it out "
             "for masks of class indices"
         )
     return _codes(pixels)
 
 
 def colors_of_indices(picture: Picture) -> dict[int, Color]:
-    """The colours in which a palette image shows the indices that occur in it; else nothing."""
+    """Return the colours of the indices that occur in a palette image; {} for other images."""
     image = picture.image
     if image is None or image.mode != "P":
         return {}
@@ -193,14 +191,14 @@ def colors_of_indices(picture: Picture) -> dict[int, Color]:
 
 
 def _without_alpha(picture: Picture) -> Pixels:
-    """Values or colours alone, if it is they that hold the mask."""
+    """Drop the alpha channel; raise if it seems to hold the mask."""
     pixels = picture.pixels
     if not picture.alpha:
         return pixels
     alpha, pixels = pixels[..., -1], pixels[..., :-1]
     if (pixels == pixels[:1, :1]).all() and (alpha != alpha[:1, :1]).any():
         raise ValueError(
-            f"{picture.path} has one colour everywhere, and its mask seems to lie in the alpha "
+            f"{picture.path} has one colour everywhere, and its mask seems to be in the alpha "
             "channel; save that channel as a grey image"
         )
     return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
@@ -215,8 +213,7 @@ def _whole(path: Path, values: Pixels) -> Pixels:
     if not finite.all():
         raise ValueError(
             f"{path} holds NaN or infinity ({1 - finite.mean():.1%} of pixels); save masks as "
-            "whole numbers, with a value of its own for pixels that do not count, and pass it as "
-            "ignore_index="
+            "integers, with a separate value for pixels to ignore, and pass that as ignore_index="
         )
     whole: Pixels = values.astype(np.int64)
     if not np.array_equal(whole, values):
@@ -236,7 +233,7 @@ def _code(color: Sequence[int]) -> int:
 
 
 def color_of(code: int) -> Color:
-    """Red, green and blue of a colour as :func:`mask_colors` gives it."""
+    """Return red, green and blue of a colour code from :func:`mask_colors`."""
     return code >> 16, code >> 8 & 255, code & 255
 
 

@@ -1,4 +1,4 @@
-"""Which image and which mask belong together."""
+"""Match images with their masks."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ MASK_WORDS = frozenset(
 
 
 def image_paths(folder: Path, *, below: bool) -> list[Path]:
-    """Files with the ending of an image, in the order of their names; hidden ones are left out.
+    """List files with the suffix of an image, sorted by name, without hidden ones.
 
     Args:
-        folder: Where to look.
-        below: Whether to look into its subfolders too, also where they are links.
+        folder: Folder to search.
+        below: Whether to search its subfolders too, including links.
     """
     paths = sorted(_walk(folder, set()) if below else folder.iterdir())
     return [
@@ -55,27 +55,27 @@ def image_paths(folder: Path, *, below: bool) -> list[Path]:
 
 
 def key_of(path: Path, folder: Path) -> str:
-    """A file's path below a folder without its ending, in one way of writing accents.
+    """Return a file's path relative to a folder, without suffix and with normalised accents.
 
     >>> key_of(Path("photos/north/1.jpg"), Path("photos"))
     'north/1'
     """
-    # macOS writes an accent as a character of its own, other systems mostly do not.
+    # macOS stores accents as separate characters, other systems mostly do not.
     return unicodedata.normalize("NFC", path.relative_to(folder).with_suffix("").as_posix())
 
 
 def files_by_key(folder: Path, name: str, *, ending: str = "", but: str = "") -> dict[str, Path]:
-    """Image files of a folder by their names without ending; see :func:`key_of`.
+    """Find the image files of a folder by key; see :func:`key_of`.
 
     Args:
-        folder: Where to look; in its subfolders if it holds no image itself.
-        name: Of the argument that gave the folder, for errors.
-        ending: Only stems with this ending; it is taken off the keys.
-        but: No stems with this ending, if it is not empty.
+        folder: Folder to search; its subfolders are searched if it has no images itself.
+        name: Name of the argument that gave the folder, for errors.
+        ending: Only stems with this ending, which is removed from the keys.
+        but: Exclude stems with this ending, unless it is empty.
 
     Raises:
         FileNotFoundError: If there is no such folder.
-        ValueError: If it has no image, or two of one name.
+        ValueError: If it has no images, or two with the same name.
     """
     _check_folder(folder, name)
     paths = image_paths(folder, below=False) or image_paths(folder, below=True)
@@ -92,11 +92,11 @@ def files_by_key(folder: Path, name: str, *, ending: str = "", but: str = "") ->
 
 
 def files_by_pattern(folder: Path, name: str, pattern: str) -> dict[str, Path]:
-    """Image files below a folder whose path there matches a pattern, by what its wildcards match.
+    """Find the image files below a folder that match a pattern, by the text its wildcards match.
 
     Args:
-        folder: Where to look.
-        name: Of the argument that gave the pattern, for errors.
+        folder: Folder to search.
+        name: Name of the argument that gave the pattern, for errors.
         pattern: See :func:`pattern_of`.
 
     Raises:
@@ -121,10 +121,10 @@ def files_by_pattern(folder: Path, name: str, pattern: str) -> dict[str, Path]:
 
 
 def pattern_of(name: str, pattern: str) -> re.Pattern[str]:
-    r"""A glob, or a regular expression with a group, that a path below a folder must match.
+    r"""Compile a glob, or a regular expression with a group, for paths relative to a folder.
 
-    ``*`` matches within a folder's or file's name, ``**/`` any folders, ``?`` a character; each is
-    a group. What the groups match, joined by ``/``, is the key that image and mask share.
+    ``*`` matches within the name of a folder or file, ``**/`` any folders, ``?`` a character; each
+    is a group. The matched groups, joined by ``/``, are the key that image and mask share.
 
     >>> pattern_of("image_pattern", "*/*_leftImg8bit.png").fullmatch("ulm/1_leftImg8bit.png")[2]
     '1'
@@ -158,7 +158,7 @@ def pattern_of(name: str, pattern: str) -> re.Pattern[str]:
 def alike_names(
     images: Mapping[str, Path], masks: Mapping[str, Path]
 ) -> tuple[dict[str, Path], dict[str, Path]] | None:
-    """Both without words such as ``image`` and ``mask`` in their names, if they match then.
+    """Remove words such as ``image`` and ``mask`` from both keys; None if they still do not match.
 
     >>> images, masks = {"img_1": Path("img_1.png")}, {"1_mask": Path("1_mask.png")}
     >>> alike_names(images, masks)
@@ -175,7 +175,7 @@ def alike_names(
 
 
 def has_mask_word(key: str) -> bool:
-    """Whether a file's name begins or ends with a word for a mask.
+    """Whether a file's name starts or ends with a word for a mask.
 
     >>> has_mask_word("train/100_mask"), has_mask_word("train/100_sat"), has_mask_word("maskulin")
     (True, False, False)
@@ -184,7 +184,7 @@ def has_mask_word(key: str) -> bool:
 
 
 def _without(key: str, words: Iterable[str]) -> str:
-    """A key without words at either end of the file's name."""
+    """Remove words from both ends of the file's name in a key."""
     folder, slash, stem = key.rpartition("/")
     while True:
         parts = re.split(r"([^0-9A-Za-z]+)", stem)
@@ -197,10 +197,10 @@ def _without(key: str, words: Iterable[str]) -> str:
 
 
 def check_matched(images: Mapping[str, Path], masks: Mapping[str, Path]) -> None:
-    """Check that each image has its mask and each mask its image.
+    """Check that each image has a mask and each mask an image.
 
     Raises:
-        ValueError: If not, with the first five on either side.
+        ValueError: If some are missing, with the first five on each side.
     """
     alone = [path.name for key, path in images.items() if key not in masks]
     spare = [path.name for key, path in masks.items() if key not in images]
@@ -211,24 +211,24 @@ def check_matched(images: Mapping[str, Path], masks: Mapping[str, Path]) -> None
     raise ValueError(
         f"{_folder(images)} ({len(images)} images) and {_folder(masks)} ({len(masks)} masks) do "
         f"not match: {'; '.join(parts)}; rename or remove them, or pass mask_suffix='_mask' for "
-        "names that end so, or image_pattern='image_*.jpg' and mask_pattern='mask_*.png' for others"
+        "that ending, or image_pattern='image_*.jpg' and mask_pattern='mask_*.png' for other names"
     )
 
 
 def first_names(names: list[str]) -> str:
-    """The first few of a list, and how many more there are."""
+    """Join the first few names of a list, with the number of further ones."""
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     return ", ".join(names[:_LISTED]) + more
 
 
 def _check_folder(folder: Path, name: str) -> None:
     if not folder.is_dir():
-        raise FileNotFoundError(f"`{name}`: {folder} is no folder; check the path")
+        raise FileNotFoundError(f"`{name}`: {folder} is not a folder; check the path")
 
 
 def _walk(folder: Path, seen: set[str]) -> Iterator[Path]:
     real = os.path.realpath(folder)
-    if real in seen:  # a link to a folder above
+    if real in seen:  # a link to a parent folder
         return
     seen.add(real)
     for path in folder.iterdir():
@@ -244,8 +244,8 @@ def _unique(found: list[tuple[str, Path]], folder: Path, name: str) -> dict[str,
     twice = [path.name for key, path in found if counts[key] > 1]
     if twice:
         raise ValueError(
-            f"`{name}`: {folder} has files of the same stem: {first_names(twice)}; which one is "
-            "meant? remove the others, or choose by image_pattern= or mask_pattern="
+            f"`{name}`: {folder} has files with the same stem: {first_names(twice)}; remove all "
+            "but one, or choose with image_pattern= or mask_pattern="
         )
     return dict(found)
 

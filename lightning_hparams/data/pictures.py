@@ -1,7 +1,7 @@
-"""Image files as they are stored: every band at its full depth, or an error with the file's name.
+"""Read image files without loss: every band at full depth, or an error that names the file.
 
-Pillow reads what it reads without loss; it takes the upper 8 bits of colours with 16, the first
-page of several and three bands of four, so those files go to tifffile and torchvision.
+Pillow reads most files. It would keep only the upper 8 bits of 16-bit colours, the first of several
+pages, and three of four bands, so those files are read by tifffile or unpacked here.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _SHOWN_AS = {"CMYK", "YCbCr", "LAB", "HSV"}  # modes that are colours in other c
 
 
 class ImageHeader(NamedTuple):
-    """What a file says of its image before its pixels."""
+    """Properties of an image from the header of its file."""
 
     stored: tuple[int, int]  # height and width
     orientation: int  # of EXIF; 1 for as stored
@@ -57,14 +57,14 @@ class ImageHeader(NamedTuple):
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width as seen, with the EXIF orientation applied."""
+        """Height and width after applying the EXIF orientation."""
         height, width = self.stored
-        return (width, height) if self.orientation >= 5 else self.stored  # 5 to 8 lie on a side
+        return (width, height) if self.orientation >= 5 else self.stored  # 5 to 8 are rotated
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A file that was read: by Pillow in ``image``, or else as bands in ``pixels``."""
+    """An image that was read from a file; ``image`` is None if not by Pillow."""
 
     path: Path
     image: Image.Image | None
@@ -76,10 +76,10 @@ class Picture:
 
 
 def read_header(path: Path) -> ImageHeader:
-    """Read the header of an image file alone.
+    """Read only the header of an image file.
 
     Raises:
-        ValueError: If it is not an image that :func:`open_picture` reads.
+        ValueError: If :func:`open_picture` cannot read the image.
     """
     try:
         _check_file(path)
@@ -105,10 +105,10 @@ def read_header(path: Path) -> ImageHeader:
 
 
 def open_picture(path: Path) -> Picture:
-    """Read an image file, as it is stored.
+    """Read an image file as it is stored.
 
     Raises:
-        ValueError: If it cannot be read whole and without loss.
+        ValueError: If it cannot be read completely and without loss.
     """
     try:
         _check_file(path)
@@ -142,18 +142,18 @@ def open_picture(path: Path) -> Picture:
 def common_orientation(
     image: tuple[tuple[int, int], int], mask: tuple[tuple[int, int], int]
 ) -> tuple[int, int] | None:
-    """How to turn an image and its mask so that they fit, or None if they do not.
+    """Return the orientations to apply to an image and its mask so that they fit, or None.
 
-    A mask drawn on what a viewer shows has no EXIF orientation and the turned size; one that was
-    computed from the pixels has none and the stored size. Where both sizes are the same, both files
-    are taken as they are stored.
+    Masks usually have no EXIF orientation. One drawn in a viewer has the size after the image's
+    orientation is applied; one computed from the pixels has the stored size. If both stored sizes
+    are equal but the orientations differ, neither is applied.
 
     Args:
-        image: Its stored height and width, and its EXIF orientation.
-        mask: Likewise.
+        image: Stored height and width of the image, and its EXIF orientation.
+        mask: The same for the mask.
 
     Returns:
-        The orientation to apply to each.
+        The orientation to apply to each, or None if they do not fit.
 
     >>> common_orientation(((6, 8), 6), ((8, 6), 1)), common_orientation(((6, 8), 6), ((6, 8), 1))
     ((6, 1), (1, 1))
@@ -184,7 +184,7 @@ def turned(pixels: Pixels, orientation: int) -> Pixels:
 
 
 class _Tiff:
-    """The one image of a TIFF file."""
+    """A TIFF file with a single image."""
 
     def __init__(self, path: Path, file: tifffile.TiffFile) -> None:
         series = [one for one in file.series if not one.keyframe.is_reduced]
@@ -208,15 +208,15 @@ class _Tiff:
 
     @property
     def by_pillow(self) -> bool:
-        """Whether Pillow reads it whole: it knows compressions that tifffile lacks."""
+        """Whether Pillow reads it completely; it supports compressions that tifffile lacks."""
         colors = self.bands - self.alpha
         bits, kind = self.page.bitspersample, np.dtype(self.page.dtype)
         known = bits in (1, 8) and kind.kind in "ub" and colors in (1, 3)
         known |= bits == 8 and self.bands == 4 and self.photometric == "SEPARATED"
         deep = kind.kind + str(kind.itemsize) in ("u2", "i4", "f4") and bits in (16, 32)
         known |= deep and self.bands == 1 and self.photometric == "MINISBLACK"
-        one = self.page.samplesperpixel == self.bands  # pages of a stack are more
-        # Pillow turns a TIFF as it reads it, but masks and images must be turned alike.
+        one = self.page.samplesperpixel == self.bands  # False for a stack of pages
+        # Pillow applies a TIFF's orientation itself, but image and mask must be turned together.
         return one and known and self.orientation == 1
 
     @property
@@ -295,7 +295,7 @@ def _check_size(path: Path, width: int, height: int) -> None:
 
 def _check_image(path: Path, image: Image.Image) -> None:
     _check_size(path, *image.size)
-    # The further images of a JPEG (MPO) are previews and depth maps of a phone's camera.
+    # Further images in a JPEG (MPO) are previews and depth maps from a phone camera.
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":
         raise ValueError(f"{path} is an animation of {frames} images; save each in a file")
@@ -307,8 +307,8 @@ def _check_image(path: Path, image: Image.Image) -> None:
 
 def _orientation(image: Image.Image) -> int:
     if image.format == "TIFF":
-        return 1  # those with another go to tifffile
-    # Pillow decodes a whole PNG to look for EXIF data behind the pixels.
+        return 1  # files with any other are read by tifffile
+    # Pillow would decode the whole PNG to look for EXIF data after the pixels.
     if image.format == "PNG" and "exif" not in image.info:
         return 1
     value = image.getexif().get(_ORIENTATION, 1)
@@ -319,7 +319,7 @@ def _png_depth(path: Path, image: Image.Image) -> int:
     if image.format != "PNG":
         return 8
     with path.open("rb") as file:
-        return file.read(25)[24]  # of the chunk IHDR, which comes first
+        return file.read(25)[24]  # in the chunk IHDR, which comes first
 
 
 def _depth(path: Path, image: Image.Image) -> str:
@@ -330,24 +330,24 @@ def _depth(path: Path, image: Image.Image) -> str:
 
 
 def _deep_png(path: Path, orientation: int) -> Picture:
-    """A PNG with 16 bits for each of several bands, of which Pillow keeps the upper 8."""
+    """Read a PNG with several bands of 16 bits, of which Pillow keeps only the upper 8."""
     with path.open("rb") as file:
-        bands = {2: 3, 4: 2, 6: 4}[file.read(26)[25]]  # by the header's colour type
-    if bands == 2:  # as many bytes a pixel as in an image of four bands
+        bands = {2: 3, 4: 2, 6: 4}[file.read(26)[25]]  # from the header's colour type
+    if bands == 2:  # as many bytes per pixel as four bands of 8 bits
         high, low = np.split(_png_bytes(path, "RGBA").reshape(-1, 2, 2), 2, axis=2)
         with Image.open(path, formats=_FORMATS) as image:
             width, height = image.size
         high, low = (part.reshape(height, width, 2) for part in (high, low))
     else:
         name = "RGB" if bands == 3 else "RGBA"
-        # The unpacker of little-endian values takes the second of two bytes.
+        # The unpacker for little-endian values takes the second of two bytes.
         high, low = (_png_bytes(path, f"{name};16{order}") for order in "BL")
     pixels = high.astype(np.uint16) << 8 | low
     return Picture(path, None, pixels, bands in (2, 4), bands >= 3, orientation, lossy=False)
 
 
 def _png_bytes(path: Path, raw_mode: str) -> Pixels:
-    """The pixels of a PNG, unpacked in another way than Pillow's own."""
+    """Decode the pixels of a PNG with another unpacker than Pillow would choose."""
     with Image.open(path, formats=("PNG",)) as image:
         assert isinstance(image, PngImageFile)
         image.tile = [tile._replace(args=raw_mode) for tile in image.tile]

@@ -1,4 +1,4 @@
-"""From what the user says of folders and names to pairs of image and mask by split."""
+"""Find the pairs of image and mask of each split, from folders, names and lists."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from .splits import check_splits, random_split, read_split
 
 __all__ = ["PairSource"]
 
-_LISTS = ("", "ImageSets/Segmentation", "splits")  # where train.txt and val.txt may lie
+_LISTS = ("", "ImageSets/Segmentation", "splits")  # subfolders that may hold train.txt and val.txt
 
 
 @dataclass(frozen=True)
 class PairSource:
-    """Folders, names and splits, as :class:`~lightning_hparams.MaskFolderData` has them.
+    """Folders, names and splits; see :class:`~lightning_hparams.MaskFolderData`.
 
-    ``split_files`` has the keys ``train``, ``validation`` and ``test`` at most.
+    The keys of ``split_files`` are among ``train``, ``validation`` and ``test``.
     """
 
     images: Path
@@ -32,11 +32,11 @@ class PairSource:
     seed: int = 0
 
     def splits(self) -> dict[str, dict[str, Pair]]:
-        """Pairs by key, by ``train``, ``validation`` and, if there is one, ``test``.
+        """Find the pairs by key of ``train``, ``validation`` and, if there is one, ``test``.
 
         Raises:
-            FileNotFoundError: For a folder or file that is not there.
-            ValueError: For files without a partner, and splits that are empty or overlap.
+            FileNotFoundError: If a folder or file does not exist.
+            ValueError: If files have no counterpart, or splits are empty or overlap.
         """
         listed = self.split_files or self._lists()
         if "train" in listed:
@@ -48,7 +48,7 @@ class PairSource:
             images, masks = matched(*self._files())
             pairs = {key: (image, masks[key]) for key, image in images.items()}
             splits = self._by_folder(pairs)
-            for name, file in listed.items():  # a test set that is taken out first
+            for name, file in listed.items():  # a test set, removed before the random split
                 splits[name] = read_split(file, images, masks)
                 splits["train"] = {k: v for k, v in pairs.items() if k not in splits[name]}
             if "validation" not in splits:
@@ -62,7 +62,7 @@ class PairSource:
         return splits
 
     def all_images(self) -> dict[str, Path]:
-        """All images by key, without looking at masks where their names need not be told apart."""
+        """Find all images by key, ignoring masks unless both are in the same folder."""
         if self.image_pattern is not None or (self.masks is not None and not self._together):
             return self._images()
         if self.mask_suffix:
@@ -83,13 +83,13 @@ class PairSource:
         try:
             return find_layout(self.images, whole=whole)
         except ValueError as error:
-            if not whole and self.split_files:  # whose lines name both files, perhaps
+            if not whole and self.split_files:  # their lines may name both files
                 return self._every_file()
             if self.masks is None:
                 raise
             raise ValueError(
-                f"`images` and `masks` are one folder, {self.images}, where each file would be its "
-                "own mask; pass the folder of the masks, or say how their names differ: "
+                f"`images` and `masks` are the same folder, {self.images}, so each file would be "
+                "its own mask; pass the folder of the masks, or how their names differ: "
                 "mask_suffix='_mask', or image_pattern= and mask_pattern="
             ) from error
 
@@ -112,15 +112,15 @@ class PairSource:
         return files, files
 
     def _lists(self) -> dict[str, str | Path]:
-        """Lists that lie in the one folder that was given."""
+        """Find lists of splits in the folder, if only one was given."""
         if self.masks is not None:
             return {}
         names = {"train": "train.txt", "validation": "val.txt", "test": "test.txt"}
-        for place in _LISTS:
-            files = {name: self.images / place / file for name, file in names.items()}
-            there: dict[str, str | Path] = {k: file for k, file in files.items() if file.is_file()}
-            if {"train", "validation"} <= set(there):
-                return there
+        for subfolder in _LISTS:
+            files = {name: self.images / subfolder / file for name, file in names.items()}
+            found: dict[str, str | Path] = {k: file for k, file in files.items() if file.is_file()}
+            if {"train", "validation"} <= set(found):
+                return found
         return {}
 
     def _by_folder(self, pairs: Mapping[str, Pair]) -> dict[str, dict[str, Pair]]:

@@ -1,4 +1,4 @@
-"""Which pairs of image and mask are for training, validation and test."""
+"""Splits of pairs of image and mask into training, validation and test."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ __all__ = ["check_splits", "random_split", "read_split"]
 def read_split(
     file: str | Path, images: Mapping[str, Path], masks: Mapping[str, Path]
 ) -> dict[str, Pair]:
-    """Read the pairs of a split, one a line.
+    """Read the pairs of a split, one per line.
 
-    A line holds the name of an image, with or without its ending and folder; or those of an image
-    and its mask with a space, tab or comma between them. Paths of another machine are found by
-    their ends.
+    A line holds the name of an image, with or without suffix and folder, or the names of an image
+    and its mask, separated by a space, tab or comma. Paths from another machine are matched by
+    their last parts.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no text, or names what has no image or no mask.
+        ValueError: If it is not text, or names a file without an image or a mask.
     """
     path = Path(file)
     if not path.is_file():
@@ -35,7 +35,7 @@ def read_split(
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no text in UTF-8 ({error}); save it as such") from error
+        raise ValueError(f"{path} is not UTF-8 text ({error}); save it as UTF-8") from error
     lines = [unicodedata.normalize("NFC", line.strip()) for line in text.splitlines()]
     lines = list(dict.fromkeys(line for line in lines if line))
     image_names, mask_names = _names(images), _names(masks)
@@ -55,15 +55,15 @@ def read_split(
     for kind, known in {"image": images, "mask": masks}.items():
         if unknown[kind]:
             raise ValueError(
-                f"{path} names {first_names(unknown[kind])}, of which there is no {kind} in "
-                f"{next(iter(known.values())).parent}; a line holds a file name, or the paths of "
-                "an image and its mask"
+                f"{path} names {first_names(unknown[kind])}, for which there is no {kind} in "
+                f"{next(iter(known.values())).parent}; a line must hold a file name, or the paths "
+                "of an image and its mask"
             )
     return pairs
 
 
 def random_split(stems: Iterable[str], fraction: float, seed: int) -> tuple[list[str], list[str]]:
-    """Split stems into train and validation, each in order, by nothing but the arguments.
+    """Split stems into train and validation, each in order; depends on nothing but the arguments.
 
     >>> random_split(["a", "b", "c", "d", "e"], 0.4, seed=0)
     (['b', 'c', 'd'], ['a', 'e'])
@@ -76,10 +76,10 @@ def random_split(stems: Iterable[str], fraction: float, seed: int) -> tuple[list
 
 
 def check_splits(splits: Mapping[str, Mapping[str, Pair]]) -> None:
-    """Check that no split is empty and no two overlap.
+    """Check that no split is empty and that none overlap.
 
     Raises:
-        ValueError: If one is, or two do.
+        ValueError: If one is empty or two overlap.
     """
     counts = {name: len(pairs) for name, pairs in splits.items()}
     for name, count in counts.items():
@@ -93,19 +93,19 @@ def check_splits(splits: Mapping[str, Mapping[str, Pair]]) -> None:
         common = sorted(key for key, (image, _) in splits[one].items() if image in theirs)
         if common:
             raise ValueError(
-                f"{first_names(common)} stand in both the {one} and the {other} split; "
+                f"{first_names(common)} are in both the {one} and the {other} split; "
                 "remove them from one"
             )
 
 
 def _names(files: Mapping[str, Path]) -> dict[str, str]:
-    """Key by everything that may name a file: its key, and its path from any folder on."""
+    """Map all names of a file to its key: the key itself, and any tail of its path."""
     names: dict[str, str | None] = {}
     for key, path in files.items():
         whole = unicodedata.normalize("NFC", path.as_posix())
         tails = [whole[match.end() :] for match in re.finditer("/", whole)]
         for name in {whole, *tails, *(str(Path(tail).with_suffix("")) for tail in tails)} - {key}:
-            names[name] = None if name in names else key  # several: nobody knows which
+            names[name] = None if name in names else key  # None if ambiguous
     names |= dict(zip(files, files, strict=True))
     return {name: key for name, key in names.items() if key is not None}
 
@@ -130,7 +130,7 @@ def _two_found(
     image_names: Mapping[str, str],
     mask_names: Mapping[str, str],
 ) -> Pair | None:
-    """Image and mask of a line with both; names may hold spaces too."""
+    """Return image and mask of a line that names both, even if names contain spaces."""
     for gap in re.finditer(r"\s*[,;\t]\s*|\s+", line):
         texts = line[: gap.start()], line[gap.end() :]
         paths = [

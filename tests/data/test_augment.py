@@ -87,14 +87,14 @@ def one_argument(image):
 @pytest.mark.parametrize(
     ("augment", "error", "message"),
     [
-        ([v2.RandomHorizontalFlip()], TypeError, r"join several by v2.Compose"),
+        ([v2.RandomHorizontalFlip()], TypeError, r"combine several with v2.Compose"),
         ({"flip": 0.5}, TypeError, "`augment` must be True, False, one of"),
         ("flipp", ValueError, "did you mean 'flip'"),
-        (1, TypeError, "got 1; join"),
+        (1, TypeError, "got 1; combine"),
         (v2.RandomHorizontalFlip, TypeError, "make an instance of it"),
-        (one_argument, TypeError, "cannot be called so"),
-        (v1.Compose([v1.RandomHorizontalFlip()]), TypeError, "cannot be called so"),
-        (v1.RandomHorizontalFlip(), TypeError, "cannot be called so"),
+        (one_argument, TypeError, "cannot be called like that"),
+        (v1.Compose([v1.RandomHorizontalFlip()]), TypeError, "cannot be called like that"),
+        (v1.RandomHorizontalFlip(), TypeError, "cannot be called like that"),
     ],
 )
 def test_what_cannot_augment_is_refused_where_it_is_given(augment, error, message):

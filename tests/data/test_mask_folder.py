@@ -347,16 +347,20 @@ def binary_as_classes(folder):
             {},
             r"masks/6.png is a colour image with colours \[\(9, 8, 7\)\]; pass palet",
         ),
-        (break_color, {"palette": [[0, 0, 0], [1, 1, 1], [2, 2, 2]]}, "0.png is no colour image"),
+        (
+            break_color,
+            {"palette": [[0, 0, 0], [1, 1, 1], [2, 2, 2]]},
+            "0.png is not a colour image",
+        ),
         (break_jpeg, {"class_values": {0: 0, 100: 1, 200: 2, 1: 1, 2: 2}}, r"7.jpg has \d+ differ"),
         (break_file, {}, r"masks/8.png cannot be read as an image"),
         (break_cut_file, {}, r"masks/8.png cannot be read as an image"),
-        (break_twice, {}, r"files of the same stem: 0.jpg, 0.png; which one is meant"),
+        (break_twice, {}, r"files with the same stem: 0.jpg, 0.png; remove all but one"),
         (break_fractions, {}, r"masks/9.tif holds fractions; save masks as whole numbers"),
         (
             break_sizes,
             {},
-            r"0.png is 20 x 30 .*/9.png is 8 x 8 .*: a batch needs one size; pass size=",
+            r"0.png is 20 x 30 .*/9.png is 8 x 8 .*: images in a batch must have the same",
         ),
         (break_masks, {}, r"`masks`: .* holds no image; known are"),
     ],
@@ -430,15 +434,17 @@ def test_arguments_that_do_not_fit_are_refused_at_once(folder, options, error, m
 
 
 def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"`images`: .*images is no folder; check the path"):
+    with pytest.raises(
+        FileNotFoundError, match=r"`images`: .*images is not a folder; check the path"
+    ):
         make(tmp_path).setup("fit")
 
 
 @pytest.mark.parametrize(
     ("train", "val", "error", "message"),
     [
-        ("0\n1\n", "1\n2\n", ValueError, "1 stand in both the train and the validation split"),
-        ("0\nx\n", "1\n", ValueError, r"train.txt names x, of which there is no image"),
+        ("0\n1\n", "1\n2\n", ValueError, "1 are in both the train and the validation split"),
+        ("0\nx\n", "1\n", ValueError, r"train.txt names x, for which there is no image"),
         ("0\n", "", ValueError, r"left for validation in the splits \{'train': 1, 'val"),
         ("0\n", None, FileNotFoundError, r"split file .*val.txt does not exist"),
     ],
@@ -456,7 +462,7 @@ def test_a_split_file_that_is_no_text_is_named(folder):
     (folder / "train.txt").write_bytes("0\n1\n".encode("utf-16"))
     (folder / "val.txt").write_text("2\n")
     data = make(folder, train_split=folder / "train.txt", val_split=folder / "val.txt")
-    with pytest.raises(ValueError, match=r"train.txt is no text in UTF-8 \(.*\); save it as such"):
+    with pytest.raises(ValueError, match=r"train.txt is not UTF-8 text \(.*\); save it as UTF-8"):
         data.setup("fit")
 
 

@@ -130,7 +130,7 @@ def test_a_mask_in_the_alpha_channel_is_noticed(tmp_path, mode):
     for reader in (MaskReader(2), MaskReader(2, palette=[[0, 0, 0], [1, 1, 1]])):
         if mode == "LA" and reader.palette:
             continue
-        with pytest.raises(ValueError, match=r"mask.png .*seems to lie in the alpha channel"):
+        with pytest.raises(ValueError, match=r"mask.png .*seems to be in the alpha channel"):
             reader(path)
 
 

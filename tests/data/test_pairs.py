@@ -162,7 +162,9 @@ def test_one_folder_for_both_is_said(tmp_path):
     make(tmp_path, "a.png", "b.png", "c.png")
     for masks in (tmp_path, tmp_path / "." / "..", tmp_path.parent / tmp_path.name):
         source = PairSource(tmp_path, masks if masks.resolve() == tmp_path.resolve() else tmp_path)
-        with pytest.raises(ValueError, match=r"are one folder, .* its own mask; .*mask_suffix="):
+        with pytest.raises(
+            ValueError, match=r"are the same folder, .* its own mask; .*mask_suffix="
+        ):
             source.splits()
 
 
