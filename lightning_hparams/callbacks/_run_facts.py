@@ -10,7 +10,7 @@ from lightning import Callback, LightningModule, Trainer
 from torch.nn.parameter import Parameter, is_lazy
 
 from ..provenance import file_hash
-from ..tags import told_apart
+from ..tags import unique_names
 
 __all__ = ["checkpoints", "configuration", "datasets"]
 
@@ -103,5 +103,5 @@ def checkpoints(trainer: Trainer) -> dict[str, dict[str, dict[str, str]]]:
 def _by_name(callbacks: Iterable[Callback]) -> dict[str, Callback]:
     """Callbacks by the key under which Lightning saves their state, made unique by a number."""
     listed = list(callbacks)
-    names = told_apart([callback.state_key for callback in listed])
+    names = unique_names([callback.state_key for callback in listed])
     return dict(zip(names, listed, strict=True))

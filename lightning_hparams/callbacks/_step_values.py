@@ -13,7 +13,7 @@ from torch.nn import Module
 from torch.optim import Optimizer
 
 from ..optim import get_param, group_norms, has_param
-from ..tags import Kind, tag, told_apart, writable
+from ..tags import Kind, tag, unique_names, writable
 
 __all__ = ["group_rates", "histogram", "histograms", "losses", "norms"]
 
@@ -118,7 +118,7 @@ def _groups(
         writable(f"group {index}" if name in (None, "") else str(name))
         for index, name in enumerate(given)
     ]
-    apart = told_apart(names)
+    apart = unique_names(names)
     return [(f"{number}{name}", group) for name, group in zip(apart, groups, strict=True)]
 
 

@@ -178,7 +178,7 @@ class RunRecorder(Monitor):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Update the best values before checkpoints are written; the epoch may log more later."""
         self._owes_epoch = True
-        found = logged_values(trainer)  # on all ranks, for it may gather metrics
+        found = logged_values(trainer)  # on all ranks, since it may gather metrics
         if self._running:
             self._metrics.update(self._metrics.of(found, trainer, of_validation=False))
 
@@ -234,7 +234,7 @@ class RunRecorder(Monitor):
         if not self._owes_epoch:
             return
         self._owes_epoch = False
-        found = logged_values(trainer)  # on all ranks, for it may gather metrics
+        found = logged_values(trainer)  # on all ranks, since it may gather metrics
         step = log_step(trainer) - 1  # it has advanced
         self._take_in(trainer, found, step, of_validation=False)
 

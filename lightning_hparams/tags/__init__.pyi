@@ -9,5 +9,5 @@ from .grammar import (
     best_tag as best_tag,
     tag as tag,
 )
-from .names import told_apart as told_apart, writable as writable
+from .names import unique_names as unique_names, writable as writable
 from .selection import extremes as extremes, set_scores as set_scores

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from numbers import Integral
 from typing import cast
 
-from .names import told_apart, writable
+from .names import unique_names, writable
 
 __all__ = ["class_names"]
 
@@ -44,7 +44,7 @@ def class_names(given: object) -> list[str] | None:
             f"class names must be a list of names in the order of the classes, got "
             f"{type(given).__name__}; a dict from name to index is accepted too"
         )
-    return told_apart([writable(_text(name)) for name in given])
+    return unique_names([writable(_text(name)) for name in given])
 
 
 def _by_index(given: Mapping[object, object]) -> list[object]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["told_apart", "writable"]
+__all__ = ["unique_names", "writable"]
 
 
-def told_apart(names: Sequence[str]) -> list[str]:
+def unique_names(names: Sequence[str]) -> list[str]:
     """The names, with a number appended to each that repeats an earlier one.
 
-    >>> told_apart(["head", "encoder", "head"])
+    >>> unique_names(["head", "encoder", "head"])
     ['head', 'encoder', 'head #2']
     """
     given, counts = set(names), dict[str, int]()

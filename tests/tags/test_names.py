@@ -1,13 +1,13 @@
 from hypothesis import given, strategies as st
 
-from lightning_hparams.tags import told_apart, writable
+from lightning_hparams.tags import unique_names, writable
 
 names = st.lists(st.sampled_from(["a", "a #2", "a #3", "b", ""]), max_size=12)
 
 
 @given(names)
 def test_names_become_unique_and_the_first_of_each_stays_unchanged(given_names):
-    apart = told_apart(given_names)
+    apart = unique_names(given_names)
     assert len(set(apart)) == len(given_names)
     for name in set(given_names):
         assert apart[given_names.index(name)] == name
