@@ -16,13 +16,13 @@ __all__ = ["RandomStates", "find_generators"]
 
 Generator = torch.Generator | np.random.Generator | np.random.RandomState | random.Random
 _KINDS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
-_DEPTH = 8  # of attributes within attributes
-_LONG = 64  # a longer list holds data
+_DEPTH = 8  # levels of nested attributes searched
+_LONG = 64  # longer lists are taken for data
 _LEAVES = (str, bytes, int, float, complex, type, Tensor, np.ndarray, types.ModuleType)
 
 
 class RandomStates(NamedTuple):
-    """The states of Python, NumPy, torch and CUDA, and of generators by their path."""
+    """The states of Python, NumPy, torch and CUDA, and of generators by path."""
 
     python: Any
     numpy: Any
@@ -32,7 +32,7 @@ class RandomStates(NamedTuple):
 
     @classmethod
     def now(cls, generators: Mapping[str, Generator]) -> RandomStates:
-        """The present states."""
+        """Capture the current states."""
         return cls(
             random.getstate(),
             np.random.get_state(),
@@ -42,7 +42,7 @@ class RandomStates(NamedTuple):
         )
 
     def restore(self, generators: Mapping[str, Generator]) -> None:
-        """Go back to them; a generator of another path stays as it is."""
+        """Restore these states; generators at other paths are left alone."""
         random.setstate(self.python)
         np.random.set_state(self.numpy)
         torch.set_rng_state(self.torch)
@@ -53,20 +53,20 @@ class RandomStates(NamedTuple):
                 _set(generators[path], state)
 
     def as_plain(self) -> dict[str, Any]:
-        """Plain types and tensors alone, which ``torch.load(weights_only=True)`` reads."""
+        """Convert to plain types and tensors, which ``torch.load(weights_only=True)`` reads."""
         return {name: _plain(value) for name, value in self._asdict().items()}
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> RandomStates:
-        """What :meth:`as_plain` was made of."""
+        """Reverse :meth:`as_plain`."""
         return cls(**{name: _unplain(value) for name, value in plain.items()})
 
 
 def find_generators(roots: Mapping[str, object], skip: tuple[object, ...] = ()) -> dict[str, Any]:
-    """Generators that objects hold, by dotted path.
+    """Find the generators that objects hold, by dotted path.
 
-    Attributes, dicts, short lists, what functions close over and what partials and bound methods
-    hold are searched; long lists are data and are not.
+    Searches attributes, dicts, short lists, closures, partials and bound methods; long lists are
+    taken for data and skipped.
 
     Args:
         roots: Where to start, by the first part of the path.

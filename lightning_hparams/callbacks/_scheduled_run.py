@@ -1,4 +1,4 @@
-"""Where a run is on its schedule: the steps that were taken, and how many there will be."""
+"""Progress of a run along its schedule: the steps taken, and the steps expected in total."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 __all__ = ["OnResume", "ScheduledRun"]
 
 OnResume = Literal["rescale", "continue", "strict"]
-_ROUGH = 10  # steps of which a gradient scaler may skip most, while it looks for its scale
+_ROUGH = 10  # first steps, most of which a gradient scaler may skip while it searches for its scale
 
 
 class ScheduledRun:
-    """Counts the steps of each optimizer, and sets the values of the coming one.
+    """Counts the steps of each optimizer, and sets the values for the next one.
 
     Args:
-        name: Of the callback, for messages.
+        name: Name of the callback, for messages.
         shapes: Schedule of each parameter.
         spans: As for :class:`GroupValues`.
         total_steps: As for :class:`RunLength`.
@@ -50,15 +50,15 @@ class ScheduledRun:
         self._length = RunLength(total_steps, name)
         self._steps: list[int] = []
         self._totals: list[int] = []
-        self._limits: list[int] = []  # totals if no time ends the run before
-        self._left_at = 0  # the Trainer's steps at the end of the fit before
-        self._stopped: Mapping[str, Any] = {}  # of the length, when the run was stopped
+        self._limits: list[int] = []  # totals, unless a time limit ends the run earlier
+        self._left_at = 0  # the Trainer's steps at the end of the previous fit
+        self._stopped: Mapping[str, Any] = {}  # state of the length, when the run was stopped
         self._fit: tuple[Trainer, LightningModule] | None = None
         self._hooks: list[StepHooks] = []
         self._values: list[GroupValues] = []
         self._timer: Timer | None = None
-        self._started: tuple[list[int], int] = ([], 0)  # own steps, and those of the Trainer
-        self._kept: list[int] | None = None  # the length of a run that was stopped
+        self._started: tuple[list[int], int] = ([], 0)  # our steps, and the Trainer's
+        self._kept: list[int] | None = None  # the length of the stopped run
         self._batches = 0
         self._epoch: int | None = None
         self._notices = Notices(name)
@@ -68,16 +68,16 @@ class ScheduledRun:
     def begin(
         self, trainer: Trainer, module: LightningModule, loaded: Mapping[str, Any] | None
     ) -> None:
-        """Find out where the run is, and how long it will be.
+        """Find the progress and the length of the run.
 
         Args:
-            trainer: Whose run it is.
+            trainer: The trainer of the run.
             module: Its module.
-            loaded: What :meth:`state_dict` gave when the run was stopped.
+            loaded: :meth:`state_dict` of the stopped run, or None.
 
         Raises:
-            ValueError: If the length cannot be known, is another under ``on_resume="strict"``, or
-                there are more or fewer optimizers than before.
+            ValueError: If the length cannot be determined, differs under ``on_resume="strict"``, or
+                the number of optimizers has changed.
             TypeError: If the steps of an optimizer cannot be counted.
         """
         self._clear()
@@ -92,9 +92,9 @@ class ScheduledRun:
         if averaging is not None:
             self._notices.warn(
                 "rival lr",
-                f"{averaging} adds a scheduler of its own towards the end of training, but the "
-                f"learning rates of {self._name} hold at every step; the weights are averaged all "
-                "the same. Leave out one of the two if you want the other's rates",
+                f"{averaging} adds its own scheduler towards the end of training, but {self._name} "
+                "sets the learning rates at every step; the weights are averaged all the same. "
+                "Remove one of the two to use the other's rates",
             )
         if warning := self._length.unasked(trainer):
             self._notices.warn("length", warning)
@@ -104,10 +104,10 @@ class ScheduledRun:
             self._keep_length(list(loaded["totals"]))
 
     def lay_out(self, counts: Sequence[int]) -> None:
-        """Set the values of the first step, or after the values to move between have changed.
+        """Set the values of the first step, or again after their ranges have changed.
 
         Args:
-            counts: Groups of each optimizer that were there before training.
+            counts: Number of groups of each optimizer before training.
         """
         self._values = []
         for index, optimizer in enumerate(self._current[0].optimizers):
@@ -119,15 +119,15 @@ class ScheduledRun:
             self._values[index].lay_out()
             self._apply(index)
 
-    # In training.
+    # During training.
 
     def at_batch(self, batch_idx: int) -> None:
-        """Let groups that were added follow, and an epoch of another length count."""
+        """Schedule newly added groups, and adjust to an epoch of another length."""
         trainer, module = self._current
         self._batches += 1
         if self._epoch != trainer.current_epoch:
             if self._epoch is None:
-                # How Lightning goes on after a stop within an epoch, it decides after the start.
+                # Lightning decides after the start of training how to resume within an epoch.
                 self._length.load_state_dict(self._stopped)
             self._epoch = trainer.current_epoch
             here = Position(self._epoch, batch_idx, trainer.accumulate_grad_batches)
@@ -142,7 +142,7 @@ class ScheduledRun:
             self._hold(index)
 
     def at_epoch_end(self) -> None:
-        """See whether each optimizer steps as often as planned."""
+        """Check that each optimizer steps as often as planned."""
         trainer, module = self._current
         stepped = trainer.global_step - self._started[1]
         scales = getattr(trainer.precision_plugin, "scaler", None) is not None
@@ -153,40 +153,40 @@ class ScheduledRun:
             if taken == 0 and len(self._hooks) == 1 and stepped > (_ROUGH if scales else 0):
                 self._notices.warn(
                     "frequency",
-                    f"none of the {stepped} steps of {kind} was counted, so the schedule stays "
-                    "where it is: its step() does not run the step hooks of torch.optim.Optimizer, "
-                    "as that of a wrapper may not; schedule it in configure_optimizers",
+                    f"none of the {stepped} steps of {kind} was counted, so the schedule does not "
+                    "advance: its step() does not run the step hooks of torch.optim.Optimizer, as "
+                    "in some wrappers; schedule it in configure_optimizers",
                 )
             elif manual and self._given is None and not _half_to_once(taken, self._batches):
                 self._notices.warn(
                     "frequency",
                     f"optimizer {index} took {taken} steps in {self._batches} batches, but the "
-                    f"schedule counts on one a batch, {total} in all; pass total_steps=[...] with "
+                    f"schedule expects one per batch, {total} in all; pass total_steps=[...] with "
                     "the steps of each optimizer",
                 )
             elif not manual and self._given is None and taken >= 2 * stepped > 0:
                 self._notices.warn(
                     "frequency",
                     f"{kind} took {taken} steps where the Trainer counts {stepped}, so the "
-                    f"schedule ends before the run; pass total_steps=... with what {kind} takes",
+                    f"schedule ends before the run; pass total_steps=... with the steps of {kind}",
                 )
 
     def end(self) -> None:
-        """Let go of the optimizers, which would keep the parameters alive."""
+        """Release the optimizers, which would keep the parameters alive."""
         if self._fit is not None:
             self._left_at = self._fit[0].global_step
             self._stopped = self._length_state()
         self._clear()
 
     def state_dict(self) -> dict[str, Any]:
-        """Steps taken, and the length they were to be of."""
+        """Return the steps taken and the planned length."""
         return {
             "steps": list(self._steps),
             "totals": list(self._totals),
             "length": dict(self._length_state()),
         }
 
-    # How it is done.
+    # Implementation.
 
     def _length_state(self) -> Mapping[str, Any]:
         if self._fit is None or self._epoch is None:
@@ -212,26 +212,26 @@ class ScheduledRun:
         if loaded is not None:
             if len(loaded["steps"]) != count:
                 raise ValueError(
-                    f"the run that was stopped had {len(loaded['steps'])} optimizers and this one "
-                    f"has {count}, so {self._name} cannot go on; start a new run from its weights"
+                    f"the stopped run had {len(loaded['steps'])} optimizers and this one has "
+                    f"{count}, so {self._name} cannot resume it; start a new run from its weights"
                 )
             self._steps = list(loaded["steps"])
             self._stopped = loaded.get("length", {})
         elif not (trainer.global_step == self._left_at > 0 and len(self._steps) == count):
-            # A new run, or a checkpoint that was made without this callback.
+            # A new run, or a checkpoint saved without this callback.
             self._steps = [trainer.global_step // count] * count
             self._stopped = {}
         self._length.load_state_dict(self._stopped)
 
     def _keep_length(self, before: list[int]) -> None:
-        """Decide on the length, where a checkpoint had one of its own."""
+        """Choose between the checkpoint's length and the current one."""
         if before == self._limits:
             return
         if self._on_resume == "strict":
             raise ValueError(
-                f"the run that was stopped had {before} optimizer steps and this one has "
-                f"{self._limits}, which {self._name}(on_resume='strict') does not allow; "
-                "give it the same length, or pass on_resume='rescale' or 'continue'"
+                f"the stopped run had {before} optimizer steps and this one has {self._limits}; "
+                f"{self._name}(on_resume='strict') requires the same length; restore it, or pass "
+                "on_resume='rescale' or 'continue'"
             )
         if self._on_resume == "continue" and self._given is None:
             self._totals = self._kept = before
@@ -246,19 +246,19 @@ class ScheduledRun:
         if self._steps[index] > self._totals[index]:
             self._notices.warn(
                 "end",
-                f"training goes on after the {self._totals[index]} steps of the schedule, whose "
-                "last value holds from here; pass total_steps=... for a longer one",
+                f"training continues past the {self._totals[index]} steps of the schedule at its "
+                "last value; pass total_steps=... for a longer schedule",
             )
         self._apply(index)
 
     def _time(self, index: int) -> None:
-        """Estimate the length of a run that a time ends."""
+        """Estimate the length of a run that has a time limit."""
         if self._timer is not None and self._steps[index]:
             timed = timed_total(self._current[0], self._timer, self._steps[index])
             self._totals[index] = min(self._limits[index], timed)
 
     def _apply(self, index: int) -> None:
-        """Set the values of the coming step."""
+        """Set the values for the next step."""
         if self._values:
             self._values[index].set(self._steps[index], self._totals[index])
 
@@ -269,11 +269,11 @@ class ScheduledRun:
                 topic,
                 f"{likely_rivals(*self._current, change.param)} set the {change.param} of a "
                 f"parameter group to {change.found:g} in the middle of training; {self._name} sets "
-                f"it at every step, here to {change.ours:g}, so that value is not used. Leave out "
-                "one of the two",
+                f"it at every step, here to {change.ours:g}, so that value is not used. Remove one "
+                "of the two",
             )
 
 
 def _half_to_once(taken: int, batches: int) -> bool:
-    # A gradient scaler skips a few steps; a step every second batch is another plan.
+    # A gradient scaler skips a few steps; a step every second batch is a different plan.
     return batches < 2 * taken <= 2 * batches

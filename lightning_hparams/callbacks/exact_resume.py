@@ -21,30 +21,30 @@ __all__ = ["ExactResume"]
 class ExactResume(Callback):
     """Keep random states in each checkpoint, so that a resumed run equals one that never stopped.
 
-    Lightning's checkpoints hold weights, optimizers and counters, but no random state, and a run
-    resumed within an epoch begins its data anew. With this callback a run on a CPU that is stopped
-    at any step and resumed from its last checkpoint ends in the same weights to the bit, with
+    Lightning's checkpoints hold weights, optimizers and counters, but no random states, and a
+    run resumed within an epoch restarts its data. With this callback a run on a CPU that is stopped
+    at any step and resumed from its last checkpoint ends with bitwise identical weights, with
     shuffling, augmentation and dropout, with and without workers, under gradient accumulation, and
     in several processes.
 
-    Kept are the states of Python, NumPy, torch and CUDA in each process, and those of all
-    generators that loaders, samplers, datasets, transforms, the data module and the module hold.
-    Within an epoch the loaders are started as they were, and the batches that were seen are loaded
-    again and left out, which takes the time of loading them. Loaders with ``state_dict`` and
+    A checkpoint holds the states of Python, NumPy, torch and CUDA in each process, and those of all
+    generators held by loaders, samplers, datasets, transforms, the data module and the module.
+    Within an epoch, the loaders restart from the same states, and the batches already seen are
+    loaded and skipped, which takes the time of loading them. Loaders with ``state_dict`` and
     ``load_state_dict``, such as torchdata's StatefulDataLoader, are left to Lightning.
 
-    Random numbers that are drawn between two batches, in a validation, at the start of an epoch or
-    by a callback, do not count for the training: it goes on as the last batch left it. List it
-    first, so that those are repeated in a resumed run, too. Worker processes keep states that
-    nobody can read, so ``persistent_workers`` end with the epoch; the first ones of a fit are
-    started twice.
+    Random numbers drawn between two batches, in validation, at the start of an epoch or by a
+    callback, do not affect training, which continues from the states after the last batch. List
+    this callback first, so that a resumed run repeats those draws, too. The states of worker
+    processes cannot be read, so ``persistent_workers`` end with the epoch; the first ones of a fit
+    are started twice.
 
-    What is not exact: CUDA kernels that are not deterministic (``Trainer(deterministic=True)``);
-    iterable datasets that do not begin at the same place; what a dataset or a module counts in
-    plain attributes; means over an epoch that was interrupted, which Lightning computes of its
-    second part; gradients of an unfinished accumulation in several processes; a module that takes
+    Not exact are: nondeterministic CUDA kernels (use ``Trainer(deterministic=True)``); iterable
+    datasets that do not always start at the same sample; counters that a dataset or a module keeps
+    in plain attributes; means over an interrupted epoch, which Lightning computes from its second
+    part; gradients of an unfinished accumulation in several processes; a module that takes
     ``dataloader_iter``; and a run resumed with other data, batch size or number of processes, which
-    a warning tells.
+    raises a warning.
     """
 
     def __init__(self) -> None:
@@ -57,24 +57,24 @@ class ExactResume(Callback):
     def _forget(self) -> None:
         self._fit: tuple[Trainer, LightningModule] | None = None
         self._generators: dict[str, Any] = {}
-        self._begun: RandomStates | None = None  # when this epoch's iterator was made
-        self._asked: RandomStates | None = None  # when it was asked for its first batch
+        self._begun: RandomStates | None = None  # when this epoch's iterator was created
+        self._asked: RandomStates | None = None  # when its first batch was requested
         self._stream: RandomStates | None = None  # after the last batch
-        self._strayed = False  # whether something else may have drawn since then
+        self._strayed = False  # whether anything else may have drawn since then
         self._in_batch = False
         self._starts = False  # whether the next batch is the first of this fit
         self._resumed: dict[str, Any] | None = None
         self._quiet: Any = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Forget a fit before this one."""
+        """Discard the state of an earlier fit."""
         refuse_other_lightning(self, trainer, pl_module)
         self._loaded = None
         if stage == "fit":
             self._last = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Go back to the random states of the checkpoint."""
+        """Restore the random states of the checkpoint."""
         loaded, self._loaded = self._loaded, None
         self._forget()
         self._fit = trainer, pl_module
@@ -87,16 +87,16 @@ class ExactResume(Callback):
             self._stream = RandomStates.from_plain(self._resumed["stream"])
             self._strayed = True
             self._return()
-            # It says that the loader cannot be resumed, which it is here.
+            # Lightning warns that the loader cannot be resumed; here it is.
             self._quiet = warnings.catch_warnings()
             self._quiet.__enter__()
             warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that end")
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin the epoch as the last batch left it."""
-        self._watch()  # loaders that are made anew
+        """Start the epoch from the states after the last batch."""
+        self._watch()  # loaders may have been recreated
         self._return()
-        self._strayed = True  # Lightning leaves this hook out after some stops
+        self._strayed = True  # Lightning skips this hook after some stops
 
     def on_train_batch_end(
         self,
@@ -111,12 +111,12 @@ class ExactResume(Callback):
         self._strayed, self._in_batch = True, False
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Go back to the random states after the last batch."""
+        """Restore the random states after the last batch."""
         self._return()
         self._strayed = True
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let go of the run."""
+        """Release the run."""
         self._speak_again()
         if self._fit is not None:
             self._last = self._state()
@@ -125,22 +125,22 @@ class ExactResume(Callback):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Let warnings be seen again; the states are kept for a checkpoint of the exception."""
+        """Show warnings again; the states are kept for a checkpoint saved on the exception."""
         self._speak_again()
 
     def state_dict(self) -> dict[str, Any]:
-        """Random states of each process; called in all of them."""
+        """Return the random states of all processes; must be called in each of them."""
         state = self._last if self._fit is None else self._state()
         return {} if state is None else {"ranks": _gathered(state[0]), **state[1]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Restore these states at the start of training."""
         self._loaded = state_dict or None
 
-    # What the fetcher of training batches calls.
+    # Called by the fetcher of training batches.
 
     def before_iterator(self, fetcher: WatchedFetcher) -> None:
-        """Note the random states that an epoch's data begin with."""
+        """Record the random states at the start of an epoch's data."""
         self._return()
         if any(getattr(one, "persistent_workers", False) for one in _loaders(fetcher)):
             fetcher.combined_loader.reset()
@@ -149,7 +149,7 @@ class ExactResume(Callback):
         self._asked = None
 
     def before_batch(self, fetcher: WatchedFetcher) -> None:
-        """Begin the epoch's data where the run is, or go on."""
+        """Start the epoch's data at the run's current batch, or continue."""
         if self._starts:
             self._starts = False
             self._speak_again()
@@ -160,18 +160,18 @@ class ExactResume(Callback):
             self._return()
 
     def after_batch(self) -> None:
-        """Note that a batch is under way."""
+        """Record that a batch is in progress."""
         self._in_batch = True
 
     def _start(self, fetcher: WatchedFetcher) -> None:
-        """Make the iterator anew, with the states that it had or has to have."""
+        """Recreate the iterator, from the checkpoint's states or the current ones."""
         assert self._fit is not None
         trainer, module = self._fit
         resumed, self._resumed = self._resumed, None
         progress: Any = trainer.fit_loop.epoch_progress
         if progress.current.ready == progress.current.processed:
-            # Lightning does not count the epoch that it begins after a stop at the last batch, and
-            # so begins it again after another stop.
+            # Lightning does not count the epoch it starts after a stop at the last batch, and would
+            # start it again after another stop.
             progress.increment_ready()
             progress.increment_started()
         self._find_generators(fetcher)
@@ -202,10 +202,10 @@ class ExactResume(Callback):
             self._asked = RandomStates.now(self._generators)
         self._strayed = False
 
-    # How it is done.
+    # Implementation.
 
     def _state(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The states of this process, and what is the same in all of them."""
+        """Return the states of this process, and those common to all processes."""
         assert self._fit is not None
         trainer, module = self._fit
         progress: Any = trainer.fit_loop.epoch_loop.batch_progress
@@ -248,24 +248,24 @@ class ExactResume(Callback):
             self._quiet = None
 
     def _own_part(self, loaded: Mapping[str, Any]) -> dict[str, Any] | None:
-        """What the checkpoint has for this process, and a warning if it does not fit."""
+        """Return the checkpoint's state for this process; warn if it does not match this run."""
         assert self._fit is not None
         trainer = self._fit[0]
         before, now = len(loaded["ranks"]), trainer.world_size
         if before != now:
             rank_zero_warn(
-                f"ExactResume: the checkpoint is of {before} processes and this run has {now}, so "
-                "it does not equal the run that was stopped, and the random states stay as they are"
+                f"ExactResume: the checkpoint is from {before} processes and this run has {now}; "
+                "it will not equal the stopped run, and the random states are not restored"
             )
             return None
         if loaded["batches"] != trainer.num_training_batches:
             rank_zero_warn(
                 f"ExactResume: an epoch had {loaded['batches']} batches and has "
-                f"{trainer.num_training_batches} now, so the run does not equal the one that was "
-                "stopped; resume it with the same data and batch size"
+                f"{trainer.num_training_batches} now, so this run will not equal the stopped one; "
+                "resume it with the same data and batch size"
             )
         elif trainer.fit_loop.epoch_loop.batch_progress.current.ready % loaded["batches"]:
-            # Lightning does not call what sets it at the start of an epoch.
+            # Lightning skips the hook that sets it at the start of an epoch.
             trainer.accumulate_grad_batches = loaded["accumulate_grad_batches"]
         return {**loaded["ranks"][trainer.global_rank], "gradients": loaded["gradients"]}
 

@@ -1,4 +1,4 @@
-"""A run that is stopped at any step and resumed equals one that never stopped."""
+"""A run stopped at any step and resumed equals one that never stopped."""
 
 import os
 import random
@@ -24,7 +24,7 @@ SAMPLES = 10  # in batches of 2: five steps an epoch
 
 
 class Augmented(Dataset):
-    """Each sample is changed by random numbers of every library, and of a generator of its own."""
+    """Adds random numbers of every library, and of its own generator, to each sample."""
 
     def __init__(self):
         self.own = np.random.default_rng(3)
@@ -82,7 +82,7 @@ class Draws(Callback):
 
 
 class SaveAnywhere(SaveEach):
-    """Also at the end of each validation and epoch."""
+    """Saves at the end of each validation and epoch, too."""
 
     def save(self, trainer, where):
         if not trainer.sanity_checking:
@@ -116,7 +116,7 @@ def seeded(workers):
 
 
 class PythonSampler:
-    """Draws the order by Python's generator, some of it while it is iterated."""
+    """Shuffles with Python's generator, partly during iteration."""
 
     def __iter__(self):
         order = random.sample(range(SAMPLES), SAMPLES)
@@ -141,7 +141,7 @@ def run(*callbacks, data=None, epochs=2, ckpt_path=None, manual=False, exact=Tru
     seed_all(0)
     module = Net(manual)
     data = data or loader()
-    if ckpt_path is not None:  # another process has drawn other numbers
+    if ckpt_path is not None:  # a new process has another random state
         seed_all(99)
     callback = OneCycle(total_steps=10 if manual else None)
     trainer = quiet_trainer(
@@ -155,7 +155,7 @@ def run(*callbacks, data=None, epochs=2, ckpt_path=None, manual=False, exact=Tru
 
 
 class LastDraws(Callback):
-    """The random states after the last batch."""
+    """Records the random states after the last batch."""
 
     states = ()
 
@@ -169,7 +169,7 @@ class LastDraws(Callback):
 
 
 def state(module, trainer):
-    """Weights, buffers, the optimizer's state, and the random states if any batch was left."""
+    """Weights, buffers, optimizer state, and random states if any batch was left."""
     (optimizer,) = trainer.optimizers
     moments = [value for one in optimizer.state.values() for value in one.values()]
     (last,) = (one for one in trainer.callbacks if isinstance(one, LastDraws))
@@ -222,11 +222,11 @@ def test_a_run_stopped_anywhere_equals_one_that_never_stopped(tmp_path, case):
 @pytest.mark.slow
 @pytest.mark.parametrize("persistent", [False, True])
 @pytest.mark.parametrize("make", [None, seeded, sampled])
-def test_so_does_one_with_workers(tmp_path, persistent, make):
+def test_a_run_with_workers_resumes_exactly(tmp_path, persistent, make):
     check(tmp_path, make, 2, {"persistent_workers": persistent} if make is None else None)
 
 
-def test_without_it_a_resumed_run_is_another(tmp_path):
+def test_without_the_callback_a_resumed_run_differs(tmp_path):
     whole = state(*run(SaveAnywhere(tmp_path), exact=False))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -234,8 +234,8 @@ def test_without_it_a_resumed_run_is_another(tmp_path):
     assert not equal(whole[0], again[0])
 
 
-def test_a_run_resumed_again_and_again_equals_one_that_never_stopped(tmp_path):
-    """Killed in every second batch, the last of an epoch included."""
+def test_a_run_resumed_repeatedly_equals_one_that_never_stopped(tmp_path):
+    """Killed in every second batch, including the last of an epoch."""
 
     class Killed(BaseException):
         pass
@@ -267,7 +267,7 @@ def test_a_checkpoint_holds_plain_types_and_is_small(tmp_path):
     assert (tmp_path / "own.pt").stat().st_size < 150_000
 
 
-def test_another_batch_size_or_number_of_processes_is_told(tmp_path):
+def test_another_batch_size_or_number_of_processes_warns(tmp_path):
     run(SaveAnywhere(tmp_path))
     with pytest.warns(UserWarning, match="an epoch had 5 batches and has 4 now"):
         run(data=DataLoader(Augmented(), 2, sampler=range(8)), ckpt_path=tmp_path / "5-epoch.ckpt")
@@ -275,11 +275,11 @@ def test_another_batch_size_or_number_of_processes_is_told(tmp_path):
     (own,) = (value for key, value in checkpoint["callbacks"].items() if "ExactResume" in key)
     own["ranks"] *= 2
     torch.save(checkpoint, tmp_path / "two.ckpt")
-    with pytest.warns(UserWarning, match="is of 2 processes and this run has 1"):
+    with pytest.warns(UserWarning, match="is from 2 processes and this run has 1"):
         run(ckpt_path=tmp_path / "two.ckpt")
 
 
-def test_an_error_within_a_batch_can_be_resumed_from_its_checkpoint(tmp_path):
+def test_a_run_resumes_from_a_checkpoint_saved_on_an_error(tmp_path):
     class Fails(Callback):
         def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
             if trainer.global_step == 3:
@@ -324,7 +324,7 @@ def draws(found):
     ]
 
 
-def test_states_come_back_from_a_file_of_plain_types(tmp_path):
+def test_states_survive_a_file_of_plain_types(tmp_path):
     found = generators()
     random.gauss(0, 1)  # which keeps a second number
     states = RandomStates.now(found)
@@ -336,7 +336,7 @@ def test_states_come_back_from_a_file_of_plain_types(tmp_path):
     assert draws(found) == expected
 
 
-def test_generators_are_found_wherever_a_loader_keeps_them():
+def test_generators_are_found_wherever_a_loader_holds_them():
     hidden, given, bound = (np.random.default_rng(seed) for seed in range(3))
 
     class Owner:
@@ -353,7 +353,7 @@ def test_generators_are_found_wherever_a_loader_keeps_them():
     found = {id(one) for one in find_generators({"loader": made}).values()}
     assert {id(hidden), id(given), id(bound), id(data.own), id(made.generator)} <= found
     assert id(data.samples[0]) not in found
-    data.itself = data  # a circle ends
+    data.itself = data  # a reference cycle
     assert find_generators({"loader": made}, skip=(data,)).keys() == {
         "loader.generator",
         "loader.collate_fn.self.rng",
@@ -388,7 +388,7 @@ DDP = """
 
 
 @pytest.mark.slow
-def test_two_processes_equal_those_that_never_stopped(tmp_path):
+def test_two_resumed_processes_equal_those_that_never_stopped(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(textwrap.dedent(DDP))
     root = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))

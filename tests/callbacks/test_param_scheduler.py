@@ -221,9 +221,9 @@ def test_a_time_that_is_not_reached_changes_nothing():
 
 
 def test_past_the_end_it_holds_and_says_so_once():
-    with pytest.warns(UserWarning, match="after the 10 steps of the schedule") as warned:
+    with pytest.warns(UserWarning, match="past the 10 steps of the schedule") as warned:
         rates = fit(callback=OneCycle(total_steps=10)).rates
-    assert len([w for w in warned if "after the 10 steps" in str(w.message)]) == 1
+    assert len([w for w in warned if "past the 10 steps" in str(w.message)]) == 1
     assert first(rates[:10]) == pytest.approx(curve(10))
     assert set(first(rates[9:])) == {0.1 * (1 / 25 / 1e4)}
 
@@ -253,9 +253,9 @@ def test_max_steps_counts_the_steps_of_all_optimizers():
 
 
 @pytest.mark.parametrize("module", [{"often": 2}, {"rare": 4}])
-def test_another_frequency_than_planned_is_told_after_the_first_epoch(module):
+def test_an_unplanned_step_frequency_warns_after_the_first_epoch(module):
     taken = 16 if module.get("often") else 2
-    message = f"optimizer 1 took {taken} steps in 8 batches, .* one a batch, 16 in all"
+    message = f"optimizer 1 took {taken} steps in 8 batches, .* one per batch, 16 in all"
     with pytest.warns(UserWarning, match=message) as warned:
         fit(module=Two(**module), also=[StopAfter(1)])
     assert len([w for w in warned if "OneCycle" in str(w.message)]) == 1
@@ -314,7 +314,7 @@ def test_a_resumed_run_of_another_length_is_on_the_curve_of_that_length(tmp_path
 
 def test_a_resumed_run_may_keep_its_curve(tmp_path):
     path = stopped(tmp_path)
-    with pytest.warns(UserWarning, match="after the 16 steps of the schedule"):
+    with pytest.warns(UserWarning, match="past the 16 steps of the schedule"):
         rates = fit(callback=OneCycle(on_resume="continue"), ckpt_path=path, epochs=4).rates
     assert first(rates) == pytest.approx([*curve(16)[8:], *[curve(16)[-1]] * 16])
 

@@ -94,7 +94,7 @@ def test_a_warm_up_by_hand_is_not_used_and_is_named(kind, name):
 @pytest.mark.parametrize("make", [OneCycle, Cyclic, lambda: ParamScheduler("linear")])
 def test_weight_averaging_does_not_set_the_rates(make):
     alone = used(callback=make())
-    with pytest.warns(UserWarning, match="StochasticWeightAveraging adds a scheduler of its own"):
+    with pytest.warns(UserWarning, match="StochasticWeightAveraging adds its own scheduler"):
         averaged = used(
             callback=make(), also=[StochasticWeightAveraging(0.5, swa_epoch_start=1)], epochs=2
         )
@@ -188,7 +188,7 @@ def test_a_schedule_that_does_not_advance_is_told_after_an_epoch():
         fit(module=Line(Silent), epochs=1)
 
 
-@pytest.mark.filterwarnings("ignore:OneCycle. training goes on after the 8 steps")
+@pytest.mark.filterwarnings("ignore:OneCycle. training continues past the 8 steps")
 def test_an_optimizer_that_steps_twice_is_told():
     class Twice(torch.optim.SGD):
         def step(self, closure=None):
