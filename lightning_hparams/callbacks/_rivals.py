@@ -1,4 +1,4 @@
-"""What else sets the values of an optimizer's parameter groups."""
+"""Finds other schedulers and hooks that set values of the parameter groups."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import BaseFinetuning, StochasticWeightAveragin
 
 __all__ = ["averaging_rival", "likely_rivals", "refuse_rivals"]
 
-# Hooks that run between two updates, where a warm-up made by hand would stand.
+# Hooks that run between two updates, where a manual warm-up would be written.
 _HOOKS = [
     "optimizer_step",
     "lr_scheduler_step",
@@ -30,18 +30,19 @@ def refuse_rivals(
     params: set[str],
     override: bool,
 ) -> None:
-    """Refuse a scheduler of the module that sets the same values, or take over from it.
+    """Refuse a scheduler of the module that sets the same values, or replace it.
 
     Args:
-        trainer: Whose run it is.
+        trainer: The trainer of the run.
         module: Its module.
-        name: Of the callback that asks.
-        param: The parameter that it schedules, for the error.
-        params: Everything that it sets.
-        override: Take over.
+        name: Name of the callback.
+        param: The parameter that the callback schedules, for the error.
+        params: All parameters that the callback sets.
+        override: Replace the module's scheduler.
 
     Raises:
-        RuntimeError: If there is one, and it is not to be taken over from, or cannot be.
+        RuntimeError: If there is such a scheduler and ``override`` is False, or it cannot be
+            replaced.
     """
     rival = _scheduler(trainer, params)
     if rival is None:
@@ -49,13 +50,13 @@ def refuse_rivals(
     if not override:
         raise RuntimeError(
             f"{name} and {rival} (from configure_optimizers) would both set the "
-            f"{param.replace('lr', 'learning rate')}; return the optimizer alone, leave "
-            f"out the callback, or pass {name}(override=True)"
+            f"{param.replace('lr', 'learning rate')}; return the optimizer alone, "
+            f"remove the callback, or pass {name}(override=True)"
         )
     if not module.automatic_optimization:
         raise RuntimeError(
-            f"{name}(override=True) cannot take over from {rival}, which the module steps "
-            "itself under manual optimization; return the optimizer alone"
+            f"{name}(override=True) cannot replace {rival}, which the module steps itself under "
+            "manual optimization; return the optimizer alone"
         )
     trainer.strategy.lr_scheduler_configs = []
     for optimizer in trainer.optimizers:
@@ -73,7 +74,7 @@ def _scheduler(trainer: Trainer, params: set[str]) -> str | None:
 
 
 def averaging_rival(trainer: Trainer) -> str | None:
-    """A callback that adds a scheduler of its own in the middle of training."""
+    """Name of a callback that adds its own scheduler in the middle of training, or None."""
     for callback in trainer.callbacks:  # type: ignore[attr-defined]  # set on construction
         if isinstance(callback, StochasticWeightAveraging):
             return type(callback).__name__
@@ -81,12 +82,12 @@ def averaging_rival(trainer: Trainer) -> str | None:
 
 
 def likely_rivals(trainer: Trainer, module: LightningModule, param: str) -> str:
-    """Who may have set a parameter in the middle of training, in words.
+    """Describe what may have set a parameter in the middle of training.
 
     Args:
-        trainer: With the schedulers that were added since training began.
-        module: Its hooks, and those of the user's own callbacks, are named if their code has the
-            name of the parameter in it.
+        trainer: The trainer, whose schedulers are named.
+        module: The module; hooks of it and of the user's callbacks are named if their code mentions
+            the parameter.
         param: Key of the parameter groups.
     """
     found = [type(config.scheduler).__name__ for config in trainer.lr_scheduler_configs]
@@ -107,7 +108,7 @@ def _hooks_that_name(owner: object, param: str) -> Iterator[str]:
 
 
 def _constants(constants: tuple[object, ...]) -> Iterator[object]:
-    """Constants of a function's code, and of functions and comprehensions within."""
+    """Constants of a function's code, including nested functions and comprehensions."""
     for each in constants:
         yield each
         yield from _constants(getattr(each, "co_consts", ()))

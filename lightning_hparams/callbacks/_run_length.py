@@ -1,4 +1,4 @@
-"""How many optimizer steps a Trainer is going to take, as far as it can be known."""
+"""The number of optimizer steps a Trainer is going to take, if it can be determined."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from lightning.pytorch.callbacks import GradientAccumulationScheduler, Timer
 
 __all__ = ["EpochSteps", "Position", "RunLength", "position", "time_limit", "timed_total"]
 
-_UNKNOWN = 10**9  # steps of a run whose length is a time, before its first step was measured
-_DEFAULT_EPOCHS = 1000  # Lightning's, where neither max_epochs nor anything else is given
+_UNKNOWN = 10**9  # steps of a run limited by time, before its first step is timed
+_DEFAULT_EPOCHS = 1000  # Lightning's default, without max_epochs or another limit
 
 
 @dataclass(frozen=True)
 class EpochSteps:
-    """What the optimizer steps of an epoch depend on.
+    """The number of batches in an epoch, and how many of them make an optimizer step.
 
     Args:
-        batches: In an epoch, in each process; infinite where the loader has no length.
-        accumulation: Pairs of an epoch and the batches that make a step from this epoch on, in
-            order, the first for epoch 0.
+        batches: Batches per epoch and process; infinite if the loader has no length.
+        accumulation: Sorted pairs of an epoch and the number of batches per step from this epoch
+            on; the first is for epoch 0.
 
-    >>> EpochSteps(10, ((0, 4),)).to_come(1, 5, 3)  # of 3 steps an epoch: the last two, and 3 more
+    >>> EpochSteps(10, ((0, 4),)).to_come(1, 5, 3)  # 3 steps per epoch: the last two, and 3 more
     5.0
     """
 
@@ -33,7 +33,7 @@ class EpochSteps:
     accumulation: tuple[tuple[int, int], ...] = ((0, 1),)
 
     def in_epochs(self, begin: int, end: float) -> float:
-        """Steps in the epochs from ``begin`` to before ``end``."""
+        """Steps in epochs ``begin`` (inclusive) to ``end`` (exclusive)."""
         marks = [first for first, _ in self.accumulation] + [math.inf]
         steps = 0.0
         for (first, size), after in zip(self.accumulation, marks[1:], strict=True):
@@ -43,24 +43,24 @@ class EpochSteps:
         return steps
 
     def size(self, epoch: int) -> int:
-        """Batches that make a step in an epoch."""
+        """Batches per step in an epoch."""
         return next(size for first, size in reversed(self.accumulation) if first <= epoch)
 
     def to_come(self, epoch: int, batch: int, epochs: float, size: int | None = None) -> float:
-        """Steps from a batch of an epoch to the end of the last of ``epochs`` epochs.
+        """Steps remaining from a batch of an epoch to the end of the run.
 
         Args:
-            epoch: The present one.
-            batch: Batches of it that are done.
-            epochs: In the run.
-            size: Batches that make a step in the present epoch, where it is not as planned.
+            epoch: Current epoch.
+            batch: Batches already processed in it.
+            epochs: Epochs in the run.
+            size: Batches per step in the current epoch, if not as planned.
         """
         if epoch >= epochs:
             return 0.0
         size = self.size(epoch) if size is None else size
         here = self._each(size) - batch // size
         if batch >= self.batches:
-            # Lightning ends an epoch with the batch by which it sees that there are enough.
+            # Resumed past the last batch, Lightning takes one more before it ends the epoch.
             here = float(batch > self.batches)
         return here + self.in_epochs(epoch + 1, epochs)
 
@@ -69,10 +69,10 @@ class EpochSteps:
 
 
 class Position(NamedTuple):
-    """Where a run is: the epoch, the batches of it that are done, and how many make a step.
+    """Progress of a run: the epoch, its processed batches, and the batches per step.
 
-    None stands for as many as planned. Lightning does not call the hooks of an epoch's start when
-    it goes on within one, so that a GradientAccumulationScheduler has no effect there.
+    A ``size`` of None means as planned. Lightning does not call the hooks of an epoch's start when
+    it resumes within an epoch, so a GradientAccumulationScheduler has no effect there.
     """
 
     epoch: int
@@ -81,11 +81,11 @@ class Position(NamedTuple):
 
 
 def position(trainer: Trainer, epoch: int | None = None) -> Position:
-    """Where a run is when training starts, be it resumed or not.
+    """The position of a run, new or resumed, when training starts.
 
     Args:
-        trainer: Whose run it is.
-        epoch: The present epoch, once training is under way.
+        trainer: The trainer of the run.
+        epoch: Current epoch, once training has started.
     """
     epochs: Any = trainer.fit_loop.epoch_progress.current
     batches: Any = trainer.fit_loop.epoch_loop.batch_progress.current
@@ -96,39 +96,39 @@ def position(trainer: Trainer, epoch: int | None = None) -> Position:
 
 
 class RunLength:
-    """Steps of each optimizer in the whole run: those that were taken, and those to come.
+    """Steps of each optimizer in the whole run: those taken and those remaining.
 
-    Whatever changes the number to come (a run resumed with another batch size, accumulation, loader
-    or number of processes, for more epochs, or at another batch than it was stopped at; loaders
-    made anew) changes the length by as much. As long as it is as expected, the length stays, also
-    where a gradient scaler has skipped steps.
+    A change in the remaining steps (a run resumed with another batch size, accumulation, loader or
+    number of processes, for more epochs, or at another batch; recreated loaders) changes the length
+    by as much. While the remaining steps are as expected, the length is unchanged, even if a
+    gradient scaler has skipped steps.
 
     Args:
-        given: What the user said: for all optimizers, one number each, or None for what the
-            trainer plans. Under manual optimization each optimizer is taken to step once a batch.
-        name: Of the callback that asks, for errors.
+        given: The user's number of steps for all optimizers, or one number for each; None for the
+            trainer's plan. Manual optimization is assumed to step each optimizer once per batch.
+        name: Name of the callback, for errors.
     """
 
     def __init__(self, given: int | Sequence[int] | None, name: str) -> None:
         self._given = given
         self._name = name
-        self._plan: tuple[EpochSteps, float] | None = None  # and the number of epochs
-        self._expected: float | None = None  # steps to come, when the run was stopped
-        self._lengths: list[float] = []  # of each optimizer, unless max_steps ends the run before
+        self._plan: tuple[EpochSteps, float] | None = None  # with the number of epochs
+        self._expected: float | None = None  # remaining steps of the stopped run
+        self._lengths: list[float] = []  # of each optimizer, before applying max_steps
 
     def totals(
         self, trainer: Trainer, module: LightningModule, taken: Sequence[int], at: Position
     ) -> list[int]:
-        """Steps of each optimizer, once the training data are there.
+        """Steps of each optimizer, once the training data are loaded.
 
         Args:
-            trainer: Whose run it is.
+            trainer: The trainer of the run.
             module: Its module.
-            taken: Steps that each optimizer has taken.
-            at: Where the run is.
+            taken: Steps taken by each optimizer.
+            at: Position of the run.
 
         Raises:
-            ValueError: If the number cannot be known, or there is not one for each optimizer.
+            ValueError: If the number cannot be determined, or is not given for each optimizer.
         """
         count = len(taken)
         if self._given is not None:
@@ -149,35 +149,35 @@ class RunLength:
         if time_limit(trainer) is not None:
             return [_UNKNOWN] * count
         raise ValueError(
-            f"{self._name} needs to know the number of optimizer steps, which an endless run, or a "
-            f"loader without a length, does not tell; pass {self._name}(total_steps=...) or "
+            f"{self._name} needs the number of optimizer steps, which is unknown for an endless "
+            f"run or a loader without a length; pass {self._name}(total_steps=...) or "
             "Trainer(max_steps=...)"
         )
 
     def unasked(self, trainer: Trainer) -> str | None:
-        """A word of warning where the length is one that Lightning assumes."""
+        """A warning if the length is merely Lightning's default, or None."""
         if self._given is not None or trainer.max_steps > 0:
             return None
         if trainer.max_epochs != _DEFAULT_EPOCHS or time_limit(trainer) is not None:
             return None
         return (
-            f"the schedule is planned over {_DEFAULT_EPOCHS} epochs, which is what a Trainer "
-            "without max_epochs assumes; pass Trainer(max_epochs=...) with the number that you "
-            "are going to train, or total_steps=... if it is meant"
+            f"the schedule is planned over {_DEFAULT_EPOCHS} epochs, the default of a Trainer "
+            "without max_epochs; pass Trainer(max_epochs=...) with the number of epochs to train, "
+            "or total_steps=... if this is intended"
         )
 
     def state_dict(self, at: Position) -> dict[str, Any]:
-        """What a run that is stopped at a position needs to go on."""
+        """Return the state needed to resume a run stopped at a position."""
         ahead = self._ahead(at)
         return {} if ahead is None else {"ahead": ahead, "lengths": list(self._lengths)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there; nothing is expected of a run that kept nothing, or of a new one."""
+        """Restore a state; an empty one is that of a new run."""
         self._plan, self._expected = None, state.get("ahead")
         self._lengths = list(state.get("lengths", []))
 
     def _ahead(self, at: Position) -> float | None:
-        """Steps to come as they were planned."""
+        """Remaining steps as planned."""
         if self._plan is None:
             return self._expected
         epoch, epochs = self._plan
@@ -195,7 +195,7 @@ class RunLength:
 
 
 def time_limit(trainer: Trainer) -> Timer | None:
-    """What ends the run after a time, if anything does."""
+    """The Timer that ends the run, if any."""
     for callback in trainer.callbacks:  # type: ignore[attr-defined]  # set on construction
         if isinstance(callback, Timer) and callback.time_remaining("train") is not None:
             return callback
@@ -203,10 +203,10 @@ def time_limit(trainer: Trainer) -> Timer | None:
 
 
 def timed_total(trainer: Trainer, timer: Timer, steps: int) -> int:
-    """Steps in the run, if those to come take as long as the ``steps`` behind."""
+    """Estimate the steps in the run, if the remaining ones take as long as the ``steps`` taken."""
     elapsed, remaining = timer.time_elapsed("train"), timer.time_remaining("train") or 0.0
     total = math.ceil(steps * (1 + max(remaining, 0.0) / max(elapsed, 1e-9)))
-    # Clocks differ, and ranks that go by different rates would train different weights.
+    # Clocks differ between ranks, and different rates would give different weights.
     return total if trainer.world_size == 1 else trainer.strategy.broadcast(total)
 
 
@@ -219,6 +219,6 @@ def _epoch_steps(trainer: Trainer) -> EpochSteps:
     batches = trainer.num_training_batches
     for callback in trainer.callbacks:  # type: ignore[attr-defined]  # set on construction
         if isinstance(callback, GradientAccumulationScheduler):
-            # Lightning's estimate takes the accumulation of one epoch for that of all.
+            # Lightning's estimate applies one epoch's accumulation to all epochs.
             return EpochSteps(batches, tuple(sorted(callback.scheduling.items())))
     return EpochSteps(batches, ((0, trainer.accumulate_grad_batches),))

@@ -1,4 +1,4 @@
-"""A schedule without training: its values, and a picture of them."""
+"""Computes and plots the values of a schedule without training."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ Values = Mapping[str, "np.ndarray[tuple[int, ...], np.dtype[np.float64]]"]
 def scheduled_values(
     shapes: Mapping[str, Schedule], spans: Sequence[Mapping[str, Span]], total: int
 ) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float64]]]:
-    """The values of each step.
+    """Compute the values of each step.
 
     Args:
         shapes: Schedule of each parameter.
-        spans: For each group, the values that each of its parameters moves between.
+        spans: Range of each parameter, for each group.
         total: Optimizer steps in the run.
 
     Returns:
@@ -41,11 +41,11 @@ def scheduled_values(
 
 
 def draw_values(values: Values, title: str, target: str | Path | Axes | None) -> Axes:
-    """Draw values by step, each parameter on an axis of its own.
+    """Plot values by step, each parameter on its own axis.
 
     Args:
         values: Name of each parameter -> its values (total,) or (total, groups).
-        title: Above the picture.
+        title: Title of the plot.
         target: A file to write, axes to draw into, or None for a new figure.
 
     Raises:

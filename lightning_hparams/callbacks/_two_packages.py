@@ -1,4 +1,4 @@
-"""Lightning comes as two packages, whose classes do not recognise each other."""
+"""Lightning is published as two packages, whose classes do not recognise each other."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _OURS, _OTHER = "lightning", "pytorch_lightning"
 def refuse_other_lightning(callback: Callback, trainer: Trainer, module: LightningModule) -> None:
     """Refuse a run in which something comes from ``pytorch_lightning``.
 
-    ``pytorch_lightning`` is a second copy of the same code, so a Timer, a logger or a strategy of
-    one package is unknown to the other: a schedule would miss what ends the run, and a monitor
-    would find no logger.
+    ``pytorch_lightning`` is a second copy of the same code, so neither package recognises the
+    other's Timer, logger or strategy: a schedule would miss the time limit, and a monitor would not
+    find the logger.
 
     Args:
-        callback: Who asks.
-        trainer: The Trainer, whose loggers, callbacks, strategy and data are looked at too.
+        callback: The callback that checks.
+        trainer: The Trainer, whose loggers, callbacks, strategy and data are checked, too.
         module: The module.
 
     Raises:
-        TypeError: If anything does, with its class and both packages.
+        TypeError: If anything does; names its class and both packages.
     """
     parts = [trainer, module, trainer.strategy, getattr(trainer, "datamodule", None)]
     parts += [*trainer.callbacks, *trainer.loggers]  # type: ignore[attr-defined]
@@ -37,6 +37,6 @@ def refuse_other_lightning(callback: Callback, trainer: Trainer, module: Lightni
 
 
 def _package(part: object) -> str | None:
-    """The one of the two packages that a class, or the nearest of its bases, comes from."""
+    """Which of the two packages an object's class, or its nearest base, comes from."""
     tops = (base.__module__.partition(".")[0] for base in type(part).__mro__)
     return next((top for top in tops if top in (_OURS, _OTHER)), None)

@@ -1,4 +1,4 @@
-"""Learning rates that rise and fall: the 1cycle policy, and cyclic learning rates."""
+"""The 1cycle policy and cyclic learning rates."""
 
 from __future__ import annotations
 
@@ -29,35 +29,36 @@ _FOOT = 0.25  # of the peak: "set base_lr to 1/3 or 1/4 of max_lr" (1506.01186, 
 
 
 class OneCycle(ParamScheduler):
-    """Let the learning rate rise to its peak and then fall, once over the whole run.
+    """Raise the learning rate to its peak and then lower it, once over the whole run.
 
     The policy of Smith & Topin (1708.07120), :func:`lightning_hparams.schedules.one_cycle`, with
-    the arguments and the values of torch's ``OneCycleLR``. After a range test the configured rate
-    is the one it suggests, and so is the peak. What holds for :class:`ParamScheduler` holds here.
+    the arguments and values of torch's ``OneCycleLR``. After a range test, its suggested rate is
+    the configured rate and the peak. See :class:`ParamScheduler` for resuming and step counts.
 
-    The curve of fastai's ``fit_one_cycle`` is that of ``pct_start=0.25, final_div_factor=4e3``.
+    For the curve of fastai's ``fit_one_cycle``, use ``pct_start=0.25, final_div_factor=4e3``.
 
     Args:
-        max_lr: Peak of the group with the largest rate, the others in ratio; a list of one peak a
-            group, over all optimizers; None for the rates as configured or found by a range test.
+        max_lr: Peak of the group with the largest rate, scaling the others; a list with one peak
+            per group, over all optimizers; None for the rates configured or found by a range test.
         total_steps: As for :class:`ParamScheduler`.
         pct_start: Share of the run spent rising, in 0..1.
-        div_factor: The first step has the peak divided by this.
-        final_div_factor: The last step has the first's rate divided by this.
+        div_factor: Ratio of the peak to the rate of the first step.
+        final_div_factor: Ratio of the rate of the first step to that of the last.
         anneal_strategy: ``"cos"`` or ``"linear"``.
-        three_phase: Fall as long as it rose, to the first rate, and on from there.
-        cycle_momentum: Let the momentum mirror the rate: ``"auto"`` in groups whose ``momentum``
-            is above 0, True in all, where ``betas[0]`` counts, too. In the end it is put back.
-        base_momentum: Momentum at the peak of the rate, at least 0; or a list of one a group, over
-            all optimizers.
-        max_momentum: Momentum where the rate is low, below 1; or a list likewise.
+        three_phase: Fall to the first rate in as many steps as it rose, then anneal further.
+        cycle_momentum: Cycle the momentum inversely to the rate: ``"auto"`` in groups whose
+            ``momentum`` is above 0, True in all groups, including ``betas[0]``. The configured
+            momentum is restored at the end.
+        base_momentum: Momentum at the peak of the rate, at least 0; or a list with one per group,
+            over all optimizers.
+        max_momentum: Momentum at the lowest rate, below 1; or a list as for ``base_momentum``.
         on_resume: As for :class:`ParamScheduler`.
         override: As for :class:`ParamScheduler`.
 
     Raises:
-        ValueError: If an argument is out of its range, the number of steps cannot be known, or
-            the momentum that is to cycle is 0.
-        RuntimeError: If something else would set the same values.
+        ValueError: If an argument is out of range, the number of steps cannot be determined, or
+            the momentum to cycle is 0.
+        RuntimeError: If anything else would set the same values.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class OneCycle(ParamScheduler):
         self.max_lr = as_rates("max_lr", max_lr)
         self._momentum = MomentumCycle.of(cycle_momentum, base_momentum, max_momentum)
         if cycle_momentum:
-            # Whatever part of its peak the rate begins and ends with, the momentum is at its top.
+            # The momentum starts and ends at its maximum, whatever the first and last rate are.
             self._shapes["momentum"] = partial(one_cycle, **{**shape, "div_factor": math.inf})
 
     def own_peak(self) -> Rates:
@@ -112,34 +113,36 @@ class OneCycle(ParamScheduler):
 
 
 class Cyclic(ParamScheduler):
-    """Let the learning rate swing between two bounds (Smith, 1506.01186), as torch's ``CyclicLR``.
+    """Cycle the learning rate between two bounds (Smith, 1506.01186), as torch's ``CyclicLR``.
 
-    After a range test it swings between the bounds that this suggests, for the group with the
-    largest rate, and the others in ratio. What holds for :class:`ParamScheduler` holds here.
+    After a range test, its suggested bounds apply to the group with the largest rate, and the
+    others are scaled in proportion. See :class:`ParamScheduler` for resuming and step counts.
 
     Args:
-        base_lr: Lower bound of the group with the largest rate, the others in ratio; a list of
-            one a group, over all optimizers; None for what a range test suggests, or a quarter of
-            the upper one (section 3.3 of the paper).
-        max_lr: Upper bound, likewise; None for what a range test suggests, or the configured rate.
+        base_lr: Lower bound of the group with the largest rate, scaling the others; a list with
+            one per group, over all optimizers; None for the range test's suggestion, or a quarter
+            of the upper bound (section 3.3 of the paper).
+        max_lr: Upper bound, as for ``base_lr``; None for the range test's suggestion, or the
+            configured rate.
         total_steps: As for :class:`ParamScheduler`.
         step_size_up: Steps from the lower to the upper bound; None for four cycles in the run,
             which end at the lower one.
-        step_size_down: Steps back; None for as many.
-        mode: ``"triangular"``, ``"triangular2"`` (each cycle half as high as the one before), or
-            ``"exp_range"`` (the height times ``gamma**step``).
+        step_size_down: Steps back to the lower bound; None for ``step_size_up``.
+        mode: ``"triangular"``, ``"triangular2"`` (amplitude halved in each cycle), or
+            ``"exp_range"`` (amplitude scaled by ``gamma**step``).
         gamma: For ``"exp_range"``, above 0 and at most 1.
         cycle_momentum: As for :class:`OneCycle`.
-        base_momentum: Momentum at the upper bound of the rate, at least 0; or a list of one a
+        base_momentum: Momentum at the upper bound of the rate, at least 0; or a list with one per
             group, over all optimizers.
-        max_momentum: Momentum at the lower bound of the rate, below 1; or a list likewise.
+        max_momentum: Momentum at the lower bound of the rate, below 1; or a list as for
+            ``base_momentum``.
         on_resume: As for :class:`ParamScheduler`.
         override: As for :class:`ParamScheduler`.
 
     Raises:
-        ValueError: If an argument is out of its range, the lower bound is above the upper one, the
-            number of steps cannot be known, or the momentum that is to cycle is 0.
-        RuntimeError: If something else would set the same values.
+        ValueError: If an argument is out of range, the lower bound is above the upper one, the
+            number of steps cannot be determined, or the momentum to cycle is 0.
+        RuntimeError: If anything else would set the same values.
     """
 
     def __init__(

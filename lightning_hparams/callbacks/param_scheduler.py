@@ -1,4 +1,4 @@
-"""Schedules on the user's optimizers, without a change to the module."""
+"""Schedules for the parameter groups of a user's optimizers, without changing the module."""
 
 from __future__ import annotations
 
@@ -31,49 +31,49 @@ Steps = int | Sequence[int] | None
 
 
 class ParamScheduler(Callback):
-    """Let a value of every parameter group follow a schedule, step by step.
+    """Schedule a value of every parameter group, step by step.
 
-    The value is a function of the optimizer's own steps and those of the whole run: a run resumed
-    anywhere goes on as if never stopped, and past the end the last value holds. Each group's own
-    value is multiplied, so the ratios between groups stay. A group added later, by unfreezing,
-    follows from its first step on, from the value that it is added with.
+    The value depends only on the steps of the optimizer and of the whole run: a run resumed at any
+    step continues as if never stopped, and past the end the last value is kept. The schedule scales
+    each group's own value, which preserves the ratios between groups. A group added later, e.g. by
+    unfreezing, is scheduled from its first step, starting from the value it was added with.
 
-    What it sets holds at every step: a value that something else has set in between, a warm-up made
-    by hand or weight averaging, is not used, and a warning names what may have set it.
+    Scheduled values hold at every step: a value set by anything else in between, such as a manual
+    warm-up or weight averaging, is not used, and a warning names what may have set it.
 
-    Steps are counted where the optimizer takes them: one that the gradient scaler skips does not
-    count, and under manual optimization each optimizer has its own count. The length of the run
-    is the steps taken and those to come, so that a run resumed with another batch size ends where
-    its curve ends. Under ``Trainer(max_time=...)`` it is estimated at each step from
-    the time that the steps so far took, so that the schedule ends when the time does; only then
-    a resumed run may differ from one that never stopped.
+    Steps are counted as the optimizer takes them: those skipped by a gradient scaler do not count,
+    and under manual optimization each optimizer has its own count. The length of the run is the
+    number of steps taken and remaining, so that a run resumed with another batch size ends where
+    its curve ends. Under ``Trainer(max_time=...)`` the length is estimated at each step from the
+    duration of the steps so far, so that the schedule ends with the time limit; only then may a
+    resumed run differ from one that never stopped.
 
-    A value configured anew for a resumed run takes effect, except a learning rate that came from
-    a range test, which does not run again: change that one by ``max_lr``.
+    Values reconfigured for a resumed run take effect, except a learning rate found by a range test,
+    which does not run again: change it with ``max_lr``.
 
-    Optimizers that have ``train()`` and ``eval()`` (schedule-free ones, 2405.15682) are in
-    training mode for batches only, so that what is validated, saved and left after training are
-    the averaged weights; but not in checkpoints of weights alone in the middle of an epoch, of
-    which Lightning gives no notice.
+    Optimizers with ``train()`` and ``eval()`` (schedule-free ones, 2405.15682) are in training mode
+    for batches only, so that the averaged weights are validated, saved, and left after training.
+    The exception is a weights-only checkpoint in the middle of an epoch, for which Lightning calls
+    no hook.
 
     Args:
-        schedule: A function ``(step, total) -> multiplier``, its import path, or the name of one of
-            :mod:`lightning_hparams.schedules`.
-        param: Key of the parameter groups: lr, weight_decay, ...; ``"momentum"`` is ``betas[0]``
-            where there is no such key.
-        total_steps: Optimizer steps in the run, or a list of one number an optimizer; None for
-            what the trainer plans, with one step a batch under manual optimization.
+        schedule: A function ``(step, total) -> multiplier``, its import path, or the name of a
+            function in :mod:`lightning_hparams.schedules`.
+        param: Key of the parameter groups: lr, weight_decay, ...; ``"momentum"`` falls back
+            to ``betas[0]`` if there is no such key.
+        total_steps: Optimizer steps in the run, or a list with one number per optimizer; None for
+            the number planned by the trainer, with one step per batch under manual optimization.
         schedule_args: Further arguments of the schedule.
-        on_resume: What to do if a resumed run has another length than the one that was stopped:
-            ``"rescale"`` stretches the curve over the new length, ``"continue"`` keeps to the
-            curve as it was and then holds its last value, ``"strict"`` raises before training.
-        override: Take over from a scheduler that the module configures, instead of refusing it.
+        on_resume: What to do if a resumed run differs in length from the stopped one:
+            ``"rescale"`` stretches the curve over the new length, ``"continue"`` keeps the old
+            curve and then its last value, ``"strict"`` raises before training.
+        override: Replace a scheduler configured by the module, instead of raising.
 
     Raises:
-        ValueError: If an argument is out of its range, a group has no such value, the number of
-            steps cannot be known, or it changed under ``on_resume="strict"``.
-        RuntimeError: If something else would set the same value.
-        TypeError: If the schedule gives no number, or an optimizer is not torch's.
+        ValueError: If an argument is out of range, a group lacks the value, or the number of steps
+            cannot be determined or has changed under ``on_resume="strict"``.
+        RuntimeError: If anything else would set the same value.
+        TypeError: If the schedule does not return a number, or an optimizer is not a torch one.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class ParamScheduler(Callback):
         param: str = "lr",
         total_steps: Steps = None,
         *,
-        schedule_args: Mapping[str, Any] | None = None,
+        schedule_args: Mapping[str, object] | None = None,
         on_resume: OnResume = "rescale",
         override: bool = False,
     ) -> None:
@@ -109,21 +109,21 @@ class ParamScheduler(Callback):
 
     @property
     def state_key(self) -> str:
-        """One for each parameter, so that several may be scheduled."""
+        """A key per parameter, so that several can be scheduled."""
         return self._generate_state_key(param=self.param)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Forget a fit before this one."""
+        """Discard the state of an earlier fit."""
         refuse_other_lightning(self, trainer, pl_module)
         self._loaded = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note the configured values, before a checkpoint restores those of its own step."""
+        """Record the configured values, before a checkpoint restores its own."""
         name = type(self).__name__
         if not any(getattr(one, "param_groups", None) for one in trainer.optimizers):
             raise ValueError(
                 f"{name} has nothing to schedule: configure_optimizers returned no optimizer; "
-                "return one, or leave out the callback"
+                "return one, or remove the callback"
             )
         _refuse_another(self, trainer)
         refuse_rivals(trainer, pl_module, name, self.param, set(self._shapes), self.override)
@@ -134,7 +134,7 @@ class ParamScheduler(Callback):
         ]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Find the length of the run and where it is, and set the values of its first step."""
+        """Find the progress and length of the run, and set the values of its first step."""
         loaded, self._loaded = self._loaded, None
         self._run.begin(trainer, pl_module, loaded)
         if loaded is None:
@@ -145,24 +145,24 @@ class ParamScheduler(Callback):
         self._lay_out(trainer)
 
     def follow_range_test(self, trainer: Trainer) -> None:
-        """Take over the rates that a range test in mid-training has given the groups."""
+        """Adopt the rates that a range test has set in the middle of training."""
         if self.param == "lr":
             self._tested = bounds_found(trainer)
             self._lay_out(trainer)
 
     def own_peak(self) -> Rates:
-        """The peak that it sets, whatever a range test finds; None if it follows one."""
+        """The peak set regardless of a range test; None to follow the range test."""
         return None
 
     def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int
     ) -> None:
-        """Let groups that were added follow."""
+        """Schedule newly added groups."""
         self._run.at_batch(batch_idx)
         self._averaged.switch("train")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """See whether each optimizer steps as often as planned."""
+        """Check that each optimizer steps as often as planned."""
         self._averaged.switch("eval")
         self._run.at_epoch_end()
 
@@ -171,17 +171,17 @@ class ParamScheduler(Callback):
         self._averaged.switch("eval")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave the averaged weights of a schedule-free optimizer."""
+        """Switch a schedule-free optimizer to its averaged weights."""
         self._averaged.switch("eval")
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let go of the optimizers."""
+        """Release the optimizers."""
         self._release(trainer)
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Let go of the optimizers."""
+        """Release the optimizers."""
         self._release(trainer)
 
     def on_save_checkpoint(
@@ -191,25 +191,25 @@ class ParamScheduler(Callback):
         self._averaged.save(trainer, checkpoint)
 
     def state_dict(self) -> dict[str, Any]:
-        """Steps taken, the length they were to be of, and where the rates came from."""
+        """Return the steps taken, the planned length, and the origin of the rates."""
         own = {"counts": list(self._counts), "tested": self._tested}
         return {**self._run.state_dict(), **own}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Restore this state at the start of training."""
         if state_dict["steps"]:
             self._loaded = state_dict
 
     def preview(self, total: int) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float64]]]:
-        """The values of every step, without a Trainer.
+        """Compute the values of every step, without a Trainer.
 
         Args:
             total: Optimizer steps in the run, at least 1.
 
         Returns:
-            Name of each parameter -> its values (total,), or (total, groups) of a learning rate
-            that is a list. Multiples of what is configured are shown for a configured 1, and a
-            momentum that cycles as it would for SGD that has one.
+            Name of each parameter -> its values (total,), or (total, groups) for a learning rate
+            given as a list. Multiples of configured values are shown for a configured value of 1,
+            and cycling momentum as for SGD with momentum.
         """
         in_range("total", total, 1, remedy="count optimizer steps")
         group, count = {self.param: 1.0, "momentum": 1.0}, max(self._listed(), 1)
@@ -221,18 +221,18 @@ class ParamScheduler(Callback):
         }
 
     def plot(self, total: int, target: str | Path | Axes | None = None) -> Axes:
-        """A picture of :meth:`preview`.
+        """Plot :meth:`preview`.
 
         Args:
             total: Optimizer steps in the run, at least 1.
-            target: A file to write, axes to draw into, or None for a figure of its own.
+            target: A file to write, axes to draw into, or None for a new figure.
 
         Raises:
             ModuleNotFoundError: If matplotlib is not installed.
         """
         return draw_values(self.preview(total), type(self).__name__, target)
 
-    # What a subclass says otherwise.
+    # Overridden by subclasses.
 
     def _bound(self, rates: Sequence[float]) -> dict[str, RateBound]:
         """Bounds by name, given the configured values of all groups."""
@@ -241,11 +241,11 @@ class ParamScheduler(Callback):
     def _span(
         self, group: Mapping[str, Any], index: int | None, bounds: Mapping[str, RateBound]
     ) -> Span:
-        """A group's values where the schedule is 0 and 1; index None for a group added later."""
+        """A group's values at schedule 0 and 1; ``index`` is None for a group added later."""
         return 0.0, initial_param(group, self.param)
 
     def _listed(self) -> int:
-        """Number of groups in an argument that is a list, or 0."""
+        """Number of groups in a list argument, or 0."""
         return 0
 
     def _keep_initial(self, group: dict[str, Any]) -> dict[str, float]:
@@ -288,7 +288,7 @@ def _refuse_another(callback: ParamScheduler, trainer: Trainer) -> None:
         if isinstance(other, ParamScheduler) and other is not callback and shared:
             raise RuntimeError(
                 f"{name} and {type(other).__name__} would both set {' and '.join(shared)}; "
-                "leave out one of the callbacks"
+                "remove one of the callbacks"
                 + (", or pass cycle_momentum=False" if shared == {"momentum"} else "")
             )
 
@@ -296,10 +296,10 @@ def _refuse_another(callback: ParamScheduler, trainer: Trainer) -> None:
 def _reconfigure(
     trainer: Trainer, configured: list[list[dict[str, float]]], from_test: bool
 ) -> None:
-    """Put what is configured now in place of what was when the checkpoint was made.
+    """Replace a checkpoint's initial values by those configured now.
 
-    But not a rate that came from a range test, which has not run again; and groups that were added
-    in training, only the checkpoint knows.
+    Except for rates found by a range test, which does not run again, and for groups added during
+    training, which only the checkpoint has.
     """
     for optimizer, values_of in zip(trainer.optimizers, configured, strict=True):
         for group, values in zip(optimizer.param_groups, values_of, strict=False):
@@ -315,8 +315,8 @@ def _restore_momentum(trainer: Trainer) -> None:
                 set_param(group, "momentum", group["initial_momentum"])
 
 
-def _shape(schedule: str | Callable[..., float], args: Mapping[str, Any]) -> Schedule:
-    """A schedule as a function of step and length alone, tried once."""
+def _shape(schedule: str | Callable[..., float], args: Mapping[str, object]) -> Schedule:
+    """Bind the schedule's further arguments, and try it once."""
     shape = partial(as_schedule(schedule), **{key: as_plain(value) for key, value in args.items()})
     check_call(shape)
     return shape

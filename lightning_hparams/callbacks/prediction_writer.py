@@ -1,4 +1,4 @@
-"""Predicted masks as files, one by one as they come."""
+"""Writes predicted masks to files as they are produced."""
 
 from __future__ import annotations
 
@@ -25,31 +25,30 @@ __all__ = ["PredictionWriter", "relative_name"]
 
 
 class PredictionWriter(BasePredictionWriter):
-    """Write the mask of each predicted image to a folder, in the order in which they come.
+    """Write the mask of each predicted image to a folder, batch by batch.
 
-    A mask is a PNG of class indices, at the size at which ``predict_step`` gives it (that of the
-    image's file, for :class:`~lightning_hparams.SegmentationTask`), under the name of its image;
-    images from several folders keep theirs. Viewers show the indices in colours, with class 0 in
-    black, and masks of two classes in black and white. A multilabel mask is a PNG for each label,
-    ``{image}_{label}.png``.
+    Each mask is a PNG of class indices, at the size returned by ``predict_step`` (that of the image
+    file, for :class:`~lightning_hparams.SegmentationTask`), named after its image; subfolders are
+    kept. Viewers show the indices in colours, with class 0 in black, and masks of two classes in
+    black and white. A multilabel mask is one PNG per label, ``{image}_{label}.png``.
 
-    Nothing is kept: ``Trainer.predict`` returns None then, as by ``return_predictions=False``. A
-    file appears when it is complete, so that an interrupted run leaves no half ones. Under DDP each
-    process writes what it predicts, and each image is written once.
+    Predictions are not kept in memory: ``Trainer.predict`` returns None, as with
+    ``return_predictions=False``. Files appear only when complete, so an interrupted run leaves no
+    partial ones. Under DDP each process writes its own predictions, and each image is written once.
 
     Args:
-        folder: Where to write; it is made.
+        folder: Where to write; created if it does not exist.
         probabilities: Write the probabilities ``(C, H, W)`` too, as ``{image}.npy`` in float16:
-            for 11 classes and 12 megapixels, 264 MB an image.
+            264 MB per image for 11 classes and 12 megapixels.
 
     A ``predict_step`` returns :class:`~lightning_hparams.outputs.SegmentationPrediction`, or
-    anything with ``masks``, one for each image, and ``paths``; or masks alone, if the batch has
-    a ``path`` for each.
+    any dict with ``masks``, one per image, and ``paths``; or masks alone, if the batch has a
+    ``path`` for each.
 
     Raises:
-        TypeError: For a prediction of another form.
-        ValueError: For two images that would have one file.
-        PermissionError: At the start, if the folder cannot be written to.
+        TypeError: If a prediction has another form.
+        ValueError: If two images would be written to the same file.
+        PermissionError: Before predicting, if the folder cannot be written to.
     """
 
     def __init__(self, folder: str | Path, *, probabilities: bool = False) -> None:
@@ -60,11 +59,11 @@ class PredictionWriter(BasePredictionWriter):
         self._written: dict[Path, str] = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Refuse parts of another Lightning."""
+        """Refuse objects of ``pytorch_lightning``."""
         refuse_other_lightning(self, trainer, pl_module)
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Make the folder, and have Lightning keep no predictions."""
+        """Create the folder, and tell Lightning not to keep predictions."""
         writable_folder("PredictionWriter's folder", self.folder)
         self._root = _common_folder(trainer.predict_dataloaders)
         self._written = {}
@@ -136,7 +135,7 @@ class PredictionWriter(BasePredictionWriter):
 
 
 def relative_name(path: str, root: Path | None) -> PurePosixPath:
-    """The name of a prediction, without ending: an image's path below ``root``, or its last part.
+    """Name a prediction, without extension: by the path below ``root``, or by the file name.
 
     >>> relative_name("photos/north/1.jpg", Path("photos")).as_posix()
     'north/1'
@@ -149,14 +148,14 @@ def relative_name(path: str, root: Path | None) -> PurePosixPath:
     elif name.is_absolute():
         name = Path(name.name)
     parts = [part for part in name.parts if part not in ("..", "")]
-    # Only an ending: a name such as "slice 1.5 mm" is not a file's.
+    # Remove known extensions only: "slice 1.5 mm" is not a file name.
     stem = PurePosixPath(*parts)
     known = stem.suffix.lower() in Image.registered_extensions()
     return stem.with_suffix("") if known else stem
 
 
 def _common_folder(loaders: Any) -> Path | None:
-    """The folder that all files of the datasets lie in, where these list them."""
+    """The common folder of all the datasets' files, or None if a dataset does not list them."""
     paths: list[str] = []
     for loader in loaders if isinstance(loaders, Sequence) else [loaders]:
         files = getattr(getattr(loader, "dataset", None), "files", None)
@@ -191,8 +190,8 @@ def _probabilities(prediction: Any) -> list[npt.NDArray[np.float16]]:
 
 
 def _picture(values: npt.NDArray[Any], num_classes: int) -> Image.Image:
-    """Class indices with colours to look at."""
-    if values.min() < 0 or values.max() > 255:  # beyond what a palette has
+    """Create an image of class indices, with a palette for viewing."""
+    if values.min() < 0 or values.max() > 255:  # out of range for a palette
         return Image.fromarray(values.astype(np.uint16 if values.min() >= 0 else np.int32))
     image = Image.fromarray(values.astype(np.uint8))
     if num_classes <= 2:

@@ -1,4 +1,4 @@
-"""Small runs whose rates are seen at each step."""
+"""Small runs that record their rates at each step."""
 
 from types import SimpleNamespace
 
@@ -75,7 +75,7 @@ class Two(LightningModule):
 
 
 class Seen(Callback):
-    """The values of the parameter groups that each step of each optimizer used."""
+    """Records the values of the parameter groups at each step of each optimizer."""
 
     def __init__(self, param="lr"):
         self.param = param
@@ -88,7 +88,7 @@ class Seen(Callback):
 
 
 class SaveEach(Callback):
-    """A checkpoint after each step."""
+    """Saves a checkpoint after each step."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -100,7 +100,7 @@ class SaveEach(Callback):
 
 
 def batches(count=8):
-    # All alike, since Lightning does not put a loader back to the middle of an epoch.
+    # All alike, since Lightning does not restore a loader to the middle of an epoch.
     return DataLoader([torch.tensor([1.0, -2.0, 0.5])] * count, batch_size=1)
 
 

@@ -39,18 +39,18 @@ from tests.callbacks.schedule_runs import (
     weights,
 )
 
-# What it does
+# Following the curve
 
 
 @pytest.mark.parametrize("manual", [False, True])
-def test_every_group_follows_the_curve_in_its_own_ratio(manual):
+def test_every_group_follows_the_curve_at_its_own_ratio(manual):
     rates = fit(module=Line(manual=manual)).rates
     assert first(rates) == pytest.approx(curve(16))
     assert [bias for _, bias in rates] == pytest.approx(curve(16, 0.01))
 
 
 @pytest.mark.parametrize("three_phase", [False, True])
-def test_one_cycle_gives_the_rates_and_momenta_of_torchs(three_phase):
+def test_one_cycle_matches_the_rates_and_momenta_of_torch(three_phase):
     def torchs(optimizer):
         scheduler = lr_scheduler.OneCycleLR(
             optimizer, [0.1, 0.01], 40, three_phase=three_phase, pct_start=0.3
@@ -65,7 +65,7 @@ def test_one_cycle_gives_the_rates_and_momenta_of_torchs(three_phase):
 
 
 @pytest.mark.parametrize("mode", ["triangular", "triangular2", "exp_range"])
-def test_cyclic_gives_the_rates_and_momenta_of_torchs(mode):
+def test_cyclic_matches_the_rates_and_momenta_of_torch(mode):
     shape = {"step_size_up": 3, "step_size_down": 5, "mode": mode, "gamma": 0.98}
 
     def torchs(optimizer):
@@ -84,12 +84,12 @@ def test_max_lr_is_the_peak_of_the_largest_group():
     assert max(bias for _, bias in rates) == pytest.approx(0.03)
 
 
-def test_max_lr_may_be_a_list_of_the_groups():
+def test_max_lr_may_be_a_list_with_a_peak_per_group():
     rates = fit(callback=OneCycle(max_lr=[0.3, 0.7])).rates
     assert [max(group) for group in zip(*rates, strict=True)] == [0.3, 0.7]
 
 
-def test_max_lr_keeps_the_ratio_of_several_optimizers():
+def test_max_lr_keeps_the_ratio_between_optimizers():
     rates = fit(module=Two(), callback=OneCycle(max_lr=0.8)).all_rates
     assert max(first(rates[0])) == pytest.approx(0.2)
     assert max(first(rates[1])) == 0.8
@@ -103,7 +103,7 @@ def test_any_key_can_follow_any_schedule():
     assert first(decay.seen[0]) == pytest.approx(expected)
 
 
-def test_two_of_them_may_set_different_keys_and_resume(tmp_path):
+def test_two_schedulers_may_set_different_keys_and_resume(tmp_path):
     def callbacks():
         return {
             "callback": ParamScheduler(cosine),
@@ -117,7 +117,7 @@ def test_two_of_them_may_set_different_keys_and_resume(tmp_path):
     assert resumed["also"][1].seen[0] == whole["also"][1].seen[0][8:]
 
 
-def test_a_schedule_of_the_users_own_will_do():
+def test_a_user_defined_schedule_works():
     rates = fit(callback=ParamScheduler(lambda step, total: 1 / (1 + step))).rates
     assert first(rates) == pytest.approx([0.1 / (1 + step) for step in range(16)])
 
@@ -134,7 +134,7 @@ def test_a_rate_that_is_a_tensor_stays_the_same_tensor():
     assert float(rate) == pytest.approx(0.1 / 25 / 1e4)
 
 
-# How long the run is
+# Length of the run
 
 
 def test_the_length_counts_optimizer_steps_under_accumulation_with_a_remainder():
@@ -142,7 +142,7 @@ def test_the_length_counts_optimizer_steps_under_accumulation_with_a_remainder()
     assert first(rates) == pytest.approx(curve(6))
 
 
-def test_the_length_knows_accumulation_that_changes():
+def test_the_length_accounts_for_changing_accumulation():
     rates = fit(epochs=3, also=[GradientAccumulationScheduler({0: 1, 1: 3})]).rates
     assert first(rates) == pytest.approx(curve(8 + 3 + 3))
 
@@ -158,7 +158,7 @@ def test_the_length_knows_accumulation_that_changes():
         ({"fast_dev_run": 4}, 4),
     ],
 )
-def test_the_length_is_what_the_trainer_plans(options, total):
+def test_the_length_is_the_one_planned_by_the_trainer(options, total):
     assert first(fit(**options).rates) == pytest.approx(curve(total))
 
 
@@ -178,7 +178,7 @@ def test_an_endless_loader_needs_a_length(epochs):
 
 
 class Clock(Timer):
-    """A hundredth of a second a step, and half of one for the first."""
+    """0.01 s per step, and 0.5 s for the first."""
 
     steps = 0
 
@@ -200,13 +200,13 @@ def test_under_max_time_the_schedule_ends_with_the_time(epochs):
     for step, rate in enumerate(rates[1:], 1):
         share = (0.49 + 0.01 * step) / 2
         smooth = 0.1 * one_cycle(round(share * 10_000), 10_000)
-        # Only the first steps, few as they are, give a rough estimate of the length.
+        # The estimate is rough during the first steps.
         assert rate == pytest.approx(smooth, abs=0.003 if step > 10 else 0.03)
     assert rates[-1] < 1e-4
 
 
 @pytest.mark.filterwarnings(MID_EPOCH)
-def test_a_run_that_a_time_ends_goes_on_where_it_was(tmp_path):
+def test_a_run_with_a_time_limit_resumes_where_it_stopped(tmp_path):
     def run(*also, **options):
         clock = Clock(timedelta(seconds=2.0))
         return fit(epochs=-1, also=[clock, *also], loader=batches(50), **options).rates
@@ -215,12 +215,12 @@ def test_a_run_that_a_time_ends_goes_on_where_it_was(tmp_path):
     assert run(ckpt_path=tmp_path / "40.ckpt") == rates[40:]
 
 
-def test_a_time_that_is_not_reached_changes_nothing():
+def test_a_time_limit_that_is_not_reached_changes_nothing():
     clock = Clock(timedelta(hours=1))
     assert first(fit(also=[clock]).rates) == pytest.approx(curve(16))
 
 
-def test_past_the_end_it_holds_and_says_so_once():
+def test_past_the_end_the_last_value_holds_and_one_warning_says_so():
     with pytest.warns(UserWarning, match="past the 10 steps of the schedule") as warned:
         rates = fit(callback=OneCycle(total_steps=10)).rates
     assert len([w for w in warned if "past the 10 steps" in str(w.message)]) == 1
@@ -239,7 +239,7 @@ class StopAfter(Callback):
         trainer.should_stop = trainer.current_epoch + 1 >= self.epochs
 
 
-def test_each_optimizer_has_a_count_of_its_own():
+def test_each_optimizer_has_its_own_count():
     module = Two(often=3)
     rates = fit(module=module, callback=OneCycle(total_steps=[16, 48])).all_rates
     assert first(rates[0]) == pytest.approx(curve(16))
@@ -306,7 +306,7 @@ def stopped(tmp_path, callback=None, at=8, module=None, also=()):
 
 
 @pytest.mark.parametrize(("epochs", "total"), [(4, 32), (1.5, 12)])
-def test_a_resumed_run_of_another_length_is_on_the_curve_of_that_length(tmp_path, epochs, total):
+def test_a_resumed_run_of_another_length_follows_the_curve_of_that_length(tmp_path, epochs, total):
     path = stopped(tmp_path)
     options = {"epochs": epochs} if epochs == 4 else {"max_steps": total}
     assert first(fit(ckpt_path=path, **options).rates) == pytest.approx(curve(total)[8:])
@@ -319,13 +319,13 @@ def test_a_resumed_run_may_keep_its_curve(tmp_path):
     assert first(rates) == pytest.approx([*curve(16)[8:], *[curve(16)[-1]] * 16])
 
 
-def test_a_length_told_anew_counts_even_where_the_curve_is_to_be_kept(tmp_path):
+def test_an_explicit_length_wins_even_where_the_curve_is_to_be_kept(tmp_path):
     path = stopped(tmp_path)
     callback = OneCycle(total_steps=32, on_resume="continue")
     assert first(fit(callback=callback, ckpt_path=path).rates) == pytest.approx(curve(32)[8:16])
 
 
-def test_a_resumed_run_may_insist_on_its_length_before_it_trains(tmp_path):
+def test_a_resumed_run_may_insist_on_its_length_before_training(tmp_path):
     path = stopped(tmp_path)
     resumed = fit(callback=OneCycle(on_resume="strict"), ckpt_path=path)
     assert first(resumed.rates) == pytest.approx(curve(16)[8:])
@@ -342,13 +342,13 @@ def test_a_peak_changed_on_resume_takes_effect(tmp_path, max_lr):
     assert np.allclose(rates, [[r, r / 10] for r in curve(16, 0.5)[8:]])
 
 
-def test_a_rate_configured_anew_on_resume_takes_effect(tmp_path):
+def test_a_rate_reconfigured_on_resume_takes_effect(tmp_path):
     path = stopped(tmp_path)
     rates = fit(module=Line(lr=0.4), ckpt_path=path).rates
     assert first(rates) == pytest.approx(curve(16, 0.4)[8:])
 
 
-def test_a_checkpoint_made_without_the_callback_has_its_place_on_the_curve(tmp_path):
+def test_a_checkpoint_saved_without_the_callback_resumes_at_its_step_of_the_curve(tmp_path):
     path = stopped(tmp_path, Callback())
     assert first(fit(ckpt_path=path).rates) == pytest.approx(curve(16)[8:])
 
@@ -359,7 +359,7 @@ def test_a_callback_may_be_used_for_a_second_fit():
         assert first(fit(callback=callback).rates) == pytest.approx(curve(16))
 
 
-def test_a_trainer_that_goes_on_is_on_the_curve_of_the_whole():
+def test_a_second_fit_continues_on_the_curve_of_the_whole_run():
     run = fit()
     seen = run.trainer.callbacks[0]
     run.trainer.fit_loop.max_epochs = 4
@@ -371,7 +371,7 @@ def test_a_trainer_that_goes_on_is_on_the_curve_of_the_whole():
 
 
 class RangeTest(Callback):
-    """What a range test does, seen from outside: sets the rate, and remembers its result."""
+    """Acts as a range test: sets the rate, and remembers its result."""
 
     def __init__(self, status="ok", apply=True):
         self.status, self.apply = status, apply
@@ -409,7 +409,7 @@ def test_cyclic_swings_between_a_quarter_and_the_configured_rate_otherwise(test)
     assert swings(run.rates) == (0.025, 0.1)
 
 
-def test_bounds_that_are_given_count_more_than_those_of_a_range_test():
+def test_given_bounds_take_precedence_over_those_of_a_range_test():
     assert swings(fit(callback=Cyclic(0.1, 0.2, step_size_up=4), also=[RangeTest()]).rates) == (
         0.1,
         0.2,
@@ -439,23 +439,23 @@ def warnings_of_callbacks_left_out(also):
     return pytest.warns(UserWarning, match="Be aware that when using `ckpt_path`, callbacks used")
 
 
-def test_max_lr_counts_more_than_a_range_test_on_resume(tmp_path):
+def test_max_lr_takes_precedence_over_a_range_test_on_resume(tmp_path):
     path = stopped(tmp_path, also=[RangeTest()])
     run = fit(callback=OneCycle(max_lr=0.5), also=[RangeTest()], ckpt_path=path)
     assert first(run.rates) == pytest.approx(curve(16, 0.5)[8:])
 
 
-# Groups that are added in training
+# Groups added during training
 
 
 class Unfreeze(BaseFinetuning):
-    """Let the bias train from the second epoch on."""
+    """Unfreezes the bias in the second epoch."""
 
     def freeze_before_training(self, pl_module):
         pl_module.layer.bias.requires_grad = False
 
     def on_fit_start(self, trainer, pl_module):
-        super().on_fit_start(trainer, pl_module)  # a resumed run has the group again
+        super().on_fit_start(trainer, pl_module)  # restores the group of a resumed run
         pl_module.layer.bias.requires_grad = len(trainer.optimizers[0].param_groups) > 1
 
     def finetune_function(self, pl_module, epoch, optimizer):
@@ -472,7 +472,7 @@ class Frozen(Line):
 @pytest.mark.filterwarnings(MID_EPOCH)
 @pytest.mark.parametrize("order", [1, -1])
 @pytest.mark.parametrize("options", [{}, {"max_lr": 0.2}])
-def test_a_group_added_later_follows_from_its_first_step_on_and_resumes(tmp_path, order, options):
+def test_a_group_added_later_is_scheduled_from_its_first_step_and_resumes(tmp_path, order, options):
     def run(*also, **more):
         seen, momenta = Seen(), Seen("momentum")
         callbacks = [OneCycle(**options), Unfreeze()][::order]
@@ -520,7 +520,7 @@ def test_a_step_that_the_gradient_scaler_skips_does_not_count(fused, manual):
 
 
 @pytest.mark.filterwarnings(MID_EPOCH)
-def test_steps_that_the_scaler_skipped_are_remembered_by_a_resume(tmp_path):
+def test_a_resumed_run_remembers_the_steps_that_the_scaler_skipped(tmp_path):
     def run(**options):
         scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
         plugins = [MixedPrecision("16-mixed", "cpu", scaler)]
@@ -533,16 +533,16 @@ def test_steps_that_the_scaler_skipped_are_remembered_by_a_resume(tmp_path):
         assert equal(weights(whole.module), weights(resumed.module))
 
 
-def test_a_step_that_calls_that_of_its_parent_class_counts_once():
+def test_a_step_that_calls_its_parent_class_counts_once():
     class Doubled(torch.optim.SGD):
         def step(self, closure=None):
             return super().step(closure)
 
-    fit(module=Line(torch.optim.SGD))  # from the first one on, torch hooks the class
+    fit(module=Line(torch.optim.SGD))  # torch patches the class on the first optimizer
     assert first(fit(module=Line(Doubled)).rates) == pytest.approx(curve(16))
 
 
-def test_a_state_loaded_in_training_is_put_on_the_curve():
+def test_an_optimizer_state_loaded_during_training_returns_to_the_curve():
     class Reload(Callback):
         def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
             (optimizer,) = trainer.optimizers
@@ -554,7 +554,7 @@ def test_a_state_loaded_in_training_is_put_on_the_curve():
 # Momentum
 
 
-def test_momentum_mirrors_the_rate_and_is_put_back():
+def test_momentum_mirrors_the_rate_and_is_restored():
     run = fit(module=Line(sgd))
     heights = [one_cycle(step, 16, div_factor=float("inf")) for step in range(16)]
     assert first(run.momenta) == pytest.approx([0.95 - 0.1 * height for height in heights])
@@ -562,7 +562,7 @@ def test_momentum_mirrors_the_rate_and_is_put_back():
     assert [g["momentum"] for g in run.trainer.optimizers[0].param_groups] == [0.9, 0.9]
 
 
-def test_momentum_is_put_back_after_an_error():
+def test_momentum_is_restored_after_an_error():
     class Fails(Callback):
         def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
             self.optimizer = trainer.optimizers[0]
@@ -576,7 +576,7 @@ def test_momentum_is_put_back_after_an_error():
     assert not fails.optimizer._optimizer_step_post_hooks
 
 
-def test_betas_cycle_only_if_told():
+def test_betas_cycle_only_on_request():
     betas = Seen("betas")
     fit(also=[betas])
     assert set(first(betas.seen[0])) == {(0.9, 0.999)}
@@ -586,7 +586,7 @@ def test_betas_cycle_only_if_told():
     assert run.trainer.optimizers[0].param_groups[0]["betas"] == (0.9, 0.999)
 
 
-def test_momentum_0_does_not_cycle_and_cannot_be_told_to():
+def test_momentum_0_does_not_cycle_and_cannot_be_made_to():
     momenta = Seen("momentum")
     fit(module=Line(torch.optim.SGD), also=[momenta])
     assert set(first(momenta.seen[0])) == {0}
@@ -616,14 +616,14 @@ def test_a_scheduler_of_the_module_is_refused():
     fit(module=Line(scheduler=step_lr), callback=ParamScheduler(linear, "weight_decay"))
 
 
-def test_a_momentum_that_the_modules_scheduler_cycles_is_refused():
+def test_a_scheduler_of_the_module_that_cycles_momentum_is_refused():
     module = Line(sgd, scheduler=torch_one_cycle)
     with pytest.raises(RuntimeError, match=r"ParamScheduler and OneCycleLR .* set the momentum"):
         fit(module=module, callback=ParamScheduler(linear, "momentum"))
 
 
 @pytest.mark.parametrize("scheduler", [step_lr, warming, torch_one_cycle])
-def test_override_takes_over_from_a_scheduler_of_the_module_and_resumes(tmp_path, scheduler):
+def test_override_replaces_a_scheduler_of_the_module_and_resumes(tmp_path, scheduler):
     def run(**options):
         return fit(
             module=Line(sgd, scheduler=scheduler), callback=OneCycle(override=True), **options
@@ -634,17 +634,17 @@ def test_override_takes_over_from_a_scheduler_of_the_module_and_resumes(tmp_path
     assert run(ckpt_path=tmp_path / "8.ckpt") == rates[8:]
 
 
-def test_override_cannot_take_over_under_manual_optimization():
+def test_override_cannot_replace_a_scheduler_under_manual_optimization():
     with pytest.raises(RuntimeError, match="which the module steps itself under manual"):
         fit(module=Line(scheduler=step_lr, manual=True), callback=OneCycle(override=True))
 
 
-def test_two_callbacks_that_set_the_same_are_refused():
+def test_two_callbacks_that_set_the_same_value_are_refused():
     with pytest.raises(RuntimeError, match="OneCycle and Cyclic would both set"):
         fit(also=[Cyclic()])
 
 
-# What is refused
+# Invalid arguments
 
 
 @pytest.mark.parametrize(
@@ -672,7 +672,7 @@ def test_bad_arguments_are_refused_at_once(make, message):
         make()
 
 
-def test_a_schedule_must_give_a_number():
+def test_a_schedule_must_return_a_number():
     with pytest.raises(TypeError, match=r"must return a number, got None at \(0, 1000\)"):
         ParamScheduler(lambda step, total: None)
 
@@ -686,7 +686,9 @@ def test_a_schedule_must_give_a_number():
         (ParamScheduler(linear, "weight_decy"), "did you mean 'weight_decay'"),
     ],
 )
-def test_what_does_not_fit_the_optimizer_is_refused_before_the_first_step(callback, message):
+def test_arguments_that_do_not_fit_the_optimizer_are_refused_before_the_first_step(
+    callback, message
+):
     seen = Seen()
     with pytest.raises(ValueError, match=message):
         fit(callback=callback, also=[seen])
@@ -702,7 +704,7 @@ def test_rates_of_0_have_no_ratio():
 
 
 class Averaged(torch.optim.SGD):
-    """Trains at points of its own, and swaps in their average for all else, as 2405.15682 does."""
+    """Trains with its own weights, and swaps in their average elsewhere, as in 2405.15682."""
 
     def __init__(self, params, lr=0.1):
         super().__init__(params, lr)
@@ -737,7 +739,7 @@ class Averaged(torch.optim.SGD):
 
 
 class Watch(Callback):
-    """In which mode the optimizer is where it matters."""
+    """Records the optimizer's mode in the hooks where it matters."""
 
     def __init__(self):
         self.training, self.validating = [], []
@@ -757,7 +759,7 @@ class Validated(Line):
         self.log("val_loss", self.loss(batch, batch_idx))
 
 
-def test_a_schedule_free_optimizer_trains_in_its_mode_and_is_judged_in_the_other(tmp_path):
+def test_a_schedule_free_optimizer_trains_in_train_mode_and_is_evaluated_in_eval_mode(tmp_path):
     watch = Watch()
     saves = ModelCheckpoint(tmp_path, monitor="val_loss", save_weights_only=True)
     run = fit(
@@ -795,14 +797,14 @@ def test_a_schedule_free_optimizer_resumes(tmp_path):
 # Without a Trainer
 
 
-def test_the_preview_is_what_a_run_uses():
+def test_the_preview_shows_the_values_that_a_run_uses():
     run = fit(module=Line(sgd), callback=OneCycle(max_lr=0.5))
     preview = OneCycle(max_lr=0.5).preview(16)
     assert preview["lr"].tolist() == first(run.rates)
     assert preview["momentum"].tolist() == first(run.momenta)
 
 
-def test_the_preview_shows_multiples_or_a_column_a_group():
+def test_the_preview_shows_multiples_or_a_column_per_group():
     assert OneCycle(cycle_momentum=False).preview(10).keys() == {"lr"}
     assert Cyclic().preview(17)["lr"].max() == 1.0
     assert OneCycle(max_lr=[0.1, 0.3]).preview(10)["lr"].max(0).tolist() == [0.1, 0.3]
@@ -815,7 +817,7 @@ def test_the_preview_shows_multiples_or_a_column_a_group():
         OneCycle().preview(0)
 
 
-def test_the_preview_is_a_picture_too(tmp_path):
+def test_the_preview_can_be_plotted(tmp_path):
     figure = pytest.importorskip("matplotlib.figure").Figure()
     axes = OneCycle(max_lr=0.1).plot(50, tmp_path / "curve.png")
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
@@ -872,17 +874,17 @@ def test_two_processes_follow_one_curve(tmp_path):
         assert rates == other_rates
         assert equal(end, other_end)
         if name == "planned":
-            assert first(rates) == pytest.approx(curve(40))  # of 40 batches an epoch, 20 a process
+            assert first(rates) == pytest.approx(curve(40))  # 40 batches per epoch, 20 per process
 
 
 @pytest.mark.parametrize("steps", [30.0, [10, 2.5]])
-def test_a_number_of_steps_is_whole(steps):
+def test_a_number_of_steps_must_be_whole(steps):
     with pytest.raises(TypeError, match="`total_steps` must be a whole number"):
         OneCycle(total_steps=steps)
 
 
 @pytest.mark.filterwarnings("ignore:`LightningModule.configure_optimizers` returned `None`")
-def test_a_module_without_an_optimizer_is_told():
+def test_a_module_without_an_optimizer_is_refused():
     class Without(Line):
         def configure_optimizers(self):
             return None

@@ -1,4 +1,4 @@
-"""Predicted masks stand in files, each once and whole, and nothing is kept in memory."""
+"""Predicted masks are written to files, once and completely, and not kept in memory."""
 
 import gc
 import re
@@ -75,7 +75,7 @@ def test_probabilities_are_written_only_if_asked_for(tmp_path):
         ("multilabel", [f"shapes 2/{i}_{n}.png" for i in (0, 1) for n in ("disc", "square")]),
     ],
 )
-def test_masks_of_two_values_are_black_and_white_to_look_at(tmp_path, task, names):
+def test_masks_of_two_values_are_shown_in_black_and_white(tmp_path, task, names):
     data = shapes(task, num_val=2)
     trainer = quiet_trainer(callbacks=[PredictionWriter(tmp_path)])
     trainer.predict(matching(data), data)
@@ -87,7 +87,7 @@ def test_masks_of_two_values_are_black_and_white_to_look_at(tmp_path, task, name
 
 
 class Fixed(LightningModule):
-    """Returns a mask of the value of each image."""
+    """Returns a mask filled with the value of each image."""
 
     def __init__(self, form="masks"):
         super().__init__()
@@ -108,7 +108,7 @@ class Fixed(LightningModule):
 
 
 @pytest.mark.parametrize("form", ["masks", "dict"])
-def test_other_modules_are_numbered_where_no_path_is_known(tmp_path, form):
+def test_predictions_are_numbered_where_no_path_is_known(tmp_path, form):
     images = torch.arange(5).view(5, 1, 1, 1).expand(5, 1, 4, 6)
     trainer = quiet_trainer(callbacks=[PredictionWriter(tmp_path)])
     module = Fixed(form)
@@ -133,13 +133,13 @@ def test_class_names_of_a_module_may_be_of_any_type(tmp_path, names):
 @pytest.mark.parametrize(
     ("form", "message"), [("float", "got .4, 6. of float32"), ("none", "got .'logits'.")]
 )
-def test_what_holds_no_masks_is_refused_in_words(tmp_path, form, message):
+def test_predictions_without_masks_are_refused(tmp_path, form, message):
     trainer = quiet_trainer(callbacks=[PredictionWriter(tmp_path)])
     with pytest.raises(TypeError, match=f"PredictionWriter needs .*{message}"):
         trainer.predict(Fixed(form), DataLoader(torch.zeros(2, 1, 4, 6)))
 
 
-def test_two_images_of_one_name_are_refused(tmp_path):
+def test_two_images_with_the_same_name_are_refused(tmp_path):
     data = folder_data(make(tmp_path / "in", ["a.png", "b.png"]))
     data.setup("predict")
     make(tmp_path / "other", ["a.jpg", "a.png"])
@@ -150,7 +150,7 @@ def test_two_images_of_one_name_are_refused(tmp_path):
         trainer.predict(matching(data), data)
 
 
-def test_an_interrupted_write_leaves_no_half_file(tmp_path, monkeypatch):
+def test_an_interrupted_write_leaves_no_partial_file(tmp_path, monkeypatch):
     data = folder_data(make(tmp_path / "in", ["a.png", "b.png"]), batch_size=1)
     saved = Image.Image.save
 
@@ -166,7 +166,7 @@ def test_an_interrupted_write_leaves_no_half_file(tmp_path, monkeypatch):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
 
 
-def test_a_folder_that_cannot_be_made_is_named_before_anything_is_predicted(tmp_path):
+def test_a_folder_that_cannot_be_created_is_named_before_anything_is_predicted(tmp_path):
     (tmp_path / "file").write_text("")
     module = Fixed()
     trainer = quiet_trainer(callbacks=[PredictionWriter(tmp_path / "file" / "out")])

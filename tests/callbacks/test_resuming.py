@@ -1,4 +1,4 @@
-"""Values stand at Lightning's steps, and a resumed run has each of them once."""
+"""Values are logged at Lightning's steps, and a resumed run has each of them once."""
 
 import shutil
 from collections import Counter
@@ -20,7 +20,7 @@ MID_EPOCH = "ignore:You're resuming from a checkpoint that ended before the epoc
 
 
 class Tiny(LightningModule):
-    """Logs by itself in validation; all else is written by the monitors."""
+    """Logs in validation only; everything else is written by the monitors."""
 
     def __init__(self, manual=False):
         super().__init__()
@@ -61,7 +61,7 @@ def fit(root, manual, ckpt_path=None, epochs=2, **options):
 
 
 def written(root):
-    """How often each value stands in the table and in TensorBoard."""
+    """How often each value occurs in the table and in TensorBoard."""
     lines = (root / "csv/version_0/scalars.csv").read_text().splitlines()[1:]
     table = Counter((tag, int(step)) for step, tag, _ in (line.split(",") for line in lines))
     events = read_events(root / "board/version_0")
@@ -93,9 +93,7 @@ WHEN = {
         ("epochs", {}, False),
     ],
 )
-def test_a_run_resumed_at_any_step_loses_nothing_and_has_nothing_twice(
-    tmp_path, when, options, manual
-):
+def test_a_run_resumed_at_any_step_has_each_value_exactly_once(tmp_path, when, options, manual):
     kept = tmp_path / "kept"
     saving = ModelCheckpoint(kept, save_top_k=-1, **WHEN[when])
     fit(tmp_path / "whole", manual, callbacks=[MetricMonitor(), RunRecorder(), saving], **options)
@@ -107,7 +105,7 @@ def test_a_run_resumed_at_any_step_loses_nothing_and_has_nothing_twice(
     assert len(paths) >= 2
     for path in paths:
         root = tmp_path / path.stem
-        shutil.copytree(tmp_path / "whole", root)  # the run went on after the checkpoint
+        shutil.copytree(tmp_path / "whole", root)  # the run continued after the checkpoint
         monitors = [MetricMonitor(), RunRecorder()]
         fit(root, manual, path, callbacks=monitors, **options)
         assert written(root) == (table, board), path
@@ -145,7 +143,7 @@ def test_a_run_that_is_resumed_again_and_again_has_every_value_once(tmp_path):
 
 
 @pytest.mark.parametrize("every", [1, 3])
-def test_values_stand_at_the_first_step_and_at_lightnings(tmp_path, every):
+def test_values_are_logged_at_the_first_step_and_at_lightnings_steps(tmp_path, every):
     options = {"log_every_n_steps": every, "max_epochs": 1, "num_sanity_val_steps": 0}
     logger = CSVLogger(tmp_path, "csv", 0)
     trainer = quiet_trainer(logger=logger, callbacks=[MetricMonitor()], **options)

@@ -1,4 +1,4 @@
-"""What a schedule sets holds at the step, whatever else sets it."""
+"""A scheduled value holds at each step, whatever else sets it."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from tests.callbacks.schedule_runs import Line, curve, first, fit, sgd
 
 
 class Recorded(torch.optim.SGD):
-    """Keeps the rate that each update used."""
+    """Records the rate of each update."""
 
     def __init__(self, params, lr=0.1, momentum=0.0):
         super().__init__(params, lr, momentum=momentum)
@@ -33,7 +33,7 @@ def used(**options):
 
 
 class Sets(Callback):
-    """Sets the rate in one hook, as people do by hand."""
+    """Sets the rate in one hook, as users do by hand."""
 
     def __init__(self, hook, value=0.7):
         setattr(self, hook, self.set)
@@ -58,7 +58,7 @@ HOOKS = [
 
 @pytest.mark.parametrize("hook", HOOKS)
 @pytest.mark.parametrize("order", [1, -1])
-def test_a_rate_set_in_a_hook_is_not_used_and_is_told_once(hook, order):
+def test_a_rate_set_in_a_hook_is_not_used_and_warned_about_once(hook, order):
     callbacks = [OneCycle(), Sets(hook)][::order]
     with pytest.warns(UserWarning, match=r"set the lr of a parameter group to 0.7") as warned:
         rates = used(callback=callbacks[0], also=callbacks[1:])
@@ -85,7 +85,7 @@ class WarmsUpBefore(Line):
     ("kind", "name"),
     [(WarmsUp, "WarmsUp.optimizer_step"), (WarmsUpBefore, "WarmsUpBefore.on_before_optimizer")],
 )
-def test_a_warm_up_by_hand_is_not_used_and_is_named(kind, name):
+def test_a_manual_warm_up_is_not_used_and_is_named(kind, name):
     with pytest.warns(UserWarning, match=name):
         rates = used(module=kind(Recorded))
     assert rates == pytest.approx(curve(16))
@@ -135,13 +135,13 @@ class SetsDecay(Callback):
         trainer.optimizers[0].param_groups[0]["weight_decay"] = 0.5
 
 
-def test_any_scheduled_value_holds():
+def test_any_scheduled_value_is_held():
     with pytest.warns(UserWarning, match=r"SetsDecay.on_after_backward set the weight_decay"):
         run = fit(callback=ParamScheduler("linear", "weight_decay"), also=[SetsDecay()])
     assert run.trainer.optimizers[0].param_groups[0]["weight_decay"] == 0.0
 
 
-def test_a_momentum_that_cycles_holds():
+def test_cycling_momentum_is_held():
     class SetsMomentum(Callback):
         def on_after_backward(self, trainer, pl_module):
             trainer.optimizers[0].param_groups[0]["momentum"] = 0.1
@@ -154,7 +154,7 @@ def test_a_momentum_that_cycles_holds():
 
 
 class Lookahead(torch.optim.Optimizer):
-    """Wraps an optimizer, and does not call ``super().__init__``, as several on the web."""
+    """Wraps an optimizer without calling ``super().__init__``, as some published ones do."""
 
     def __init__(self, optimizer):
         self.optimizer = optimizer
@@ -170,7 +170,7 @@ class Lookahead(torch.optim.Optimizer):
 
 
 class Silent(torch.optim.SGD):
-    """Runs no hooks: its step was put there after construction."""
+    """Runs no hooks, since its step is replaced after construction."""
 
     def __init__(self, params):
         super().__init__(params, lr=0.1)
@@ -178,18 +178,18 @@ class Silent(torch.optim.SGD):
         self.step = inner.step
 
 
-def test_a_wrapper_that_is_no_whole_optimizer_is_refused_before_training():
+def test_a_wrapper_without_step_hooks_is_refused_before_training():
     with pytest.raises(TypeError, match=r"Lookahead.__init__ does not call super\(\).__init__"):
         fit(module=Line(lambda groups: Lookahead(torch.optim.SGD(groups))))
 
 
-def test_a_schedule_that_does_not_advance_is_told_after_an_epoch():
+def test_a_schedule_that_does_not_advance_warns_after_an_epoch():
     with pytest.warns(UserWarning, match="none of the 8 steps of Silent was counted"):
         fit(module=Line(Silent), epochs=1)
 
 
 @pytest.mark.filterwarnings("ignore:OneCycle. training continues past the 8 steps")
-def test_an_optimizer_that_steps_twice_is_told():
+def test_an_optimizer_that_steps_twice_warns():
     class Twice(torch.optim.SGD):
         def step(self, closure=None):
             loss = super().step(closure)
@@ -205,7 +205,7 @@ def test_an_optimizer_that_steps_twice_is_told():
 # Without a Trainer
 
 
-def test_values_are_set_again_only_where_they_were_changed():
+def test_only_changed_values_are_set_again():
     optimizer = torch.optim.Adam(
         [
             {"params": [torch.nn.Parameter(torch.zeros(1))], "lr": torch.tensor(0.1)},

@@ -1,4 +1,4 @@
-"""The length of a run is the steps that were taken and those to come."""
+"""The length of a run is the number of steps taken and remaining."""
 
 import math
 from datetime import timedelta
@@ -30,7 +30,7 @@ sizes = st.dictionaries(st.integers(0, 6), st.integers(1, 5), max_size=3).map(
 
 
 def walk(batch_count, accumulation, epochs):
-    """Steps as a Trainer takes them: (epoch, batches done) after each batch, and whether it did."""
+    """(Epoch, processed batches) after each batch, and whether a Trainer takes a step there."""
     for epoch in range(epochs):
         size = [size for first, size in accumulation if first <= epoch][-1]
         for batch in range(1, batch_count + 1):
@@ -38,7 +38,7 @@ def walk(batch_count, accumulation, epochs):
 
 
 @given(st.integers(1, 12), sizes, st.integers(1, 8))
-def test_steps_to_come_are_those_that_a_trainer_takes(batch_count, accumulation, epochs):
+def test_remaining_steps_are_those_that_a_trainer_takes(batch_count, accumulation, epochs):
     steps = EpochSteps(batch_count, accumulation)
     walked = list(walk(batch_count, accumulation, epochs))
     assert steps.in_epochs(0, epochs) == sum(took for *_, took in walked)
@@ -77,14 +77,14 @@ AUTOMATIC, MANUAL = (SimpleNamespace(automatic_optimization=auto) for auto in (T
         ({"callbacks": [GradientAccumulationScheduler({1: 4})]}, AUTOMATIC, [0], [10]),
     ],
 )
-def test_the_length_is_what_a_trainer_plans(options, module, taken, totals):
+def test_the_length_is_the_one_planned_by_a_trainer(options, module, taken, totals):
     assert (
         RunLength(None, "OneCycle").totals(trainer(**options), module, taken, Position(0, 0))
         == totals
     )
 
 
-def test_an_unknown_length_is_an_error_unless_a_time_ends_the_run():
+def test_an_unknown_length_is_an_error_unless_the_run_has_a_time_limit():
     endless = {"num_training_batches": math.inf}
     with pytest.raises(ValueError, match=r"pass OneCycle\(total_steps=...\)"):
         RunLength(None, "OneCycle").totals(trainer(**endless), AUTOMATIC, [0], Position(0, 0))
@@ -190,13 +190,13 @@ def test_a_resumed_run_of_another_size_may_keep_its_curve(tmp_path):
 
 
 class Growing(Line):
-    """Its loader is made anew in each epoch, one batch longer than before."""
+    """Its loader is recreated in each epoch, one batch longer each time."""
 
     def train_dataloader(self):
         return DataLoader(torch.ones(3 + self.current_epoch, 3), batch_size=1)
 
 
-def test_loaders_made_anew_with_another_length_count_from_there_on():
+def test_recreated_loaders_of_another_length_count_from_then_on():
     module = Growing()
     seen = Seen()
     quiet_trainer(
@@ -219,7 +219,7 @@ def test_another_number_of_optimizers_is_refused_on_resume(tmp_path):
         fit(ckpt_path=tmp_path / "two.ckpt")
 
 
-def test_a_checkpoint_of_an_earlier_version_goes_on(tmp_path):
+def test_a_checkpoint_of_an_earlier_version_resumes(tmp_path):
     whole = fit(also=[SaveEach(tmp_path)])
     checkpoint = torch.load(tmp_path / "8.ckpt", weights_only=True)
     (state,) = (value for key, value in checkpoint["callbacks"].items() if "OneCycle" in key)
@@ -229,7 +229,7 @@ def test_a_checkpoint_of_an_earlier_version_goes_on(tmp_path):
 
 
 @pytest.mark.parametrize("make", [OneCycle, Cyclic, lambda: ParamScheduler("cosine")])
-def test_a_length_that_nobody_asked_for_is_told(make):
+def test_a_length_that_is_only_lightnings_default_warns(make):
     with (
         pytest.warns(UserWarning, match="`max_epochs` was not set"),
         pytest.warns(UserWarning, match=r"over 1000 epochs.*pass Trainer\(max_epochs=...\)"),

@@ -1,4 +1,4 @@
-"""Arguments of the schedules: numbers of any library, lists, YAML, and what is refused."""
+"""Arguments of the schedules: numbers of any library, lists, YAML, and invalid values."""
 
 from functools import partial
 
@@ -17,7 +17,7 @@ NUMBERS = [np.float64, np.float32, np.array, torch.tensor, float]
 
 
 @pytest.mark.parametrize("number", NUMBERS)
-def test_a_number_may_be_of_any_library(number):
+def test_a_number_may_come_from_any_library(number):
     one = OneCycle(number(0.25), pct_start=number(0.25), div_factor=number(8.0), total_steps=40)
     assert (
         one.preview(40)["lr"].tolist()
@@ -30,7 +30,7 @@ def test_a_number_may_be_of_any_library(number):
 
 
 @pytest.mark.parametrize("whole", [np.int64, np.int32, np.array, torch.tensor])
-def test_a_number_of_steps_may_be_of_any_library(whole):
+def test_a_number_of_steps_may_come_from_any_library(whole):
     assert OneCycle(total_steps=whole(40)).total_steps == 40
     assert first(fit(callback=OneCycle(total_steps=whole(16))).rates) == pytest.approx(curve(16))
 
@@ -42,7 +42,7 @@ def test_a_list_may_be_an_array_or_a_tuple(listed):
     assert OneCycle(total_steps=listed([8, 16])).total_steps == [8, 16]
 
 
-def test_momenta_may_be_lists_of_the_groups_as_in_torch():
+def test_momenta_may_be_lists_with_a_value_per_group_as_in_torch():
     def torchs(optimizer):
         scheduler = lr_scheduler.OneCycleLR(
             optimizer, [0.1, 0.01], 40, base_momentum=[0.8, 0.7], max_momentum=[0.9, 0.85]
@@ -116,12 +116,12 @@ def test_momenta_may_be_lists_of_the_groups_as_in_torch():
         (partial(ParamScheduler, "nowhere.nothing"), ValueError, "cannot be imported"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_in_a_sentence(make, error, message):
+def test_invalid_arguments_are_refused_with_a_clear_message(make, error, message):
     with pytest.raises(error, match=message):
         make()
 
 
-def test_a_schedule_may_give_numpys_or_torchs_numbers():
+def test_a_schedule_may_return_numpy_or_torch_numbers():
     for kind in (np.float32, np.array, torch.tensor):
         scheduler = ParamScheduler(lambda step, total, kind=kind: kind(1 / (1 + step)))
         rates = first(fit(callback=scheduler).rates)
@@ -136,7 +136,7 @@ def test_a_momentum_list_that_does_not_fit_the_groups_is_refused():
 
 # YAML
 
-# Lightning 2.6 with jsonargparse 4.49: its own use of what jsonargparse is about to rename.
+# Lightning 2.6 uses names that jsonargparse 4.49 deprecates.
 pytestmark = pytest.mark.filterwarnings(
     "ignore:(?s).*Jsonargparse", "ignore:(?s).*was deprecated in v4"
 )
@@ -182,7 +182,7 @@ def public(callback):
 
 
 @pytest.mark.parametrize(("name", "arguments"), CALLBACKS)
-def test_every_argument_survives_yaml_and_back(name, arguments, tmp_path):
+def test_every_argument_survives_a_yaml_round_trip(name, arguments, tmp_path):
     cli, dumped = parsed(as_yaml(name, arguments), tmp_path)
     assert "Unable to serialize" not in dumped
     given = next(c for c in cli.trainer.callbacks if type(c).__name__ == name)

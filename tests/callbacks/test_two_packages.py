@@ -71,5 +71,5 @@ def test_a_part_of_the_other_package_is_refused(make):
         trainer.fit(Line(), batches())
 
 
-def test_a_run_of_one_package_is_served():
+def test_a_run_of_one_package_is_accepted():
     quiet_trainer(callbacks=[OneCycle(), Callback()]).fit(Line(), batches())
