@@ -1,4 +1,4 @@
-"""Warnings and information that are shown to the user once."""
+"""Warnings and info messages shown to the user once."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ class Notices:
         self._seen: set[Hashable] = set()
 
     def warn(self, about: Hashable, message: str) -> None:
-        """Warn, unless there was a message about this topic before.
+        """Warn, unless this topic has had a message.
 
         Args:
-            about: The topic. Unlike the message, it must not contain values that change from call
-                to call, or each value would raise a warning of its own.
+            about: The topic. Unlike the message, it must not contain values that change between
+                calls, or each value would raise its own warning.
             message: The text.
         """
         if self._is_new(about):
             rank_zero_warn(self._prefix + message)
 
     def info(self, about: Hashable, message: str) -> None:
-        """Inform, unless there was a message about this topic before; see :meth:`warn`."""
+        """Inform, unless this topic has had a message; see :meth:`warn`."""
         if self._is_new(about):
             rank_zero_info(self._prefix + message)
 
     def failed(self, what: str, error: Exception, about: Hashable = FAILURE) -> None:
-        """Warn about a failure on the rank where it happened, since the others cannot know.
+        """Warn about a failure on the rank where it happened; the others do not see it.
 
         Args:
             what: Completes "could not ...".
             error: The cause.
             about: The topic; see :meth:`warn`.
         """
-        self._warn_here(about, f"could not {what}, training goes on", error)
+        self._warn_here(about, f"could not {what}, training continues", error)
 
     @contextmanager
     def instead_of_errors(self, what: str) -> Iterator[None]:
@@ -60,14 +60,14 @@ class Notices:
 
     @contextmanager
     def attempt(self, what: str) -> Iterator[None]:
-        """Turn an error in the block into a warning, on this rank, that ``what`` is left out."""
+        """Turn an error in the block into a warning on this rank that ``what`` is left out."""
         try:
             yield
         except Exception as error:
             self._warn_here(what, f"{what} left out", error)
 
     def clear(self) -> None:
-        """Forget all topics, as for another run."""
+        """Forget all topics, as for a new run."""
         self._seen.clear()
 
     def __contains__(self, about: Hashable) -> bool:
@@ -85,7 +85,7 @@ class Notices:
 
 
 def kind_of(error: BaseException) -> str:
-    """Return the kind of an error, for use as a topic: all errors of a file system are one kind.
+    """Return the kind of an error, for use as a topic; all file system errors share one.
 
     >>> kind_of(FileNotFoundError()), kind_of(OSError(28, "No space left")), kind_of(KeyError())
     ('OSError', 'OSError', 'KeyError')

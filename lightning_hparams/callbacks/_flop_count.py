@@ -20,17 +20,17 @@ __all__ = ["count_flops"]
 
 
 def count_flops(trainer: Trainer, module: LightningModule, batch: Any) -> int:
-    """Operations of forward and backward of ``training_step``, without a trace.
+    """Count the operations of forward and backward of ``training_step``, without side effects.
 
-    ``FlopCounterMode`` counts matrix products, convolutions and attention; a multiplication and an
-    addition are two. The step runs on copies of module and batch, logs nothing, and what it draws
-    from the random generators is put back.
+    ``FlopCounterMode`` counts matrix products, convolutions and attention; a multiply-add counts
+    as two. The step runs on copies of the module and the batch, logs nothing, and the state of the
+    random generators is restored.
 
     Raises:
-        Exception: Whatever copying or running a step may raise; nothing was changed then either.
+        Exception: Any error of copying the module or running the step; nothing has changed then.
     """
     if not isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy)):
-        raise TypeError(f"{type(trainer.strategy).__name__} holds a part of the model only")
+        raise TypeError(f"{type(trainer.strategy).__name__} holds only a part of the model")
     with random_state_kept():
         loggers = {id(logger): DummyLogger() for logger in trainer.loggers}
         double = copy_module(module, {id(trainer): trainer, **loggers})
@@ -42,7 +42,7 @@ def count_flops(trainer: Trainer, module: LightningModule, batch: Any) -> int:
             args.append(0)
         counter = FlopCounterMode(display=False)
         with trainer.precision_plugin.train_step_context(), counter:
-            # By the class: the instance may hold a wrapper that refers to the original.
+            # Called through the class: the instance may hold a wrapper around the original.
             output = kind.training_step(double, *args)
             loss = output.get("loss") if isinstance(output, Mapping) else output
             if module.automatic_optimization and isinstance(loss, Tensor):
@@ -51,14 +51,14 @@ def count_flops(trainer: Trainer, module: LightningModule, batch: Any) -> int:
 
 
 class _Still:
-    """A schedule that stands still."""
+    """A scheduler whose ``step`` does nothing."""
 
     def step(self, *args: Any, **kwargs: Any) -> None:
         pass
 
 
 class _Rehearsal(LightningModule):
-    """What a copy does in the place of what would reach the run of the original."""
+    """Replaces the methods through which a copy would affect the original's run."""
 
     logger = property(lambda self: DummyLogger())
     loggers = property(lambda self: [DummyLogger()])
@@ -70,14 +70,14 @@ class _Rehearsal(LightningModule):
         pass
 
     def optimizers(self, *args: Any, **kwargs: Any) -> Any:
-        """One that changes the copy by nothing."""
+        """Return optimizers that do not change the copy."""
         made: list[Any] = [
             torch.optim.SGD(self.parameters(), lr=0.0) for _ in self.trainer.optimizers
         ]
         return made[0] if len(made) == 1 else made
 
     def lr_schedulers(self) -> Any:
-        """As many as there are, which do nothing."""
+        """Return as many schedulers as the run has; they do nothing."""
         made = [_Still() for _ in self.trainer.lr_scheduler_configs]
         return made if len(made) > 1 else made[0] if made else None
 

@@ -1,4 +1,4 @@
-"""Hooks that a callback does not have cost nothing."""
+"""Avoid the cost of hooks that a callback does not override."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ _EACH_BATCH = [
 
 
 def skip_idle_hooks(callback: Callback) -> None:
-    """Have Lightning pass over what a callback leaves to its base class in every batch.
+    """Make Lightning skip the per-batch hooks that a callback does not override.
 
-    Lightning opens an entry in its profiler around each hook, those that do nothing too: six in a
-    step, which add up to 8 us. It does not call what is not callable. A subclass that brings such a
-    hook is called, and its ``super()`` still finds that of :class:`~lightning.Callback`. Who calls
-    the hooks of a callback himself must ask first, as Lightning does, whether they are callable.
+    Lightning opens a profiler entry around every hook, even empty ones: six per step, which add up
+    to 8 us. It skips hooks that are not callable, so they are set to None. Hooks overridden in a
+    subclass are still called, and ``super()`` still finds those of :class:`~lightning.Callback`.
+    Code that calls a callback's hooks directly must check, as Lightning does, that they are
+    callable.
     """
     for name in _EACH_BATCH:
         is_own = name in vars(callback)

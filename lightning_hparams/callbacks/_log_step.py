@@ -1,4 +1,4 @@
-"""When monitors write, and at which step: as Lightning does, so that all curves share one axis."""
+"""When monitors write and at which step: as Lightning does, so that curves share one axis."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ __all__ = [
 
 
 def is_due(trainer: Trainer, written: int) -> bool:
-    """Whether the step that is being taken is one to write about.
+    """Whether to write values for the current step.
 
-    The first one is, since a run that goes wrong mostly does so there, and then, as with
-    Lightning, the last of every ``log_every_n_steps``. Where a module steps by itself and did not
-    in that batch, the next in which it does.
+    True for the first step, where most failing runs fail, and then, as in Lightning, for the last
+    of every ``log_every_n_steps``. Under manual optimization, if that batch ends without an
+    optimizer step, the next batch with one is used.
 
     Args:
         trainer: In a training batch that ends in an optimizer step.
-        written: Step that was written about last, -1 if none was.
+        written: Step last written, -1 if none.
     """
     every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # set on construction
     if every < 1:
@@ -37,22 +37,22 @@ def is_due(trainer: Trainer, written: int) -> bool:
 
 
 def lightning_writes(trainer: Trainer) -> bool:
-    """Whether Lightning itself writes about the step that the current batch is part of."""
+    """Whether Lightning itself writes at the step of the current batch."""
     every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # set on construction
     return every > 0 and (log_step(trainer) + 1) % every == 0
 
 
 def resume_sinks(trainer: Trainer, sinks: Sinks) -> None:
-    """Forget what an earlier process wrote beyond the checkpoint that this one goes on from."""
+    """Discard what an earlier process wrote after the checkpoint that this one resumes from."""
     if trainer.global_step:
         sinks.resume(_batches_that_stepped(trainer) - 1)
 
 
 def align_log_step(trainer: Trainer) -> None:
-    """Have Lightning count on from the step that a checkpoint was taken at.
+    """Set Lightning's logging step to the step of the checkpoint if it lags behind.
 
-    After several resumes within epochs its counter stays one behind, and a step would be written
-    twice, by Lightning too. To be called when the first batch begins.
+    After several mid-epoch resumes its counter stays one behind, so a step would be written twice,
+    by Lightning too. To be called when the first batch begins.
     """
     if trainer.lightning_module.automatic_optimization and log_step(trainer) < trainer.global_step:
         set_log_step(trainer, trainer.global_step)
@@ -61,8 +61,8 @@ def align_log_step(trainer: Trainer) -> None:
 def _batches_that_stepped(trainer: Trainer) -> int:
     """Batches so far that ended in an optimizer step.
 
-    When a run goes on from a checkpoint that was taken within an epoch, Lightning's own counter is
-    one behind until the first batch (Lightning #12274).
+    When a run resumes from a mid-epoch checkpoint, Lightning's own counter is one behind until the
+    first batch (Lightning #12274).
     """
     if trainer.lightning_module.automatic_optimization:
         counted: int = trainer.global_step
@@ -72,8 +72,8 @@ def _batches_that_stepped(trainer: Trainer) -> int:
 
 
 def validations_in(trainer: Trainer) -> int:
-    """How many validations the whole run has; 0 if nobody knows."""
-    every: float = trainer.check_val_every_n_epoch or 0  # 0: batches count through all epochs
+    """Number of validations in the whole run; 0 if unknown."""
+    every: float = trainer.check_val_every_n_epoch or 0  # 0: batches count across epochs
     return _validations(
         epochs=trainer.max_epochs or 0,
         steps=trainer.max_steps,
@@ -93,21 +93,21 @@ def _validations(
     batches_between: float,
     epochs_between: int,
 ) -> int:
-    """Validations in a run that ends after so many epochs or steps, whichever comes first.
+    """Number of validations in a run that ends after ``epochs`` or ``steps``, whichever is first.
 
     Args:
-        epochs: Below 1 for no bound.
-        steps: Of the optimizer; below 0 for no bound.
-        batches_an_epoch: Infinity if nobody knows.
-        batches_a_step: Accumulated.
-        batches_between: Two validations within an epoch, if fewer than it has.
-        epochs_between: Two epochs with validations; 0 if ``batches_between`` counts through all.
+        epochs: Most epochs; below 1 for no limit.
+        steps: Most optimizer steps; below 0 for no limit.
+        batches_an_epoch: Batches per epoch; infinity if unknown.
+        batches_a_step: Batches accumulated per step.
+        batches_between: Batches between validations, if fewer than an epoch has.
+        epochs_between: Epochs between validations; 0 if ``batches_between`` counts across epochs.
     """
     batches = math.inf if epochs < 1 else epochs * batches_an_epoch
     if steps >= 0:
         full, rest = 0, steps
         if 0 < batches_an_epoch < math.inf:
-            # An epoch ends in a step, whether or not that has all its batches.
+            # An epoch ends with a step, even if its accumulation is incomplete.
             full, rest = divmod(steps, math.ceil(batches_an_epoch / batches_a_step))
         batches = min(batches, (full * batches_an_epoch if full else 0) + rest * batches_a_step)
     if batches == math.inf:
@@ -127,12 +127,12 @@ def _validations(
 
 
 def pictures_due(validation: int, total: int) -> bool:
-    """Whether a validation is one of 0, 1, 2, 4, 8, ..., few enough for TensorBoard's slider.
+    """Whether a validation's index is 0, 1, 2, 4, 8, ..., few enough for TensorBoard's slider.
 
     Args:
-        validation: Validations before this one.
-        total: Validations in the whole run; 0 or less if not known. A run of more than 256 has
-            0, 1, 4, 16, ... so that with its last one there are still at most ten.
+        validation: Index of the validation, from 0.
+        total: Validations in the whole run; 0 or less if unknown. Above 256, the indices are
+            0, 1, 4, 16, ... so that with the last validation there are still at most ten.
 
     >>> [n for n in range(100) if pictures_due(n, 100)]
     [0, 1, 2, 4, 8, 16, 32, 64]

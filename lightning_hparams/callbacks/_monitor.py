@@ -1,4 +1,4 @@
-"""What all monitors share: sinks, notices, and hooks that never end a training."""
+"""Base class of the monitors: sinks, notices, and hooks that never end training."""
 
 from __future__ import annotations
 
@@ -16,27 +16,26 @@ from ._log_step import align_log_step, resume_sinks
 
 __all__ = ["Monitor", "module_value"]
 
-# Not those that load a checkpoint: training has not begun then.
+# A checkpoint is loaded before training begins, so errors there are raised.
 _HOOKS = {name for name in vars(Callback) if name.startswith("on_")} - {"on_load_checkpoint"}
 _HOOKS |= {"setup", "teardown", "state_dict"}
 _ALWAYS_SAFE = {"teardown", "state_dict", "on_exception", "on_save_checkpoint"}
 _BEFORE_TRAINING = {"setup", "on_fit_start", "on_sanity_check_start", "on_sanity_check_end"}
 _FIRST_BATCH = "on_train_batch_start"
-_BATCH_IDX = 4  # of the arguments of a batch hook: trainer, module, outputs, batch, batch_idx
+_BATCH_IDX = 4  # index among a batch hook's arguments: trainer, module, outputs, batch, batch_idx
 
 
 class Monitor(Callback):
-    """A callback that only looks: once training has begun, no error in its hooks ends the run.
+    """A callback that only observes: once training has begun, errors in its hooks never end it.
 
-    Subclasses write hooks as for any callback, and each is guarded: an error in it becomes one
-    warning for each hook and kind of error. Errors before training are raised as they are: in
-    ``setup``, ``on_fit_start``, the sanity check, a rehearsal (``fast_dev_run``), and up to the
-    first batch of a validation or test of its own. ``KeyboardInterrupt`` and the like always are.
+    Subclasses define hooks as usual, and each is guarded: errors become one warning per hook and
+    kind of error. Errors before training are raised unchanged: in ``setup``, ``on_fit_start``, the
+    sanity check, a ``fast_dev_run``, and up to the first batch of a standalone validation, test or
+    prediction. ``KeyboardInterrupt`` and other non-``Exception`` errors are always raised.
 
-    Processes that train together must stay in step. A hook in which they exchange values does so
-    before anything in it can fail on one of them alone: what is local to a process and may fail is
-    run under :meth:`Notices.instead_of_errors`, and what only rank zero does, such as writing,
-    comes last.
+    Distributed processes must stay in step. A hook that exchanges values between them does so
+    before anything can fail on a single rank: local work that may fail runs under
+    :meth:`Notices.instead_of_errors`, and work of rank zero alone, such as writing, comes last.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -51,21 +50,21 @@ class Monitor(Callback):
         self._notices = Notices(type(self).__name__)
 
     def _go_on(self, trainer: Trainer) -> None:
-        """Go on after the checkpoint of an earlier process; to be called when training starts."""
+        """Continue from an earlier process's checkpoint; to be called when training starts."""
         resume_sinks(trainer, self._sinks)
         if trainer.global_step and not callable(self.on_train_batch_start):
             setattr(self, _FIRST_BATCH, self._begin_first_batch)
 
     def _begin_first_batch(self, trainer: Trainer, *args: Any) -> None:
-        """Stand in for a hook that would cost time in every batch."""
+        """Run once, in place of a hook that would cost time in every batch."""
         setattr(self, _FIRST_BATCH, None)
-        with self._notices.instead_of_errors("find the step that a run goes on at"):
+        with self._notices.instead_of_errors("find the step to resume at"):
             align_log_step(trainer)
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Deliver what the checkpoint covers: a process that is killed later cannot."""
+        """Deliver all that the checkpoint covers, in case the process is killed later."""
         self._sinks.flush(wait=True)
 
 
@@ -76,7 +75,7 @@ def module_value(module: LightningModule, name: str) -> Any:
 
 
 def _guarded(name: str, hook: Callable[..., Any]) -> Callable[..., Any]:
-    """A hook of which errors are told once, where they would end a run."""
+    """Wrap a hook so that its errors become warnings where they would end a run."""
 
     @wraps(hook)
     def guarded(self: Monitor, *args: Any, **kwargs: Any) -> Any:
@@ -94,7 +93,7 @@ def _guarded(name: str, hook: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _may_raise(name: str, args: tuple[Any, ...]) -> bool:
-    """Whether no training is running that an error would end."""
+    """Whether raising is safe: no training is running yet."""
     trainer: Trainer = args[0]
     if name in _BEFORE_TRAINING or trainer.sanity_checking or is_rehearsal(trainer):
         return True

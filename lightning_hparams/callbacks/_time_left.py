@@ -1,4 +1,4 @@
-"""How long the rest of a fit is going to take."""
+"""Estimate how long the rest of a fit takes."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ __all__ = ["seconds_left"]
 
 
 def seconds_left(trainer: Trainer, seconds_per_batch: float, totals: Totals) -> float:
-    """Seconds until the last batch, with the validations, checkpoints and the like that come.
+    """Estimate the seconds until the last batch, including validations and checkpoints.
 
-    Until a validation was measured, a batch of it is taken to last as long as one of training;
-    before their loader was first asked for, it is not known how many there are.
+    Until a validation has been measured, its batches are assumed to take as long as training
+    batches; until its loader has been created, their number is unknown and they count as none.
 
     Args:
-        trainer: In the end of a training batch.
-        seconds_per_batch: Of late.
-        totals: Of the fit so far.
+        trainer: At the end of a training batch.
+        seconds_per_batch: Recent average.
+        totals: Totals of the fit so far.
 
     Returns:
-        Infinite if nothing tells how long the run is.
+        Seconds; infinity if the length of the run is unknown.
     """
     limit = time_limit(trainer)
     remaining = math.inf if limit is None else limit.time_remaining("train") or 0.0
@@ -47,7 +47,7 @@ def seconds_left(trainer: Trainer, seconds_per_batch: float, totals: Totals) -> 
 
 
 def _batches_done(trainer: Trainer) -> int:
-    """Batches of the run so far, as if no epoch had ended early."""
+    """Batches of the run so far, counting every finished epoch as complete."""
     if math.isinf(trainer.num_training_batches):
         return trainer.fit_loop.total_batch_idx + 1
     before = trainer.current_epoch * int(trainer.num_training_batches)
@@ -55,10 +55,10 @@ def _batches_done(trainer: Trainer) -> int:
 
 
 def _batches_per_epoch(trainer: Trainer) -> float:
-    """As the loader tells, or as epochs had so far; infinite in a first one of unknown length."""
-    told = float(trainer.num_training_batches)
-    if math.isfinite(told) or not trainer.current_epoch:
-        return told
+    """The loader's length, or else the mean so far; infinity in a first epoch of unknown length."""
+    length = float(trainer.num_training_batches)
+    if math.isfinite(length) or not trainer.current_epoch:
+        return length
     return (trainer.fit_loop.total_batch_idx - trainer.fit_loop.batch_idx) / trainer.current_epoch
 
 
@@ -68,13 +68,13 @@ def _validations_left(
     if not trainer.enable_validation:
         return 0.0
     check: float | None = trainer.val_check_batch
-    if check is None:  # every so many minutes
+    if check is None:  # an interval in minutes
         return left * totals.validations / max(totals.batches, 1)
     every: int | None = trainer.check_val_every_n_epoch
     now, end = (
         validations_within(batches, per_epoch, check, every) for batches in (done, done + left)
     )
-    # The batch that is ending may be followed by one, which is still to come.
+    # A validation right after the batch that is ending is still to come.
     return end - now + (now - validations_within(done - 1, per_epoch, check, every))
 
 

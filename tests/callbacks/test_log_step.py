@@ -1,4 +1,4 @@
-"""How many validations a run has, as Lightning counts them."""
+"""The number of validations announced equals the number that Lightning runs."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ class Stream(IterableDataset):
 
 
 class Counts(Callback):
-    """The validations that came, and how many were announced at the first of them."""
+    """Counts validations, and notes the number announced at the first."""
 
     def __init__(self):
         self.came, self.announced = 0, None
@@ -61,23 +61,23 @@ def run(data=None, **options):
         {"max_epochs": 3, "check_val_every_n_epoch": None, "val_check_interval": 7},
     ],
 )
-def test_as_many_validations_come_as_are_announced(options):
+def test_as_many_validations_run_as_are_announced(options):
     counts = run(**options)
     assert counts.announced == counts.came > 0
 
 
-def test_a_stream_that_is_bounded_by_steps_has_a_known_number_too():
+def test_a_stream_with_max_steps_has_a_known_number_of_validations():
     counts = run(Stream(), max_epochs=-1, max_steps=20, val_check_interval=5)
     assert counts.announced == counts.came == 4
 
 
 @pytest.mark.filterwarnings("ignore:`max_epochs` was not set")
-def test_a_run_without_an_end_has_no_known_number():
+def test_a_run_without_an_end_has_an_unknown_number_of_validations():
     assert validations_in(quiet_trainer(max_epochs=-1)) == 0
 
 
 @pytest.mark.parametrize("steps", [600, 6000])
-def test_a_run_bounded_by_steps_shows_as_few_pictures_as_one_bounded_by_epochs(steps):
+def test_max_steps_and_max_epochs_give_equally_few_pictures(steps):
     by_steps = quiet_trainer(max_epochs=-1, max_steps=steps)
     by_epochs = quiet_trainer(max_epochs=steps)
     for trainer in (by_steps, by_epochs):

@@ -1,4 +1,4 @@
-"""No hook of a monitor ends a run, or hides another error, once training has begun."""
+"""Once training has begun, no monitor hook ends a run or hides another error."""
 
 import inspect
 import timeit
@@ -44,7 +44,7 @@ def loader(length=3):
 
 
 def broken(*names, error=ValueError):
-    """A monitor that raises in these hooks."""
+    """Return a monitor that raises in these hooks."""
 
     def hook(name):
         def fail(self, *args, **kwargs):
@@ -59,7 +59,7 @@ def broken(*names, error=ValueError):
 
 
 def run(monitor, module=None, entry="fit", **options):
-    """Messages of the warnings, and the error that came out."""
+    """Return the warnings and the error raised."""
     trainer = quiet_trainer(
         callbacks=[monitor], max_epochs=2, enable_checkpointing=True, num_sanity_val_steps=0,
         **options,
@@ -92,7 +92,7 @@ def test_an_error_in_training_is_one_warning_that_names_monitor_and_hook(name):
     assert error is None
     assert monitor.called
     assert len(told) == 1
-    assert f"Broken: could not finish `{name}`, training goes on: ValueError: broken" in told[0]
+    assert f"Broken: could not finish `{name}`, training continues: ValueError: broken" in told[0]
 
 
 @pytest.mark.parametrize("name", ["setup", "on_fit_start"])
@@ -112,7 +112,7 @@ def test_the_sanity_check_and_a_rehearsal_raise():
 
 
 @pytest.mark.parametrize("entry", ["validate", "test", "predict"])
-def test_an_evaluation_alone_raises_up_to_its_first_batch(entry):
+def test_a_standalone_evaluation_raises_up_to_its_first_batch(entry):
     stage = {"validate": "validation"}.get(entry, entry)
     for name in (f"on_{stage}_start", f"on_{stage}_batch_end"):
         _, error = run(broken(name), entry=entry)
@@ -122,16 +122,16 @@ def test_an_evaluation_alone_raises_up_to_its_first_batch(entry):
 
 
 @pytest.mark.parametrize("action", ["always", "error"])
-def test_the_users_error_comes_out_and_callbacks_behind_are_called(action):
-    class Behind(Callback):
+def test_the_users_error_is_raised_and_later_callbacks_are_called(action):
+    class Later(Callback):
         seen = None
 
         def on_exception(self, trainer, pl_module, exception):
             self.seen = exception
 
-    behind, error = Behind(), RuntimeError("out of memory")
+    later, error = Later(), RuntimeError("out of memory")
     trainer = quiet_trainer(
-        callbacks=[broken("on_exception", "state_dict", "teardown"), behind],
+        callbacks=[broken("on_exception", "state_dict", "teardown"), later],
         num_sanity_val_steps=0,
     )
     with warnings.catch_warnings():
@@ -139,17 +139,17 @@ def test_the_users_error_comes_out_and_callbacks_behind_are_called(action):
         warnings.filterwarnings("ignore", message=".*(many workers|logging interval|LeafSpec)")
         with pytest.raises(RuntimeError, match="out of memory"):
             trainer.fit(Tiny(error), loader(), loader())
-    assert behind.seen is error
+    assert later.seen is error
 
 
-def test_an_interruption_goes_through():
+def test_an_interruption_is_not_caught():
     monitor = broken("on_train_batch_end", error=KeyboardInterrupt)
     trainer = quiet_trainer(callbacks=[monitor], num_sanity_val_steps=0)
     with pytest.raises((KeyboardInterrupt, SystemExit)):
         trainer.fit(Tiny(), loader(), loader())
 
 
-def test_each_kind_of_error_in_a_hook_is_told():
+def test_each_kind_of_error_in_a_hook_is_warned_about():
     class Odd(Monitor):
         def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
             raise (ValueError, KeyError)[batch_idx % 2](trainer.global_step)
@@ -161,7 +161,7 @@ def test_each_kind_of_error_in_a_hook_is_told():
     assert len([w for w in caught if "Odd" in str(w.message)]) == 2
 
 
-def test_a_state_that_cannot_be_told_leaves_the_checkpoint_whole(tmp_path):
+def test_a_failing_state_dict_does_not_damage_the_checkpoint(tmp_path):
     told, error = run(broken("state_dict", "on_save_checkpoint"), default_root_dir=tmp_path)
     assert error is None
     assert len(told) == 2
@@ -177,7 +177,7 @@ def test_all_monitors_are_guarded():
             assert inspect.unwrap(vars(kind)[name]) is not vars(kind)[name]
 
 
-def test_a_subclass_of_a_monitor_is_guarded_too():
+def test_subclasses_of_a_monitor_are_guarded():
     class Mine(lightning_hparams.SpeedMonitor):
         def on_train_batch_end(self, *args):
             raise ValueError("mine")
@@ -204,7 +204,7 @@ def test_the_guard_costs_less_than_a_microsecond():
     assert costs[1] - costs[0] < 2000 * 1e-6
 
 
-def test_hooks_that_a_monitor_does_not_have_are_passed_over():
+def test_hooks_a_monitor_does_not_define_are_skipped():
     class Looking(Monitor):
         def on_train_batch_end(self, *args):
             pass

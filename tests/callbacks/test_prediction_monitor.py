@@ -685,8 +685,8 @@ def test_a_small_box_during_training_is_not_an_error():
     ("change", "message"),
     [
         ({"preds": torch.full((2, 16, 16), 9)}, "could not draw sample 1, .* there are 10 classes"),
-        ({"losses": "none"}, "could not keep samples, training goes on: AttributeError"),
-        ({"images": torch.zeros(1)}, "could not keep samples, training goes on"),
+        ({"losses": "none"}, "could not keep samples, training continues: AttributeError"),
+        ({"images": torch.zeros(1)}, "could not keep samples, training continues"),
     ],
 )
 def test_a_drawing_error_during_training_causes_one_warning(change, message):
