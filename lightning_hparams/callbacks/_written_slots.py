@@ -6,10 +6,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from lightning.pytorch.utilities import rank_zero_warn
+
 from ..hparam_slots import Slot, alike_names, find_slots, is_number
 from ._place import Place
 
-__all__ = ["WrittenSlots", "missing", "names_tested", "restored"]
+__all__ = ["WrittenSlots", "restore"]
 
 
 def names_tested(param: str, attr: str | None) -> tuple[str, ...]:
@@ -31,14 +33,16 @@ class WrittenSlots:
         """Find them, and check each before anything runs. There may be none.
 
         Raises:
-            AttributeError: If there is no attribute of the name given.
+            AttributeError: If there is none, and one is named or nothing else could be set.
             ValueError: If two have different values, or one is no number.
             TypeError: If one cannot be written to.
         """
         names = names_tested(param, attr)
         found = cls(_by_name(place.owners, names), _by_name(place.records, names))
-        if attr is not None and not found.slots:
-            raise AttributeError(missing(place, names))
+        # Optimizers of a fit are scaled where there is nothing to write to.
+        needed = attr is not None or param == "batch_size" or not place.launched
+        if needed and not found.slots:
+            raise AttributeError(_missing(place, names))
         found._check_values(type(place.module).__name__, param)
         found._check_writable()
         return found
@@ -89,7 +93,7 @@ class WrittenSlots:
                 )
 
 
-def missing(place: Place, names: Sequence[str]) -> str:
+def _missing(place: Place, names: Sequence[str]) -> str:
     """Message for attributes that are not there, with all ways out."""
     alike = alike_names(place.owners, "lr", "rate")
     has = f" (it has {', '.join(alike)})" if alike else ""
@@ -101,16 +105,13 @@ def missing(place: Place, names: Sequence[str]) -> str:
     )
 
 
-def restored(
-    place: Place, applied: Mapping[str, object], param: str, attr: str | None
-) -> list[str]:
+def restore(place: Place, applied: Mapping[str, object], param: str, attr: str | None) -> None:
     """Write what a checkpoint says that a range test had found.
 
     Only what a range test would write is written: a number in its range, to a hyperparameter that
     this test is about. A checkpoint is a file from elsewhere.
 
-    Returns:
-        What was not written, in words.
+    A warning names the rest.
     """
     refused = []
     for name, value in applied.items():
@@ -121,7 +122,12 @@ def restored(
             continue
         for slot in (*numbers, *_by_name(place.records, [name]).get(name, [])):
             slot.write(value)
-    return refused
+    if refused:
+        rank_zero_warn(
+            f"the checkpoint would have LRRangeTest set {' and '.join(refused)}, which a range "
+            f"test of {' or '.join(map(repr, names_tested(param, attr)))} does not do here: it is "
+            "left as it is; pass the `attr` that the checkpoint was made with"
+        )
 
 
 def _in_range(value: object, param: str) -> bool:

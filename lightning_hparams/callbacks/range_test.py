@@ -8,12 +8,9 @@ from typing import Any, Literal
 
 from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import BatchSizeFinder
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
-from torch.optim import Optimizer
+from lightning.pytorch.utilities import rank_zero_info
 
 from ..checks import in_range, one_of, whole_number
-from ..internals import log_step
-from ..optim import set_param
 from ..range_test import (
     ParamTestResult,
     RangeTestResult,
@@ -21,24 +18,27 @@ from ..range_test import (
     check_range_test,
     lr_values,
 )
-from ..render import encode
-from ..sinks import Sinks, is_rehearsal, open_sinks
+from ..sinks import is_rehearsal
 from ._before_optimizers import BeforeOptimizers
 from ._idle_hooks import skip_idle_hooks
 from ._measurement import Measurement, Result
-from ._peak_rates import made_by, peak_rates, present_peak, scale_rates
 from ._place import Data, Place, datamodule_of
-from ._protocols import FollowsRangeTest
+from ._range_outcome import (
+    change_in_training,
+    change_made,
+    chosen,
+    fail,
+    share,
+    show,
+    warn_of_another_peak,
+)
 from ._sweep import Found, quiet
 from ._two_packages import refuse_other_lightning
-from ._written_slots import WrittenSlots, missing, names_tested, restored
+from ._written_slots import WrittenSlots, restore
 
 __all__ = ["LRRangeTest", "lr_range_test"]
 
 Param = Literal["lr", "weight_decay", "momentum", "batch_size"]
-
-_TAG = "lr_range_test"
-_TOLERANCE = 1e-6  # relative; rates that differ by more are different
 
 
 class LRRangeTest(Callback):
@@ -139,23 +139,12 @@ class LRRangeTest(Callback):
         one_of("on_fail", on_fail, ("keep", "raise"))
         one_of("isolation", isolation, ("copy", "snapshot"))
         in_range("val_batches", val_batches, 1)
-        if probe_steps:
-            whole_number("probe_steps", probe_steps, 10, remedy="50 is usual, 0 is none")
-        if probe_steps and param != "lr":
-            raise ValueError(f"`probe_steps` goes with param='lr', got param={param!r}")
-        if not isinstance(at_epochs, Sequence):
-            raise TypeError(f"`at_epochs` must be a list of epochs, got {at_epochs!r}")
+        _check_probes(param, probe_steps)
+        _check_epochs(param, at_epochs)
         if not isinstance(callbacks, Sequence):
             raise TypeError(f"`callbacks` must be a list of callbacks, got {callbacks!r}")
-        for epoch in at_epochs:
-            in_range("at_epochs", epoch, 0)
         if values is not None:
             _check_values(param, values)
-        if param == "batch_size" and any(at_epochs):
-            raise ValueError(
-                "param='batch_size' goes with at_epochs=[0] alone, since loaders are made once; "
-                f"got at_epochs={list(at_epochs)}"
-            )
         self.min_lr, self.max_lr, self.num_steps, self.mode = min_lr, max_lr, num_steps, mode
         self.param, self.stage, self.rule, self.repeats = param, stage, rule, repeats
         self.apply, self.attr, self.on_fail = apply, attr, on_fail
@@ -185,7 +174,7 @@ class LRRangeTest(Callback):
         self._pending, self._resumed = None, False
         self.results, self._applied = {}, {}
         Place(trainer, pl_module, Data()).check()
-        if 0 in self.at_epochs and not self._waits(trainer):
+        if 0 in self.at_epochs and not _waits(trainer):
             self._hook = BeforeOptimizers.call(
                 pl_module, partial(self._before, trainer, pl_module), self._after
             )
@@ -196,48 +185,27 @@ class LRRangeTest(Callback):
         """Give the module the rate that was found, before the optimizers are made."""
         self._resumed = True
         state = (checkpoint.get("callbacks") or {}).get(self.state_key) or {}
-        if not self.apply:
-            return
-        place = Place(trainer, pl_module, Data(datamodule=datamodule_of(trainer)))
-        refused = restored(place, state.get("applied", {}), self.param, self.attr)
-        if refused:
-            rank_zero_warn(
-                f"the checkpoint would have LRRangeTest set {' and '.join(refused)}, which a range "
-                f"test of {' or '.join(map(repr, names_tested(self.param, self.attr)))} does not "
-                "do here: it is left as it is; pass the `attr` that the checkpoint was made with"
-            )
+        if self.apply:
+            place = Place(trainer, pl_module, Data(datamodule=datamodule_of(trainer)))
+            restore(place, state.get("applied", {}), self.param, self.attr)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """See whether the optimizers took the rate."""
         pending, self._pending = self._pending, None
-        if pending is None or not isinstance(pending[0], RangeTestResult):
+        if pending is None:
             return
-        suggestion, found = _chosen(pending[0]), pending[1]
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]  # set on construction
-            if isinstance(callback, FollowsRangeTest) and callback.own_peak():
-                rank_zero_warn(
-                    f"the range test suggests a peak of {suggestion:.3g}, but "
-                    f"{type(callback).__name__}(max_lr={callback.own_peak()}) sets another; "
-                    "leave out max_lr to train at the suggestion"
-                )
-        configs = trainer.lr_scheduler_configs
-        largest = max(map(max, peak_rates(trainer.optimizers, configs, found.length)))
-        if abs(largest / suggestion - 1) > _TOLERANCE:
-            names = " and ".join(f"`{name}`" for name in self._applied) or "the optimizers"
-            rank_zero_warn(
-                f"the range test set {names} for a peak of {suggestion:.3g}, but the "
-                f"optimizers are configured with {largest:.3g}; let configure_optimizers make all "
-                "rates from it, or name the attribute that they are made of by `attr`"
-            )
+        result, found = pending
+        if isinstance(result, RangeTestResult):
+            warn_of_another_peak(trainer, result, found, self._applied)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Run the test again, if this epoch is one of ``at_epochs``."""
         epoch = trainer.current_epoch
         if epoch not in self.at_epochs or epoch in self.results:
             return
-        if not epoch and (trainer.global_step or not self._waits(trainer)):
+        if not epoch and (trainer.global_step or not _waits(trainer)):
             return
-        if not self._skips(trainer):
+        if not _skips(trainer):
             place = Place(trainer, pl_module, Data.of_fit(trainer), epoch, has_optimizers=True)
             self._run(place)
 
@@ -267,16 +235,6 @@ class LRRangeTest(Callback):
         self._applied = dict(state_dict["applied"])
         self.result = next(reversed(self.results.values()), None)
 
-    def _skips(self, trainer: Trainer) -> bool:
-        if is_rehearsal(trainer):
-            rank_zero_info("LRRangeTest does nothing in a fast_dev_run")
-        return is_rehearsal(trainer)
-
-    def _waits(self, trainer: Trainer) -> bool:
-        """Whether another callback is yet to find the batch size, when the optimizers are made."""
-        callbacks = trainer.callbacks  # type: ignore[attr-defined]  # set on construction
-        return any(isinstance(callback, BatchSizeFinder) for callback in callbacks)
-
     def _unhook(self) -> None:
         if self._hook is not None:
             self._hook.undo()
@@ -287,19 +245,14 @@ class LRRangeTest(Callback):
         self._hook = None
         if self._resumed:
             rank_zero_info("LRRangeTest does not run again: the fit goes on from a checkpoint")
-        elif not self._skips(trainer):
+        elif not _skips(trainer):
             self._run(Place(trainer, module, Data.of_fit(trainer)))
 
     def _after(self, made: object) -> None:
         """Change the optimizers of a module that has no attribute for the value."""
         if self._pending is None or self._applied:
             return
-        result, found = self._pending
-        optimizers, schedulers = made_by(made)
-        if isinstance(result, RangeTestResult):
-            scale_rates(optimizers, schedulers, _chosen(result) / found.peak)
-        else:
-            _set_everywhere(optimizers, result)
+        change_made(made, *self._pending)
 
     def _run(self, place: Place) -> Result:
         """Measure, show and apply."""
@@ -307,17 +260,13 @@ class LRRangeTest(Callback):
         slots = None
         if self.apply and not (place.epoch and self.param == "lr"):
             slots = WrittenSlots.of(place, self.param, self.attr)
-            if (not slots.slots and not place.launched) or (
-                self.param == "batch_size" and not slots.slots
-            ):
-                raise AttributeError(missing(place, names_tested(self.param, self.attr)))
         result, found = self._measurement().run(place)
         self.result = self.results[place.epoch] = result
-        rank_zero_info(f"{result.summary()}{_share(result, found)}")
+        rank_zero_info(f"{result.summary()}{share(result, found)}")
         if place.launched:
             show(place, result)
         if not result.applies:
-            self._fail(result, place)
+            fail(result, self.on_fail, launched=place.launched)
         elif self.apply:
             self._use(place, slots, result, found)
         return result
@@ -338,7 +287,7 @@ class LRRangeTest(Callback):
 
     def _use(self, place: Place, slots: WrittenSlots | None, result: Result, found: Found) -> None:
         """Have the run train with what was found."""
-        value = _chosen(result)
+        value = chosen(result)
         if slots is not None:
             # The attribute may be a multiple of the largest rate, by the module's choice.
             is_rate = isinstance(result, RangeTestResult)
@@ -347,26 +296,8 @@ class LRRangeTest(Callback):
             )
         if not place.has_optimizers:
             self._pending = result, found
-        elif isinstance(result, ParamTestResult):
-            _set_everywhere(place.trainer.optimizers, result)
         else:
-            trainer = place.trainer
-            factor = value / present_peak(trainer.optimizers, found.lifts)
-            schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
-            scale_rates(trainer.optimizers, schedulers, factor)
-            for callback in trainer.callbacks:  # type: ignore[attr-defined]
-                if isinstance(callback, FollowsRangeTest):
-                    callback.follow_range_test(trainer)
-
-    def _fail(self, result: Result, place: Place) -> None:
-        text = f"the range test suggests nothing ({result.status}): {result.reason}"
-        if self.on_fail == "raise":
-            raise RuntimeError(f"{text}; pass on_fail='keep' to train at the configured rate")
-        rank_zero_warn(
-            f"{text}; "
-            + ("training goes on at" if place.launched else "keep to")
-            + " the configured rate"
-        )
+            change_in_training(place.trainer, result, found)
 
 
 def lr_range_test(
@@ -400,49 +331,35 @@ def lr_range_test(
     return test._run(Place(trainer, module, source, launched=False))
 
 
-def show(place: Place, result: Result) -> None:
-    """Picture and numbers of a result in every logger; a training is worth more than they are."""
-    trainer = place.trainer
-    tag = f"{_TAG}/epoch {place.epoch}" if place.epoch else _TAG
-    try:
-        sinks = open_sinks(trainer, LRRangeTest.__name__) if trainer.loggers else Sinks()
-        if not sinks:
-            return
-        sinks.image(f"{tag}/curve", encode(result.picture()), log_step(trainer))
-        if isinstance(result, RangeTestResult):
-            for step, values in enumerate(result.rows()):
-                sinks.scalars({f"{tag}/{key}": v for key, v in values.items()}, step)
-        if result.suggestion is not None:
-            sinks.scalars({f"{tag}/suggestion": result.suggestion}, log_step(trainer))
-        sinks.flush()
-    except Exception as error:
-        rank_zero_warn(
-            f"LRRangeTest could not log its result ({type(error).__name__}: {error}); it is in "
-            "`LRRangeTest.result` and in the checkpoints"
+def _skips(trainer: Trainer) -> bool:
+    if is_rehearsal(trainer):
+        rank_zero_info("LRRangeTest does nothing in a fast_dev_run")
+    return is_rehearsal(trainer)
+
+
+def _waits(trainer: Trainer) -> bool:
+    """Whether another callback is yet to find the batch size, when the optimizers are made."""
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]  # set on construction
+    return any(isinstance(callback, BatchSizeFinder) for callback in callbacks)
+
+
+def _check_probes(param: str, probe_steps: int) -> None:
+    if probe_steps:
+        whole_number("probe_steps", probe_steps, 10, remedy="50 is usual, 0 is none")
+    if probe_steps and param != "lr":
+        raise ValueError(f"`probe_steps` goes with param='lr', got param={param!r}")
+
+
+def _check_epochs(param: str, at_epochs: Sequence[int]) -> None:
+    if not isinstance(at_epochs, Sequence):
+        raise TypeError(f"`at_epochs` must be a list of epochs, got {at_epochs!r}")
+    for epoch in at_epochs:
+        in_range("at_epochs", epoch, 0)
+    if param == "batch_size" and any(at_epochs):
+        raise ValueError(
+            "param='batch_size' goes with at_epochs=[0] alone, since loaders are made once; "
+            f"got at_epochs={list(at_epochs)}"
         )
-
-
-def _chosen(result: Result) -> float:
-    """What a result that applies suggests."""
-    value = result.suggestion if isinstance(result, RangeTestResult) else result.chosen
-    assert value is not None  # asked only of results that apply
-    return int(value) if result.param == "batch_size" else value
-
-
-def _set_everywhere(optimizers: Sequence[Optimizer], result: ParamTestResult) -> None:
-    for group in (group for optimizer in optimizers for group in optimizer.param_groups):
-        set_param(group, result.param, _chosen(result))
-
-
-def _share(result: Result, found: Found) -> str:
-    """How long the test was beside the run, in words."""
-    planned = found.length.steps
-    if not 0 < planned < float("inf"):
-        return ""
-    return (
-        f"; {result.steps_run} optimizer steps, {result.steps_run / planned:.0%} of the "
-        f"{planned:g} of the run"
-    )
 
 
 def _check_values(param: str, values: Sequence[float]) -> None:

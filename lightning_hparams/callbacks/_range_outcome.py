@@ -1,0 +1,133 @@
+"""What comes of the result of a range test: in the optimizers, in the loggers and in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from lightning import Trainer
+from lightning.pytorch.utilities import rank_zero_warn
+from torch.optim import Optimizer
+
+from ..internals import log_step
+from ..optim import set_param
+from ..range_test import ParamTestResult, RangeTestResult
+from ..render import encode
+from ..sinks import Sinks, open_sinks
+from ._measurement import Result
+from ._peak_rates import made_by, peak_rates, present_peak, scale_rates
+from ._place import Place
+from ._protocols import FollowsRangeTest
+from ._sweep import Found
+
+__all__ = [
+    "change_in_training",
+    "change_made",
+    "chosen",
+    "fail",
+    "share",
+    "show",
+    "warn_of_another_peak",
+]
+
+_TAG = "lr_range_test"
+_TOLERANCE = 1e-6  # relative; rates that differ by more are different
+
+
+def chosen(result: Result) -> float:
+    """What a result that applies suggests."""
+    value = result.suggestion if isinstance(result, RangeTestResult) else result.chosen
+    assert value is not None  # asked only of results that apply
+    return int(value) if result.param == "batch_size" else value
+
+
+def change_made(made: object, result: Result, found: Found) -> None:
+    """Change optimizers and schedulers that ``configure_optimizers`` has just made."""
+    optimizers, schedulers = made_by(made)
+    if isinstance(result, RangeTestResult):
+        scale_rates(optimizers, schedulers, chosen(result) / found.peak)
+    else:
+        _set_everywhere(optimizers, result)
+
+
+def change_in_training(trainer: Trainer, result: Result, found: Found) -> None:
+    """Change the optimizers and schedules of a run that is under way."""
+    if isinstance(result, ParamTestResult):
+        _set_everywhere(trainer.optimizers, result)
+        return
+    factor = chosen(result) / present_peak(trainer.optimizers, found.lifts)
+    schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
+    scale_rates(trainer.optimizers, schedulers, factor)
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]  # set on construction
+        if isinstance(callback, FollowsRangeTest):
+            callback.follow_range_test(trainer)
+
+
+def warn_of_another_peak(
+    trainer: Trainer, result: RangeTestResult, found: Found, applied: Iterable[str]
+) -> None:
+    """See whether the optimizers took the rate, and schedules will reach it."""
+    suggestion = chosen(result)
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]  # set on construction
+        if isinstance(callback, FollowsRangeTest) and callback.own_peak():
+            rank_zero_warn(
+                f"the range test suggests a peak of {suggestion:.3g}, but "
+                f"{type(callback).__name__}(max_lr={callback.own_peak()}) sets another; "
+                "leave out max_lr to train at the suggestion"
+            )
+    configs = trainer.lr_scheduler_configs
+    largest = max(map(max, peak_rates(trainer.optimizers, configs, found.length)))
+    if abs(largest / suggestion - 1) > _TOLERANCE:
+        names = " and ".join(f"`{name}`" for name in applied) or "the optimizers"
+        rank_zero_warn(
+            f"the range test set {names} for a peak of {suggestion:.3g}, but the "
+            f"optimizers are configured with {largest:.3g}; let configure_optimizers make all "
+            "rates from it, or name the attribute that they are made of by `attr`"
+        )
+
+
+def fail(result: Result, on_fail: str, *, launched: bool) -> None:
+    """Say that there is no suggestion, as the user wants to hear of it."""
+    text = f"the range test suggests nothing ({result.status}): {result.reason}"
+    if on_fail == "raise":
+        raise RuntimeError(f"{text}; pass on_fail='keep' to train at the configured rate")
+    rank_zero_warn(
+        f"{text}; " + ("training goes on at" if launched else "keep to") + " the configured rate"
+    )
+
+
+def show(place: Place, result: Result) -> None:
+    """Picture and numbers of a result in every logger; a training is worth more than they are."""
+    trainer = place.trainer
+    tag = f"{_TAG}/epoch {place.epoch}" if place.epoch else _TAG
+    try:
+        sinks = open_sinks(trainer, "LRRangeTest") if trainer.loggers else Sinks()
+        if not sinks:
+            return
+        sinks.image(f"{tag}/curve", encode(result.picture()), log_step(trainer))
+        if isinstance(result, RangeTestResult):
+            for step, values in enumerate(result.rows()):
+                sinks.scalars({f"{tag}/{key}": v for key, v in values.items()}, step)
+        if result.suggestion is not None:
+            sinks.scalars({f"{tag}/suggestion": result.suggestion}, log_step(trainer))
+        sinks.flush()
+    except Exception as error:
+        rank_zero_warn(
+            f"LRRangeTest could not log its result ({type(error).__name__}: {error}); it is in "
+            "`LRRangeTest.result` and in the checkpoints"
+        )
+
+
+def share(result: Result, found: Found) -> str:
+    """How long the test was beside the run, in words."""
+    planned = found.length.steps
+    if not 0 < planned < float("inf"):
+        return ""
+    return (
+        f"; {result.steps_run} optimizer steps, {result.steps_run / planned:.0%} of the "
+        f"{planned:g} of the run"
+    )
+
+
+def _set_everywhere(optimizers: Sequence[Optimizer], result: ParamTestResult) -> None:
+    for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+        set_param(group, result.param, chosen(result))
