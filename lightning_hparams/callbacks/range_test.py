@@ -213,11 +213,8 @@ class LRRangeTest(Callback):
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         """Give the module its method back, where the fit did not come as far."""
-        self._unhook()
-
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Give the module its method back."""
-        self._unhook()
+        if self._hook is not None:
+            self._hook.undo()
 
     def state_dict(self) -> dict[str, Any]:
         """The results, and what was written to the module."""
@@ -234,11 +231,6 @@ class LRRangeTest(Callback):
         }
         self._applied = dict(state_dict["applied"])
         self.result = next(reversed(self.results.values()), None)
-
-    def _unhook(self) -> None:
-        if self._hook is not None:
-            self._hook.undo()
-            self._hook = None
 
     def _before(self, trainer: Trainer, module: LightningModule) -> None:
         """Test, when the optimizers of a fit are about to be made."""
