@@ -35,8 +35,8 @@ def regression_picture(
     """Draw an image above its true and predicted values.
 
     Each value has a line of text (if there are several: ``name: true -> predicted``) above a grey
-    bar for the true value with an orange mark at the prediction. All bars of a picture share one
-    scale.
+    bar for the true value with an orange mark at the prediction. Each bar has its own scale, since
+    values may differ in unit.
 
     Args:
         image: ``(I, H, W)``, as for :func:`to_rgb`.
@@ -62,12 +62,11 @@ def regression_picture(
     write(canvas, shortened(caption, width - 4), 0, 1)
     left = (width - size[1]) // 2
     canvas[top : top + size[0], left : left + size[1]] = ground
-    ends = _ends([*(true[i] for i in shown), *(guessed[i] for i in shown)])
     for row, index in enumerate(shown):
         level = top + size[0] + 4 + row * _ROW
         name = names[index] if names else (f"value {index}" if len(true) > 1 else "")
         write(canvas, _line(name, true[index], guessed[index], width - 4), 0, level)
-        _draw_track(canvas[level + LINE : level + LINE + _TRACK], true[index], guessed[index], ends)
+        _draw_track(canvas[level + LINE : level + LINE + _TRACK], true[index], guessed[index])
     if rest:
         write(canvas, f"and {rest} with smaller errors", 0, len(canvas) - LINE)
     return canvas
@@ -103,8 +102,8 @@ def _ends(values: Sequence[float]) -> tuple[float, float]:
     return (low, high) if high > low else (0.0, 1.0)
 
 
-def _draw_track(track: Picture, true: float, pred: float, ends: tuple[float, float]) -> None:
-    low, high = ends
+def _draw_track(track: Picture, true: float, pred: float) -> None:
+    low, high = _ends((true, pred))
     width: int = track.shape[1] - 8
 
     def across(value: float) -> int:

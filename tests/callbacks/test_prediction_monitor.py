@@ -1,8 +1,13 @@
 """PredictionMonitor draws the same samples each time, on a schedule that TensorBoard keeps."""
 
 import io
+import os
 import re
+import subprocess
+import sys
+import textwrap
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -910,6 +915,62 @@ def test_a_built_in_adapter_makes_pictures_of_a_module_that_returns_nothing(word
     trainer.fit(module, loader, loader)
     assert sorted(images(logger)) == ["val_pred/00_idx00001", "val_pred/01_idx00004"]
     assert images(logger, "worst")
+
+
+DDP = """
+    import datetime
+    import lightning
+    from lightning.pytorch.loggers import TensorBoardLogger
+    from lightning.pytorch.strategies import DDPStrategy
+    from lightning_hparams import PredictionMonitor
+    from tests.callbacks.test_prediction_monitor import segmenter
+
+    class FailsOnce(lightning.Callback):
+        def on_validation_start(self, trainer, module):
+            vars(module.model).pop("forward", None)
+            if trainer.global_rank == 1 and trainer.current_epoch == 1:
+                module.model.forward = fail
+
+    def fail(images):
+        raise RuntimeError("only on one process")
+
+    if __name__ == "__main__":
+        module, loader = segmenter()
+        module.validation_step = lambda batch, batch_idx: None
+        trainer = lightning.Trainer(
+            accelerator="cpu", devices=2, max_epochs=3, log_every_n_steps=1,
+            strategy=DDPStrategy(timeout=datetime.timedelta(seconds=60)),
+            logger=TensorBoardLogger(".", name="", version="", default_hp_metric=False),
+            enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
+            callbacks=[PredictionMonitor(2, adapter="segmentation"), FailsOnce()],
+        )
+        trainer.fit(module, loader, loader)
+"""
+
+
+@pytest.mark.slow
+def test_a_built_in_adapter_shows_samples_of_two_processes_and_survives_an_error_in_one(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(DDP))
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "only on one process" in done.stderr
+    events = read_events(tmp_path)
+    steps = {
+        tag: [picture.step for picture in events.Images(tag)] for tag in events.Tags()["images"]
+    }
+    ends = [1, 3, 5]  # a process has 3 samples in 2 batches an epoch
+    assert steps["val_pred/00_idx00001"] == [ends[0], ends[2]]  # of the process that fails once
+    assert steps["val_pred/01_idx00004"] == ends
+    assert {f"val_worst/{n:02d}" for n in range(4)} <= set(steps)
 
 
 @pytest.mark.parametrize(("word", "made"), WORDS)

@@ -23,6 +23,13 @@ def test_the_mark_is_at_the_prediction_and_the_bar_ends_at_the_truth():
     assert mark.mean() == pytest.approx(4 + 247 / 2, abs=2)
 
 
+def test_each_value_has_its_own_scale():
+    pred, target = torch.tensor([900.0, 0.5]), torch.tensor([1000.0, 1.0])
+    picture = regression_picture(IMAGE, pred, target)
+    assert columns(picture, GREY).max() == pytest.approx(4 + 247, abs=2)
+    assert columns(picture, ORANGE).mean() == pytest.approx(4 + 247 / 2, abs=2)
+
+
 def test_negative_values_extend_to_the_left_of_zero():
     picture = regression_picture(IMAGE, torch.tensor([1.0]), torch.tensor([-1.0]))
     assert columns(picture, GREY).max() < 130 < columns(picture, ORANGE).min()
