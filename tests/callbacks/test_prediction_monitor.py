@@ -18,7 +18,13 @@ from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import CombinedLoader
 from PIL import Image
-from torch.utils.data import BatchSampler, DataLoader, SequentialSampler, SubsetRandomSampler
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    SequentialSampler,
+    SubsetRandomSampler,
+    default_collate,
+)
 
 from lightning_hparams import MetricMonitor, PredictionMonitor, RunRecorder, SpeedMonitor
 from lightning_hparams.callbacks._log_step import pictures_due
@@ -791,6 +797,17 @@ def test_an_adapter_is_called_for_all_batches_if_the_worst_are_drawn():
     counting = Counting()
     monitor = PredictionMonitor(1, worst_k=1, adapter=counting)
     loaders = (pairs(), pairs())
+    run(monitor, module=Foreign(lambda self, batch: None), loaders=loaders, max_epochs=6)
+    assert counting.calls == 1 + 3 * len([0, 1, 2, 4, 5])
+
+
+def test_an_adapter_is_called_for_all_batches_of_unknown_size_of_drawn_validations_only():
+    def opaque(samples):
+        return dict(enumerate(default_collate(samples)))
+
+    counting = Counting()
+    loaders = [DataLoader(pairs().dataset, batch_size=2, collate_fn=opaque) for _ in range(2)]
+    monitor = PredictionMonitor(1, worst_k=0, adapter=counting)
     run(monitor, module=Foreign(lambda self, batch: None), loaders=loaders, max_epochs=6)
     assert counting.calls == 1 + 3 * len([0, 1, 2, 4, 5])
 

@@ -43,9 +43,11 @@ def test_a_batch_is_needed_only_for_missing_samples():
     gallery.add(batch([0, 1, 2]))
     assert not gallery.needs([0, 1, 2, 3])
     gallery.skip(1)
-    assert gallery.needs(gallery.next_indices(2))
+    assert gallery.next_indices(2) == [4, 5]
+    assert gallery.needs([4, 5])
     gallery.add(batch([4, 5]))
     assert not gallery.needs(range(100))
+    assert int(gallery.samples[4].target) == 4
 
 
 def test_classes_take_turns_in_one_pass():
