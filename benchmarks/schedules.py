@@ -32,8 +32,12 @@ def repeated(step: Callable[[], object]) -> Callable[[], None]:
     return run
 
 
+def nothing() -> None:
+    """A closure, which in training has the forward and the backward pass."""
+
+
 def ours(callback: ParamScheduler, count: int) -> Callable[[], None]:
-    """All that the callback does in a step: at the batch's start, before the step and after it."""
+    """What the callback does in a step: at the start of the batch, and around the closure."""
     optimizer = groups(count)
     module = LightningModule()
     trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, max_epochs=1)
@@ -45,7 +49,8 @@ def ours(callback: ParamScheduler, count: int) -> Callable[[], None]:
 
     def step() -> None:
         callback.on_train_batch_start(trainer, module, None, 0)
-        hooks._before(optimizer, (optimizer,), {})
+        _, given = hooks._before(optimizer, (optimizer,), {"closure": nothing})
+        given["closure"]()
         hooks._after(optimizer, (optimizer,), {})
 
     return repeated(step)

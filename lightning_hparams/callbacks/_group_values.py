@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import wraps
+from functools import partial
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -53,38 +53,48 @@ class GroupValues:
         self._configured = configured
         self._groups: list[Group] | None = None
         self._size = 0
-        self._rows: list[_Rows] = []
+        self._rows: list[_Row] = []
+        self._others: list[_Row] = []  # not plain
+        # Plain numbers of all rows in flat lists, which are faster to compare at every step.
+        self._cells: list[tuple[Group, str]] = []
+        self._numbers: list[float] = []
         self._at: tuple[int, int] | None = None
 
     def lay_out(self) -> None:
         """Compute the low and high values of each group, and set those of the current step."""
         self._groups = groups = self._optimizer.param_groups
         self._size = len(groups)
-        rows: dict[tuple[str, bool], _Rows] = {}
+        rows: dict[tuple[str, bool], _Row] = {}
         for number, group in enumerate(groups):
             index = self._first + number if number < self._configured else None
             for param, (low, high) in self._spans(group, index).items():
                 keep_initial(group, param)
                 plain = isinstance(group.get(param), (int, float))
-                row = rows.setdefault((param, plain), _Rows(param, plain, [], [], []))
-                row.groups.append(group)
-                row.spans.append((low, high))
+                row = rows.setdefault((param, plain), _Row(param, plain, self._shapes[param]))
+                row.members.append((group, low, high))
         self._rows = list(rows.values())
+        self._others = [row for row in self._rows if not row.plain]
+        self._cells = [(g, row.param) for row in self._rows if row.plain for g, _, _ in row.members]
         if self._at is not None:
             self.set(*self._at)
 
     def set(self, step: int, total: int) -> None:
         """Set the values for a step."""
         self._at = step, total
-        for param, plain, groups, spans, values in self._rows:
-            height = float(self._shapes[param](step, total))
+        self._numbers = numbers = []
+        for row in self._rows:
+            param = row.param
+            height = float(row.shape(step, total))
             depth = 1 - height
-            values[:] = [low * depth + high * height for low, high in spans]
-            if plain:
-                for group, value in zip(groups, values, strict=True):
-                    group[param] = value
+            if row.plain:
+                for group, low, high in row.members:
+                    group[param] = value = low * depth + high * height
+                    numbers.append(value)
             else:
-                values[:] = [_put(*pair, param) for pair in zip(groups, values, strict=True)]
+                row.values = [
+                    _put(group, low * depth + high * height, param)
+                    for group, low, high in row.members
+                ]
 
     def hold(self) -> Change | None:
         """Restore values that something else has changed, and set those of added groups.
@@ -98,27 +108,28 @@ class GroupValues:
             self.lay_out()
             return None
         change = None
-        for param, plain, members, _, values in self._rows:
-            if plain and [group.get(param) for group in members] == values:
-                continue
-            for group, value in zip(members, values, strict=True):
-                now = group[param] if param in group or plain else group["betas"][0]
-                if isinstance(now, Tensor) and now.device.type != "cpu":
-                    now.fill_(value)
-                elif now != value:
-                    change = change or Change(param, get_param(group, param), value)
-                    set_param(group, param, value)
+        if [group[param] for group, param in self._cells] != self._numbers:
+            for (group, param), value in zip(self._cells, self._numbers, strict=True):
+                found = _hold(group, param, value)
+                change = change or found
+        for row in self._others:
+            for (group, _, _), value in zip(row.members, row.values, strict=True):
+                found = _hold(group, row.param, value)
+                change = change or found
         return change
 
 
-class _Rows(NamedTuple):
-    """Groups that have a parameter, with its low and high value and current value in each."""
+class _Row:
+    """Groups that have a parameter, with its low and high value in each."""
 
-    param: str
-    plain: bool  # a number in the group, not a tensor or one of several betas
-    groups: list[Group]
-    spans: list[Span]
-    values: list[float]
+    __slots__ = ("members", "param", "plain", "shape", "values")
+
+    def __init__(self, param: str, plain: bool, shape: Schedule) -> None:
+        self.param = param
+        self.plain = plain  # a number in the group, not a tensor or one of several betas
+        self.shape = shape
+        self.members: list[tuple[Group, float, float]] = []
+        self.values: list[float] = []  # the current ones, if not plain
 
 
 def _put(group: Group, value: float, param: str) -> float:
@@ -129,14 +140,26 @@ def _put(group: Group, value: float, param: str) -> float:
     return get_param(group, param) if rounds else value
 
 
+def _hold(group: Group, param: str, value: float) -> Change | None:
+    """Restore a value that something else has changed."""
+    now = group["betas"][0] if param == "momentum" and param not in group else group[param]
+    if isinstance(now, Tensor) and now.device.type != "cpu":
+        now.fill_(value)
+    elif now != value:
+        change = Change(param, get_param(group, param), value)
+        set_param(group, param, value)
+        return change
+    return None
+
+
 class StepHooks:
     """Calls functions around each step of an optimizer.
 
     Args:
         optimizer: The optimizer.
         name: Name of the calling callback, for errors.
-        before: Called before the step, and again between closure and update, since the gradient
-            hooks of the module and its callbacks run within the closure.
+        before: Called right before the update: after the closure if there is one, since the
+            gradient hooks of the module and its callbacks run within the closure.
         after: Called after each step, except those that a gradient scaler skips.
 
     Raises:
@@ -183,23 +206,18 @@ class StepHooks:
 
     def _before(self, optimizer: Optimizer, args: Any, kwargs: Any) -> Any:
         self._depth += 1
+        if self._depth == 1:  # torch calls the hooks again if step() calls super().step()
+            if callable(closure := kwargs.get("closure")):
+                return args, {**kwargs, "closure": partial(self._then_before, closure)}
+            if len(args) > 1 and callable(args[1]):
+                return (args[0], partial(self._then_before, args[1]), *args[2:]), kwargs
         self._before_step()
-        if self._depth > 1:
-            return None  # torch calls the hooks again if step() calls super().step()
-        if callable(kwargs.get("closure")):
-            return args, {**kwargs, "closure": self._then_before(kwargs["closure"])}
-        if len(args) > 1 and callable(args[1]):
-            return (args[0], self._then_before(args[1]), *args[2:]), kwargs
         return None
 
-    def _then_before(self, closure: Callable[[], object]) -> Callable[[], object]:
-        @wraps(closure)
-        def held() -> object:
-            result = closure()
-            self._before_step()
-            return result
-
-        return held
+    def _then_before(self, closure: Callable[[], object]) -> object:
+        result = closure()
+        self._before_step()
+        return result
 
     def _after(self, optimizer: Optimizer, args: object, kwargs: object) -> None:
         self._depth -= 1

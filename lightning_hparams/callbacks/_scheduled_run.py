@@ -123,9 +123,11 @@ class ScheduledRun:
 
     def at_batch(self, batch_idx: int) -> None:
         """Schedule newly added groups, and adjust to an epoch of another length."""
-        trainer, module = self._current
+        fit = self._fit
+        assert fit is not None
         self._batches += 1
-        if self._epoch != trainer.current_epoch:
+        if self._epoch != fit[0].current_epoch:
+            trainer, module = fit
             if self._epoch is None:
                 # Lightning decides after the start of training how to resume within an epoch.
                 self._length.load_state_dict(self._stopped)
@@ -137,9 +139,11 @@ class ScheduledRun:
                 self._totals = list(self._limits)
                 for index in range(len(self._values)):
                     self._apply(index)
-        for index, hooks in enumerate(self._hooks):
+        for hooks in self._hooks:
             hooks.reset()
-            self._hold(index)
+        for values in self._values:
+            if change := values.hold():
+                self._warn_of_rival(change)
 
     def at_epoch_end(self) -> None:
         """Check that each optimizer steps as often as planned."""
@@ -241,15 +245,18 @@ class ScheduledRun:
             self._warn_of_rival(change)
 
     def _count(self, index: int) -> None:
-        self._steps[index] += 1
-        self._time(index)
-        if self._steps[index] > self._totals[index]:
+        self._steps[index] = step = self._steps[index] + 1
+        if self._timer is not None:
+            self._time(index)
+        total = self._totals[index]
+        if step > total:
             self._notices.warn(
                 "end",
-                f"training continues past the {self._totals[index]} steps of the schedule at its "
+                f"training continues past the {total} steps of the schedule at its "
                 "last value; pass total_steps=... for a longer schedule",
             )
-        self._apply(index)
+        if self._values:
+            self._values[index].set(step, total)
 
     def _time(self, index: int) -> None:
         """Estimate the length of a run that has a time limit."""

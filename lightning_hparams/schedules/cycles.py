@@ -44,7 +44,8 @@ def one_cycle(
     >>> [round(one_cycle(step, 10), 3) for step in (0, 2, 9, 99)]
     [0.04, 1.0, 0.0, 0.0]
     """
-    step = held(step, total)
+    if not 0 <= step < total:
+        step = held(step, total)
     start, final, peak, back = _one_cycle_marks(
         total, pct_start, div_factor, final_div_factor, anneal_strategy, three_phase
     )
