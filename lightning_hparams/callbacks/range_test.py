@@ -81,7 +81,8 @@ class LRRangeTest(Callback):
         repeats: Sweeps; with several the result tells how far apart their suggestions are.
         apply: Whether the suggestion is written to the module.
         attr: The attribute it is written to, of the module, its hyperparameters or the data
-            module; None for ``lr`` or ``learning_rate``.
+            module, dotted inside another (``"optimizer.lr"``); None for ``lr`` or
+            ``learning_rate``, or to scale the optimizers where there is neither.
         on_fail: When the curve gives no suggestion: ``"keep"`` the configured rate and warn, or
             ``"raise"``.
         values: For ``param`` other than ``"lr"``; None for usual ones. Batch sizes are whole
@@ -106,8 +107,8 @@ class LRRangeTest(Callback):
     Raises:
         ValueError: If an argument is out of its range; when fitting, if the strategy, the module
             or its optimizers do not allow the test.
-        AttributeError: When fitting, if the module has no attribute to write to.
-        TypeError: When fitting, if the module cannot be copied.
+        AttributeError: When fitting, if there is no attribute ``attr``.
+        TypeError: When fitting, if the module cannot be copied, or the attribute not written to.
         RuntimeError: When fitting, if there is no loss; with ``on_fail="raise"``, no suggestion.
     """
 
