@@ -19,7 +19,7 @@ from ..isolation import copy_module, random_state_kept
 __all__ = ["count_flops"]
 
 
-def count_flops(trainer: Trainer, module: LightningModule, batch: Any) -> int:
+def count_flops(trainer: Trainer, module: LightningModule, batch: object) -> int:
     """Count the operations of forward and backward of ``training_step``, without side effects.
 
     ``FlopCounterMode`` counts matrix products, convolutions and attention; a multiply-add counts
@@ -53,7 +53,7 @@ def count_flops(trainer: Trainer, module: LightningModule, batch: Any) -> int:
 class _Still:
     """A scheduler whose ``step`` does nothing."""
 
-    def step(self, *args: Any, **kwargs: Any) -> None:
+    def step(self, *args: object, **kwargs: object) -> None:
         pass
 
 
@@ -63,17 +63,15 @@ class _Rehearsal(LightningModule):
     logger = property(lambda self: DummyLogger())
     loggers = property(lambda self: [DummyLogger()])
 
-    def log(self, *args: Any, **kwargs: Any) -> None:
+    def log(self, *args: object, **kwargs: object) -> None:
         pass
 
-    def log_dict(self, *args: Any, **kwargs: Any) -> None:
+    def log_dict(self, *args: object, **kwargs: object) -> None:
         pass
 
-    def optimizers(self, *args: Any, **kwargs: Any) -> Any:
+    def optimizers(self, *args: object, **kwargs: object) -> Any:
         """Return optimizers that do not change the copy."""
-        made: list[Any] = [
-            torch.optim.SGD(self.parameters(), lr=0.0) for _ in self.trainer.optimizers
-        ]
+        made = [torch.optim.SGD(self.parameters(), lr=0.0) for _ in self.trainer.optimizers]
         return made[0] if len(made) == 1 else made
 
     def lr_schedulers(self) -> Any:
@@ -84,11 +82,11 @@ class _Rehearsal(LightningModule):
     def manual_backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         loss.backward(*args, **kwargs)
 
-    def clip_gradients(self, *args: Any, **kwargs: Any) -> None:
+    def clip_gradients(self, *args: object, **kwargs: object) -> None:
         pass
 
-    def toggle_optimizer(self, *args: Any, **kwargs: Any) -> None:
+    def toggle_optimizer(self, *args: object, **kwargs: object) -> None:
         pass
 
-    def untoggle_optimizer(self, *args: Any, **kwargs: Any) -> None:
+    def untoggle_optimizer(self, *args: object, **kwargs: object) -> None:
         pass

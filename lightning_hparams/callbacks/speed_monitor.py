@@ -1,4 +1,4 @@
-"""Rates, waiting for data, step times, time left, memory and FLOP/s in every logger."""
+"""Throughput, data wait, step times, time left, memory and FLOP/s in every logger."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import dataclasses
 import math
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import torch
 from lightning import LightningModule, Trainer
@@ -38,47 +38,48 @@ from ._two_packages import refuse_other_lightning
 
 __all__ = ["SpeedMonitor"]
 
-_WHOLE = 10**9  # a window that no validation fills
+_Mark: TypeAlias = Callable[[], None]
+_WHOLE = 10**9  # a window longer than any validation
 _SLOW_VALUES = 1.0  # seconds
 
 
 class SpeedMonitor(Monitor):
-    """Write how fast a training is and what it waits for; say at its end what held it up.
+    """Log training speed and data wait, and report the bottleneck at the end.
 
-    Training values come as soon as a batch was measured and every ``log_every_n_steps`` steps,
-    those of a validation or test at its end, over all of its batches. The time that validation,
-    sanity check, checkpoints and the change of epochs take is in none of them but the time left.
+    Training values are written after the first measured batch and every ``log_every_n_steps``
+    steps; those of a validation, test or prediction at its end, over all of its batches. The time
+    of validations, sanity check, checkpoints and epoch changes only counts for the time left.
 
     | tag | meaning | unit |
     |---|---|---|
     | `perf/samples_per_sec/{train,val,test,predict}` | samples of all processes | 1/s |
     | `perf/batches_per_sec/{train,val,test,predict}` | batches of all processes | 1/s |
-    | `perf/steps_per_sec/train` | optimizer steps, which processes take together | 1/s |
-    | `perf/data_wait_frac/{train,val,test,predict}` | waiting for data, slowest process | 0..1 |
-    | `perf/step_ms_p50/{train,val,test,predict}` | time of half of the batches at most | ms |
-    | `perf/step_ms_p90/{train,val,test,predict}` | time of 90 % of them | ms |
-    | `perf/step_ms_p99/{train,val,test,predict}` | time of 99 % of them | ms |
-    | `perf/eta_s` | until the end of the fit, validations and the rest included | s |
-    | `perf/memory_mib/rss` | resident memory of rank zero, without its loader's workers | MiB |
-    | `perf/memory_mib/cuda_peak_allocated` | the most that tensors took since the start | MiB |
-    | `perf/memory_mib/cuda_peak_reserved` | the most that torch took for them | MiB |
+    | `perf/steps_per_sec/train` | optimizer steps, which all processes share | 1/s |
+    | `perf/data_wait_frac/{train,val,test,predict}` | share of data wait, slowest rank | 0..1 |
+    | `perf/step_ms_p50/{train,val,test,predict}` | median batch time | ms |
+    | `perf/step_ms_p90/{train,val,test,predict}` | 90th percentile of batch times | ms |
+    | `perf/step_ms_p99/{train,val,test,predict}` | 99th percentile of batch times | ms |
+    | `perf/eta_s` | time left of the fit, including validations and checkpoints | s |
+    | `perf/memory_mib/rss` | resident memory of rank zero, without loader workers | MiB |
+    | `perf/memory_mib/cuda_peak_allocated` | peak memory of tensors since the start | MiB |
+    | `perf/memory_mib/cuda_peak_reserved` | peak memory reserved by torch | MiB |
     | `perf/flops_per_sec/train` | operations of all processes, with `flops=True` | 1/s |
-    | `perf/mfu/train` | the part of it of what the devices could do, where that is known | 0..1 |
+    | `perf/mfu/train` | share of the devices' peak FLOP/s, where known | 0..1 |
 
-    On CUDA times are those of the stream, taken by events: a wait for data during which the GPU had
-    work is none. The GPU is waited for only where values are due. Percentiles, memory and time left
-    are those of rank zero; memory and time left are written at most once a second. Rates of a
-    validation count all of its batches, the first one too. All of it stands at the steps at which
-    Lightning writes its own values, which count from 0.
+    On CUDA, times are measured on the stream with events: waiting for data does not count while
+    the GPU is busy. The GPU is synchronized only when values are written. Percentiles, memory and
+    time left are those of rank zero; memory and time left are written at most once per second.
+    Validation rates include the first batch. Values are written at the steps of Lightning's own
+    values, which count from 0.
 
     Args:
-        window: Batches that the values of training look back on.
+        window: Number of recent batches that training values cover.
         warmup: Batches at the start of a fit that are not measured.
-        batch_size: Samples of a batch, for one in which
-            :func:`~lightning_hparams.speed.batch_size` does not find them; None if unknown.
-        flops: Whether to count the operations of one training step, on copies of the module and of
-            the first batch, whose memory is part of the peaks.
-        peak_flops: Operations per second that one device could do; None for the table of
+        batch_size: Function that returns the number of samples in a batch or None if unknown, for
+            batches in which :func:`~lightning_hparams.speed.batch_size` finds none.
+        flops: Whether to count the operations of one training step, on copies of the module and
+            the first batch; the copies add to the peak memory.
+        peak_flops: Peak operations per second of one device; None for the value from
             :mod:`lightning_hparams.speed.hardware`. Needs ``flops=True``.
 
     Raises:
@@ -95,28 +96,28 @@ class SpeedMonitor(Monitor):
         peak_flops: float | None = None,
     ) -> None:
         super().__init__()
-        StepClock(window, warmup)  # checks them
+        StepClock(window, warmup)  # checks the arguments
         if peak_flops is not None:
             in_range("peak_flops", peak_flops, above=0.0, remedy="an A100 does 312e12 in bfloat16")
             if not flops:
-                raise ValueError("`peak_flops` is of use with flops=True only; pass both")
+                raise ValueError("`peak_flops` needs flops=True; pass both")
         self.window = window
         self.warmup = warmup
         self.flops = flops
         self.peak_flops = peak_flops
         self._batch_size = batch_size
         self._timer: HostTimer | CudaTimer = HostTimer()
-        self._clock: StepClock[Any] | None = None  # of what is running
+        self._clock: StepClock[Any] | None = None  # of the running stage
         self._train_clock: StepClock[Any] | None = None
-        self._watched: list[Callable[[], None]] = []  # each undoes what watches a loop
+        self._watched: list[Callable[[], None]] = []  # each restores a loop
         self._steps_taken = 0
         self._written_step = -1
-        self._flops_per_sample = 0.0  # per batch where the samples are not known
+        self._flops_per_sample = 0.0  # per batch if the batch size is unknown
         self._peak: float | None = None
         self._slow_values_at = -math.inf
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Open the loggers, and have the loops tell when they ask for data."""
+        """Open the loggers, and hook into the loops' data fetching."""
         refuse_other_lightning(self, trainer, pl_module)
         self._release()
         if is_rehearsal(trainer):
@@ -134,7 +135,7 @@ class SpeedMonitor(Monitor):
             self._watch(loop)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin to measure."""
+        """Start measuring."""
         if not self._watched:
             return
         self._go_on(trainer)
@@ -145,7 +146,7 @@ class SpeedMonitor(Monitor):
         self._slow_values_at = -math.inf
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The loader starts its workers from here on."""
+        """Mark the start of the epoch, where the loader starts its workers."""
         if self._train_clock is not None:
             self._train_clock.epoch_started(self._timer.now())
 
@@ -153,11 +154,11 @@ class SpeedMonitor(Monitor):
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
+        outputs: object,
+        batch: object,
         batch_idx: int,
     ) -> None:
-        """Note the batch, and write what is due."""
+        """Record the batch, and write values if due."""
         clock = self._train_clock
         if clock is None:
             return
@@ -169,25 +170,25 @@ class SpeedMonitor(Monitor):
         if self.flops and not self._flops_per_sample:
             self._count_flops(trainer, pl_module, batch)
             clock.leave_out("once")
-        # The same on every rank, since all of them add up their rates.
+        # Equal on every rank, since the ranks exchange their rates.
         if steps and clock.is_warm and is_due(trainer, self._written_step):
             self._written_step = log_step(trainer)
             self._write_training(trainer, clock)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """What comes until the next epoch is not training."""
+        """Exclude the time between epochs."""
         if self._train_clock is not None:
             self._train_clock.leave_out("other")
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Saving is not training."""
+        """Exclude the time of saving."""
         if self._clock is not None:
             self._clock.leave_out("other")
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure validation by itself."""
+        """Measure validation separately."""
         if self._train_clock is not None:
             self._train_clock.leave_out("validation")
         if not trainer.sanity_checking:
@@ -201,12 +202,12 @@ class SpeedMonitor(Monitor):
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
+        outputs: object,
+        batch: object,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Note the batch."""
+        """Record the batch."""
         if self._clock is not None:
             samples = self._samples(batch)
             self._clock.batch_done(self._timer.now(), samples, 0)
@@ -223,7 +224,7 @@ class SpeedMonitor(Monitor):
         self._end_evaluation(trainer, "test")
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure a prediction."""
+        """Measure the prediction."""
         self._start_evaluation()
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -231,19 +232,19 @@ class SpeedMonitor(Monitor):
         self._end_evaluation(trainer, "predict")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say what held the training up."""
+        """Report the bottleneck."""
         self._conclude(trainer, _over_ranks)
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Say it here too; the other processes may be gone."""
-        with contextlib.suppress(RuntimeError):  # after an error of CUDA nothing can be asked of it
+        """Report the bottleneck without the other processes, which may be gone."""
+        with contextlib.suppress(RuntimeError):  # CUDA is unusable after an error
             self._conclude(trainer, lambda _, speed: speed)
         self._release()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Leave the loops as they were."""
+        """Restore the loops."""
         self._release()
 
     def _write_training(self, trainer: Trainer, clock: StepClock[Any]) -> None:
@@ -315,8 +316,8 @@ class SpeedMonitor(Monitor):
     def _flush(self) -> None:
         self._sinks.flush()
 
-    def _samples(self, batch: Any) -> int:
-        """The size of a batch; 0 where it is not known, without an error on one rank alone."""
+    def _samples(self, batch: object) -> int:
+        """Return the batch size, or 0 if unknown; never raises, as it might on one rank only."""
         try:
             if found := self._batch_size(batch):
                 return found
@@ -324,12 +325,12 @@ class SpeedMonitor(Monitor):
             self._notices.failed("find the batch size", error, "batch size")
         self._notices.warn(
             "batch size",
-            f"no batch size is found in a {type(batch).__name__}, so no samples/s are written; "
+            f"no batch size found in a {type(batch).__name__}, so samples/s are not written; "
             "pass batch_size=, a function of the batch",
         )
         return 0
 
-    def _count_flops(self, trainer: Trainer, pl_module: LightningModule, batch: Any) -> None:
+    def _count_flops(self, trainer: Trainer, pl_module: LightningModule, batch: object) -> None:
         name = type(self).__name__
         try:
             flops = count_flops(trainer, pl_module, batch)
@@ -339,7 +340,7 @@ class SpeedMonitor(Monitor):
                 f"{type(error).__name__}: {error}"
             )
             flops = 0
-        self._flops_per_sample = flops / (self._samples(batch) or 1) or -1.0  # not again
+        self._flops_per_sample = flops / (self._samples(batch) or 1) or -1.0  # not counted again
         device = _device(trainer)
         self._peak = self.peak_flops
         if self._peak is None and device.type == "cuda":
@@ -347,11 +348,11 @@ class SpeedMonitor(Monitor):
             if self._peak is None:
                 rank_zero_info(f"{name} does not know the peak of this GPU; pass peak_flops=")
 
-    def _watch(self, loop: Any) -> None:
-        """Have a loop say when it asks for data and when it has got them."""
+    def _watch(self, loop: object) -> None:
+        """Record when a loop starts and ends fetching data."""
         now = self._timer.now
 
-        def wrap(ask: Callable[[], None], answer: Callable[[], None]) -> tuple[Any, Any]:
+        def wrap(ask: _Mark, answer: _Mark) -> tuple[_Mark, _Mark]:
             def before() -> None:
                 if (clock := self._clock) is not None:
                     clock.fetching(now())
@@ -387,12 +388,12 @@ def _values(speed: Speed, stage: Stage | Literal["predict"]) -> dict[str, float]
 
 
 def _rate_tag(name: str, stage: Stage | Literal["predict"]) -> str:
-    """Predicting is not a stage to the grammar of tags: it has no losses and no metrics."""
+    """Return a rate's tag; prediction is not a stage of :class:`~lightning_hparams.tags.Tag`."""
     return f"perf/{name}/predict" if stage == "predict" else tag("perf", name, stage=stage)
 
 
 def _slow_values(trainer: Trainer, seconds_per_batch: float, totals: Totals) -> dict[str, float]:
-    """What changes too slowly to be asked for more than once a second."""
+    """Return memory and time left, which change slowly."""
     found = memory_mib(_device(trainer))
     values = {tag("perf", f"memory_mib/{name}"): mib for name, mib in found.items()}
     left = seconds_left(trainer, seconds_per_batch, totals)
@@ -402,7 +403,7 @@ def _slow_values(trainer: Trainer, seconds_per_batch: float, totals: Totals) -> 
 
 
 def _over_ranks(trainer: Trainer, speed: Speed) -> Speed:
-    """Rates of all processes together and the longest wait; every rank must come here."""
+    """Combine the ranks: total rates and the longest wait. Every rank must call this."""
     if trainer.world_size == 1:
         return speed
     own = [speed.batches_per_sec, speed.samples_per_sec, speed.data_wait_frac]
@@ -420,7 +421,7 @@ def _device(trainer: Trainer) -> torch.device:
     return device
 
 
-def _loading(trainer: Trainer, loaders: Any) -> Loading:
+def _loading(trainer: Trainer, loaders: object) -> Loading:
     found = [one for one in _flat(loaders) if isinstance(one, DataLoader)]
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
@@ -433,7 +434,7 @@ def _loading(trainer: Trainer, loaders: Any) -> Loading:
     return Loading(slowest.num_workers, slowest.persistent_workers, cores)
 
 
-def _flat(loaders: Any) -> list[Any]:
+def _flat(loaders: object) -> list[object]:
     if isinstance(loaders, Mapping):
         loaders = list(loaders.values())
     if isinstance(loaders, (list, tuple)):

@@ -1,11 +1,11 @@
-"""What a monitor writes to."""
+"""The interface that monitors write to."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,21 +16,21 @@ __all__ = ["Domain", "Layout", "PRCounts", "RunStatus", "Scalar", "Sink", "SinkL
 
 Scalar: TypeAlias = bool | int | float | str
 Domain: TypeAlias = tuple[float, float] | Sequence[Scalar]
-"""Values a hyperparameter may take: a tuple ``(low, high)``, or a list of them."""
+"""Values a hyperparameter may take: a tuple ``(low, high)`` or a list of values."""
 Layout: TypeAlias = Mapping[str, Mapping[str, Sequence[str]]]
-"""Category, its charts by title, and for each chart the tags in it, as regular expressions."""
+"""Maps categories to chart titles, and each chart title to regular expressions of tags."""
 RunStatus: TypeAlias = Literal["finished", "failed", "killed"]
 
 
 @dataclass(frozen=True)
 class PRCounts:
-    """Binned counts of one class, each ``(T,)``, at ``T >= 2`` thresholds evenly over [0, 1].
+    """Counts of one class, each ``(T,)``, at ``T >= 2`` evenly spaced thresholds in [0, 1].
 
-    At a threshold of ``t``, what scores ``t`` or more is taken for positive: from left to right
-    the positives fall.
+    At a threshold ``t``, scores of at least ``t`` are predicted positive, so the positives fall
+    from left to right.
 
     Raises:
-        ValueError: If the counts differ in length or there are fewer than two.
+        ValueError: If the counts differ in length or have fewer than two values.
     """
 
     true_positives: ArrayLike
@@ -48,14 +48,13 @@ class PRCounts:
 
     @property
     def thresholds(self) -> NDArray[np.float64]:
-        """``(T,)`` from 0 to 1."""
+        """The thresholds ``(T,)``, from 0 to 1."""
         return np.linspace(0, 1, np.size(self.true_positives))
 
     def rows(self) -> NDArray[np.float64]:
-        """True and false positives, true and false negatives, precision, recall: ``(6, T)``.
+        """Return TP, FP, TN, FN, precision and recall as ``(6, T)``.
 
-        Where nothing is taken for positive, precision is 1 (no mistake was made), and recall is 0
-        where there is nothing to find.
+        Precision is 1 where nothing is predicted positive; recall is 0 without positive targets.
         """
         tp, fp, tn, fn = (np.asarray(counts, dtype=np.float64) for counts in self._counts())
         precision = np.divide(tp, tp + fp, out=np.ones_like(tp), where=tp + fp > 0)
@@ -74,12 +73,12 @@ class PRCounts:
 class Sink:
     """Where monitors write: a table, a folder, a tracking server. Called on rank zero only.
 
-    ``step`` is the step at which Lightning would write now: batches that ended in an optimizer
-    step, counted from 0. Everything is drawn and encoded before it gets here, once for all sinks.
-    Methods do nothing by default; a sink implements what its backend supports. A method may raise:
-    the monitor warns once, the other sinks are written to, and the next call is made again.
+    ``step`` is the step that Lightning logs at: batches that ended in an optimizer step, counted
+    from 0. Pictures are drawn and encoded once for all sinks. Methods do nothing by default; a
+    sink implements what its backend supports. A method may raise: the monitor warns once, the
+    other sinks are still written to, and later calls are made as usual.
 
-    To have monitors write to a backend of your own, give its logger a method
+    To make monitors write to your own backend, give its logger a method
     ``lightning_hparams_sink`` (see :class:`SinkLogger`) that returns a sink:
 
     >>> class Printing(Sink):
@@ -90,42 +89,42 @@ class Sink:
     """
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
-        """Write several values of one step at once; NaN is a value.
+        """Write several values of one step at once; NaN is written too.
 
-        The same value at the same step is written once, whoever writes it.
+        If several monitors write the same value at the same step, it is written once.
         """
 
     def image(self, tag: str, picture: Encoded, step: int) -> None:
-        """Write a picture, or a figure as ``encode_figure`` makes it; a tag is one over time."""
+        """Write a picture, or a figure from ``encode_figure``; a tag holds one picture per step."""
 
     def histogram(self, tag: str, counts: ArrayLike, edges: ArrayLike, step: int) -> None:
-        """Write how many values fell into each bin: ``counts (B,)`` between ``edges (B + 1,)``."""
+        """Write a histogram: ``counts (B,)`` of values between ``edges (B + 1,)``."""
 
     def pr_curve(self, tag: str, counts: PRCounts, step: int) -> None:
-        """Write a curve of precision over recall."""
+        """Write a precision-recall curve."""
 
     def text(self, tag: str, text: str, step: int) -> None:
         """Write Markdown."""
 
-    def table(self, tag: str, columns: Mapping[str, Sequence[Any]], step: int) -> None:
-        """Write a table by its columns, all of one length."""
+    def table(self, tag: str, columns: Mapping[str, Sequence[object]], step: int) -> None:
+        """Write a table, given its columns of equal length."""
 
     def tags(self) -> set[str]:
-        """Of all scalars so far, whoever wrote them; empty where there are no layouts."""
+        """Return the tags of all scalars so far; empty if the backend has no chart layouts."""
         return set()
 
     def layout(self, layout: Layout) -> None:
-        """Say which tags share a chart; the last layout holds."""
+        """Set which tags share a chart; a later layout replaces an earlier one."""
 
     def own_hparams(self) -> None:
-        """Let ``hparams`` be the only one to write them: called before Lightning would."""
+        """Prevent Lightning from writing hyperparameters itself; called before it would."""
 
     def hparams(self, values: Mapping[str, Scalar], *, group: str | None = None) -> None:
         """Begin the run's row in the table of hyperparameters.
 
         Args:
-            values: Flat; a name that was written before may have another value now.
-            group: Runs of one group share a row; None for a row of its own.
+            values: Flat; a name written before may have a new value.
+            group: Runs of one group share a row; None for a separate row.
         """
 
     def columns(
@@ -135,53 +134,54 @@ class Sink:
         *,
         first: Sequence[str] = (),
     ) -> None:
-        """Choose the columns of that table, once in a run.
+        """Choose the columns of the hyperparameter table, once per run.
 
         Args:
-            domains: Hyperparameters, and the values that each may take; None for any.
-            metrics: Tags of scalars, and what their columns are called.
-            first: Hyperparameters that are shown before others.
+            domains: Values that each hyperparameter may take; None for any.
+            metrics: Column title of each scalar's tag.
+            first: Hyperparameters shown before others.
         """
 
     def artifact(self, path: Path) -> None:
-        """Keep a copy of a file with the run."""
+        """Store a copy of a file with the run."""
 
     def resume(self, step: int) -> None:
-        """Forget what was written after ``step``: the run goes on from there.
+        """Discard what was written after ``step``, where the run resumes.
 
-        Each monitor says so; what the first of them has written since is not to be forgotten.
+        Every monitor calls this. Only the first call of a fit has an effect, so that values written
+        since are kept.
         """
         if self._resumed_at != step:
             self._resumed_at = step
             self._forget(step)
 
     def begin_fit(self) -> None:
-        """Say that another fit begins, which may be resumed at the same step again."""
+        """Start another fit, which may resume at the same step again."""
         self._resumed_at = None
 
     def identity(self) -> str | None:
-        """What a later process finds the run by, where its logger does not know it."""
+        """Return a key for :meth:`adopt`, if the logger does not restore the run itself."""
         return None
 
     def adopt(self, identity: str) -> None:
-        """Go on with the run of an earlier process, if it can be found."""
+        """Continue the run of an earlier process, if it can be found."""
 
     def flush(self, *, wait: bool = False) -> None:
-        """Bring everything written so far to where others see it; with ``wait``, be there."""
+        """Make everything written so far visible to others; with ``wait``, block until it is."""
 
     def finish(self, status: RunStatus) -> None:
-        """Say how the run ended. It may be written to, and begun, again."""
+        """Record how the run ended. It may be written to or started again."""
 
     _resumed_at: int | None = None
 
     def _forget(self, step: int) -> None:
-        """What :meth:`resume` does, once in a fit."""
+        """Implement :meth:`resume`; called once per fit."""
 
 
 @runtime_checkable
 class SinkLogger(Protocol):
-    """A logger of Lightning that says itself what monitors write to."""
+    """A Lightning logger that provides the sink for monitors."""
 
     def lightning_hparams_sink(self) -> Sink:
-        """A sink for this logger; called once, and shared by all monitors."""
+        """Return the sink for this logger; called once and shared by all monitors."""
         ...

@@ -1,4 +1,4 @@
-"""Calls of a server in a thread of their own, waited for with a deadline."""
+"""Calls to a server in a separate thread, awaited with a deadline."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from typing import TypeAlias
 __all__ = ["Delivery"]
 
 Call: TypeAlias = tuple[str, Callable[[], object]]
-"""What it delivers, and what is called."""
+"""A description for messages, and the function to call."""
 
 
 class Delivery:
-    """Makes calls one after the other, in a daemon thread that lives while there are any.
+    """Runs calls in order, in a daemon thread that lives while calls are pending.
 
-    Python waits at its end for the threads of a ``ThreadPoolExecutor``, so one call that is never
-    answered would keep a finished program from ending. This waits too, but only ``timeout``
-    seconds from the last answer on; then it gives up, until there is another answer.
+    At exit Python joins the threads of a ``ThreadPoolExecutor``, so a single call that is never
+    answered would keep a finished program from exiting. This class joins too, but gives up
+    ``timeout`` seconds after the last answer, until another answer arrives.
 
     Args:
-        name: Of the thread.
+        name: Name of the thread.
         timeout: Seconds to wait for an answer.
-        most: So many calls may wait for the server before training waits for it; after giving up,
-            further ones are not taken.
-        failed: Called with the error of a call that failed, in any thread.
-        gave_up: Called when an answer is no longer waited for, in the thread that waited.
+        most: Pending calls at which ``submit`` starts to block; after giving up, further calls
+            are rejected instead.
+        failed: Called with the error of each failed call, in the thread of a caller.
+        gave_up: Called on giving up, in the thread that waited.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Delivery:
     ) -> None:
         self._name, self._timeout, self._most = name, timeout, most
         self._failed, self._gave_up = failed, gave_up
-        self._calls: deque[Call] = deque()  # the first one is being made
+        self._calls: deque[Call] = deque()  # the first is running
         self._errors: deque[Exception] = deque()
         self._changed = threading.Condition()
         self._is_running = False
@@ -50,15 +50,15 @@ class Delivery:
         self.has_given_up = False
 
     def waiting(self) -> list[str]:
-        """What the calls deliver that were not answered yet."""
+        """Return the descriptions of pending calls."""
         return [what for what, _ in tuple(self._calls)]
 
     def submit(self, what: str, call: Callable[[], object]) -> bool:
-        """Have a call made in its turn; false if it was not taken.
+        """Queue a call; return whether it was accepted.
 
         Args:
-            what: What it delivers, for :meth:`waiting`.
-            call: Its value is not used.
+            what: Description, for :meth:`waiting`.
+            call: The function; its return value is ignored.
         """
         self.tell_errors()
         if len(self._calls) >= self._most and not self._wait(lambda: len(self._calls) < self._most):
@@ -74,13 +74,13 @@ class Delivery:
         return True
 
     def join(self) -> bool:
-        """Wait until every call so far was answered; false if the server kept silent."""
+        """Wait for all pending calls; return False if the server did not answer in time."""
         answered = self._wait(lambda: not self._calls)
         self.tell_errors()
         return answered
 
     def tell_errors(self) -> None:
-        """Pass on what went wrong, in the thread of the caller."""
+        """Report errors of failed calls, in the caller's thread."""
         while self._errors:
             self._failed(self._errors.popleft())
 
@@ -94,7 +94,7 @@ class Delivery:
                     self._changed.wait(left)
                 else:
                     return True
-        except BaseException:  # Ctrl-C: the next one to wait must not begin anew
+        except BaseException:  # Ctrl-C: later waits must not start over
             self._give_up()
             raise
         self._give_up()
@@ -123,11 +123,11 @@ class Delivery:
                     return
 
 
-_busy: set[Delivery] = set()  # is not garbage before its calls were made
+_busy: set[Delivery] = set()  # keeps a delivery alive until its calls are done
 
 
 @atexit.register
 def _join_all() -> None:
-    """A program that ends without a word has its values delivered, too."""
+    """Deliver pending values even if the program exits without closing its loggers."""
     for delivery in list(_busy):
         delivery.join()

@@ -1,4 +1,4 @@
-"""Plain files: a CSV table and picture files, for those without TensorBoard and for tests."""
+"""Plain files: a CSV table and picture files, for use without TensorBoard and in tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -43,24 +43,24 @@ _PR_COLUMNS = (
 class FilesSink(Sink):
     """Writes ``scalars.csv`` and ``images/<tag>/step_<step>.<png or jpg>`` into a folder.
 
-    The table has a row for each value, so a tag may appear at any time: ``step,tag,value``. What a
-    folder holds already is kept; a resumed run goes on below it. Curves of precision and recall,
-    histograms and tables are CSV files, texts Markdown, laid out as the pictures are, and
-    ``hparams.json`` holds the hyperparameters and how the run ended.
+    The table has one row per value, ``step,tag,value``, so a tag may appear at any time. Existing
+    files are kept, and a resumed run appends to them. Precision-recall curves, histograms and
+    tables are CSV files and texts are Markdown files, in folders like those of the pictures.
+    ``hparams.json`` holds the hyperparameters and the final status.
 
     Args:
-        folder: On this machine.
-        logger: Of Lightning, that writes there too.
+        folder: A local folder.
+        logger: Lightning's logger that writes to the same folder, if any.
 
     Raises:
-        PermissionError: If the folder cannot be written to.
+        PermissionError: If the folder is not writable.
     """
 
     def __init__(self, folder: str | Path, logger: CSVLogger | None = None) -> None:
         self._folder = writable_folder("log folder", folder)
         self._logger = logger
         self._new = NewValues()
-        self._record: dict[str, Any] = {}  # as hparams.json has it
+        self._record: dict[str, object] = {}  # the content of hparams.json
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """See :class:`~lightning_hparams.sinks.base.Sink`."""
@@ -96,7 +96,7 @@ class FilesSink(Sink):
         """See :class:`~lightning_hparams.sinks.base.Sink`."""
         self._write("texts", tag, step, ".md", text)
 
-    def table(self, tag: str, columns: Mapping[str, Sequence[Any]], step: int) -> None:
+    def table(self, tag: str, columns: Mapping[str, Sequence[object]], step: int) -> None:
         """See :class:`~lightning_hparams.sinks.base.Sink`."""
         text = csv_text(tuple(columns), zip(*columns.values(), strict=True))
         self._write("tables", tag, step, ".csv", text)
@@ -161,15 +161,15 @@ class FilesSink(Sink):
 
 
 def _last_step(tag: str, step: int) -> int:
-    """Up to which a tag is kept by a run that goes on after ``step``.
+    """Return the last step of a tag to keep when a run resumes after ``step``.
 
-    The test after that step stands at the next one, and the run that goes on does not repeat it.
+    A test after that step is logged at the next step, and the resumed run does not repeat it.
     """
     return step + (Tag.parse(tag).stage == "test")
 
 
 def _replace(path: Path, text: str) -> None:
-    """Write a file such that it is never seen half written."""
+    """Write a file atomically."""
     beside = path.with_suffix(path.suffix + ".part")
     beside.write_text(text, encoding="utf-8", newline="")
     os.replace(beside, path)

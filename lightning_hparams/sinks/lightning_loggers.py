@@ -1,4 +1,4 @@
-"""What sinks share that write beside a logger of Lightning."""
+"""Shared parts of the sinks that write along with a Lightning logger."""
 
 from __future__ import annotations
 
@@ -8,64 +8,68 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import is_dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+from lightning.pytorch.loggers import Logger
 from torch import Tensor, nn
 
 from ..internals import tag_prefix
+from ..json_text import Json
 from ..provenance import plain, redact
 
 __all__ = ["ReplacedMethod", "hide_secrets", "with_prefix"]
 
+Params: TypeAlias = dict[str, object] | Namespace
+
 _OPAQUE = (bool, int, float, str, type, type(None), Tensor, np.ndarray, nn.Module)
-_DEPTH = 4  # of attributes of attributes
+_DEPTH = 4  # levels of nested attributes
 
 
-def with_prefix(logger: Any, tag: str) -> str:
-    """A scalar's tag as a logger of Lightning calls it."""
+def with_prefix(logger: Logger, tag: str) -> str:
+    """Return a scalar's tag with the prefix of a Lightning logger."""
     return f"{tag_prefix(logger)}{tag}"
 
 
-def hide_secrets(logger: Any) -> None:
-    """Have a logger of Lightning write hyperparameters without the secrets among them."""
+def hide_secrets(logger: Logger) -> None:
+    """Make a Lightning logger redact secrets from the hyperparameters it writes."""
     if "log_hyperparams" not in vars(logger):
-        logger.log_hyperparams = partial(_log_hyperparams, logger)
+        vars(logger)["log_hyperparams"] = partial(_log_hyperparams, logger)
 
 
-def _log_hyperparams(logger: Any, params: Any, *args: Any, **kwargs: Any) -> None:
-    telling: list[Any] = []
-    values = _nested(params, telling)
-    hidden = redact(values, os.environ)
-    changed = bool(telling) or hidden != values
+def _log_hyperparams(logger: Logger, params: Params, *args: object, **kwargs: object) -> None:
+    leaking: list[object] = []
+    values = _nested(params, leaking)
+    hidden: Any = redact(values, os.environ)
+    changed = bool(leaking) or hidden != values
     type(logger).log_hyperparams(logger, hidden if changed else params, *args, **kwargs)
 
 
-def _nested(value: Any, telling: list[Any]) -> Any:
-    """With plain dicts and lists, in which secrets are looked for.
+def _nested(value: object, leaking: list[object]) -> Any:
+    """Convert containers to plain dicts and lists, to be searched for secrets.
 
-    An object whose text or attributes hold one, which a YAML file would have in full, is written as
-    in the manifest, and noted in ``telling``.
+    An object whose text or attributes hold a secret, which a YAML file would show in full, is
+    converted as in the manifest and appended to ``leaking``.
     """
     if isinstance(value, Namespace) or (is_dataclass(value) and not isinstance(value, type)):
         value = getattr(value, "__dict__", value)
     if isinstance(value, Mapping):
-        return {str(key): _nested(item, telling) for key, item in value.items()}
+        return {str(key): _nested(item, leaking) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_nested(item, telling) for item in value]
-    if isinstance(value, _OPAQUE) or not _tells(value):
+        return [_nested(item, leaking) for item in value]
+    if isinstance(value, _OPAQUE) or not _leaks(value):
         return value
-    telling.append(value)
+    leaking.append(value)
     return plain(value)
 
 
-def _tells(value: Any) -> bool:
+def _leaks(value: object) -> bool:
     shown = _shown(value, _DEPTH)
     return bool(redact(shown, os.environ) != shown)
 
 
-def _shown(value: Any, depth: int) -> Any:
-    """All that a text or a file of an object may have, as JSON; what cannot be read is left out."""
+def _shown(value: object, depth: int) -> Json:
+    """Return all that a dump of an object may show, as JSON; unreadable parts are omitted."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, _OPAQUE) or not depth:
@@ -74,7 +78,7 @@ def _shown(value: Any, depth: int) -> Any:
         return {str(key): _shown(item, depth - 1) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [_shown(item, depth - 1) for item in value]
-    shown: dict[str, Any] = {}
+    shown: dict[str, Json] = {}
     with suppress(Exception):
         shown["its text"] = repr(value)
     slots = [getattr(kind, "__slots__", ()) for kind in type(value).__mro__]
@@ -86,21 +90,21 @@ def _shown(value: Any, depth: int) -> Any:
 
 
 class ReplacedMethod:
-    """Takes the place of a logger's method; a copy of the logger has its own method again.
+    """Replaces a logger's method; a copy of the logger has the original method.
 
     Args:
-        logger: Its attribute is set.
-        name: Of the method.
-        function: Called in its stead, with the same arguments.
+        logger: The logger, whose attribute is set.
+        name: Name of the method.
+        function: The replacement, called with the same arguments.
     """
 
-    def __init__(self, logger: Any, name: str, function: Callable[..., Any]) -> None:
+    def __init__(self, logger: Logger, name: str, function: Callable[..., object]) -> None:
         self._logger, self._name, self._function = logger, name, function
         setattr(logger, name, self)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: object, **kwargs: object) -> object:
         """Call the function."""
         return self._function(*args, **kwargs)
 
-    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
-        return getattr, (self._logger, self._name)  # of a copy that has only its class yet
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[Logger, str]]:
+        return getattr, (self._logger, self._name)  # the copy has only its class's method yet

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import methodcaller
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 from numpy.typing import ArrayLike
@@ -16,16 +16,18 @@ from .base import Domain, Layout, PRCounts, RunStatus, Scalar, Sink
 
 __all__ = ["Sinks"]
 
-# Of each sink, which several monitors share: what one of them was told, the others need not be.
+_T = TypeVar("_T")
+
+# One per sink, since several monitors share it and each message is shown once.
 _notices: WeakKeyDictionary[Sink, Notices] = WeakKeyDictionary()
 
 
 class Sinks(Sink):
-    """Writes to each of several sinks; false if there are none.
+    """Writes to each of several sinks; false if empty.
 
-    A sink that fails costs one warning, and no other sink a value; it is called again the next
-    time, since a disk may have room by then. A copy, pickled or deep, has no sinks: it belongs to
-    no run until it is set up for one.
+    A failing sink costs one warning and does not affect the others. It is called again the next
+    time, when the disk may have space again. A pickled or deep copy is empty until it is set up
+    for a run.
     """
 
     def __init__(self, sinks: Iterable[Sink] = ()) -> None:
@@ -61,7 +63,7 @@ class Sinks(Sink):
         """See :class:`Sink`."""
         self._each("a text", lambda sink: sink.text(tag, text, step))
 
-    def table(self, tag: str, columns: Mapping[str, Sequence[Any]], step: int) -> None:
+    def table(self, tag: str, columns: Mapping[str, Sequence[object]], step: int) -> None:
         """See :class:`Sink`."""
         self._each("a table", lambda sink: sink.table(tag, columns, step))
 
@@ -97,7 +99,7 @@ class Sinks(Sink):
 
     @property
     def keeps_artifacts(self) -> bool:
-        """Whether one of them has room for files."""
+        """Whether any of the sinks stores files."""
         return any(type(sink).artifact is not Sink.artifact for sink in self._all)
 
     def resume(self, step: int) -> None:
@@ -112,16 +114,16 @@ class Sinks(Sink):
         self._each("a run", lambda sink: sink.begin_fit())
 
     def identities(self) -> dict[str, str | None]:
-        """What a later process finds the run by in each sink, see :meth:`adopt_all`."""
+        """Return the run's identity in each sink, for :meth:`adopt_all` in a later process."""
         found = self._each("identities", lambda sink: (sink, sink.identity()))
         identities = dict(found)
         return {name: identities.get(sink) for name, sink in self._named().items()}
 
     def adopt_all(self, identities: Mapping[str, str | None]) -> None:
-        """Go on with the run of an earlier process, whose loggers may have been in another order.
+        """Continue the run of an earlier process, whose loggers may have had another order.
 
         Args:
-            identities: As :meth:`identities` gave them in that process.
+            identities: Result of :meth:`identities` in that process.
         """
         for name, sink in self._named().items():
             identity = identities.get(name)
@@ -137,28 +139,25 @@ class Sinks(Sink):
         self._each("the end of a run", lambda sink: sink.finish(status))
 
     def _named(self) -> dict[str, Sink]:
-        """Each sink by its kind, and a number of its own among those of its kind."""
+        """Map names to sinks: the class name and an index among sinks of that class."""
         kinds = [type(sink).__name__ for sink in self._all]
         return {
             f"{kind} {kinds[:index].count(kind)}": self._all[index]
             for index, kind in enumerate(kinds)
         }
 
-    def _each(self, what: str, call: Callable[[Sink], Any]) -> list[Any]:
-        """What the sinks return, without those that failed."""
-        results = [self._call(what, sink, call) for sink in self._all]
-        return [result for result in results if result is not _FAILED]
+    def _each(self, what: str, call: Callable[[Sink], _T]) -> list[_T]:
+        """Return the results of the sinks that did not fail."""
+        return [result for sink in self._all for result in self._call(what, sink, call)]
 
-    def _call(self, what: str, sink: Sink, call: Callable[[Sink], Any]) -> Any:
+    def _call(self, what: str, sink: Sink, call: Callable[[Sink], _T]) -> list[_T]:
+        """Return the result, or an empty list after an error."""
         try:
-            return call(sink)
+            return [call(sink)]
         except Exception as error:
             _notices.setdefault(sink, Notices(type(sink).__name__)).warn(
                 kind_of(error),
-                f"{what} could not be written, training goes on and later writes are tried: "
+                f"{what} could not be written, training continues and later writes are attempted: "
                 f"{type(error).__name__}: {error}",
             )
-            return _FAILED
-
-
-_FAILED = object()
+            return []

@@ -1,4 +1,4 @@
-"""Values that MLflow did not take, in a file."""
+"""A file of values that could not be delivered to MLflow."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import TypeAlias
 __all__ = ["Row", "read_rows", "write_rows"]
 
 Row: TypeAlias = tuple[str, float, int, int]
-"""Key, value, time in milliseconds and step, as ``mlflow.entities.Metric`` takes them."""
+"""Key, value, time in milliseconds and step: the arguments of ``mlflow.entities.Metric``."""
 _COLUMNS = ("key", "value", "timestamp", "step")
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Write them in place of those of the file."""
+    """Write rows atomically, replacing those of an existing file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(".part")
     with beside.open("w", newline="", encoding="utf-8") as file:
@@ -26,7 +26,7 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a file that are whole; none if there is no file."""
+    """Read the complete rows of a file; none if it does not exist."""
     if not path.exists():
         return []
     found: list[Row] = []
@@ -36,5 +36,5 @@ def read_rows(path: Path) -> list[Row]:
                 key, value, timestamp, step = row
                 found.append((key, float(value), int(timestamp), int(step)))
             except ValueError:
-                continue  # the header, or what a crash left of a line
+                continue  # the header, or a line cut off by a crash
     return found

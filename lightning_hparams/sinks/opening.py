@@ -1,4 +1,4 @@
-"""Which sink each of a Trainer's loggers gets."""
+"""Open a sink for each of a Trainer's loggers."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 
 __all__ = ["encode_figure", "is_rehearsal", "open_sinks"]
 
-# One for each logger, whoever asks: monitors that write the same value write it once, and what is
-# to be said about a logger is said once. It lives as long as a monitor holds it.
+# One per logger, shared by all monitors, so that a value is written once and a message about a
+# logger is shown once. It lives as long as a monitor holds it.
 _opened: WeakKeyDictionary[Logger, ReferenceType[Sink]] = WeakKeyDictionary()
 
 
 def open_sinks(trainer: Trainer, monitor: str) -> Sinks:
-    """The sinks of all of the trainer's loggers as one; none on other ranks than zero.
+    """Return the sinks of all of the Trainer's loggers as one; empty on ranks other than zero.
 
-    A logger with a method ``lightning_hparams_sink`` gives its own sink, see :class:`SinkLogger`.
+    A logger with a method ``lightning_hparams_sink`` provides its own, see :class:`SinkLogger`.
 
     Args:
-        trainer: With any number of loggers.
-        monitor: Name of the callback that asks, for the messages.
+        trainer: A Trainer with any number of loggers.
+        monitor: Name of the calling callback, for messages.
     """
     if not trainer.is_global_zero or is_rehearsal(trainer):
         return Sinks()
@@ -49,12 +49,12 @@ def open_sinks(trainer: Trainer, monitor: str) -> Sinks:
 
 
 def is_rehearsal(trainer: Trainer) -> bool:
-    """Whether this is a ``fast_dev_run``, which writes nothing."""
+    """Whether this is a ``fast_dev_run``, in which nothing is written."""
     return bool(trainer.fast_dev_run)  # type: ignore[attr-defined]  # set on construction
 
 
 def encode_figure(figure: Figure) -> Encoded:
-    """A figure of matplotlib as a PNG, for :meth:`Sink.image`; it is drawn here, once."""
+    """Encode a matplotlib figure as a PNG, for :meth:`Sink.image`."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     width, height = Image.open(buffer).size
@@ -89,7 +89,7 @@ def _open(logger: Logger, monitor: str, root: str) -> Sink:
 
 
 class _ScalarsOnly(Sink):
-    """A logger of which only Lightning's own interface is known; all it can write is scalars."""
+    """A logger of unknown type, to which only scalars can be written."""
 
     def __init__(self, logger: Logger) -> None:
         self._logger = logger

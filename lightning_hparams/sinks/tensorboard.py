@@ -11,13 +11,12 @@ import time
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
 
 import google_crc32c
 import numpy as np
 from fsspec.core import url_to_fs  # type: ignore[import-untyped]
 from lightning.pytorch.loggers import TensorBoardLogger
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from tensorboard.compat import tf
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary, SummaryMetadata
@@ -42,23 +41,22 @@ _RGB = 3  # Summary.Image.colorspace
 
 
 class TensorBoardSink(Sink):
-    """Writes one ``Summary`` an event, and pictures as the bytes they are already encoded to.
+    """Writes one ``Summary`` per event, and pictures as the bytes they are already encoded to.
 
-    ``SummaryWriter.add_image`` would scale, resize and encode the picture again as PNG, which
-    takes 350 to 420 ms for 1034 x 1034 pixels, and six calls of ``add_scalar`` take twelve times as
-    long as one ``Summary`` of six values that is appended to the file at once.
+    ``SummaryWriter.add_image`` would scale, resize and re-encode the picture as PNG, which takes
+    350 to 420 ms for 1034 x 1034 pixels. Six calls of ``add_scalar`` take twelve times as long as
+    appending one ``Summary`` of six values to the file.
 
-    The HParams records stand in a small event file of their own, which takes the place of an
-    earlier one. TensorBoard believes the first record of a kind that it finds in a run, so a run
-    that crashed, was resumed and then finished would stay a failure if they were appended to what
-    is there. For the same reason a TensorBoard that is open meanwhile shows the row as it was until
-    it is started again.
+    The HParams records are kept in a small separate event file, which replaces the earlier one.
+    TensorBoard uses the first record of each kind in a run, so with appended records a run that
+    crashed, was resumed and finished would remain failed. For the same reason a TensorBoard that
+    is already open shows the old row until it is restarted.
     """
 
     def __init__(self, logger: TensorBoardLogger) -> None:
         self._logger = logger
         self._new = NewValues()
-        self._records = b""  # all of the file
+        self._records = b""  # content of the file
         self._records_path = ""
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
@@ -107,7 +105,7 @@ class TensorBoardSink(Sink):
         """See :class:`~lightning_hparams.sinks.base.Sink`."""
         self._tensor(tag, text, text_plugin.create_summary_metadata(tag, ""), step)
 
-    def table(self, tag: str, columns: Mapping[str, Sequence[Any]], step: int) -> None:
+    def table(self, tag: str, columns: Mapping[str, Sequence[object]], step: int) -> None:
         """See :class:`~lightning_hparams.sinks.base.Sink`."""
         self.text(tag, markdown_table(columns), step)
 
@@ -117,7 +115,7 @@ class TensorBoardSink(Sink):
 
     def layout(self, layout: Layout) -> None:
         """See :class:`~lightning_hparams.sinks.base.Sink`."""
-        # The plugin matches from the start of a tag on, not the whole of it.
+        # The plugin matches patterns at the start of a tag, not against the whole tag.
         prefix = re.escape(with_prefix(self._logger, ""))
         categories = [
             layout_pb2.Category(
@@ -142,10 +140,10 @@ class TensorBoardSink(Sink):
         )
 
     def own_hparams(self) -> None:
-        """Keep Lightning from its ``hp_metric``, and secrets from its ``hparams.yaml``.
+        """Disable Lightning's ``hp_metric``, and keep secrets out of its ``hparams.yaml``.
 
-        Its record would name a metric of -1 as the only one, and TensorBoard takes the first
-        record that it finds (Lightning #1111, #8175).
+        Lightning's record would list ``hp_metric`` of -1 as the only metric, and TensorBoard uses
+        the first record that it finds (Lightning #1111, #8175).
         """
         omit_hp_metric(self._logger)
         hide_secrets(self._logger)
@@ -155,8 +153,8 @@ class TensorBoardSink(Sink):
         self._begin_records()
         folder = self._logger.log_dir
         whole = folder if "://" in folder else os.path.abspath(folder)
-        # Runs of different models have the same version of `lightning_logs`; with equal ids
-        # TensorBoard would average them.
+        # Runs of different models may both be `lightning_logs/version_0`; TensorBoard averages runs
+        # with equal ids.
         digest = hashlib.sha256(whole.encode()).hexdigest()[:6]
         run = f"{'/'.join(Path(folder).parts[-2:])} ({digest})"
         self._record(summary_v2.hparams_pb(dict(values), trial_id=group or run))
@@ -171,7 +169,7 @@ class TensorBoardSink(Sink):
         """See :class:`~lightning_hparams.sinks.base.Sink`."""
         infos = []
         for name, domain in domains.items():
-            # The page shows those first that are said to differ.
+            # The page shows columns marked as differing first.
             differs = domain is not None or name in first
             info = api_pb2.HParamInfo(name=name, differs=differs)
             if domain is not None and (known := _domain(domain)) is not None:
@@ -204,7 +202,7 @@ class TensorBoardSink(Sink):
 
     def finish(self, status: RunStatus) -> None:
         """See :class:`~lightning_hparams.sinks.base.Sink`."""
-        # TensorBoard knows no third state.
+        # TensorBoard has no state for killed runs.
         code = api_pb2.STATUS_SUCCESS if status == "finished" else api_pb2.STATUS_FAILURE
         end = SessionEndInfo(status=code, end_time_secs=time.time())
         self._record(
@@ -213,11 +211,11 @@ class TensorBoardSink(Sink):
         self.flush()
 
     def _forget(self, step: int) -> None:
-        """Note where the run goes on from.
+        """Record the step at which the run resumes.
 
-        TensorBoard's default reader lets later points replace earlier ones by itself. The one in
-        Python drops all that came after a restart's step: a test after the step before it, and the
-        end of a range test whose own steps go beyond it.
+        In TensorBoard's default reader later points replace earlier ones by themselves. The Python
+        reader drops all points from the restart's step on: also those of a test at that step, and
+        the end of a range test whose own steps extend beyond it.
         """
         start = SessionLog(status=SessionLog.START)
         self._write(Event(step=step + 1, session_log=start))
@@ -233,20 +231,26 @@ class TensorBoardSink(Sink):
         else:
             writer.event_writer.add_event(event)
 
-    def _tensor(self, tag: str, value: Any, metadata: SummaryMetadata, step: int) -> None:
+    def _tensor(
+        self,
+        tag: str,
+        value: str | bytes | NDArray[np.float32],
+        metadata: SummaryMetadata,
+        step: int,
+    ) -> None:
         tensor = make_tensor_proto(value)
         summary = Summary(value=[Summary.Value(tag=tag, metadata=metadata, tensor=tensor)])
         self._write(Event(step=step, summary=summary))
 
     def _begin_records(self) -> None:
-        """In place of those of earlier processes, whichever machine they ran on."""
+        """Start a new record file, replacing those of earlier processes on any machine."""
         files, folder = url_to_fs(self._logger.log_dir)
         for path in files.find(folder, maxdepth=1):
             if fnmatch(path, "*/events.out.tfevents.0.*.hparams"):
                 files.rm_file(path)
         files.makedirs(folder, exist_ok=True)
-        # TensorBoard reads files by name: before those of the logger. An open one goes on with a
-        # file that it knows by name, and would not see that it is another now.
+        # TensorBoard reads files in order of name, so this one comes before the logger's. It
+        # identifies open files by name, so a new file under the same name would not be noticed.
         name = f"events.out.tfevents.0.{time.time_ns()}.{socket.gethostname()}.hparams"
         self._records_path = f"{folder}/{name}"
         self._records = _framed(Event(wall_time=time.time(), file_version="brain.Event:2"))
@@ -260,7 +264,7 @@ class TensorBoardSink(Sink):
 
 
 def _hparams(tag: str, data: HParamsPluginData) -> Summary:
-    """A record of the plugin, as its own ``summary.py`` makes it, which imports TensorFlow."""
+    """Build a plugin record as its ``summary.py`` does, which would import TensorFlow."""
     metadata = hparams_plugin.create_summary_metadata(data)
     value = Summary.Value(tag=tag, metadata=metadata, tensor=hparams_plugin.NULL_TENSOR)
     return Summary(value=[value])
@@ -280,18 +284,18 @@ def _domain(domain: Domain) -> summary_v2.Domain | None:
 
 
 def _append(path: str, event: Event) -> None:
-    """Write a whole record at the end of an event file; by a third of the time of ``open``."""
+    """Append a record to an event file, a third faster than with ``open``."""
     record = memoryview(_framed(event))
     try:
         file = os.open(path, os.O_WRONLY | os.O_APPEND)
-    except FileNotFoundError:  # it was removed, with its folder perhaps
+    except FileNotFoundError:  # removed, possibly with its folder
         file = _begin_file(path)
     before, size = os.lseek(file, 0, os.SEEK_END), len(record)
     try:
         while record:
             record = record[os.write(file, record) :]
     except OSError:
-        # A reader goes no further than half a record; others may have appended to the file since.
+        # Readers stop at an incomplete record. Others may have appended to the file since.
         if os.lseek(file, 0, os.SEEK_END) == before + size - len(record):
             os.ftruncate(file, before)
         raise
@@ -308,12 +312,12 @@ def _begin_file(path: str) -> int:
 
 
 def _local_file(writer: FileWriter) -> str:
-    """The event file, if a record may be appended to it beside its own writer; else empty.
+    """Return the event file if records may be appended to it along with its writer, else "".
 
-    That writer checksums in pure Python while it holds the interpreter: 74 ms for a picture of
-    0.4 MB. It opens a local file anew for each record, in append mode, so whole records of others
-    may stand between its own. With TensorFlow installed it keeps the file open instead, and remote
-    folders have their own rules: there the writer is used as it is.
+    The writer computes checksums in pure Python, holding the GIL: 74 ms for a picture of 0.4 MB.
+    It reopens a local file in append mode for each record, so complete records of others may come
+    in between. With TensorFlow installed it keeps the file open instead, and remote file systems
+    differ, so there the writer itself is used.
     """
     if getattr(tf, "__version__", None) != "stub":
         return ""
@@ -322,13 +326,13 @@ def _local_file(writer: FileWriter) -> str:
 
 
 def _framed(event: Event) -> bytes:
-    """An event as a TFRecord: length, its checksum, data, its checksum."""
+    """Frame an event as a TFRecord: length, checksum of it, data, checksum of it."""
     data: bytes = event.SerializeToString()
     length = struct.pack("<Q", len(data))
     return length + _checksum(length) + data + _checksum(data)
 
 
 def _checksum(data: bytes) -> bytes:
-    """CRC-32C, rotated and shifted as the TFRecord format asks for."""
+    """Return the masked CRC-32C of the TFRecord format."""
     crc = google_crc32c.value(data)
     return struct.pack("<I", (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF)

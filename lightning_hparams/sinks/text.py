@@ -1,4 +1,4 @@
-"""Names and tables as text: CSV, Markdown, and paths that any file system takes."""
+"""Names and tables as text: CSV, Markdown and portable paths."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ import hashlib
 import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 __all__ = ["csv_rows", "csv_text", "file_path", "markdown_table"]
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-# What begins something in Markdown or HTML; within a word, an underscore does not.
+# Markdown and HTML markup; an underscore within a word is not markup.
 _MARKUP = re.compile(r"[\\|<>&`*\[\]!~]|(?<!\w)_|_(?!\w)")
 _ESCAPED = {"|": "\\|", "<": "&lt;", ">": "&gt;", "&": "&amp;"}
-_PART_BYTES = 120  # of 255 that file systems take: some sinks write more into a name
+_PART_BYTES = 120  # of the 255 that file systems allow: some backends add to a name
 
 
 def file_path(tag: str) -> str:
-    """A tag as a path that any file system takes.
+    """Convert a tag to a path that is valid on any file system.
 
     >>> file_path("class/iou/mAP@0.5/val")
     'class/iou/mAP_0_5/val'
@@ -36,8 +35,8 @@ def _file_name(part: str) -> str:
     return f"{data[: _PART_BYTES - 9].decode(errors='ignore')}_{digest}"
 
 
-def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    r"""A table as CSV.
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    r"""Format a table as CSV.
 
     >>> csv_text(("class", "iou"), [("a,b", 0.5)])
     'class,iou\n"a,b",0.5\n'
@@ -45,10 +44,10 @@ def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     return csv_rows([header, *rows])
 
 
-def csv_rows(rows: Iterable[Sequence[Any]]) -> str:
-    r"""Rows of a table as CSV, in which no text is a formula to a spreadsheet.
+def csv_rows(rows: Iterable[Sequence[object]]) -> str:
+    r"""Format rows as CSV in which a spreadsheet finds no formulas.
 
-    A text that one would run is given an apostrophe (OWASP, CSV injection); numbers stay.
+    Text that it would execute gets a leading apostrophe (OWASP, CSV injection); numbers do not.
 
     >>> csv_rows([("=1+1", -0.5), ("-road", "-0.5")])
     "'=1+1,-0.5\n'-road,-0.5\n"
@@ -58,10 +57,10 @@ def csv_rows(rows: Iterable[Sequence[Any]]) -> str:
     return buffer.getvalue()
 
 
-def _no_formula(cell: Any) -> Any:
+def _no_formula(cell: object) -> object:
     if not isinstance(cell, str):
         return cell
-    cell = cell.replace("\r\n", "\n").replace("\r", "\n")  # which csv does not put in quotes
+    cell = cell.replace("\r\n", "\n").replace("\r", "\n")  # csv does not quote a bare \r
     if not cell.lstrip(" ").startswith(_FORMULA):
         return cell
     try:
@@ -71,8 +70,8 @@ def _no_formula(cell: Any) -> Any:
     return cell
 
 
-def markdown_table(columns: Mapping[str, Sequence[Any]]) -> str:
-    r"""A table by its columns as Markdown, in which each cell reads as the text that it is.
+def markdown_table(columns: Mapping[str, Sequence[object]]) -> str:
+    r"""Format a table, given its columns, as Markdown; markup in cells is escaped.
 
     >>> print(markdown_table({"class": ["a|b", "<c>"], "iou": [0.5, 0.25]}))
     | class | iou |

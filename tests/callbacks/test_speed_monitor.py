@@ -1,4 +1,4 @@
-"""SpeedMonitor tells the speed of any training, on a clock that only its parts move on."""
+"""SpeedMonitor measures any training loop, on a clock that only simulated work advances."""
 
 import contextlib
 import os
@@ -25,7 +25,7 @@ LOAD, WORK, VAL, SAVE = 3.0, 1.0, 0.5, 40.0  # seconds of the clock below
 
 
 class Clock:
-    """Stands still unless somebody works."""
+    """A clock that advances only with simulated work."""
 
     def __init__(self):
         self.time = 0.0
@@ -36,14 +36,14 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch):
-    """What SpeedMonitor takes for the time."""
+    """The clock that SpeedMonitor reads."""
     clock = Clock()
     monkeypatch.setattr(speed.HostTimer, "now", clock)
     return clock
 
 
 class Data:
-    """Takes ``LOAD`` a sample to load."""
+    """Takes ``LOAD`` seconds to load a sample."""
 
     def __init__(self, clock, count=8):
         self.clock, self.count = clock, count
@@ -67,7 +67,7 @@ class Stream(IterableDataset):
 
 
 class Model(LightningModule):
-    """Takes ``WORK`` a batch."""
+    """Takes ``WORK`` seconds per batch."""
 
     def __init__(self, clock, optimizers=1):
         super().__init__()
@@ -120,7 +120,7 @@ def steps(points):
     return [step for step, _ in points]
 
 
-def test_every_tag_of_the_table_is_written_and_no_other(monkeypatch):
+def test_the_tags_written_are_those_of_the_docstring(monkeypatch):
     peaks = {"rss": 1.0, "cuda_peak_allocated": 2.0, "cuda_peak_reserved": 3.0}
     monkeypatch.setattr(speed_monitor, "memory_mib", lambda device: peaks)
     data = shapes()
@@ -137,7 +137,7 @@ def test_every_tag_of_the_table_is_written_and_no_other(monkeypatch):
         assert len([tag for tag in tags if re.fullmatch(pattern, tag)]) == stages, pattern
 
 
-def test_waiting_is_told_from_working(clock):
+def test_waiting_is_distinguished_from_working(clock):
     _, found = fit(clock)
     share = LOAD / (LOAD + WORK)
     assert values(found["perf/data_wait_frac/train"]) == pytest.approx([share] * 4)
@@ -147,7 +147,7 @@ def test_waiting_is_told_from_working(clock):
         assert times == pytest.approx([1000 * (LOAD + WORK)] * 4)
 
 
-def test_it_reports_from_the_second_step_on_and_every_n(clock):
+def test_it_writes_at_the_second_step_and_every_n(clock):
     _, found = fit(clock, log_every_n_steps=5)
     assert steps(found["perf/batches_per_sec/train"]) == [1, 4]
     _, found = fit(clock, log_every_n_steps=50)
@@ -155,7 +155,7 @@ def test_it_reports_from_the_second_step_on_and_every_n(clock):
 
 
 class Busy(Callback):
-    """Takes its time wherever a callback may."""
+    """Takes time in the given hooks."""
 
     def __init__(self, clock, *hooks):
         for hook in hooks:
@@ -178,7 +178,7 @@ PAUSES = {
 
 
 @pytest.mark.parametrize("name", PAUSES)
-def test_pauses_are_in_no_rate(clock, name):
+def test_pauses_are_excluded_from_rates(clock, name):
     saving = [Busy(clock, "on_validation_end", "on_train_epoch_end", "on_save_checkpoint")]
     if name == "checkpoints":
         saving.append(ModelCheckpoint("saved", every_n_train_steps=2, save_top_k=-1))
@@ -191,14 +191,14 @@ def test_pauses_are_in_no_rate(clock, name):
 
 
 @pytest.mark.parametrize("count", [1, 20])
-def test_a_short_validation_has_its_rates(clock, count):
+def test_rates_of_a_short_validation_are_written(clock, count):
     _, found = fit(clock, val=loader(clock, count), max_epochs=2)
     assert steps(found["perf/batches_per_sec/val"]) == [7, 15]
     assert values(found["perf/samples_per_sec/val"]) == pytest.approx([1 / (LOAD + VAL)] * 2)
     assert values(found["perf/data_wait_frac/val"]) == pytest.approx([LOAD / (LOAD + VAL)] * 2)
 
 
-def test_validate_and_test_alone_have_their_rates(clock):
+def test_rates_of_standalone_validate_and_test_are_written(clock):
     logger = TensorBoardLogger(".", default_hp_metric=False)
     trainer = quiet_trainer(logger=logger, callbacks=[SpeedMonitor()])
     trainer.validate(Validated(clock), [loader(clock, 4), loader(clock, 4)], verbose=False)
@@ -209,6 +209,19 @@ def test_validate_and_test_alone_have_their_rates(clock):
     assert "perf/batches_per_sec/train" not in found
 
 
+def test_a_later_validation_uses_lightnings_steps(clock):
+    logger = TensorBoardLogger(".", default_hp_metric=False)
+    trainer = quiet_trainer(logger=logger, callbacks=[SpeedMonitor()], num_sanity_val_steps=0)
+    module = Validated(clock)
+    trainer.validate(module, loader(clock, 2), verbose=False)
+    trainer.validate(module, loader(clock, 4, batch_size=2), verbose=False)  # at another rate
+    trainer.fit(module, loader(clock, 4), loader(clock, 2))
+    trainer.validate(module, loader(clock, 2), verbose=False)
+    found = scalars(read_events(logger.log_dir))
+    assert len(found["seen"]) == 4
+    assert steps(found["perf/batches_per_sec/val"]) == steps(found["seen"])
+
+
 def test_a_step_of_several_batches_counts_all_of_them(clock):
     _, found = fit(clock, accumulate_grad_batches=2, log_every_n_steps=1)
     assert steps(found["perf/batches_per_sec/train"]) == [0, 1, 2, 3]
@@ -217,7 +230,7 @@ def test_a_step_of_several_batches_counts_all_of_them(clock):
     assert values(found["perf/steps_per_sec/train"])[-1] == pytest.approx(4 / 7 / (LOAD + WORK))
 
 
-def test_several_optimizers_may_step_over_the_logging_step(clock):
+def test_several_optimizers_may_skip_the_logging_step(clock):
     _, found = fit(clock, Model(clock, optimizers=3), log_every_n_steps=4)
     assert steps(found["perf/batches_per_sec/train"]) == [1, 3, 7]
     assert values(found["perf/steps_per_sec/train"])[-1] == pytest.approx(3 / (LOAD + WORK))
@@ -237,13 +250,13 @@ def test_a_loader_without_length_is_measured(clock):
     # Lightning fetches ahead by one, so the last batch of an epoch is not waited for, and the
     # first is for two.
     assert values(found["perf/data_wait_frac/train"])[-1] == pytest.approx(share, abs=0.02)
-    # From the second epoch on it is known how long one is.
+    # The length of an epoch is known from the second one on.
     assert found["perf/eta_s"][0] == (9, pytest.approx((14 + 1 / 8) * LOAD + 14 * WORK, rel=0.05))
 
 
 @pytest.mark.filterwarnings("ignore:Found `dataloader_iter` argument")
 @pytest.mark.filterwarnings("ignore:You are using the `dataloader_iter` step flavor")
-def test_a_step_that_takes_its_batches_itself_is_measured(clock):
+def test_a_step_that_fetches_its_own_batches_is_measured(clock):
     class Iterates(Model):
         def training_step(self, dataloader_iter):
             batch, batch_idx, _ = next(dataloader_iter)
@@ -255,7 +268,7 @@ def test_a_step_that_takes_its_batches_itself_is_measured(clock):
     assert values(found["perf/samples_per_sec/train"])[-1] == pytest.approx(1 / (LOAD + WORK))
 
 
-def test_a_batch_size_that_is_not_found_may_be_given(clock):
+def test_a_batch_size_that_is_not_found_can_be_given(clock):
     class Odd(Model):
         def training_step(self, batch, batch_idx):
             return super().training_step(torch.ones(1, 3), batch_idx)
@@ -264,7 +277,7 @@ def test_a_batch_size_that_is_not_found_may_be_given(clock):
         odd = DataLoader(Data(clock), batch_size=None, collate_fn=lambda sample: object())
         return fit(clock, Odd(clock), odd, monitor=SpeedMonitor(**options))[1]
 
-    with pytest.warns(UserWarning, match="no batch size is found in a object.*pass batch_size="):
+    with pytest.warns(UserWarning, match="no batch size found in a object.*pass batch_size="):
         found = run()
     assert "perf/samples_per_sec/train" not in found
     assert len(found["perf/batches_per_sec/train"]) == 4
@@ -285,7 +298,7 @@ def test_a_batch_size_that_is_not_found_may_be_given(clock):
         {"max_epochs": 2, "limit_val_batches": 0},
     ],
 )
-def test_the_time_left_is_what_it_then_takes(clock, options):
+def test_the_time_left_is_correct(clock, options):
     noted = {}
 
     class Note(Callback):
@@ -304,7 +317,7 @@ def test_the_time_left_is_what_it_then_takes(clock, options):
         assert noted[step] + left == pytest.approx(clock.time, abs=1e-3), step
 
 
-def test_the_time_left_has_checkpoints_and_validations_in_it(clock):
+def test_the_time_left_includes_checkpoints_and_validations(clock):
     saving = Busy(clock, "on_train_epoch_end", "on_validation_end")
     _, found = fit(clock, val=loader(clock, 4), callbacks=[saving], max_epochs=20)
     epoch = 8 * (LOAD + WORK) + 4 * (LOAD + VAL) + 2 * SAVE
@@ -322,7 +335,7 @@ def test_a_run_without_an_end_has_no_time_left(clock):
     assert found["perf/batches_per_sec/train"]
 
 
-def test_a_run_that_ends_by_time_has_at_most_that_left(clock):
+def test_the_time_left_is_at_most_the_time_limit(clock):
     _, found = fit(clock, max_epochs=1000, max_time={"seconds": 0.5})
     assert max(values(found["perf/eta_s"])) <= 0.5
 
@@ -343,7 +356,7 @@ def said(caplog):
     return [r.message for r in caplog.records if r.message.startswith("SpeedMonitor: ")]
 
 
-def test_at_the_end_it_says_what_held_the_training_up(clock, caplog, monkeypatch):
+def test_the_bottleneck_is_reported_at_the_end(clock, caplog, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(16)), raising=False)
     fit(clock, max_epochs=2, logger=False)
     assert said(caplog) == [
@@ -352,13 +365,13 @@ def test_at_the_end_it_says_what_held_the_training_up(clock, caplog, monkeypatch
     ]
 
 
-def test_it_says_so_too_where_validation_is_what_waits(clock, caplog):
+def test_a_bottleneck_in_validation_is_reported(clock, caplog):
     fit(clock, val={"a": loader(clock, 80)}, max_epochs=2, logger=False)
     assert "most of it in validation: try num_workers=" in said(caplog)[0]
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_a_training_that_breaks_off_says_it_too_and_leaves_nothing_behind(clock, caplog, error):
+def test_an_aborted_training_reports_it_too_and_restores_the_loops(clock, caplog, error):
     class Fails(Model):
         def training_step(self, batch, batch_idx):
             if self.trainer.global_step == 14:
@@ -373,7 +386,7 @@ def test_a_training_that_breaks_off_says_it_too_and_leaves_nothing_behind(clock,
     assert "_on_before_fetch" not in vars(trainer.fit_loop.epoch_loop)
 
 
-def test_an_error_of_cuda_is_not_hidden_by_another(clock, monkeypatch):
+def test_a_cuda_error_is_not_hidden_by_another(clock, monkeypatch):
     class Fails(Model):
         def training_step(self, batch, batch_idx):
             if self.trainer.global_step == 3:
@@ -390,12 +403,12 @@ def test_an_error_of_cuda_is_not_hidden_by_another(clock, monkeypatch):
 
 
 @pytest.mark.parametrize("options", [{"logger": False}, {"fast_dev_run": True}])
-def test_without_a_logger_or_in_a_rehearsal_it_is_quiet(clock, options):
+def test_without_a_logger_or_in_a_fast_dev_run_nothing_is_reported(clock, options):
     trainer, _ = fit(clock, val=loader(clock, 2), monitor=SpeedMonitor(flops=True), **options)
     assert "_on_before_fetch" not in vars(trainer.fit_loop.epoch_loop)
 
 
-def test_several_loggers_get_the_same(clock, tmp_path):
+def test_several_loggers_get_the_same_values(clock, tmp_path):
     tensorboard = TensorBoardLogger(tmp_path, default_hp_metric=False)
     fit(clock, logger=[tensorboard, CSVLogger(tmp_path / "csv")])
     rows = (tmp_path / "csv" / "lightning_logs" / "version_0" / "scalars.csv").read_text()
@@ -429,7 +442,7 @@ def test_operations_are_those_of_the_model(clock, optimizers):
     assert values(found["perf/mfu/train"])[-1] == pytest.approx(rate / 1e3)
 
 
-def test_counting_operations_leaves_no_trace(clock):
+def test_counting_operations_has_no_side_effects(clock):
     class Random(Model):
         def __init__(self, clock):
             super().__init__(clock)
@@ -460,7 +473,7 @@ def test_counting_operations_leaves_no_trace(clock):
     assert points["own"] == points_too["own"]
     assert points["noise"] == points_too["noise"]
     assert points_too["perf/flops_per_sec/train"]
-    assert "perf/mfu/train" not in points_too  # nobody knows what this processor could do
+    assert "perf/mfu/train" not in points_too  # the peak of a CPU is unknown
 
 
 def test_a_module_that_steps_its_own_schedule_has_its_operations_counted(clock):
@@ -477,7 +490,7 @@ def test_a_module_that_steps_its_own_schedule_has_its_operations_counted(clock):
     assert found["perf/flops_per_sec/train"]
 
 
-def test_counting_operations_is_no_part_of_the_time_left(clock, monkeypatch):
+def test_counting_operations_does_not_count_for_the_time_left(clock, monkeypatch):
     def counts_slowly(*args):
         clock.time += 1000.0
         return FLOPS
@@ -496,13 +509,13 @@ def test_memory_and_time_left_are_written_once_a_second(clock, monkeypatch):
     assert steps(found["perf/eta_s"]) == steps(found["perf/memory_mib/rss"]) == [1, 5, 9, 13]
 
 
-def test_two_of_them_may_watch_one_training(clock):
+def test_two_monitors_can_measure_one_training(clock):
     trainer, _ = fit(clock, callbacks=[SpeedMonitor(window=5)])
     assert "_on_before_fetch" not in vars(trainer.fit_loop.epoch_loop)
 
 
 class Hooked(SpeedMonitor):
-    """Brings a hook that SpeedMonitor has not, and calls that of its base class."""
+    """Overrides a hook that SpeedMonitor does not define, and calls ``super()``."""
 
     calls = 0
 
@@ -511,7 +524,7 @@ class Hooked(SpeedMonitor):
         self.calls += 1
 
 
-def test_a_subclass_may_have_any_hook(clock):
+def test_a_subclass_may_override_any_hook(clock):
     monitor = Hooked()
     fit(clock, monitor=monitor)
     assert monitor.calls == 8
@@ -532,7 +545,7 @@ def test_nothing_written_is_lost_however_training_ends(clock, error, monkeypatch
     assert len(flushed) == 1
 
 
-def test_operations_that_cannot_be_counted_stop_nothing(clock):
+def test_a_failure_to_count_operations_does_not_end_training(clock):
     class Locked(Model):
         def __init__(self, clock):
             super().__init__(clock)
@@ -552,10 +565,10 @@ def test_operations_that_cannot_be_counted_stop_nothing(clock):
         ({"window": 0}, "`1 <= window` must hold, got window=0"),
         ({"warmup": -1}, "`0 <= warmup` must hold, got warmup=-1"),
         ({"peak_flops": 0.0, "flops": True}, "`0.0 < peak_flops` must hold"),
-        ({"peak_flops": 1e12}, "of use with flops=True only"),
+        ({"peak_flops": 1e12}, "needs flops=True"),
     ],
 )
-def test_bad_arguments_are_named(arguments, message):
+def test_bad_arguments_are_rejected(arguments, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         SpeedMonitor(**arguments)
 
@@ -585,7 +598,7 @@ DDP = """
 
 
 @pytest.mark.slow
-def test_two_processes_are_as_fast_as_both_and_wait_as_long_as_the_slower(tmp_path):
+def test_two_processes_add_their_rates_and_report_the_longer_wait(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(textwrap.dedent(DDP))
     root = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
@@ -610,7 +623,7 @@ def test_two_processes_are_as_fast_as_both_and_wait_as_long_as_the_slower(tmp_pa
     assert len(re.findall("SpeedMonitor: ", result.stderr + result.stdout)) == 1
 
 
-def test_a_prediction_has_its_rates(clock):
+def test_rates_of_a_prediction_are_written(clock):
     class Predicts(Model):
         def predict_step(self, batch, batch_idx):
             clock.time += WORK
@@ -624,7 +637,7 @@ def test_a_prediction_has_its_rates(clock):
     assert values(found["perf/data_wait_frac/predict"]) == [pytest.approx(LOAD / (LOAD + WORK))]
 
 
-def test_a_function_for_the_batch_size_that_fails_ends_no_training(clock):
+def test_a_failing_batch_size_function_does_not_end_training(clock):
     with pytest.warns(UserWarning, match="could not find the batch size.*: ZeroDivisionError"):
         _, found = fit(clock, Model(clock), monitor=SpeedMonitor(batch_size=lambda batch: 1 // 0))
     assert found["perf/batches_per_sec/train"]

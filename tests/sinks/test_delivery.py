@@ -1,4 +1,4 @@
-"""Calls are made in order, waited for with a deadline, and never lost without a word."""
+"""Calls run in order, are awaited with a deadline, and are never lost silently."""
 
 import threading
 import time
@@ -9,7 +9,7 @@ from lightning_hparams.sinks.delivery import Delivery
 
 
 class Story:
-    """A delivery and what it said."""
+    """A delivery and its messages."""
 
     def __init__(self, timeout=30.0, most=64):
         self.errors, self.gave_up, self.made = [], 0, []
@@ -28,7 +28,7 @@ class Story:
         return self.delivery.submit(str(number), make)
 
 
-def test_calls_are_made_in_order_in_another_thread():
+def test_calls_run_in_order_in_another_thread():
     story, threads = Story(), set()
     for number in range(50):
         story.submit(number, lambda: threads.add(threading.current_thread()))
@@ -38,7 +38,7 @@ def test_calls_are_made_in_order_in_another_thread():
     assert all(thread.daemon for thread in threads)
 
 
-def test_an_error_is_told_in_the_thread_of_the_caller_and_stops_no_other_call():
+def test_an_error_is_reported_in_the_callers_thread_and_stops_no_other_call():
     story = Story()
     story.submit(0, lambda: 1 / 0)
     story.submit(1)
@@ -47,7 +47,7 @@ def test_an_error_is_told_in_the_thread_of_the_caller_and_stops_no_other_call():
     assert story.made == [1]
 
 
-def test_silence_is_waited_for_once():
+def test_an_unresponsive_server_is_awaited_once():
     story, never = Story(timeout=0.2), threading.Event()
     story.submit(0, lambda: never.wait(60))
     story.submit(1)
@@ -65,7 +65,7 @@ def test_silence_is_waited_for_once():
     assert story.delivery.join()  # it answers again
 
 
-def test_answers_that_come_slowly_are_waited_for_longer():
+def test_slow_answers_extend_the_deadline():
     story = Story(timeout=0.4)
     for number in range(6):
         story.submit(number, lambda: time.sleep(0.15))
@@ -73,7 +73,7 @@ def test_answers_that_come_slowly_are_waited_for_longer():
     assert story.gave_up == 0
 
 
-def test_training_waits_for_a_full_queue_but_not_for_a_silent_server():
+def test_submit_waits_for_a_full_queue_but_not_for_an_unresponsive_server():
     story, never = Story(timeout=0.2, most=2), threading.Event()
     assert story.submit(0, lambda: never.wait(60))
     assert story.submit(1)
@@ -86,7 +86,7 @@ def test_training_waits_for_a_full_queue_but_not_for_a_silent_server():
     assert all(slow.submit(number, lambda: time.sleep(0.05)) for number in range(5))
 
 
-def test_ctrl_c_while_waiting_comes_out_and_ends_the_waiting(monkeypatch):
+def test_ctrl_c_while_waiting_is_raised_and_ends_the_wait(monkeypatch):
     story, never = Story(timeout=30), threading.Event()
     story.submit(0, lambda: never.wait(60))
 

@@ -1,4 +1,4 @@
-"""A disk that is full, or a folder that is gone, costs values and one warning; then it goes on."""
+"""A full disk or a removed folder costs values and one warning; then writing resumes."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def small_disk(tmp_path):
 
 
 def fill(folder):
-    """Until no byte fits."""
+    """Fill the disk."""
     with open(folder / "ballast", "wb", buffering=0) as file:
         for size in (4096, 1):
             try:
@@ -72,7 +72,7 @@ def sink_of(kind, logger):
 
 
 @pytest.mark.parametrize("kind", [CSVLogger, TensorBoardLogger])
-def test_writing_resumes_when_there_is_room_and_leaves_no_half_record(small_disk, kind):
+def test_writing_resumes_when_there_is_space_and_leaves_no_partial_record(small_disk, kind):
     logger = logger_of(kind, small_disk)
     sinks = Sinks([sink_of(kind, logger)])
     sinks.scalars({"loss": 0.0}, 0)
@@ -80,7 +80,7 @@ def test_writing_resumes_when_there_is_room_and_leaves_no_half_record(small_disk
 
     def write():
         picture = encode(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))
-        for step in range(1, 400):  # more than what is left of a page
+        for step in range(1, 400):  # more than the rest of a page
             sinks.scalars({"loss": float(step), f"long name {'x' * 50}": 0.0}, step)
         sinks.image("picture", picture, 400)
 
@@ -95,7 +95,7 @@ def test_writing_resumes_when_there_is_room_and_leaves_no_half_record(small_disk
 
 
 @pytest.mark.parametrize("kind", [CSVLogger, TensorBoardLogger])
-def test_a_folder_that_was_removed_is_made_again(tmp_path, kind):
+def test_a_removed_folder_is_created_again(tmp_path, kind):
     logger = logger_of(kind, tmp_path)
     sinks = Sinks([sink_of(kind, logger)])
     sinks.hparams({"lr": 0.1})
@@ -110,7 +110,7 @@ def test_a_folder_that_was_removed_is_made_again(tmp_path, kind):
 
 
 class At(Callback):
-    """Does something after a training step."""
+    """Runs an action after a training step."""
 
     def __init__(self, step, action):
         self.step, self.action = step, action
@@ -125,10 +125,10 @@ def monitors():
 
 
 def fit(logger, *callbacks, before=(), **options):
-    """Warnings of ours, and the error that came out."""
+    """Return the package's warnings and the error raised."""
     data = shapes()
     task = matching(data)
-    task.log = task.log_dict = lambda *args, **kwargs: None  # else Lightning itself writes
+    task.log = task.log_dict = lambda *args, **kwargs: None  # otherwise Lightning itself writes
     trainer = quiet_trainer(
         logger=logger, callbacks=[*before, *monitors(), *callbacks], max_epochs=2,
         log_every_n_steps=1, **options,
@@ -147,7 +147,7 @@ def crash():
     raise RuntimeError("CUDA out of memory")
 
 
-def test_the_users_error_comes_out_and_the_emergency_checkpoint_is_written(small_disk, tmp_path):
+def test_the_users_error_is_raised_and_the_emergency_checkpoint_is_written(small_disk, tmp_path):
     emergency = OnExceptionCheckpoint(tmp_path / "emergency")
     messages, error, _ = fit(
         CSVLogger(small_disk), emergency,
@@ -158,14 +158,14 @@ def test_the_users_error_comes_out_and_the_emergency_checkpoint_is_written(small
     assert len(messages) == 1
 
 
-def test_a_disk_that_fills_up_does_not_end_a_training(small_disk):
+def test_a_disk_that_fills_up_does_not_end_training(small_disk):
     messages, error, trainer = fit(CSVLogger(small_disk), before=[At(2, lambda: fill(small_disk))])
     assert (error, trainer.global_step) == (None, 8)
     assert len(messages) == 1
 
 
 @pytest.mark.parametrize("kind", [CSVLogger, TensorBoardLogger])
-def test_a_log_folder_that_is_removed_in_mid_run_ends_with_its_true_status(tmp_path, kind):
+def test_a_run_whose_log_folder_was_removed_ends_with_its_true_status(tmp_path, kind):
     logger = logger_of(kind, tmp_path)
     messages, error, _ = fit(logger, before=[At(3, lambda: shutil.rmtree(logger.log_dir))])
     assert (messages, error) == ([], None)
@@ -173,7 +173,7 @@ def test_a_log_folder_that_is_removed_in_mid_run_ends_with_its_true_status(tmp_p
 
 
 @pytest.mark.parametrize("step", [3, 8])
-def test_a_full_folder_for_temporary_files_is_gone_round(small_disk, tmp_path, step, monkeypatch):
+def test_a_full_temporary_folder_is_avoided(small_disk, tmp_path, step, monkeypatch):
     def full():
         fill(small_disk)
         monkeypatch.setattr(tempfile, "tempdir", str(small_disk))
@@ -184,7 +184,7 @@ def test_a_full_folder_for_temporary_files_is_gone_round(small_disk, tmp_path, s
     assert json.loads(Path(logger.log_dir, "manifest.json").read_text())["status"] == "finished"
 
 
-def test_a_manifest_that_cannot_be_written_leaves_the_status_of_the_run(tmp_path, monkeypatch):
+def test_an_unwritable_manifest_does_not_affect_the_status_of_the_run(tmp_path, monkeypatch):
     def broken(*args, **kwargs):
         raise OSError(28, "No space left on device")
 

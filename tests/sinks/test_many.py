@@ -1,4 +1,4 @@
-"""Several sinks as one: each gets everything, and a broken one takes nothing from the others."""
+"""Several sinks as one: each gets everything, and a broken one does not affect the others."""
 
 import copy
 import inspect
@@ -37,7 +37,7 @@ CALLS = {
 
 
 class Recording(Sink):
-    """Notes the calls; raises in all of them if broken."""
+    """Records its calls; raises in each of them if broken."""
 
     def __init__(self, broken=False):
         self.calls, self.broken = [], broken
@@ -56,24 +56,24 @@ class Recording(Sink):
 
 
 def test_every_method_of_a_sink_is_listed_here():
-    """Identities have methods of their own for several sinks."""
+    """Identities of several sinks have separate methods."""
     public = {n for n, _ in inspect.getmembers(Sink, callable) if not n.startswith("_")}
     assert public - {"identity", "adopt"} == set(CALLS)
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_each_sink_gets_every_call_though_the_one_before_it_is_broken(name):
+def test_each_sink_gets_every_call_even_if_the_one_before_it_is_broken(name):
     sinks = Recording(broken=True), Recording()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for _ in range(2):
             getattr(Sinks(sinks), name)(*CALLS[name])
     assert [sink.calls for sink in sinks] == [[name] * 2] * 2
-    assert len(caught) == (2 if name == "begin_fit" else 1)  # another fit is told anew
+    assert len(caught) == (2 if name == "begin_fit" else 1)  # another fit warns again
     assert re.match("Recording: .*no space for", str(caught[0].message))
 
 
-def test_one_warning_serves_all_monitors_of_a_sink():
+def test_monitors_that_share_a_sink_share_its_warnings():
     broken = Recording(broken=True)
     with pytest.warns(UserWarning, match="no space for scalars"):
         Sinks([broken]).scalars({"a": 1.0}, 0)
@@ -81,7 +81,7 @@ def test_one_warning_serves_all_monitors_of_a_sink():
     assert broken.calls == ["scalars", "flush"]
 
 
-def test_identities_find_their_sinks_in_another_order():
+def test_identities_match_sinks_in_another_order():
     class Known(Sink):
         def __init__(self, identity=None):
             self.known, self.adopted = identity, None
@@ -102,7 +102,7 @@ def test_identities_find_their_sinks_in_another_order():
     assert [sink.adopted for sink in later] == ["b", "a", None]
 
 
-def test_a_copy_has_no_sinks():
+def test_a_copy_is_empty():
     sinks = Sinks([Recording()])
     for double in (copy.deepcopy(sinks), pickle.loads(pickle.dumps(sinks))):
         assert not double
@@ -110,7 +110,7 @@ def test_a_copy_has_no_sinks():
 
 
 class Memory(Sink):
-    """As somebody else would write one, for a backend that nobody here knows."""
+    """A sink for a backend that the package does not know."""
 
     def __init__(self):
         self.values, self.status = [], None
@@ -139,7 +139,7 @@ class MemoryLogger(Logger):
         pass
 
 
-def test_a_logger_of_somebody_else_brings_its_own_sink():
+def test_a_third_party_logger_provides_its_own_sink():
     data, logger = shapes(), MemoryLogger()
     monitors = [MetricMonitor(), RunRecorder()]
     quiet_trainer(logger=logger, callbacks=monitors, log_every_n_steps=1).fit(matching(data), data)

@@ -45,7 +45,7 @@ def test_tensorboard_reads_back_what_was_written(tmp_path):
     assert Image.open(io.BytesIO(image.encoded_image_string)).size == (20, 12)
 
 
-def test_tensorboard_is_written_to_after_the_logger_was_finalized(tmp_path):
+def test_tensorboard_can_be_written_after_the_logger_was_finalized(tmp_path):
     logger = TensorBoardLogger(tmp_path)
     sink = TensorBoardSink(logger)
     sink.scalars({"a": 1.0}, 0)
@@ -56,9 +56,7 @@ def test_tensorboard_is_written_to_after_the_logger_was_finalized(tmp_path):
 
 
 @pytest.mark.parametrize("appended", [True, False])
-def test_pictures_and_numbers_share_a_file_in_either_way_of_writing(
-    tmp_path, monkeypatch, appended
-):
+def test_pictures_and_numbers_share_a_file_with_either_writer(tmp_path, monkeypatch, appended):
     if not appended:  # as with TensorFlow installed, whose files cannot be appended to
         monkeypatch.setattr(tensorboard, "_local_file", lambda writer: "")
     logger = TensorBoardLogger(tmp_path)
@@ -103,7 +101,7 @@ def test_a_remote_folder_gets_one_file_of_records_and_the_artifact(tmp_path):
         ([None], None),
     ],
 )
-def test_values_of_any_kind_may_be_a_domain(tmp_path, domain, known):
+def test_a_domain_may_hold_values_of_any_type(tmp_path, domain, known):
     sink = TensorBoardSink(TensorBoardLogger(tmp_path))
     sink.hparams({"x": 1})
     sink.columns({"x": domain}, {})
@@ -111,7 +109,7 @@ def test_values_of_any_kind_may_be_a_domain(tmp_path, domain, known):
     assert (None if found is None else list(found.values)) == known
 
 
-def test_files_hold_a_table_that_a_later_run_goes_on_with(tmp_path):
+def test_files_hold_a_table_that_a_later_run_appends_to(tmp_path):
     FilesSink(tmp_path).scalars({"loss/train": 0.5, "lr": 1e-3}, 1)
     FilesSink(tmp_path).scalars({"new": math.nan}, 2)
     with (tmp_path / "scalars.csv").open(newline="") as file:
@@ -162,7 +160,7 @@ def test_files_hold_curves_tables_texts_and_how_the_run_ended(tmp_path):
     }
 
 
-def test_files_forget_what_came_after_the_step_that_a_run_goes_on_from(tmp_path):
+def test_files_discard_values_after_the_step_at_which_a_run_resumes(tmp_path):
     sink = FilesSink(tmp_path)
     for step in (1, 2, 3):
         sink.scalars({"a": float(step)}, step)
@@ -179,7 +177,7 @@ def test_files_forget_what_came_after_the_step_that_a_run_goes_on_from(tmp_path)
 @pytest.mark.parametrize(
     "table", ["", "step,tag,value\n1,a,0.5\n\n", "step,tag,value\n1,a,0.5\n2,a"]
 )
-def test_files_go_on_after_a_crash(tmp_path, table):
+def test_files_recover_after_a_crash(tmp_path, table):
     (tmp_path / "scalars.csv").write_text(table)
     FilesSink(tmp_path).histogram("weights/step_embed", [1], [0, 1], 1)
     later = FilesSink(tmp_path)
@@ -191,7 +189,7 @@ def test_files_go_on_after_a_crash(tmp_path, table):
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_files_keep_the_test_after_the_step_that_a_run_goes_on_from(tmp_path):
+def test_files_keep_a_test_after_the_step_at_which_a_run_resumes(tmp_path):
     sink = FilesSink(tmp_path)
     sink.scalars({"loss/test": 1.0, "latest": 1.0}, 4)
     sink.image("test_pred/0", encode(PICTURE), 4)
@@ -201,7 +199,7 @@ def test_files_keep_the_test_after_the_step_that_a_run_goes_on_from(tmp_path):
     assert [path.parts[-3] for path in tmp_path.rglob("step_*")] == ["test_pred"]
 
 
-def test_files_keep_the_old_table_if_they_are_killed_meanwhile(tmp_path, monkeypatch):
+def test_files_keep_the_old_table_if_the_process_is_killed_while_writing(tmp_path, monkeypatch):
     FilesSink(tmp_path).scalars({"a": 1.0}, 1)
 
     def killed(*args):
@@ -213,13 +211,13 @@ def test_files_keep_the_old_table_if_they_are_killed_meanwhile(tmp_path, monkeyp
     assert "1,a,1.0" in (tmp_path / "scalars.csv").read_text()
 
 
-def test_a_tag_may_be_longer_than_a_files_name(tmp_path):
+def test_a_tag_may_be_longer_than_a_file_name(tmp_path):
     for last in "ab":
         FilesSink(tmp_path).text("猫" * 300 + last, last, 0)
     assert len(list(tmp_path.rglob("step_00000000.md"))) == 2
 
 
-def test_a_fit_forgets_once_and_the_next_one_again(tmp_path):
+def test_values_are_discarded_once_per_fit(tmp_path):
     trainer = Trainer(logger=CSVLogger(tmp_path), accelerator="cpu", enable_checkpointing=False)
     held = []
     for _ in range(2):
@@ -257,7 +255,7 @@ def test_scalars_have_the_loggers_prefix(tmp_path):
     assert "3,p-a,1.0" in next(tmp_path.rglob("scalars.csv")).read_text()
 
 
-def test_lightning_writes_no_secret_beside_ours(tmp_path, monkeypatch):
+def test_lightning_writes_no_secrets_either(tmp_path, monkeypatch):
     monkeypatch.setenv("HUB_TOKEN", "hunter2-hunter2")
     loggers = [TensorBoardLogger(tmp_path), CSVLogger(tmp_path / "csv")]
     trainer = Trainer(logger=loggers, accelerator="cpu", enable_checkpointing=False)
@@ -276,7 +274,7 @@ def test_lightning_writes_no_secret_beside_ours(tmp_path, monkeypatch):
 
 
 class Store:
-    """An object that hyperparameters may hold, which YAML writes with its attributes."""
+    """An object in the hyperparameters, which YAML writes with its attributes."""
 
     def __init__(self, **attributes):
         self.__dict__.update(attributes)
@@ -302,7 +300,7 @@ class Client(Store):
         b"password=hunter2",
     ],
 )
-def test_lightning_writes_no_secret_of_an_object(tmp_path, secret):
+def test_lightning_writes_no_secrets_inside_objects(tmp_path, secret):
     loggers = [TensorBoardLogger(tmp_path), CSVLogger(tmp_path / "csv")]
     for logger in loggers:
         hide_secrets(logger)
@@ -314,7 +312,7 @@ def test_lightning_writes_no_secret_of_an_object(tmp_path, secret):
         assert "lr: 0.1" in written
 
 
-def test_lightning_is_given_objects_without_secrets_as_they_are(tmp_path):
+def test_lightning_gets_objects_without_secrets_unchanged(tmp_path):
     logger = TensorBoardLogger(tmp_path)
     hide_secrets(logger)
     objects = {"a": Store(size=3), "b": torch.zeros(2), "c": functools.partial(dict, lr=0.1)}
@@ -322,7 +320,7 @@ def test_lightning_is_given_objects_without_secrets_as_they_are(tmp_path):
     assert all(logger.hparams[name] is value for name, value in objects.items())
 
 
-def test_a_value_that_two_monitors_know_is_written_once(tmp_path):
+def test_a_value_that_two_monitors_write_is_written_once(tmp_path):
     logger = CSVLogger(tmp_path)
     trainer = Trainer(logger=logger, accelerator="cpu", enable_checkpointing=False)
     one, two = open_sinks(trainer, "MetricMonitor"), open_sinks(trainer, "RunRecorder")
@@ -330,17 +328,17 @@ def test_a_value_that_two_monitors_know_is_written_once(tmp_path):
     for sink in (*one, *two):
         sink.scalars({"a": 1.0}, 3)
         sink.scalars({"b": float("nan")}, 3)
-    two.scalars({"a": 2.0}, 3)  # another value is another measurement
+    two.scalars({"a": 2.0}, 3)  # a different value is a new measurement
     lines = (tmp_path / "lightning_logs" / "version_0" / "scalars.csv").read_text().split()
     assert lines == ["step,tag,value", "3,a,1.0", "3,b,nan", "3,a,2.0"]
 
 
-def test_counts_of_a_curve_must_fit_together():
+def test_counts_of_a_curve_must_have_equal_lengths():
     with pytest.raises(ValueError, match=r"one shape \(T,\) with T >= 2, got .*\(3,\)"):
         PRCounts([1, 2], [1, 2, 3], [1, 2], [1, 2])
 
 
-def test_a_figure_is_encoded_once_for_all():
+def test_a_figure_is_encoded_once_for_all_sinks():
     figure = pytest.importorskip("matplotlib.figure").Figure(figsize=(2, 1), dpi=50)
     figure.add_subplot().plot([0, 1])
     picture = encode_figure(figure)
@@ -348,14 +346,14 @@ def test_a_figure_is_encoded_once_for_all():
     assert Image.open(io.BytesIO(picture.data)).size == (100, 50)
 
 
-def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path):
+def test_an_unwritable_folder_is_rejected(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(PermissionError, match="choose another folder"):
         FilesSink(tmp_path / "file" / "logs")
 
 
 class OtherLogger(CSVLogger.__mro__[1]):
-    """Lightning's interface and nothing more."""
+    """Implements only Lightning's interface."""
 
     def __init__(self):
         super().__init__()
@@ -389,6 +387,6 @@ def test_each_logger_gets_a_sink_and_an_unknown_one_a_warning(tmp_path):
 
 
 @pytest.mark.parametrize("options", [{"logger": False}, {"fast_dev_run": True}])
-def test_nothing_is_opened_without_a_logger_or_in_a_rehearsal(options):
+def test_nothing_is_opened_without_a_logger_or_in_a_fast_dev_run(options):
     trainer = Trainer(accelerator="cpu", enable_checkpointing=False, **options)
     assert not open_sinks(trainer, "MetricMonitor")

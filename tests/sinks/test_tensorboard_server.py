@@ -54,10 +54,10 @@ def test_scalars_and_images_are_served(server):
 
 
 @pytest.mark.slow
-def test_binned_curves_are_served(server):
+def test_precision_recall_curves_are_served(server):
     (curve,) = server.get("plugin/pr_curves/pr_curves", run=RUN, tag="pr/disc")[RUN]
     assert curve["step"] == 10
-    # The plugin leaves out the end, where nothing is taken for positive.
+    # The plugin drops the end, where nothing is predicted positive.
     assert curve["thresholds"] == [0, 0.5]
     assert curve["precision"] == pytest.approx([8 / 12, 6 / 8])
     assert curve["recall"] == pytest.approx([1, 6 / 8])
@@ -76,18 +76,18 @@ def test_histograms_texts_and_tables_are_served(server):
 
 
 @pytest.mark.slow
-def test_the_layout_puts_whole_tags_into_charts(server):
+def test_the_layout_matches_whole_tags(server):
     layout = server.get("plugin/custom_scalars/layout")
     assert [category["title"] for category in layout["category"]] == ["Loss", "Metrics"]
     (chart,) = layout["category"][0]["chart"]
     (pattern,) = chart["multiline"]["tag"]
     shown = server.get("plugin/custom_scalars/scalars", run=RUN, tag=pattern)
-    # Not loss/train/dice, which begins like one of them.
+    # Not loss/train/dice, of which one of them is a prefix.
     assert sorted(shown["tag_to_events"]) == ["loss/train", "loss/val"]
 
 
 @pytest.mark.slow
-def test_the_row_has_typed_columns(server):
+def test_hyperparameter_columns_are_typed(server):
     columns = {info["name"]: info["type"] for info in server.columns()["hparamInfos"]}
     assert columns == {
         "lr": "DATA_TYPE_FLOAT64",
@@ -111,7 +111,7 @@ def record(folder, lr, status=None, version=None):
 
 
 @pytest.mark.slow
-def test_each_run_has_a_row_that_says_how_it_ended_at_last(tmp_path, monkeypatch):
+def test_each_run_has_a_row_with_its_final_status(tmp_path, monkeypatch):
     for model, lr in (("resnet", 0.25), ("unet", 0.5)):  # both are lightning_logs/version_0
         record(tmp_path / model, lr, "finished")
     for machine, status in (("node-a", "failed"), ("node-b", "finished")):
@@ -133,7 +133,7 @@ def test_each_run_has_a_row_that_says_how_it_ended_at_last(tmp_path, monkeypatch
 
 
 @pytest.mark.slow
-def test_a_later_layout_takes_the_place_of_the_first(tmp_path):
+def test_a_later_layout_replaces_the_first(tmp_path):
     sink = TensorBoardSink(TensorBoardLogger(tmp_path, prefix="p"))
     sink.layout({"First": {"loss": ["loss"]}})
     sink.scalars({"loss": 1.0}, 0)
@@ -156,7 +156,7 @@ def test_a_later_layout_takes_the_place_of_the_first(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_person_sees_the_charts_and_the_table(server, tmp_path):
+def test_the_pages_show_the_charts_and_the_table(server, tmp_path):
     with browser() as page:
         page.goto(f"{server.url}/#custom_scalars")
         page.get_by_text("loss of both").first.wait_for(timeout=60_000)

@@ -46,7 +46,7 @@ def test_every_csv_file_is_safe(tmp_path):
 @example("a\\|b")
 @example("**a** _b_ `c` ~~d~~ &amp; road_a")
 def test_a_cell_reads_as_it_was_written(name):
-    """As TensorBoard shows it."""
+    """Rendered as in TensorBoard."""
     page = markdown_to_safe_html(markdown_table({name: [name], "iou": [-0.5]}))
     found = re.findall(r"<t[hd]>(.*?)</t[hd]>", page)
     cells = [html.unescape(cell).strip() for cell in found]
@@ -59,6 +59,6 @@ def test_a_cell_reads_as_it_was_written(name):
 
 
 @given(st.dictionaries(TEXTS, TEXTS | st.just("```\n<img src=x>"), min_size=1, max_size=2))
-def test_no_value_ends_the_block_of_a_manifest(config):
+def test_no_value_closes_the_code_block_of_a_manifest(config):
     page = markdown_to_safe_html(to_markdown({"config": config}))
     assert re.fullmatch(r"<pre><code>[^<]*</code></pre>", page.strip())
