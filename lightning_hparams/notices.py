@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Hashable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
 
@@ -49,6 +49,22 @@ class Notices:
             about: The topic; see :meth:`warn`.
         """
         self._warn_here(about, f"could not {what}, training continues", error)
+
+    def failed_after(self, what: str, error: Exception, about: Hashable = FAILURE) -> None:
+        """Warn about a failure while another error is raised, which stays the one users see.
+
+        The arguments are those of :meth:`failed`.
+        """
+        with suppress(Warning):  # where warnings are errors
+            self._warn_here(about, f"could not {what}", error)
+
+    @contextmanager
+    def after_error(self, what: str) -> Iterator[None]:
+        """Turn an error in the block into a warning; see :meth:`failed_after`."""
+        try:
+            yield
+        except Exception as error:
+            self.failed_after(what, error, (what, kind_of(error)))
 
     @contextmanager
     def instead_of_errors(self, what: str) -> Iterator[None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
 from functools import wraps
 from typing import Any
 
@@ -38,7 +37,7 @@ class Monitor(Callback):
     :meth:`Notices.instead_of_errors`, and work of rank zero alone, such as writing, comes last.
     """
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         for name in _HOOKS & vars(cls).keys():
             setattr(cls, name, _guarded(name, vars(cls)[name]))
@@ -55,7 +54,7 @@ class Monitor(Callback):
         if trainer.global_step and not callable(self.on_train_batch_start):
             setattr(self, _FIRST_BATCH, self._begin_first_batch)
 
-    def _begin_first_batch(self, trainer: Trainer, *args: Any) -> None:
+    def _begin_first_batch(self, trainer: Trainer, *_: object) -> None:
         """Run once, in place of a hook that would cost time in every batch."""
         setattr(self, _FIRST_BATCH, None)
         with self._notices.instead_of_errors("find the step to resume at"):
@@ -74,19 +73,18 @@ def module_value(module: LightningModule, name: str) -> Any:
     return getattr(module, "hparams", {}).get(name) if value is None else value
 
 
-def _guarded(name: str, hook: Callable[..., Any]) -> Callable[..., Any]:
+def _guarded(name: str, hook: Callable[..., object]) -> Callable[..., object]:
     """Wrap a hook so that its errors become warnings where they would end a run."""
 
     @wraps(hook)
-    def guarded(self: Monitor, *args: Any, **kwargs: Any) -> Any:
+    def guarded(self: Monitor, *args: Any, **kwargs: object) -> object:
         try:
             return hook(self, *args, **kwargs)
         except Exception as error:
             if name not in _ALWAYS_SAFE and _may_raise(name, args):
                 raise
-            # With warnings as errors, the warning itself must not hide the user's error.
-            with suppress(Warning) if name == "on_exception" else nullcontext():
-                self._notices.failed(f"finish `{name}`", error, (name, kind_of(error)))
+            told = self._notices.failed_after if name == "on_exception" else self._notices.failed
+            told(f"finish `{name}`", error, (name, kind_of(error)))
             return {} if name == "state_dict" else None
 
     return guarded

@@ -9,7 +9,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from ..isolation import evaluation_mode, random_state_kept
-from ..sinks import input_for, is_rehearsal, register_model
+from ..sinks import MLflowSink, Sinks, input_for, is_rehearsal, register_model
 
 __all__ = ["check_forward", "check_registrable", "register"]
 
@@ -44,14 +44,20 @@ def check_forward(module: LightningModule) -> None:
         ) from error
 
 
-def register(trainer: Trainer, module: LightningModule, name: str) -> None:
-    """Register a trained model; a failure is only a warning, since training is complete."""
-    for logger in trainer.loggers:
-        if isinstance(logger, MLFlowLogger):
+def register(sinks: Sinks, module: LightningModule, name: str) -> None:
+    """Register a trained model in each MLflow sink; a failure is only a warning.
+
+    The server must first answer within the sink's deadline. The upload itself has no deadline, as
+    a large model takes time; MLflow limits each of its requests.
+    """
+    for sink in sinks:
+        if isinstance(sink, MLflowSink):
             try:
-                register_model(logger, module, name)
+                if not sink.answers():
+                    raise TimeoutError("the server does not answer")
+                register_model(sink.logger, module, name)
             except Exception as error:
                 rank_zero_warn(
-                    f"the model was not registered as {name!r}: {error}; it is still trained: "
-                    "call lightning_hparams.sinks.register_model(logger, module, name)"
+                    f"the model was not registered as {name!r}: {error}; the trained model is not "
+                    "affected: call lightning_hparams.sinks.register_model(logger, module, name)"
                 )

@@ -179,8 +179,10 @@ class ScheduledRun:
         """Release the optimizers, which would keep the parameters alive."""
         if self._fit is not None:
             self._left_at = self._fit[0].global_step
+        try:
             self._stopped = self._length_state()
-        self._clear()
+        finally:
+            self._clear()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the steps taken and the planned length."""

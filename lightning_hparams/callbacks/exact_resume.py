@@ -11,6 +11,7 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 
 from ..internals import WatchedFetcher, watch_fetcher
+from ..notices import Notices
 from ._idle_hooks import skip_idle_hooks
 from ._random_states import RandomStates, find_generators
 from ._two_packages import refuse_other_lightning
@@ -126,7 +127,8 @@ class ExactResume(Callback):
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         """Show warnings again; the states are kept for a checkpoint saved on the exception."""
-        self._speak_again()
+        with Notices(type(self).__name__).after_error("show warnings again"):
+            self._speak_again()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the random states of all processes; must be called in each of them."""

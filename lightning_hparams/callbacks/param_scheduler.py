@@ -11,6 +11,7 @@ import numpy as np
 from lightning import Callback, LightningModule, Trainer
 
 from ..checks import as_plain, as_steps, in_range, one_of
+from ..notices import Notices
 from ..optim import initial_param, keep_initial, set_param
 from ..schedules import MomentumCycle, RateBound, Schedule, Span, as_schedule, check_call
 from ._averaged_weights import AveragedWeights
@@ -182,7 +183,8 @@ class ParamScheduler(Callback):
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         """Release the optimizers."""
-        self._release(trainer)
+        with Notices(type(self).__name__).after_error("release the optimizers"):
+            self._release(trainer)
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
@@ -275,10 +277,12 @@ class ParamScheduler(Callback):
         return spans
 
     def _release(self, trainer: Trainer) -> None:
-        self._run.end()
         self._averaged = AveragedWeights()
-        if self._momentum is not None:
-            _restore_momentum(trainer)
+        try:
+            self._run.end()
+        finally:
+            if self._momentum is not None:
+                _restore_momentum(trainer)
 
 
 def _refuse_another(callback: ParamScheduler, trainer: Trainer) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -131,7 +132,8 @@ class PredictionWriter(BasePredictionWriter):
                 save(file)
             unfinished.replace(target)
         finally:
-            unfinished.unlink(missing_ok=True)
+            with suppress(OSError):  # must not hide an error of writing
+                unfinished.unlink(missing_ok=True)
 
 
 def relative_name(path: str, root: Path | None) -> PurePosixPath:

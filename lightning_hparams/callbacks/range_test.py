@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import BatchSizeFinder
 from lightning.pytorch.utilities import rank_zero_info
 
 from ..checks import in_range, one_of, whole_number
+from ..notices import Notices
 from ..range_test import (
     ParamTestResult,
     RangeTestResult,
@@ -213,9 +214,9 @@ class LRRangeTest(Callback):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Give the module its method back, where the fit did not come as far."""
-        if self._hook is not None:
-            self._hook.undo()
+        """Restore the module's method if the fit ended before it was called."""
+        with Notices(type(self).__name__).after_error("restore `configure_optimizers`"):
+            self._unhook()
 
     def state_dict(self) -> dict[str, Any]:
         """The results, and what was written to the module."""
@@ -232,6 +233,10 @@ class LRRangeTest(Callback):
         }
         self._applied = dict(state_dict["applied"])
         self.result = next(reversed(self.results.values()), None)
+
+    def _unhook(self) -> None:
+        if self._hook is not None:
+            self._hook.undo()
 
     def _before(self, trainer: Trainer, module: LightningModule) -> None:
         """Test, when the optimizers of a fit are about to be made."""

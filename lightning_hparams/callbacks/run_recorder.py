@@ -69,6 +69,8 @@ class RunRecorder(Monitor):
         hparams: Hyperparameters in addition to those saved by the module and the data module.
         register: Name for registering the final model in MLflow, with its signature. Needs the
             module's ``example_input_array``, which is passed through it once before training.
+            A server that does not answer within the logger's ``timeout`` is skipped with a
+            warning; the upload itself is limited only by MLflow's own request timeouts.
 
     Attributes:
         manifest: The manifest as last written, on rank zero.
@@ -193,7 +195,7 @@ class RunRecorder(Monitor):
         """Record the last epoch and the success, and register the model."""
         self._take_in_epoch(trainer)
         if self.register is not None and self._running:
-            register(trainer, pl_module, self.register)
+            register(self._sinks, pl_module, self.register)
         self._finish(trainer, "finished")
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

@@ -1,4 +1,4 @@
-"""MLflow, through the client of Lightning's logger, without waiting for it."""
+"""MLflow, through the client of Lightning's logger, without blocking training."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import threading
 import time
+from argparse import Namespace
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -44,36 +45,36 @@ from .text import csv_text, file_path
 
 __all__ = ["MLflowSink"]
 
-_METRICS = 1000  # most metrics, and most params, that MLflow takes at once
+_METRICS = 1000  # most metrics and params per request
 _PARAMS = 100
 _PARAM_LENGTH = 6000
 _NAME_LENGTH = 250
-_IMAGE_LENGTH = 150  # becomes part of a file's name
-_EVERY_S = 1.0  # metrics wait for each other that long
-_WAITING = 64  # calls that may wait for the server before training does
-_KEPT = 200_000  # values that wait for a server that is away
+_IMAGE_LENGTH = 150  # becomes part of a file name
+_EVERY_S = 1.0  # metrics are collected for this long
+_WAITING = 64  # pending calls before training blocks
+_KEPT = 200_000  # pending values for an unreachable server
 _TIMEOUT = 30.0
-_REFUSED = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")  # and not out of reach
+_REFUSED = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")  # error codes of invalid requests
 _STATUS = {"finished": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
 
 
 class MLflowSink(Sink):
-    """Hands everything to one thread that talks to MLflow, metrics in batches.
+    """Delivers everything through one background thread, metrics in batches.
 
-    A call of ``log_metrics`` takes 23 ms with SQLite, and ``log_image`` 160 ms; training would
-    wait for each. What MLflow refuses is told in a warning when it is known. A server that is away
-    for a while does not end the run: values wait for it. Metrics are sent after a second at most,
-    before a checkpoint is saved, and when the process ends without a word. What a server does not
-    answer for ``timeout`` seconds is not waited for: the values are kept in a file, and are
-    delivered when the run is resumed.
+    With SQLite a call of ``log_metrics`` takes 23 ms and one of ``log_image`` 160 ms, which would
+    block training. Rejected values raise a warning once MLflow has answered. A server that is
+    unreachable for a while does not end the run: values are held for it. Metrics are sent within a
+    second, before a checkpoint is saved, and when the process exits. After ``timeout`` seconds
+    without an answer the values are saved to a file, and delivered when the run is resumed.
 
-    Values that Lightning writes by the logger take the same way, so that they have the same names,
-    and a server that is silent does not hold them either.
+    Values that Lightning logs through the logger take the same path, so that they get the same
+    names and an unresponsive server does not block them either.
 
     Args:
         logger: Any ``MLFlowLogger``; see :func:`mlflow_logger`.
-        folder: Where values are kept that could not be delivered; None for the current one.
-        timeout: None for that of :func:`mlflow_logger`.
+        folder: Folder for values that could not be delivered; None for the current folder.
+        timeout: Seconds to wait for an answer; None for the value given to
+            :func:`mlflow_logger`.
     """
 
     def __init__(
@@ -101,7 +102,7 @@ class MLflowSink(Sink):
         self._keys: dict[Callable[[str], str], dict[str, str]] = {}
         self._notices = Notices("MLflow")
         self._has_put_aside = False
-        self._last_steps: dict[str, int] = {}  # of what an earlier process has written
+        self._last_steps: dict[str, int] = {}  # by key, as written by an earlier process
         ReplacedMethod(logger, "log_metrics", rank_zero_only(self._log_metrics))
         ReplacedMethod(logger, "log_hyperparams", rank_zero_only(self._log_hyperparams))
         ReplacedMethod(logger, "finalize", rank_zero_only(self._finalize))
@@ -143,11 +144,11 @@ class MLflowSink(Sink):
         """See :class:`~lightning_hparams.sinks.base.Sink`."""
         self._text(f"texts/{self._key(tag, file_path)}/step_{step:08d}.md", text)
 
-    def table(self, tag: str, columns: Mapping[str, Sequence[Any]], step: int) -> None:
+    def table(self, tag: str, columns: Mapping[str, Sequence[object]], step: int) -> None:
         """See :class:`~lightning_hparams.sinks.base.Sink`.
 
-        As CSV, which MLflow's page shows as a table too. ``log_table`` notes the names of all
-        tables in one tag, which is full after 120 of them.
+        Written as CSV, which MLflow's UI shows as a table too. ``log_table`` lists all tables in
+        one tag, which is full after 120 of them.
         """
         text = csv_text(tuple(columns), zip(*columns.values(), strict=True))
         self._text(f"tables/{self._key(tag, file_path)}/step_{step:08d}.csv", text)
@@ -155,7 +156,7 @@ class MLflowSink(Sink):
     def hparams(self, values: Mapping[str, Scalar], *, group: str | None = None) -> None:
         """See :class:`~lightning_hparams.sinks.base.Sink`.
 
-        MLflow's params cannot change; another value goes to the tag ``param_drift.<name>``.
+        MLflow's params cannot change; a new value is set as the tag ``param_drift.<name>``.
         """
         self._params(values, tell_drift=True)
         if group is not None:
@@ -167,8 +168,8 @@ class MLflowSink(Sink):
         run, client = self._run_id(), self._client()
         try:
             folder = tempfile.mkdtemp()
-            kept = shutil.copy(path, folder)  # as it is now: it may be gone by its turn
-        except OSError:  # that disk is full
+            kept = shutil.copy(path, folder)  # the file may have changed or gone when it is sent
+        except OSError:  # the disk of temporary files is full
             folder = tempfile.mkdtemp(dir=self._folder)
             kept = shutil.copy(path, folder)
 
@@ -176,19 +177,19 @@ class MLflowSink(Sink):
             try:
                 client.log_artifact(run, kept)
             finally:
-                shutil.rmtree(folder)
+                shutil.rmtree(folder, ignore_errors=True)  # must not hide an error of sending
 
         self._later("a file", send)
 
     def identity(self) -> str:
-        """The run's id."""
+        """Return the run ID."""
         return self._run_id()
 
     def adopt(self, identity: str) -> None:
         """See :class:`~lightning_hparams.sinks.base.Sink`.
 
-        Lightning has begun a run by now, which is deleted: only if nothing was written to it and
-        no user has made or named it, which the loggers of :func:`mlflow_logger` tell.
+        The new run that Lightning has started by then is deleted, but only if it is empty and the
+        user neither created nor named it, which only loggers of :func:`mlflow_logger` record.
         """
         client, begun = self._client(), self._run_id()
         if identity == begun:
@@ -206,7 +207,7 @@ class MLflowSink(Sink):
                 client.delete_run(begun)
                 return
         except self._mlflow.exceptions.MlflowException:
-            return  # of another store
+            return  # the run is in another store
         self._notices.info(
             "another run",
             f"continuing in run {begun}, not in the checkpoint's run {identity}; pass "
@@ -230,16 +231,26 @@ class MLflowSink(Sink):
         self._send_soon()
         run, client, logger = self._run_id(), self._client(), self._logger
         if status == "killed":
-            # Lightning is about to call this itself and to leave FAILED behind, which is not what
-            # happened. It does nothing in a logger that was not used since.
+            # Lightning would call this later and set FAILED instead of KILLED. It does nothing if
+            # the logger has not been used since.
             self._later("the status", type(logger).finalize, logger, "failed")
         self._later("the status", client.set_terminated, run, _STATUS[status])
         self.flush(wait=True)
         if status == "killed":
             forget_finished(logger)
 
+    @property
+    def logger(self) -> MLFlowLogger:
+        """The logger that this sink writes along with."""
+        return self._logger
+
+    def answers(self) -> bool:
+        """Deliver everything so far, and return whether the server answers before the deadline."""
+        self._later("the status", self._client().get_run, self._run_id())
+        return self._delivery.join()
+
     def _log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """As Lightning's logger does, by way of the same thread."""
+        """Log as Lightning's logger does, through the background thread."""
         values = {}
         for name, value in metrics.items():
             try:
@@ -250,26 +261,25 @@ class MLflowSink(Sink):
                 )
         self.scalars(values, step or 0)
 
-    def _log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Let a parameter change: Lightning's call would end the run (Lightning #17830).
+    def _log_hyperparams(
+        self, params: Mapping[str, object] | Namespace, *_: object, **__: object
+    ) -> None:
+        """Allow changed parameters, with which Lightning's call ends the run (Lightning #17830).
 
-        Names that are known by then keep the value that :meth:`hparams` gave them.
+        Parameters that were set by :meth:`hparams` keep their value.
         """
         values = dict(params) if isinstance(params, Mapping) else vars(params)
         self._params(without_secrets(values, os.environ), tell_drift=False)
 
     def _finalize(self, status: str = "success") -> None:
-        """As Lightning's logger does, if the server answers."""
+        """Finalize as Lightning's logger does, if the server answers."""
         self.flush(wait=True)
-        if not has_run(self._logger):
-            return
-        self._later("the status", self._client().get_run, self._run_id())
-        if self._delivery.join():
+        if has_run(self._logger) and self.answers():
             type(self._logger).finalize(self._logger, status)
 
     def _forget(self, step: int) -> None:
-        """Pass over all that is written already: MLflow keeps it, and would draw it twice."""
-        self._later("what is known of the run", self._note_last_steps, self._run_id(), step)
+        """Skip values already written: MLflow cannot delete them, and would plot them twice."""
+        self._later("the steps already written", self._note_last_steps, self._run_id(), step)
         self.flush(wait=True)
 
     def _note_last_steps(self, run: str, step: int) -> None:
@@ -303,15 +313,15 @@ class MLflowSink(Sink):
             if new:
                 self._send(run, "params", new, _PARAMS)
             for key, text in texts.items() if tell_drift else ():
-                # Lightning cuts a value at 250 characters.
+                # Lightning truncates values to 250 characters.
                 if known.get(key, text) not in (text, text[:250]):
                     client.set_tag(run, f"param_drift.{key}"[:_NAME_LENGTH], text)
 
         self._later("parameters", send)
 
     def _send_soon(self) -> None:
-        """Have values sent after a second, or when there is a hurry."""
-        # Asked after the values are in: the thread resets it before it takes them out.
+        """Send pending values after a second, or as soon as ``_hurry`` is set."""
+        # Checked after appending: the thread resets the flag before it takes the values.
         if self._metrics and not self._about_to_send:
             self._hurry.clear()
             self._about_to_send = True
@@ -329,7 +339,7 @@ class MLflowSink(Sink):
             self._send(run, "metrics", [metric(*row) for row in rows], _METRICS)
         except Exception as error:
             if not self._is_refusal(error):
-                # For the next time; MLflow keeps a row once that it gets twice.
+                # Retried next time; MLflow stores a row that it receives twice only once.
                 self._metrics.extendleft(reversed(rows))
             raise
         finally:
@@ -339,14 +349,14 @@ class MLflowSink(Sink):
             self._undelivered_path(run).unlink(missing_ok=True)
 
     def _is_refusal(self, error: Exception) -> bool:
-        """Whether MLflow has answered that it does not take something."""
+        """Whether MLflow rejected a request as invalid."""
         return (
             isinstance(error, self._mlflow.exceptions.MlflowException)
             and error.error_code in _REFUSED
         )
 
-    def _send(self, run: str, kind: str, rows: Sequence[Any], most: int) -> None:
-        """In batches; of one that is refused, all but the culprit."""
+    def _send(self, run: str, kind: str, rows: Sequence[object], most: int) -> None:
+        """Send rows in batches; of a rejected batch, all but the invalid rows."""
         half = len(rows) // 2
         if len(rows) <= most:
             try:
@@ -363,24 +373,24 @@ class MLflowSink(Sink):
     def _text(self, path: str, text: str) -> None:
         self._later("a text", self._client().log_text, self._run_id(), text, path)
 
-    def _later(self, what: str, call: Callable[..., Any], *args: Any) -> None:
-        self._hurry.set()  # whatever waits in front of it
+    def _later(self, what: str, call: Callable[..., object], *args: object) -> None:
+        self._hurry.set()  # metrics queued before it need not wait
         self._submit(what, call, *args)
 
-    def _submit(self, what: str, call: Callable[..., Any], *args: Any) -> bool:
+    def _submit(self, what: str, call: Callable[..., object], *args: object) -> bool:
         return self._delivery.submit(what, partial(call, *args))
 
     def _tell_error(self, error: Exception) -> None:
-        text = f"did not take what was written: {error}; training goes on"
+        text = f"did not accept what was written: {error}; training continues"
         if self._is_refusal(error):
             self._notices.warn("refused", text)
         else:
             path = self._undelivered_path(self._run_id())
-            kept = f"values that it does not take by the end are kept in {path}"
+            kept = f"values not delivered by the end are kept in {path}"
             self._notices.warn("away", f"{text}, and {kept}")
 
     def _tell_silence(self) -> None:
-        """Say what the server was not heard to take, and where it is."""
+        """Warn about what was not delivered, and where it is kept."""
         path = self._put_aside()
         others = Counter(what for what in self._delivery.waiting() if what != "values")
         parts = [f"{len(self._rows())} values", *(f"{what} ({n})" for what, n in others.items())]
@@ -389,11 +399,11 @@ class MLflowSink(Sink):
             "silence",
             f"no answer for {self._timeout:g} s, so these are not delivered yet: "
             f"{', '.join(parts)}; {kept}, and are delivered if the run is resumed or the server "
-            "answers before it ends",
+            "answers before the run ends",
         )
 
     def _put_aside(self) -> Path | None:
-        """Write the values that wait to a file, which a resumed run reads."""
+        """Write pending values to a file that a resumed run reads."""
         path = self._undelivered_path(self._run_id())
         try:
             write_rows(path, self._rows())
@@ -409,7 +419,7 @@ class MLflowSink(Sink):
         return self._folder / f"mlflow_undelivered_{run}.csv"
 
     def _key(self, tag: str, clean: Callable[[str], str]) -> str:
-        """A tag as MLflow's names may be; two tags never share one."""
+        """Convert a tag to a valid MLflow name, different from those of all other tags."""
         known = self._keys.setdefault(clean, {})
         if tag not in known:
             key = name = clean(tag)
@@ -421,13 +431,13 @@ class MLflowSink(Sink):
             if key != tag:
                 self._notices.warn(
                     "name",
-                    f"not every name is taken: {tag!r} is written as {key!r}, and others likewise",
+                    f"some names are invalid and are changed: {tag!r} is written as {key!r}",
                 )
         return known[tag]
 
 
 def _metric_name(tag: str) -> str:
-    """As MLflow takes it on any system: on Windows, no colon."""
+    """Return a name that MLflow accepts on any system; on Windows it rejects colons."""
     parts = [re.sub(r"[^\w\-. ]", "_", part) for part in tag.split("/")]
     return "/".join(part for part in parts if part.strip("."))[:_NAME_LENGTH] or "_"
 

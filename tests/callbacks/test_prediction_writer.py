@@ -166,6 +166,20 @@ def test_an_interrupted_write_leaves_no_partial_file(tmp_path, monkeypatch):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
 
 
+def test_an_error_of_writing_is_not_hidden_by_a_failing_cleanup(tmp_path, monkeypatch):
+    def full(*args, **options):
+        raise OSError("No space left on device")
+
+    def stuck(path, missing_ok=False):
+        raise PermissionError("in use")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    monkeypatch.setattr(Path, "unlink", stuck)
+    trainer = quiet_trainer(callbacks=[PredictionWriter(tmp_path / "out")])
+    with pytest.raises(OSError, match="No space left"):
+        trainer.predict(Fixed(), DataLoader(torch.zeros(2, 1, 4, 6)))
+
+
 def test_a_folder_that_cannot_be_created_is_named_before_anything_is_predicted(tmp_path):
     (tmp_path / "file").write_text("")
     module = Fixed()

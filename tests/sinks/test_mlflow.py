@@ -23,8 +23,9 @@ from PIL import Image
 
 import lightning_hparams
 from lightning_hparams import MetricMonitor, RunRecorder, mlflow_logger
+from lightning_hparams.callbacks._registration import register
 from lightning_hparams.render import encode
-from lightning_hparams.sinks import MLflowSink, PRCounts, register_model
+from lightning_hparams.sinks import MLflowSink, PRCounts, Sinks, register_model
 from lightning_hparams.sinks.mlflow_undelivered import read_rows, write_rows
 from tests.runs import matching, quiet_trainer, shapes
 from tests.server import browser
@@ -44,7 +45,7 @@ def empty_database(tmp_path_factory):
 
 @pytest.fixture
 def uri(empty_database, tmp_path):
-    """A database of its own for each test, copied as making one takes long."""
+    """A separate database for each test, copied since creating one is slow."""
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "mlflow.db").write_bytes(empty_database.read_bytes())
     return f"sqlite:///{tmp_path}/store/mlflow.db"
@@ -71,7 +72,7 @@ def open_text(path):
 def test_everything_is_there_after_a_flush(uri, tmp_path):
     logger = logger_of(uri)
     sink = MLflowSink(logger)
-    for step in range(1200):  # more than MLflow takes at once
+    for step in range(1200):  # more than one request holds
         sink.scalars({"loss/train": step / 2, "lr": 0.1}, step)
     sink.scalars({"loss/train": float("nan")}, 1200)
     for step in (3, 7):
@@ -103,7 +104,7 @@ def test_everything_is_there_after_a_flush(uri, tmp_path):
     assert text_of(client, run, "kept.json") == "{}"
 
 
-def test_a_changed_parameter_is_a_tag_and_no_error(uri):
+def test_a_changed_parameter_becomes_a_tag_and_not_an_error(uri):
     logger = logger_of(uri)
     sink = MLflowSink(logger)
     sink.own_hparams()
@@ -145,7 +146,7 @@ def test_names_are_cleaned_with_one_warning_and_never_shared(uri):
     assert len({path.split("+")[0] for path in images}) == 2
 
 
-def test_what_is_refused_takes_nothing_else_with_it(uri, monkeypatch):
+def test_a_rejected_value_does_not_affect_the_others(uri, monkeypatch):
     sink = MLflowSink(logger_of(uri))
     log_batch = sink._client().log_batch
 
@@ -157,7 +158,7 @@ def test_what_is_refused_takes_nothing_else_with_it(uri, monkeypatch):
     monkeypatch.setattr(sink._client(), "log_batch", refusing)
     sink.hparams({"lr": 1, "bad": 1, "wd": 1})
     sink.scalars({"loss": 1.0, "bad": 1.0, "acc": 1.0}, 0)
-    with pytest.warns(UserWarning, match="did not take what was written: .*bad name"):
+    with pytest.warns(UserWarning, match="did not accept what was written: .*bad name"):
         sink.flush(wait=True)
     _, run = read(sink._logger)
     assert set(run.data.metrics) == {"loss", "acc"}
@@ -180,7 +181,7 @@ def test_training_does_not_wait_for_a_flush_and_a_file_may_go(uri, tmp_path, mon
     assert text_of(client, run, "kept.json") == "{}"
 
 
-def test_nothing_is_lost_when_a_process_ends_without_a_word(uri):
+def test_nothing_is_lost_when_a_process_crashes(uri):
     script = f"""
 from lightning_hparams import mlflow_logger
 from lightning_hparams.sinks import MLflowSink
@@ -197,7 +198,7 @@ raise RuntimeError("crash")
     assert run.data.metrics == {"loss": 0.5}
 
 
-def test_an_interruption_is_not_hidden_by_a_server_that_is_away(uri, monkeypatch):
+def test_an_unreachable_server_does_not_hide_an_interruption(uri, monkeypatch):
     logger = logger_of(uri)
     sink = MLflowSink(logger)
 
@@ -209,9 +210,7 @@ def test_an_interruption_is_not_hidden_by_a_server_that_is_away(uri, monkeypatch
         sink.finish("killed")
 
 
-def test_a_server_that_is_away_does_not_end_the_run_and_has_all_values_when_it_is_back(
-    uri, monkeypatch
-):
+def test_an_unreachable_server_does_not_end_the_run_and_later_receives_all_values(uri, monkeypatch):
     logger = logger_of(uri)
     sink = MLflowSink(logger)
     client = sink._client()
@@ -222,10 +221,10 @@ def test_a_server_that_is_away_does_not_end_the_run_and_has_all_values_when_it_i
     with monkeypatch.context() as patch:
         patch.setattr(client, "log_batch", away)
         sink.scalars({"a": 1.0}, 0)
-        with pytest.warns(UserWarning, match="no route to host.*; training goes on.* kept in"):
+        with pytest.warns(UserWarning, match="no route to host.*; training continues.* kept in"):
             sink.flush(wait=True)
         sink.scalars({"a": 1.0}, 1)
-        sink.flush(wait=True)  # told once
+        sink.flush(wait=True)  # one warning
         assert len(undelivered(logger)) == 2
     sink.scalars({"a": 1.0}, 2)
     sink.flush(wait=True)
@@ -238,7 +237,7 @@ def undelivered(logger):
     return read_rows(Path(f"mlflow_undelivered_{logger.run_id}.csv"))
 
 
-def test_a_server_that_never_answers_is_waited_for_once_and_values_are_kept(uri, monkeypatch):
+def test_an_unresponsive_server_is_awaited_once_and_values_are_kept(uri, monkeypatch):
     logger = logger_of(uri, timeout=0.5)
     _ = logger.experiment
     sink = MLflowSink(logger)
@@ -273,7 +272,7 @@ raise {error}
 
 
 @pytest.mark.parametrize("error", ["RuntimeError", "KeyboardInterrupt"])
-def test_a_program_ends_though_the_server_never_answers(uri, error):
+def test_a_program_exits_although_the_server_never_answers(uri, error):
     env = {**os.environ, "PYTHONPATH": str(Path(lightning_hparams.__file__).parents[1])}
     done = subprocess.run(
         [sys.executable, "-c", SILENT.format(uri=uri, error=error)],
@@ -317,7 +316,7 @@ def test_a_checkpoint_waits_for_what_it_covers(uri):
     assert look.found == [0, 1, 2, 3]
 
 
-def test_names_in_any_letters_of_lightning_itself_arrive_with_the_rest(uri):
+def test_lightnings_own_names_are_cleaned_too(uri):
     logger = logger_of(uri)
     sink = MLflowSink(logger)
     with pytest.warns(UserWarning, match="'a@b' is written as 'a_b'"):
@@ -388,7 +387,7 @@ def test_a_run_that_ends_badly_has_its_true_status(uri, fail, status):
     assert json.loads(text_of(client, run, "manifest.json"))["status"] == status.lower()
 
 
-def test_a_resumed_run_goes_on_in_the_same_run(uri):
+def test_a_resumed_fit_continues_the_same_run(uri):
     logger, _, trainer = fit(uri)
     trainer.save_checkpoint("last.ckpt")
     later, _, _ = fit(uri, ckpt_path="last.ckpt", max_epochs=2)
@@ -410,7 +409,7 @@ def begun(uri, name="tests", **options):
 
 
 def adopting(identity, logger):
-    """The run that a logger goes on in, and what becomes of the one that it had."""
+    """Return the run that a logger continues in, and the state of its own run."""
     _ = logger.experiment
     before = logger.run_id
     sink = MLflowSink(logger)
@@ -418,13 +417,13 @@ def adopting(identity, logger):
     return logger.run_id, sink._client().get_run(before).info.lifecycle_stage
 
 
-def test_a_run_goes_on_where_the_user_said_nothing_else(uri):
+def test_a_run_is_continued_unless_the_user_chose_another(uri):
     old = begun(uri, run_name="night")
     assert adopting(old, logger_of(uri)) == (old, "deleted")
     assert adopting(old, logger_of(uri, run_name="night")) == (old, "deleted")
 
 
-def test_what_the_user_chose_or_made_is_kept(uri):
+def test_a_run_the_user_chose_or_created_is_kept(uri):
     old = begun(uri)
     client = mlflow.MlflowClient(uri)
     mine = client.create_run(client.get_run(old).info.experiment_id).info.run_id
@@ -442,7 +441,7 @@ def test_what_the_user_chose_or_made_is_kept(uri):
     assert (run != old, stage) == (True, "active")
 
 
-def test_what_is_written_already_is_passed_over(uri):
+def test_values_already_written_are_skipped(uri):
     logger = logger_of(uri, prefix="p")
     sink = MLflowSink(logger)
     for step in range(6):
@@ -477,6 +476,28 @@ def test_a_run_registers_its_model(uri):
     assert (version.run_id, run.info.status) == (logger.run_id, "FINISHED")
 
 
+def test_an_unresponsive_server_delays_registration_by_the_timeout_at_most(uri, monkeypatch):
+    logger, uploads, never = logger_of(uri, timeout=0.5), [], threading.Event()
+    monkeypatch.setattr(
+        "lightning_hparams.callbacks._registration.register_model",
+        lambda *args: uploads.append(args),
+    )
+    logger.experiment.get_run = lambda run: never.wait(60)
+    sinks, start = Sinks([MLflowSink(logger)]), time.monotonic()
+    with (
+        pytest.warns(UserWarning, match="no answer for 0.5 s"),
+        pytest.warns(UserWarning, match="not registered as 'tiny': the server does not answer"),
+    ):
+        register(sinks, Tiny(), "tiny")
+    assert time.monotonic() - start < 5
+    assert uploads == []
+    never.set()
+    while sinks and not next(iter(sinks)).answers():
+        time.sleep(0.01)
+    register(sinks, Tiny(), "tiny")
+    assert len(uploads) == 1
+
+
 class Tiny(LightningModule):
     def __init__(self):
         super().__init__()
@@ -487,7 +508,7 @@ class Tiny(LightningModule):
         return self.layer(x)
 
 
-@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred")  # MLflow of its own classes
+@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred")  # MLflow about its own classes
 def test_a_model_is_registered_with_its_signature(uri, tmp_path):
     logger, model = logger_of(uri), Tiny().train()
     address = register_model(logger, model, "tiny")
@@ -508,12 +529,12 @@ def test_a_model_is_registered_with_its_signature(uri, tmp_path):
 
 
 @pytest.mark.parametrize("address", ["file:./mlruns", "mlruns", "/tmp/mlruns"])
-def test_a_store_of_plain_files_is_refused_with_the_way_out(address):
+def test_a_plain_file_store_is_rejected_with_a_remedy(address):
     with pytest.raises(ValueError, match=r"pass tracking_uri='sqlite:///mlflow\.db'"):
         mlflow_logger(address)
 
 
-def test_files_go_beside_the_database(uri, tmp_path, monkeypatch):
+def test_files_are_stored_next_to_the_database(uri, tmp_path, monkeypatch):
     logger = logger_of(uri, "beside")
     sink = MLflowSink(logger)
     sink.text("a", "b", 0)
