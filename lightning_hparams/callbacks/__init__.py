@@ -1,4 +1,4 @@
-"""What hangs on a Trainer; may import sinks and the rooms below them, and no callback another."""
+"""What hangs on a Trainer; may import every room but tasks and data, and no callback another."""
 
 import lazy_loader
 

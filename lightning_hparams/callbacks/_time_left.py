@@ -6,8 +6,8 @@ import math
 
 from lightning import Trainer
 
+from ..scheduler import time_limit
 from ..speed import Totals, validations_within
-from ._run_length import time_limit
 
 __all__ = ["seconds_left"]
 

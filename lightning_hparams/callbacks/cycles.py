@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from ..checks import as_number, in_range, one_of
 from ..optim import initial_param
+from ..scheduler import OnResume
 from ..schedules import (
     MomentumCycle,
     RateBound,
@@ -20,7 +21,6 @@ from ..schedules import (
     triangular,
     triangular2,
 )
-from ._scheduled_run import OnResume
 from .param_scheduler import ParamScheduler, Rates, Steps
 
 __all__ = ["Cyclic", "OneCycle"]

@@ -13,13 +13,17 @@ from lightning import Callback, LightningModule, Trainer
 from ..checks import as_plain, as_steps, in_range, one_of
 from ..notices import Notices
 from ..optim import initial_param, keep_initial, set_param
+from ..scheduler import (
+    AveragedWeights,
+    OnResume,
+    ScheduledRun,
+    draw_values,
+    refuse_rivals,
+    scheduled_values,
+)
 from ..schedules import MomentumCycle, RateBound, Schedule, Span, as_schedule, check_call
-from ._averaged_weights import AveragedWeights
+from ..sweep import bounds_found
 from ._idle_hooks import skip_idle_hooks
-from ._protocols import bounds_found
-from ._rivals import refuse_rivals
-from ._schedule_preview import draw_values, scheduled_values
-from ._scheduled_run import OnResume, ScheduledRun
 from ._two_packages import refuse_other_lightning
 
 if TYPE_CHECKING:

@@ -20,22 +20,27 @@ from ..range_test import (
     lr_values,
 )
 from ..sinks import is_rehearsal
-from ._before_optimizers import BeforeOptimizers
-from ._idle_hooks import skip_idle_hooks
-from ._measurement import Measurement, Result
-from ._place import Data, Place, datamodule_of
-from ._range_outcome import (
+from ..sweep import (
+    BeforeOptimizers,
+    Data,
+    Found,
+    Measurement,
+    Place,
+    Result,
+    WrittenSlots,
     change_in_training,
     change_made,
     chosen,
+    datamodule_of,
     fail,
+    quiet,
+    restore,
     share,
     show,
     warn_of_another_peak,
 )
-from ._sweep import Found, quiet
+from ._idle_hooks import skip_idle_hooks
 from ._two_packages import refuse_other_lightning
-from ._written_slots import WrittenSlots, restore
 
 __all__ = ["LRRangeTest", "lr_range_test"]
 

@@ -19,14 +19,28 @@ from ..provenance import (
     take,
     whole_parts,
 )
+from ..record import (
+    Row,
+    RunMetrics,
+    check_domain,
+    check_forward,
+    check_registrable,
+    checkpoints,
+    configuration,
+    datasets,
+    group_of,
+    has_manifest,
+    hyperparameters,
+    kept_manifest,
+    logged_values,
+    register,
+    validates,
+    without_earlier,
+    write_manifest,
+)
 from ..sinks import Domain, RunStatus, Sinks, open_sinks
 from ..tags import Direction, best_tag, writable
-from ._hyperparameters import Row, check_domain, group_of, hyperparameters
-from ._manifest_file import has_manifest, kept_manifest, without_earlier, write_manifest
 from ._monitor import Monitor
-from ._registration import check_forward, check_registrable, register
-from ._run_facts import checkpoints, configuration, datasets
-from ._run_metrics import RunMetrics, logged_values, validates
 from ._two_packages import refuse_other_lightning
 
 __all__ = ["RunRecorder"]

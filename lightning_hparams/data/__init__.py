@@ -1,4 +1,4 @@
-"""LightningDataModules and their datasets; may import the rooms that do not need Lightning."""
+"""LightningDataModules and their datasets; may import no other room."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Private attributes of other packages that this one needs, with a module for each package."""
+"""Private attributes of other packages that this one needs; may import no other room."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Metrics that count, and scores as functions of their counts."""
+"""Metrics that count, and scores as functions of their counts; may import no other room."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Provenance of a run: manifest, comparison, dataset fingerprints; secrets are left out."""
+"""Manifests of runs, without secrets, and their comparison; may import no other room."""
 
 import lazy_loader
 

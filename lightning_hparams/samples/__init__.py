@@ -1,4 +1,4 @@
-"""Samples taken from step outputs, one file per kind of task; may import render."""
+"""Samples taken from step outputs, one file per kind of task; may import metrics and render."""
 
 import lazy_loader
 

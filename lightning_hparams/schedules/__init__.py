@@ -1,4 +1,4 @@
-"""Schedules: multipliers of an optimizer's value as functions of (step, total).
+"""Schedules as functions of (step, total) -> multiplier; may import no other room.
 
 A schedule is called as ``schedule(step, total, **shape)``, with the optimizer steps taken so far
 (at least 0) and those of the whole run (at least 1). It is stateless: step 1000 has the same value

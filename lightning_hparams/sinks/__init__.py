@@ -1,4 +1,4 @@
-"""Where monitors write: one interface over Lightning's loggers; may import the pure rooms."""
+"""Where monitors write: Lightning's loggers behind one interface; may import the lower half."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Step times, throughput and advice, computed from times that are passed as arguments."""
+"""Step times and advice, from times given as arguments; may import no other room."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Tags of logged values: building and parsing them, which direction is better, their charts."""
+"""Tags of logged values: build, parse, direction, chart; may import no other room."""
 
 import lazy_loader
 

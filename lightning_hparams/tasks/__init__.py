@@ -1,4 +1,4 @@
-"""LightningModules, one per kind of problem; may import the rooms that do not need Lightning."""
+"""LightningModules, one per kind of problem; may import losses, metrics and tags."""
 
 import lazy_loader
 

@@ -487,7 +487,7 @@ def test_a_model_that_cannot_be_registered_is_refused_before_training(monkeypatc
     def fails(*args):
         raise OSError("the registry is away")
 
-    monkeypatch.setattr("lightning_hparams.callbacks._registration.register_model", fails)
+    monkeypatch.setattr("lightning_hparams.record.registration.register_model", fails)
     with pytest.warns(UserWarning, match="not registered as 'model': the registry is away"):
         run(Foreign(), recorder=recorder, loggers=[logger], max_epochs=1)
     assert recorder.manifest["status"] == "finished"

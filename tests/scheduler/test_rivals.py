@@ -7,7 +7,7 @@ from lightning.pytorch.callbacks import BaseFinetuning, StochasticWeightAveragin
 from torch.optim import lr_scheduler
 
 from lightning_hparams import Cyclic, OneCycle, ParamScheduler
-from lightning_hparams.callbacks._group_values import GroupValues
+from lightning_hparams.scheduler import GroupValues
 from tests.callbacks.schedule_runs import Line, curve, first, fit, sgd
 
 

@@ -21,9 +21,9 @@ from ..internals import to_device
 from ..isolation import evaluation_mode
 from ..optim import has_param, initial_param, set_param
 from ..range_test import Stop
-from ._inner_trainer import InnerTrainer, nothing
-from ._peak_rates import RunLength, peak_rates
-from ._place import Data, Place
+from .inner_trainer import InnerTrainer, nothing
+from .peak_rates import RunLength, peak_rates
+from .place import Data, Place
 
 __all__ = ["Plan", "Recorder", "SweepDone"]
 

@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import GradientAccumulationScheduler, Timer
 from torch.utils.data import DataLoader
 
 from lightning_hparams import Cyclic, OneCycle, ParamScheduler
-from lightning_hparams.callbacks._run_length import EpochSteps, Position, RunLength
+from lightning_hparams.scheduler import EpochSteps, Position, RunLength
 from tests.callbacks.schedule_runs import (
     MID_EPOCH,
     Line,

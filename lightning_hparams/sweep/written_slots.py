@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from lightning.pytorch.utilities import rank_zero_warn
 
 from ..hparam_slots import Slot, alike_names, find_slots, is_number
-from ._place import Place
+from .place import Place
 
 __all__ = ["WrittenSlots", "restore"]
 

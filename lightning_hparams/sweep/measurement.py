@@ -25,9 +25,9 @@ from ..range_test import (
     probe,
 )
 from ..schedules import one_cycle
-from ._place import Place
-from ._sweep import Found, run_sweep
-from ._sweep_recorder import Plan
+from .one_sweep import Found, run_sweep
+from .place import Place
+from .recorder import Plan
 
 __all__ = ["Measurement", "Result"]
 

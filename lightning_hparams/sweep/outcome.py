@@ -13,11 +13,11 @@ from ..optim import set_param
 from ..range_test import ParamTestResult, RangeTestResult
 from ..render import encode
 from ..sinks import Sinks, open_sinks
-from ._measurement import Result
-from ._peak_rates import made_by, peak_rates, present_peak, scale_rates
-from ._place import Place
-from ._protocols import FollowsRangeTest
-from ._sweep import Found
+from .measurement import Result
+from .one_sweep import Found
+from .peak_rates import made_by, peak_rates, present_peak, scale_rates
+from .place import Place
+from .protocols import FollowsRangeTest
 
 __all__ = [
     "change_in_training",

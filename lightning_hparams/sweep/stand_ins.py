@@ -29,6 +29,7 @@ class Anything:
         return self
 
     def __call__(self, *args: object, **kwargs: object) -> Any:
+        """Return itself, whatever it is called with."""
         return self
 
     def __getitem__(self, key: object) -> Any:

@@ -27,8 +27,8 @@ from ..internals import (
     syncs_batchnorm,
     uses_distributed_sampler,
 )
-from ._place import Data, Place
-from ._stand_ins import CallbackStandIn, NoLogger
+from .place import Data, Place
+from .stand_ins import CallbackStandIn, NoLogger
 
 __all__ = ["InnerTrainer", "nothing"]
 

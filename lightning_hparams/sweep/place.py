@@ -15,7 +15,7 @@ from torch import nn
 
 from ..internals import fit_data, initial_hparams
 from ..isolation import copy_data, copy_module, dissolve, is_bound_to_itself, module_kept
-from ._stand_ins import NoLogger
+from .stand_ins import NoLogger
 
 __all__ = ["Data", "Place", "datamodule_of"]
 

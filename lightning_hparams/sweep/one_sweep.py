@@ -17,10 +17,10 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from ..hparam_slots import find_slots
 from ..range_test import Sweep
-from ._inner_trainer import InnerTrainer, nothing
-from ._peak_rates import RunLength
-from ._place import Data, Place
-from ._sweep_recorder import Plan, Recorder, SweepDone
+from .inner_trainer import InnerTrainer, nothing
+from .peak_rates import RunLength
+from .place import Data, Place
+from .recorder import Plan, Recorder, SweepDone
 
 __all__ = ["Found", "quiet", "run_sweep"]
 

@@ -60,6 +60,7 @@ class BeforeOptimizers:
             vars(self._module)[_NAME] = self._own
 
     def __call__(self) -> Any:
+        """Run what comes before, make the optimizers, run what comes after."""
         self.undo()
         for before, _ in self._acts:
             before()

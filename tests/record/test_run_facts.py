@@ -8,7 +8,7 @@ from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader
 
-from lightning_hparams.callbacks._run_facts import checkpoints, configuration, datasets
+from lightning_hparams.record import checkpoints, configuration, datasets
 from tests.runs import quiet_trainer
 
 

@@ -10,9 +10,9 @@ from lightning import LightningModule, Trainer
 
 from ..notices import Notices
 from ..schedules import Schedule, Span
-from ._group_values import Change, GroupValues, StepHooks
-from ._rivals import averaging_rival, likely_rivals
-from ._run_length import Position, RunLength, position, time_limit, timed_total
+from .group_values import Change, GroupValues, StepHooks
+from .rivals import averaging_rival, likely_rivals
+from .run_length import Position, RunLength, position, time_limit, timed_total
 
 if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Timer

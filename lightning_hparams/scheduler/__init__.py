@@ -1,0 +1,5 @@
+"""A schedule on the optimizers of a Trainer: length, steps, values; may import schedules."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
