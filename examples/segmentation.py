@@ -15,6 +15,7 @@ from rich.table import Table
 
 from lightning_hparams import (
     BrainTissueData,
+    ExactResume,
     LRRangeTest,
     MaskFolderData,
     MetricMonitor,
@@ -47,6 +48,7 @@ parser.add_argument("--weights", help="of the encoder: imagenet (downloaded), or
 parser.add_argument("--lr", type=float, help="peak of the one-cycle schedule, not by a range test")
 parser.add_argument("--logdir", default="runs")
 parser.add_argument("--seed", type=int, default=0)
+parser.add_argument("--resume", nargs="?", const="", help="checkpoint; alone: the last in --logdir")
 own = parser.add_argument_group("your folder, where its files and names do not show it")
 own.add_argument("--images", help="folder of images")
 own.add_argument("--masks", help="folder of masks of the same names")
@@ -92,6 +94,16 @@ def make_task(args: Namespace, data: lightning.LightningDataModule) -> Segmentat
     )
 
 
+def checkpoint(args: Namespace) -> Path | None:
+    if args.resume is None:
+        return None
+    found = [Path(args.resume)] if args.resume else Path(args.logdir).rglob("last*.ckpt")
+    files = [path for path in found if path.is_file()]
+    if not files:
+        raise FileNotFoundError(f"--resume: no checkpoint at {args.resume or args.logdir}")
+    return max(files, key=lambda path: path.stat().st_mtime)
+
+
 def explained(error: Exception) -> str:
     """The message of an error, with the options of this script in place of Python's arguments."""
     names = "|".join(OPTIONS)
@@ -110,6 +122,7 @@ if __name__ == "__main__":
         parser.error(f"--epochs must be 1 or more, got {args.epochs}")
     try:
         writable_folder("--logdir", args.logdir)
+        resumed = checkpoint(args)
         lightning.seed_everything(args.seed, verbose=False)
         data = make_data(args)
         task = make_task(args, data)
@@ -124,11 +137,11 @@ if __name__ == "__main__":
     monitors = [MetricMonitor(), SpeedMonitor(), pictures, RunRecorder()]
     trainer = lightning.Trainer(
         max_epochs=args.epochs,
-        callbacks=[*finder, OneCycle(), *monitors, best, last],
+        callbacks=[ExactResume(), *finder, OneCycle(), *monitors, best, last],
         logger=TensorBoardLogger(args.logdir, name=name, default_hp_metric=False),
         log_every_n_steps=5,
     )
-    trainer.fit(task, data)
+    trainer.fit(task, data, ckpt_path=resumed, weights_only=True)
     kept = best.best_model_path or last.best_model_path  # no score: all pixels were ignored
     checkpoints = {"Tested (best metric/miou/val):": kept, "End of training:": last.best_model_path}
     trainer.test(task, data, ckpt_path=kept, weights_only=True, verbose=False)

@@ -35,6 +35,7 @@ from .function_copies import (
     is_filled,
 )
 from .internals import LOADER_ITERATOR, compiles_itself
+from .random_states import GENERATORS, get_state, set_state
 
 __all__ = [
     "copy_data",
@@ -57,8 +58,15 @@ _STATEFUL = (nn.Module, dict, list, set)
 
 
 @contextmanager
-def random_state_kept() -> Iterator[None]:
-    """Put the random states of Python, numpy and torch (CPU and GPU) back, whatever happens."""
+def random_state_kept(module: nn.Module | None = None) -> Iterator[None]:
+    """Put the random states of Python, numpy and torch (CPU and GPU) back, whatever happens.
+
+    Args:
+        module: Those of the generators that it and its layers hold, too.
+    """
+    parts = [] if module is None else list(module.modules())
+    held = [one for part in parts for one in vars(part).values() if isinstance(one, GENERATORS)]
+    states = [get_state(one) for one in held]
     python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else None
     mps = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
@@ -72,6 +80,8 @@ def random_state_kept() -> Iterator[None]:
             torch.cuda.set_rng_state_all(cuda)
         if mps is not None:
             torch.mps.set_rng_state(mps)
+        for one, state in zip(held, states, strict=True):
+            set_state(one, state)
 
 
 # -- modules ---------------------------------------------------------------------------------------

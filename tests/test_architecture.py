@@ -40,11 +40,12 @@ ROOT = {
     "checks": set(),
     "hparam_slots": set(),
     "function_copies": set(),
-    "isolation": {"function_copies", "internals"},
+    "isolation": {"function_copies", "internals", "random_states"},
     "json_text": set(),
     "notices": set(),
     "optim": {"checks"},
     "outputs": set(),
+    "random_states": set(),
     "resize": set(),
 }
 FOR_ALL = {

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from lightning_hparams import MaskFolderData
@@ -57,7 +58,7 @@ def run(folder, *arguments, python=sys.executable, script="segmentation.py"):
 
 
 def test_the_example_is_short_enough_to_read_whole():
-    assert len((EXAMPLES / "segmentation.py").read_text().splitlines()) < 160
+    assert len((EXAMPLES / "segmentation.py").read_text().splitlines()) < 170
     assert len((EXAMPLES / "predict.py").read_text().splitlines()) < 60
 
 
@@ -105,6 +106,15 @@ def test_the_command_that_the_example_prints_runs_where_it_was_run(tmp_path):
         f"{command} --inspect", shell=True, cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert "metric/miou/val" in shown.stdout
+    longer = ["--epochs", "2", "--resume"]
+    result = run(tmp_path, *arguments, *longer, python=str(python))
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "Restored all states from the checkpoint at my runs" in result.stderr
+    last = re.search(r"End of training: +(.*)", result.stdout)[1]
+    assert torch.load(tmp_path / last, weights_only=True)["epoch"] == 1
+    result = run(tmp_path, *QUICK, "--logdir", "others", "--resume")
+    assert result.returncode == 2
+    assert "--resume: no checkpoint at others" in result.stderr
 
 
 @pytest.mark.slow

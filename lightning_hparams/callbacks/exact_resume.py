@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -12,8 +13,8 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from ..internals import WatchedFetcher, watch_fetcher
 from ..notices import Notices
+from ..random_states import RandomStates, find_generators
 from ._idle_hooks import skip_idle_hooks
-from ._random_states import RandomStates, find_generators
 from ._two_packages import refuse_other_lightning
 
 __all__ = ["ExactResume"]
@@ -31,8 +32,9 @@ class ExactResume(Callback):
     A checkpoint holds the states of Python, NumPy, torch and CUDA in each process, and those of all
     generators held by loaders, samplers, datasets, transforms, the data module and the module.
     Within an epoch, the loaders restart from the same states, and the batches already seen are
-    loaded and skipped, which takes the time of loading them. Loaders with ``state_dict`` and
-    ``load_state_dict``, such as torchdata's StatefulDataLoader, are left to Lightning.
+    loaded and skipped, which takes the time of loading them. A ``DataLoader`` is recommended; with
+    this callback torchdata's StatefulDataLoader is as exact, but without it neither is, and over
+    an iterable dataset it resumes by its own state, without skipping, which may not be exact.
 
     Random numbers drawn between two batches, in validation, at the start of an epoch or by a
     callback, do not affect training, which continues from the states after the last batch. List
@@ -63,6 +65,7 @@ class ExactResume(Callback):
         self._stream: RandomStates | None = None  # after the last batch
         self._strayed = False  # whether anything else may have drawn since then
         self._in_batch = False
+        self._configured = 1  # accumulate_grad_batches, before any callback changes it
         self._starts = False  # whether the next batch is the first of this fit
         self._resumed: dict[str, Any] | None = None
         self._quiet: Any = None
@@ -79,6 +82,7 @@ class ExactResume(Callback):
         loaded, self._loaded = self._loaded, None
         self._forget()
         self._fit = trainer, pl_module
+        self._configured = trainer.accumulate_grad_batches
         self._starts = True
         self._watch()
         if loaded is None:
@@ -178,12 +182,20 @@ class ExactResume(Callback):
             progress.increment_started()
         self._find_generators(fetcher)
         seen = trainer.fit_loop.epoch_loop.batch_progress.current.ready
-        if any(_is_stateful(one) for one in _loaders(fetcher)) or hasattr(
+        if resumed is not None:
+            _restore_gradients(module, resumed["gradients"])
+            if resumed["size"] is not None:
+                # Lightning skips the hook in which callbacks set it at the start of an epoch.
+                trainer.accumulate_grad_batches = resumed["size"]
+        if any(_resumes_itself(one) for one in _loaders(fetcher)) or hasattr(
             fetcher, "iterator_wrapper"
         ):
             self._return()
             self._begun = self._asked = RandomStates.now(self._generators)
             return
+        if resumed is not None and any(_keeps_position(one) for one in _loaders(fetcher)):
+            with suppress(StopIteration):
+                fetcher.skip(1)  # lets the loader use up its own position, which counts no more
         fetcher.combined_loader.reset()
         if resumed is not None and seen and resumed["asked"] is not None:
             stream = RandomStates.from_plain(resumed["stream"])
@@ -195,7 +207,6 @@ class ExactResume(Callback):
             fetcher.skip(seen)
             stream.restore(self._generators)
             self._stream = stream
-            _restore_gradients(module, resumed["gradients"])
         else:
             if resumed is not None:
                 RandomStates.from_plain(resumed["stream"]).restore(self._generators)
@@ -223,6 +234,7 @@ class ExactResume(Callback):
         return {name: states and states.as_plain() for name, states in kept.items()}, {
             "batches": trainer.num_training_batches,
             "accumulate_grad_batches": size,
+            "configured": self._configured,
             "gradients": _gradients(module) if wanted else {},
         }
 
@@ -254,6 +266,7 @@ class ExactResume(Callback):
         assert self._fit is not None
         trainer = self._fit[0]
         before, now = len(loaded["ranks"]), trainer.world_size
+        size = None
         if before != now:
             rank_zero_warn(
                 f"ExactResume: the checkpoint is from {before} processes and this run has {now}; "
@@ -266,17 +279,25 @@ class ExactResume(Callback):
                 f"{trainer.num_training_batches} now, so this run will not equal the stopped one; "
                 "resume it with the same data and batch size"
             )
-        elif trainer.fit_loop.epoch_loop.batch_progress.current.ready % loaded["batches"]:
-            # Lightning skips the hook that sets it at the start of an epoch.
-            trainer.accumulate_grad_batches = loaded["accumulate_grad_batches"]
-        return {**loaded["ranks"][trainer.global_rank], "gradients": loaded["gradients"]}
+        elif loaded.get("configured", self._configured) == self._configured:
+            seen = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+            size = loaded["accumulate_grad_batches"] if seen % loaded["batches"] else None
+        shared = {"gradients": loaded["gradients"], "size": size}
+        return {**loaded["ranks"][trainer.global_rank], **shared}
 
 
 def _loaders(fetcher: WatchedFetcher) -> list[Any]:
     return list(fetcher.combined_loader.flattened)
 
 
-def _is_stateful(loader: object) -> bool:
+def _resumes_itself(loader: object) -> bool:
+    """Whether a loader restores the position of its data, which then need not be skipped to."""
+    data = getattr(loader, "dataset", None)
+    iterable = not hasattr(data, "__getitem__") or hasattr(data, "state_dict")
+    return iterable and _keeps_position(loader)
+
+
+def _keeps_position(loader: object) -> bool:
     return hasattr(loader, "state_dict") and hasattr(loader, "load_state_dict")
 
 

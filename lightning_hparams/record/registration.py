@@ -34,7 +34,7 @@ def check_forward(module: LightningModule) -> None:
     batch = module.example_input_array
     assert isinstance(batch, Tensor)
     try:
-        with random_state_kept(), evaluation_mode(module), torch.no_grad():
+        with random_state_kept(module), evaluation_mode(module), torch.no_grad():
             module(input_for(module, batch))
     except Exception as error:
         raise ValueError(

@@ -44,7 +44,7 @@ class ReadyAdapter:
         if isinstance(outputs, Mapping) and "kind" in outputs:
             return outputs
         images = _images(batch)
-        with torch.no_grad(), evaluation_mode(module), random_state_kept():
+        with torch.no_grad(), evaluation_mode(module), random_state_kept(module):
             returned = module(_on_device(images, module))
         made = dict(self._make(returned, batch))
         made["indices"] = indices_of(batch)

@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
 
 from lightning_hparams import ExactResume, OneCycle
-from lightning_hparams.callbacks._random_states import RandomStates, find_generators
+from lightning_hparams.random_states import RandomStates, find_generators
 from tests.callbacks.schedule_runs import SaveEach, equal
 from tests.runs import quiet_trainer
 

@@ -19,11 +19,11 @@ import torch
 from lightning import LightningModule
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import MLFlowLogger
+from lightning_hparams.callbacks._registration import register
 from PIL import Image
 
 import lightning_hparams
 from lightning_hparams import MetricMonitor, RunRecorder, mlflow_logger
-from lightning_hparams.callbacks._registration import register
 from lightning_hparams.render import encode
 from lightning_hparams.sinks import MLflowSink, PRCounts, Sinks, register_model
 from lightning_hparams.sinks.mlflow_undelivered import read_rows, write_rows

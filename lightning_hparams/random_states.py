@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["RandomStates", "find_generators"]
+__all__ = ["GENERATORS", "Generator", "RandomStates", "find_generators", "get_state", "set_state"]
 
 Generator = torch.Generator | np.random.Generator | np.random.RandomState | random.Random
-_KINDS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
+GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
 _DEPTH = 8  # levels of nested attributes searched
 _LONG = 64  # longer lists are taken for data
 _LEAVES = (str, bytes, int, float, complex, type, Tensor, np.ndarray, types.ModuleType)
@@ -38,7 +38,7 @@ class RandomStates(NamedTuple):
             np.random.get_state(),
             torch.get_rng_state(),
             torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
-            {path: _get(generator) for path, generator in generators.items()},
+            {path: get_state(generator) for path, generator in generators.items()},
         )
 
     def restore(self, generators: Mapping[str, Generator]) -> None:
@@ -50,7 +50,7 @@ class RandomStates(NamedTuple):
             torch.cuda.set_rng_state(self.cuda)
         for path, state in self.generators.items():
             if path in generators:
-                _set(generators[path], state)
+                set_state(generators[path], state)
 
     def as_plain(self) -> dict[str, Any]:
         """Convert to plain types and tensors, which ``torch.load(weights_only=True)`` reads."""
@@ -80,7 +80,7 @@ def find_generators(roots: Mapping[str, object], skip: tuple[object, ...] = ()) 
         if id(value) in seen or isinstance(value, _LEAVES) or value is None:
             continue
         seen.add(id(value))
-        if isinstance(value, _KINDS):
+        if isinstance(value, GENERATORS):
             found[path] = value
         elif depth < _DEPTH:
             queue += [(f"{path}.{name}", part, depth + 1) for name, part in _parts(value)]
@@ -109,7 +109,8 @@ def _parts(value: object) -> Iterator[tuple[str, object]]:
         yield from getattr(value, "__dict__", {}).items()
 
 
-def _get(generator: Generator) -> Any:
+def get_state(generator: Generator) -> Any:
+    """Return the state of a generator."""
     if isinstance(generator, (torch.Generator, np.random.RandomState)):
         return generator.get_state()
     return (
@@ -119,7 +120,8 @@ def _get(generator: Generator) -> Any:
     )
 
 
-def _set(generator: Generator, state: Any) -> None:
+def set_state(generator: Generator, state: Any) -> None:
+    """Restore the state of a generator."""
     if isinstance(generator, (torch.Generator, np.random.RandomState)):
         generator.set_state(state)
     elif isinstance(generator, random.Random):
