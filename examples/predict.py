@@ -1,4 +1,4 @@
-"""Write the masks of all images in a folder, by a checkpoint of examples/segmentation.py."""
+"""Predict masks for a folder of images with a checkpoint from examples/segmentation.py."""
 
 import sys
 from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser
@@ -10,16 +10,16 @@ import torch
 from lightning_hparams import MaskFolderData, PredictionWriter, SegmentationTask
 
 parser = ArgumentParser(description=__doc__, formatter_class=ArgumentDefaultsHelpFormatter)
-parser.add_argument("checkpoint", help="file that ends in .ckpt")
-parser.add_argument("folder", help="images; in subfolders too, if it holds none itself")
-parser.add_argument("out", help="folder for the masks, which is made")
-parser.add_argument("--probabilities", action="store_true", help="write them too, as float16 .npy")
+parser.add_argument("checkpoint", help="a .ckpt file")
+parser.add_argument("folder", help="folder of images, or of subfolders with images")
+parser.add_argument("out", help="folder for the masks, created if missing")
+parser.add_argument("--probabilities", action="store_true", help="also write float16 .npy files")
 parser.add_argument("--batch-size", type=int, default=8)
 parser.add_argument("--num-workers", type=int, default=2)
 
 
 def size_of(checkpoint: str) -> list[int] | int | None:
-    """The size to which images were resized in training."""
+    """The size that images were resized to in training."""
     content = torch.load(checkpoint, map_location="cpu", weights_only=True)
     size: list[int] | int | None = content.get("datamodule_hyper_parameters", {}).get("size")
     return size

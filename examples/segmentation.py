@@ -1,4 +1,4 @@
-"""Segment brain tissue (or your own folder of images and masks) and look at it in TensorBoard."""
+"""Segment brain tissue, or your own images and masks, and view the results in TensorBoard."""
 
 import re
 import shlex
@@ -30,7 +30,7 @@ from lightning_hparams.checks import writable_folder
 
 
 def value(text: str) -> object:
-    """What Python makes of a text: a number, a list, a dict; else the text itself."""
+    """Parse a number, list or dict; return any other text unchanged."""
     try:
         return literal_eval(text)
     except (SyntaxError, ValueError):
@@ -39,29 +39,29 @@ def value(text: str) -> object:
 
 parser = ArgumentParser(description=__doc__, formatter_class=ArgumentDefaultsHelpFormatter)
 parser.add_argument("--data", default="brain", help="brain, synthetic, or your folder")
-parser.add_argument("--size", type=int, default=128, help="side of an image in pixels")
+parser.add_argument("--size", type=int, default=128, help="height and width of images in pixels")
 parser.add_argument("--epochs", type=int, default=14)
 parser.add_argument("--batch-size", type=int, default=8)
 parser.add_argument("--arch", default="unet")
 parser.add_argument("--encoder", default="tu-mobilenetv3_small_100")
-parser.add_argument("--weights", help="of the encoder: imagenet (downloaded), or a file")
-parser.add_argument("--lr", type=float, help="peak of the one-cycle schedule, not by a range test")
+parser.add_argument("--weights", help="encoder weights: imagenet (downloaded), or a file")
+parser.add_argument("--lr", type=float, help="peak learning rate, instead of a range test")
 parser.add_argument("--logdir", default="runs")
 parser.add_argument("--seed", type=int, default=0)
 parser.add_argument("--resume", nargs="?", const="", help="checkpoint; alone: the last in --logdir")
-own = parser.add_argument_group("your folder, where its files and names do not show it")
+own = parser.add_argument_group("your own folder, where names and files are not enough")
 own.add_argument("--images", help="folder of images")
-own.add_argument("--masks", help="folder of masks of the same names")
-own.add_argument("--classes", nargs="+", dest="class_names", help="names, background included")
+own.add_argument("--masks", help="folder of masks with the same names")
+own.add_argument("--classes", nargs="+", dest="class_names", help="names, including the background")
 own.add_argument("--task", choices=["multiclass", "binary"])
 own.add_argument("--num-classes", type=int)
-own.add_argument("--ignore-index", type=int, help="mask value that does not count")
-own.add_argument("--palette", type=value, help="as '[[0, 0, 0], [255, 0, 0]]', one colour a class")
-own.add_argument("--class-values", type=value, help="as '{0: 0, 255: 1}': {value: class}")
+own.add_argument("--ignore-index", type=int, help="mask value of pixels to ignore")
+own.add_argument("--palette", type=value, help="colours by class, as '[[0, 0, 0], [255, 0, 0]]'")
+own.add_argument("--class-values", type=value, help="{value: class}, as '{0: 0, 255: 1}'")
 own.add_argument("--mask-suffix", help="_mask for 1.jpg and 1_mask.png")
 own.add_argument("--image-pattern", help="as '*/*_leftImg8bit.png'")
 own.add_argument("--mask-pattern", help="as '*/*_gtFine_labelIds.png'")
-own.add_argument("--train-split", help="text file of names; needs --val-split")
+own.add_argument("--train-split", help="text file with one name per line; needs --val-split")
 own.add_argument("--val-split")
 own.add_argument("--test-split")
 own.add_argument("--val-fraction", type=float)
@@ -90,7 +90,7 @@ def make_task(args: Namespace, data: lightning.LightningDataModule) -> Segmentat
         num_classes=data.num_classes,
         class_names=data.class_names,
         ignore_index=data.ignore_index,
-        lr=args.lr or 1e-3,  # where a range test finds nothing
+        lr=args.lr or 1e-3,  # used if the range test is inconclusive
     )
 
 
@@ -105,7 +105,7 @@ def checkpoint(args: Namespace) -> Path | None:
 
 
 def explained(error: Exception) -> str:
-    """The message of an error, with the options of this script in place of Python's arguments."""
+    """Return an error's message with arguments replaced by this script's options."""
     names = "|".join(OPTIONS)
     text = re.sub(rf"\b({names})=('[^']*'|\{{[^}}]*\}}|\S*\w)?", option, str(error))
     return re.sub(rf"`({names})`", lambda match: OPTIONS[match[1]], text)
@@ -142,11 +142,11 @@ if __name__ == "__main__":
         log_every_n_steps=5,
     )
     trainer.fit(task, data, ckpt_path=resumed, weights_only=True)
-    kept = best.best_model_path or last.best_model_path  # no score: all pixels were ignored
+    kept = best.best_model_path or last.best_model_path  # no best: all pixels were ignored
     checkpoints = {"Tested (best metric/miou/val):": kept, "End of training:": last.best_model_path}
     trainer.test(task, data, ckpt_path=kept, weights_only=True, verbose=False)
     if not trainer.is_global_zero:
-        sys.exit()  # of the processes on several GPUs, one says how it went
+        sys.exit()  # on several GPUs, only one process prints the results
     images = "validation" if data.test_set is data.val_set else "test"
     table = Table("class", "IoU", title=f"Scores on the {images} images", min_width=40)
     for name in [*(f"class/iou/{name}" for name in task.class_names), "metric/miou"]:

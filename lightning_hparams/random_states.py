@@ -62,7 +62,9 @@ class RandomStates(NamedTuple):
         return cls(**{name: _unplain(value) for name, value in plain.items()})
 
 
-def find_generators(roots: Mapping[str, object], skip: tuple[object, ...] = ()) -> dict[str, Any]:
+def find_generators(
+    roots: Mapping[str, object], skip: tuple[object, ...] = ()
+) -> dict[str, Generator]:
     """Find the generators that objects hold, by dotted path.
 
     Searches attributes, dicts, short lists, closures, partials and bound methods; long lists are
@@ -73,7 +75,7 @@ def find_generators(roots: Mapping[str, object], skip: tuple[object, ...] = ()) 
         skip: Objects not to look into.
     """
     seen = {id(one) for one in skip}
-    found: dict[str, Any] = {}
+    found: dict[str, Generator] = {}
     queue = [(name, root, 0) for name, root in roots.items()]
     while queue:
         path, value, depth = queue.pop(0)
@@ -109,7 +111,7 @@ def _parts(value: object) -> Iterator[tuple[str, object]]:
         yield from getattr(value, "__dict__", {}).items()
 
 
-def get_state(generator: Generator) -> Any:
+def get_state(generator: Generator) -> object:
     """Return the state of a generator."""
     if isinstance(generator, (torch.Generator, np.random.RandomState)):
         return generator.get_state()

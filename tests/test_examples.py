@@ -1,4 +1,4 @@
-"""The examples run as a newcomer would run them, with the network off."""
+"""The examples run as a newcomer would run them, without network access."""
 
 import os
 import re
@@ -57,12 +57,12 @@ def run(folder, *arguments, python=sys.executable, script="segmentation.py"):
     )
 
 
-def test_the_example_is_short_enough_to_read_whole():
+def test_the_example_is_short_enough_to_read_in_full():
     assert len((EXAMPLES / "segmentation.py").read_text().splitlines()) < 170
     assert len((EXAMPLES / "predict.py").read_text().splitlines()) < 60
 
 
-def test_the_picture_in_the_readme_has_the_colours_that_are_drawn():
+def test_the_readme_picture_uses_the_palette():
     path = EXAMPLES.parent / "docs" / "images" / "predictions.png"
     assert path.stat().st_size < 250_000
     with Image.open(path) as picture:
@@ -72,7 +72,7 @@ def test_the_picture_in_the_readme_has_the_colours_that_are_drawn():
     assert {tuple(color) for color in palette(3)[1:].tolist()} <= present  # of the legend
 
 
-def test_the_example_trains_draws_and_says_where_to_look(tmp_path):
+def test_the_example_trains_draws_and_prints_where_to_look(tmp_path):
     result = run(tmp_path, "--data", "synthetic", "--size", "32", "--epochs", "2")
     assert result.returncode == 0, result.stderr[-3000:]
     assert re.search(r"disc\s+│ \d\.\d{3}", result.stdout)
@@ -93,8 +93,8 @@ def test_the_example_trains_draws_and_says_where_to_look(tmp_path):
     assert len(events.Tags()["images"]) == 2 * (8 + 4 + 1) + 1
 
 
-def test_the_command_that_the_example_prints_runs_where_it_was_run(tmp_path):
-    """A newcomer's environment lies in .venv and is not activated."""
+def test_the_command_that_the_example_prints_runs_from_the_same_folder(tmp_path):
+    """The environment is in .venv and not activated."""
     (tmp_path / ".venv").symlink_to(sys.prefix)
     python = tmp_path / ".venv" / "bin" / "python"
     arguments = [*QUICK, "--logdir", "my runs"]
@@ -118,7 +118,7 @@ def test_the_command_that_the_example_prints_runs_where_it_was_run(tmp_path):
 
 
 @pytest.mark.slow
-def test_of_two_processes_one_says_how_it_went(tmp_path):
+def test_only_one_of_two_processes_prints_the_results(tmp_path):
     script = tmp_path / "on_two.py"
     script.write_text(ON_TWO)
     result = subprocess.run(
@@ -138,7 +138,7 @@ def test_of_two_processes_one_says_how_it_went(tmp_path):
 
 
 @pytest.mark.parametrize("epochs", ["0", "-1"])
-def test_a_run_of_no_epoch_is_refused(tmp_path, epochs):
+def test_a_run_without_epochs_is_refused(tmp_path, epochs):
     result = run(tmp_path, "--epochs", epochs)
     assert result.returncode == 2
     assert f"--epochs must be 1 or more, got {epochs}" in result.stderr
@@ -148,7 +148,7 @@ KINDS = ["membranes", "camvid", "voc", "nuclei"]
 
 
 def make_folder(root, kind, count=20, size=40):
-    """Masks of one of the kinds that people have, on images that show them."""
+    """Create images with masks of a common kind."""
     rng = np.random.default_rng(0)
     classes = {"camvid": 4, "voc": 3}.get(kind, 2)
     for number in range(count):
@@ -210,7 +210,7 @@ def test_one_command_trains_on_a_folder_and_the_next_predicts(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_folder_shows_its_classes(tmp_path, kind):
+def test_classes_are_inferred_from_a_folder(tmp_path, kind):
     make_folder(tmp_path, kind, count=10)
     given = {"ignore_index": 11} if kind == "camvid" else {}
     data = MaskFolderData.guessed(tmp_path, size=32, num_workers=0, **given)
@@ -239,7 +239,7 @@ def test_an_error_names_the_option_that_helps_without_a_traceback(
     assert "Traceback" not in result.stderr
 
 
-def test_a_folder_that_is_not_there_is_told(tmp_path):
+def test_a_missing_folder_or_checkpoint_is_named(tmp_path):
     result = run(tmp_path, "--data", "nowhere")
     assert result.returncode == 2
     assert "nowhere is not a folder; check the path" in result.stderr
@@ -248,7 +248,7 @@ def test_a_folder_that_is_not_there_is_told(tmp_path):
     assert "none.ckpt is not a file; check the path" in result.stderr
 
 
-def test_a_log_folder_that_cannot_be_written_to_is_told_before_anything_else(tmp_path):
+def test_an_unwritable_log_folder_is_refused_first(tmp_path):
     (tmp_path / "file").write_text("")
     result = run(tmp_path, "--logdir", "file/runs")
     assert result.returncode == 2
@@ -257,8 +257,8 @@ def test_a_log_folder_that_cannot_be_written_to_is_told_before_anything_else(tmp
 
 
 @pytest.mark.slow
-def test_the_example_reaches_the_score_of_a_plain_loop_in_as_many_steps(tmp_path):
-    """A plain loop reached 0.870 (grey 0.825, white 0.812) in 191 steps, at a rate it was given."""
+def test_the_example_matches_the_score_of_a_plain_loop_in_as_many_steps(tmp_path):
+    """A plain loop reached 0.870 (grey 0.825, white 0.812) in 191 steps at a given rate."""
     pytest.importorskip("nilearn", reason="nilearn is not installed")
     result = run(tmp_path)
     assert result.returncode == 0, result.stderr[-3000:]

@@ -13,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from ..internals import WatchedFetcher, watch_fetcher
 from ..notices import Notices
-from ..random_states import RandomStates, find_generators
+from ..random_states import Generator, RandomStates, find_generators
 from ._idle_hooks import skip_idle_hooks
 from ._two_packages import refuse_other_lightning
 
@@ -59,7 +59,7 @@ class ExactResume(Callback):
 
     def _forget(self) -> None:
         self._fit: tuple[Trainer, LightningModule] | None = None
-        self._generators: dict[str, Any] = {}
+        self._generators: dict[str, Generator] = {}
         self._begun: RandomStates | None = None  # when this epoch's iterator was created
         self._asked: RandomStates | None = None  # when its first batch was requested
         self._stream: RandomStates | None = None  # after the last batch
@@ -68,7 +68,7 @@ class ExactResume(Callback):
         self._configured = 1  # accumulate_grad_batches, before any callback changes it
         self._starts = False  # whether the next batch is the first of this fit
         self._resumed: dict[str, Any] | None = None
-        self._quiet: Any = None
+        self._quiet: warnings.catch_warnings[None] | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Discard the state of an earlier fit."""
@@ -107,8 +107,8 @@ class ExactResume(Callback):
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
+        outputs: object,
+        batch: object,
         batch_idx: int,
     ) -> None:
         """Keep the random states."""
@@ -286,7 +286,7 @@ class ExactResume(Callback):
         return {**loaded["ranks"][trainer.global_rank], **shared}
 
 
-def _loaders(fetcher: WatchedFetcher) -> list[Any]:
+def _loaders(fetcher: WatchedFetcher) -> list[object]:
     return list(fetcher.combined_loader.flattened)
 
 

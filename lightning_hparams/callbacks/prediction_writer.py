@@ -74,9 +74,9 @@ class PredictionWriter(BasePredictionWriter):
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        prediction: Any,
+        prediction: object,
         batch_indices: Sequence[int] | None,
-        batch: Any,
+        batch: object,
         batch_idx: int,
         dataloader_idx: int,
     ) -> None:
@@ -156,7 +156,7 @@ def relative_name(path: str, root: Path | None) -> PurePosixPath:
     return stem.with_suffix("") if known else stem
 
 
-def _common_folder(loaders: Any) -> Path | None:
+def _common_folder(loaders: object) -> Path | None:
     """The common folder of all the datasets' files, or None if a dataset does not list them."""
     paths: list[str] = []
     for loader in loaders if isinstance(loaders, Sequence) else [loaders]:
@@ -168,7 +168,7 @@ def _common_folder(loaders: Any) -> Path | None:
     return Path(os.path.commonpath(paths)) if paths else None
 
 
-def _masks_and_paths(prediction: Any, batch: Any) -> tuple[Sequence[Tensor], Sequence[str]]:
+def _masks_and_paths(prediction: object, batch: object) -> tuple[Sequence[Tensor], Sequence[str]]:
     masks = prediction.get("masks") if isinstance(prediction, Mapping) else prediction
     if not isinstance(masks, (Tensor, list, tuple)) or not all(
         isinstance(mask, Tensor) for mask in masks
@@ -184,7 +184,7 @@ def _masks_and_paths(prediction: Any, batch: Any) -> tuple[Sequence[Tensor], Seq
     return list(masks), [""] * len(masks) if paths is None else list(paths)
 
 
-def _probabilities(prediction: Any) -> list[npt.NDArray[np.float16]]:
+def _probabilities(prediction: object) -> list[npt.NDArray[np.float16]]:
     probs = prediction.get("probs") if isinstance(prediction, Mapping) else None
     if probs is None:
         raise TypeError("probabilities=True needs 'probs' in what predict_step returns")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from torch import Tensor, nn
 from torchvision import tv_tensors
@@ -25,7 +25,7 @@ __all__ = [
 STRENGTHS = ("none", "flip", "light", "strong")
 
 # A transform of torchvision's v2, or any function of an image and a mask that can be pickled.
-Augmentation: TypeAlias = Callable[[Any, Any], tuple[Any, Any]]
+Augmentation: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def augmented(
@@ -63,7 +63,7 @@ def check_augment(augment: bool | str | Augmentation | None) -> str | Augmentati
         f"mask that returns both, such as a transform of torchvision.transforms.v2; got {augment!r}"
     )
     if isinstance(augment, type):
-        raise TypeError(f"{rule}; make an instance of it")
+        raise TypeError(f"{rule}; pass an instance of it")
     if not callable(augment):
         raise TypeError(f"{rule}; combine several with v2.Compose([...])")
     if type(augment).__module__.partition(".")[0] in ("albumentations", "albucore"):

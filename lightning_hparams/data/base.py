@@ -117,5 +117,5 @@ class MaskDataset(Dataset[dict[str, object]]):
 
 def _required(dataset: Dataset[dict[str, object]] | None, what: str) -> Dataset[dict[str, object]]:
     if dataset is None:
-        raise RuntimeError(f"there is no {what} data yet; call setup() first, as a Trainer does")
+        raise RuntimeError(f"no {what} data yet; call setup() first, as a Trainer does")
     return dataset

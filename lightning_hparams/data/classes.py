@@ -117,13 +117,13 @@ def the_palette(
         indices = [*range(count), *([] if ignore_index is None else [ignore_index])]
         if len(colors) not in {count, len(indices)} or len(set(colors)) < len(colors):
             raise ValueError(
-                f"`palette` needs {count} different colours (num_classes), and may have one more "
-                f"with an ignore_index; got {len(colors)}: {[list(color) for color in colors]}"
+                f"`palette` needs {count} different colours (num_classes), or one more with "
+                f"ignore_index; got {len(colors)}: {[list(color) for color in colors]}"
             )
         pairs = list(zip(colors, indices, strict=False))
     palette = dict(pairs)
     if len(palette) < len(pairs):
-        raise ValueError(f"`palette` has a colour twice: {given}")
+        raise ValueError(f"`palette` must not repeat a colour, got {given}; remove one")
     for color, index in palette.items():
         if not 0 <= index < count and index != ignore_index:
             raise ValueError(
@@ -206,7 +206,7 @@ def _number(name: str, value: object) -> int:
     return whole_number(name, value)
 
 
-def _listed(name: str, given: object) -> list[Any]:
+def _listed(name: str, given: object) -> list[object]:
     """Convert a list, tuple, array or tensor to a list; refuse strings and unordered sets."""
     if hasattr(given, "tolist"):
         given = given.tolist()

@@ -80,13 +80,13 @@ def guess_classes(values: set[int], given: Mapping[str, object]) -> Guess:
     guess = Guess({}, [])
     if len(values) > _MOST + 1:
         raise ValueError(
-            f"the masks hold {len(values)} different values, which are hardly classes: smooth "
-            "edges or a lossy format (JPEG, WebP) make new ones; save masks as PNG without either"
+            f"the masks have {len(values)} different values, too many for classes: smooth edges "
+            "or a lossy format (JPEG, WebP) add values; save masks as PNG, without smoothing"
         )
     if values <= {0, _IGNORED} and _count(given) in (None, 2) and "ignore_index" not in chosen:
         if "task" not in chosen:
             guess.arguments["task"] = "binary"
-            guess.reasons.append("masks hold 0 and 255: task=binary")
+            guess.reasons.append("masks have values 0 and 255: task=binary")
         elif given["task"] != "binary":
             guess.arguments["class_values"] = {0: 0, _IGNORED: 1}
             if _count(given) is None:
@@ -97,7 +97,7 @@ def guess_classes(values: set[int], given: Mapping[str, object]) -> Guess:
     dense = bool(rest) and max(rest) < 2 * len(rest) + 8
     if _IGNORED in values and dense and "ignore_index" not in chosen:
         guess.arguments["ignore_index"] = _IGNORED
-        guess.reasons.append(f"masks hold 255 beside 0..{max(rest)}: ignore_index=255")
+        guess.reasons.append(f"masks have value 255 besides 0..{max(rest)}: ignore_index=255")
     elif _IGNORED in values and "ignore_index" not in chosen:
         rest = values
         dense = False
@@ -106,11 +106,11 @@ def guess_classes(values: set[int], given: Mapping[str, object]) -> Guess:
     count = max(rest) + 1 if dense else len(rest)
     guess.arguments["num_classes"] = max(count, 2)
     if dense:
-        guess.reasons.append(f"masks hold values up to {max(rest)}: num_classes={count}")
+        guess.reasons.append(f"masks have values up to {max(rest)}: num_classes={count}")
     else:
         listed = sorted(rest)
         guess.arguments["class_values"] = {value: index for index, value in enumerate(listed)}
-        guess.reasons.append(f"masks hold {listed}: a class each, in this order")
+        guess.reasons.append(f"masks have values {listed}: one class each, in this order")
     return guess
 
 
@@ -140,8 +140,8 @@ def voc_palette(num_classes: int = 21) -> list[list[int]]:
 def _of_colors(colors: set[Color], chosen: set[str]) -> Guess:
     if len(colors) > _MOST:
         raise ValueError(
-            f"the masks hold {len(colors)} different colours, which are hardly classes: smooth "
-            "edges or a lossy format (JPEG, WebP) make new ones; save masks as PNG without either"
+            f"the masks have {len(colors)} different colours, too many for classes: smooth edges "
+            "or a lossy format (JPEG, WebP) add colours; save masks as PNG, without smoothing"
         )
     known = [tuple(color) for color in voc_palette()]
     if colors <= {*known, _VOC_BORDER} and len(colors) > 2:
@@ -149,7 +149,7 @@ def _of_colors(colors: set[Color], chosen: set[str]) -> Guess:
         arguments: dict[str, Any] = {"palette": palette, "num_classes": len(palette)}
         if _VOC_BORDER in colors:
             arguments |= {"palette": [*palette, list(_VOC_BORDER)], "ignore_index": _IGNORED}
-        reason = f"masks hold colours of Pascal VOC: num_classes={len(palette)}"
+        reason = f"masks have the colours of Pascal VOC: num_classes={len(palette)}"
         if "class_names" in chosen or "num_classes" in chosen:
             arguments.pop("num_classes")
         return Guess(arguments, [reason])
@@ -157,7 +157,7 @@ def _of_colors(colors: set[Color], chosen: set[str]) -> Guess:
     arguments = {"palette": palette}
     if not chosen & {"class_names", "num_classes"}:
         arguments["class_names"] = [f"rgb {' '.join(map(str, color))}" for color in palette]
-    return Guess(arguments, [f"masks hold {len(palette)} colours: a class each"])
+    return Guess(arguments, [f"masks have {len(palette)} colours: one class each"])
 
 
 def _values(path: Path) -> tuple[set[int], bool]:

@@ -17,7 +17,7 @@ def read_image(path: Path, channels: int) -> Tensor:
     """Read an image as ``(channels, H, W)``, with its EXIF orientation applied.
 
     Args:
-        path: Any format of :data:`SUFFIXES`.
+        path: Image file in a format of :data:`SUFFIXES`.
         channels: 1 for grey, 3 for RGB, or the number of the file's bands.
 
     Returns:
@@ -46,7 +46,7 @@ def to_channels(picture: Picture, channels: int, orientation: int) -> Tensor:
         elif not np.isfinite(bands.sum(dtype=np.float64)):
             share = f"{1 - np.isfinite(bands).mean():.1%}"
             raise ValueError(
-                f"{picture.path} holds NaN or infinity ({share} of values); replace them, or "
+                f"{picture.path} contains NaN or infinity ({share} of values); replace them, or "
                 "remove the file"
             )
     if bands.ndim == 2:

@@ -103,18 +103,18 @@ def absent_classes(
     masks = f"the {total} masks" if read == total else f"the {read} masks read of {total}"
     present = [name for name, count in zip(names, everywhere, strict=True) if count]
     if ignored and len(present) <= 1 and read == total:
-        rest = f"are of the class {present[0]!r}" if present else "there are none"
+        rest = f"only class {present[0]!r} remains" if present else "no pixels remain"
         raise ValueError(
-            f"ignore_index={reader.ignore_index} leaves nothing to learn: of the pixels of {masks} "
-            f"that count, all {rest}; leave ignore_index out if {reader.ignore_index} is a class"
+            f"ignore_index={reader.ignore_index} leaves nothing to learn: {rest} in {masks}; omit "
+            f"ignore_index if {reader.ignore_index} is a class"
         )
     train = counts.get("train", everywhere)
     ours = [index for index in range(len(names)) if index != reader.ignore_index]
     absent = [names[index] for index in ours if not everywhere[index]]
     untrained = [names[index] for index in ours if everywhere[index] and not train[index]]
-    parts = [f"in none of {masks} occur the classes {absent}"] if absent else []
+    parts = [f"the classes {absent} occur in none of {masks}"] if absent else []
     if untrained and facts.get("train"):
-        parts.append(f"in no training mask that was read occur the classes {untrained}")
+        parts.append(f"the classes {untrained} occur in no training mask that was read")
     if not parts:
         return None
     return f"{', and '.join(parts)}: check class_values=, palette= or the masks"
@@ -162,8 +162,8 @@ def turned_alone(headers: Mapping[Pair, tuple[ImageHeader, ImageHeader]]) -> str
     if not names:
         return None
     return (
-        f"{first_names(names)}: image or mask alone has an EXIF orientation; both are read as they "
-        "are stored. If they do not match, remove the orientation from the file"
+        f"{first_names(names)}: only the image or only the mask has an EXIF orientation; both are "
+        "read as stored. If they do not match, remove the orientation from the file"
     )
 
 
@@ -194,8 +194,8 @@ def check_depth(headers: Mapping[Path, ImageHeader]) -> None:
     if len(examples) > 1:
         # "more than 8 bits", "fractions", "8 bits"
         (one, first), (other, second), *_ = sorted(examples.items(), reverse=True)
-        less = "has not" if other == "8 bits" else f"holds {other}"
-        more = f"has {one} a channel" if one != "fractions" else f"holds {one}"
+        less = "does not" if other == "8 bits" else f"contains {other}"
+        more = f"has {one} per channel" if one != "fractions" else f"contains {one}"
         raise ValueError(
             f"{first} {more} and {second} {less}: their values have different scales; save all "
             "images in the same format"

@@ -82,7 +82,7 @@ def find_layout(root: Path, *, whole: bool = True) -> tuple[dict[str, Path], dic
     if not images or not masks:
         found = first_names([path.relative_to(root).as_posix() for path in paths])
         raise ValueError(
-            f"`images`: {root} shows no images with masks by its names ({found or 'no images'}); "
+            f"`images`: no images with masks recognised in {root} ({found or 'no images'}); "
             "name its folders images and masks, or pass both, or image_pattern= and mask_pattern="
         )
     return images, masks

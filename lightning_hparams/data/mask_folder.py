@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch.utils.data import DataLoader, Dataset
 
-from ..checks import in_range, one_of, whole_number
+from ..checks import one_of, whole_number
 from ..resize import resized
 from .augment import Augmentation, augmented, check_augment, make_augmentation
 from .base import SegmentationData
@@ -31,7 +31,7 @@ from .inspection import (
     turned_alone,
 )
 from .masks import MaskReader
-from .pairs import Pair, files_by_key, pattern_of
+from .pairs import Pair, files_by_key
 from .pictures import read_header
 from .source import PairSource
 
@@ -138,35 +138,12 @@ class MaskFolderData(SegmentationData):
     ) -> None:
         super().__init__(batch_size, num_workers)
         one_of("task", task, ("multiclass", "binary"))
-        whole_number("check_files", check_files, 0)
-        whole_number("in_channels", in_channels, 1)
-        whole_number("seed", seed)
+        self.task = task
+        self.check_files = whole_number("check_files", check_files, 0)
+        self.in_channels = whole_number("in_channels", in_channels, 1)
         if ignore_index is not None:
-            whole_number("ignore_index", ignore_index)
-            ignore_index = int(ignore_index)
-        in_range("val_fraction", val_fraction, above=0, below=1, remedy="0.2 is usual")
-        if (train_split is None) != (val_split is None):
-            raise ValueError("`train_split` and `val_split` go together; give both or neither")
-        _check_names(mask_suffix, image_pattern, mask_pattern)
-        self.augment = check_augment(augment)
-        self.size = _height_width(size)
-        self.class_names = the_class_names(class_names, num_classes, task)
-        self.num_classes = len(self.class_names)
-        values = the_class_values(class_values, self.class_names, ignore_index)
-        if palette is not None and values is not None:
-            raise ValueError("`palette` and `class_values` exclude each other; give one of them")
-        colors = the_palette(palette, self.class_names, ignore_index)
-        # Plain text and numbers, so that a checkpoint can be read without trust in its classes.
-        images, masks, predict_images = os.fspath(images), _text(masks), _text(predict_images)
-        train_split, val_split, test_split = map(_text, (train_split, val_split, test_split))
-        class_names, class_values, palette = self.class_names, values, plain_palette(colors)
-        num_classes, size = self.num_classes, None if self.size is None else [*self.size]
-        # Not to the loggers: Lightning refuses a name that the task has too with another value.
-        self.save_hyperparameters(
-            ignore=[] if isinstance(augment, (bool, str)) else ["augment"], logger=False
-        )
-        self.task, self.ignore_index, self.in_channels = task, ignore_index, int(in_channels)
-        self.check_files = check_files
+            ignore_index = whole_number("ignore_index", ignore_index)
+        self.ignore_index = ignore_index
         self.predict_images = None if predict_images is None else Path(predict_images)
         files = {"train": train_split, "validation": val_split, "test": test_split}
         self.source = PairSource(
@@ -177,14 +154,27 @@ class MaskFolderData(SegmentationData):
             mask_pattern=mask_pattern,
             split_files={name: file for name, file in files.items() if file is not None},
             val_fraction=val_fraction,
-            seed=int(seed),
+            seed=whole_number("seed", seed),
         )
+        self.augment = check_augment(augment)
+        self.size = _height_width(size)
+        self.class_names = the_class_names(class_names, num_classes, task)
+        self.num_classes = len(self.class_names)
+        values = the_class_values(class_values, self.class_names, ignore_index)
+        if palette is not None and values is not None:
+            raise ValueError("`palette` and `class_values` exclude each other; give one of them")
+        colors = the_palette(palette, self.class_names, ignore_index)
         self.reader = MaskReader(
-            self.num_classes,
-            binary=task == "binary",
-            class_values=values,
-            palette=colors,
-            ignore_index=ignore_index,
+            self.num_classes, task == "binary", values, colors, ignore_index=ignore_index
+        )
+        # Plain strings and numbers, so that a checkpoint loads with weights_only=True.
+        images, masks, predict_images = os.fspath(images), _text(masks), _text(predict_images)
+        train_split, val_split, test_split = map(_text, (train_split, val_split, test_split))
+        class_names, class_values, palette = self.class_names, values, plain_palette(colors)
+        num_classes, size = self.num_classes, None if self.size is None else [*self.size]
+        # Not logged: Lightning refuses names that the task logs with other values.
+        self.save_hyperparameters(
+            ignore=[] if isinstance(augment, (bool, str)) else ["augment"], logger=False
         )
 
     @classmethod
@@ -332,16 +322,6 @@ class FileDataset(Dataset[dict[str, object]]):
 
 def _text(path: str | Path | None) -> str | None:
     return None if path is None else os.fspath(path)
-
-
-def _check_names(mask_suffix: str, image_pattern: str | None, mask_pattern: str | None) -> None:
-    if not isinstance(mask_suffix, str):
-        raise TypeError(f"`mask_suffix` must be a text such as '_mask', got {mask_suffix!r}")
-    if mask_suffix and mask_pattern is not None:
-        raise ValueError("`mask_suffix` and `mask_pattern` exclude each other; give one of them")
-    for name, pattern in {"image_pattern": image_pattern, "mask_pattern": mask_pattern}.items():
-        if pattern is not None:
-            pattern_of(name, pattern)
 
 
 def _height_width(size: int | list[int] | None) -> tuple[int, int] | None:

@@ -101,7 +101,7 @@ class MaskReader:
             what = "colours" if self.palette is not None else "values"
             return (
                 f"has {len(present)} different {what} for {expected} classes: smooth edges or a "
-                f"lossy format (JPEG, WebP) make new ones; {_SAVED}"
+                f"lossy format (JPEG, WebP) add some; {_SAVED}"
             )
         if self.palette is not None:
             return (
@@ -141,8 +141,8 @@ def mask_values(picture: Picture) -> Pixels:
         return _whole(picture.path, pixels)
     if not picture.color or pixels.shape[-1] != 3:
         raise ValueError(
-            f"{picture.path} has {pixels.shape[-1]} bands or pages, but a mask has one; save the "
-            "one that holds the classes"
+            f"{picture.path} has {pixels.shape[-1]} bands or pages, but a mask has one; save "
+            "only the one with the classes"
         )
     grey: Pixels = pixels[..., 0]
     if (pixels[..., 1] == grey).all() and (pixels[..., 2] == grey).all():
@@ -152,7 +152,7 @@ def mask_values(picture: Picture) -> Pixels:
     more = f" and {len(codes) - _SHOWN} more" if len(codes) > _SHOWN else ""
     advice = "pass palette= with the colour of each class, or masks of class indices"
     if len(codes) > 256 or picture.lossy:
-        advice = f"so many come of a photograph, smooth edges or a lossy format; {_SAVED}"
+        advice = f"so many suggest a photograph, smooth edges or a lossy format; {_SAVED}"
     raise ValueError(f"{picture.path} is a colour image with colours {shown}{more}; {advice}")
 
 
@@ -199,7 +199,7 @@ def _without_alpha(picture: Picture) -> Pixels:
     if (pixels == pixels[:1, :1]).all() and (alpha != alpha[:1, :1]).any():
         raise ValueError(
             f"{picture.path} has one colour everywhere, and its mask seems to be in the alpha "
-            "channel; save that channel as a grey image"
+            "channel; save that channel as a grayscale image"
         )
     return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
 
@@ -212,12 +212,12 @@ def _whole(path: Path, values: Pixels) -> Pixels:
     finite = np.isfinite(values)
     if not finite.all():
         raise ValueError(
-            f"{path} holds NaN or infinity ({1 - finite.mean():.1%} of pixels); save masks as "
+            f"{path} contains NaN or infinity ({1 - finite.mean():.1%} of pixels); save masks as "
             "integers, with a separate value for pixels to ignore, and pass that as ignore_index="
         )
     whole: Pixels = values.astype(np.int64)
     if not np.array_equal(whole, values):
-        raise ValueError(f"{path} holds fractions; save masks as whole numbers")
+        raise ValueError(f"{path} contains fractions; save masks as whole numbers")
     return whole
 
 

@@ -87,7 +87,9 @@ def files_by_key(folder: Path, name: str, *, ending: str = "", but: str = "") ->
     ]
     if not found:
         named = f" with a name ending in {ending!r}" if ending else ""
-        raise ValueError(f"`{name}`: {folder} holds no image{named}; known are {sorted(SUFFIXES)}")
+        raise ValueError(
+            f"`{name}`: {folder} has no images{named}; supported are {sorted(SUFFIXES)}"
+        )
     return _unique(found, folder, name)
 
 
@@ -145,7 +147,7 @@ def pattern_of(name: str, pattern: str) -> re.Pattern[str]:
     if len(parts) == 1:
         raise ValueError(
             f"`{name}` needs a wildcard, as in '*_mask.png', or a group, as in "
-            f"'mask_(.*)[.]png', for what image and mask share; got {pattern!r}"
+            f"'mask_(.*)[.]png', for the text that image and mask share; got {pattern!r}"
         )
     groups = {"**/": "(?:(.*)/)?", "*": "([^/]*)", "?": "([^/])"}
     translated = [

@@ -190,7 +190,7 @@ class _Tiff:
         series = [one for one in file.series if not one.keyframe.is_reduced]
         if len(series) != 1:
             raise ValueError(
-                f"{path} holds {len(series)} images of different kinds; save each in a file"
+                f"{path} has {len(series)} images of different kinds; save each in its own file"
             )
         self.path = path
         self.series, self.page = series[0], series[0].keyframe
@@ -231,8 +231,8 @@ class _Tiff:
     def read(self) -> Picture:
         if self.photometric not in ("MINISBLACK", "MINISWHITE", "RGB"):
             raise ValueError(
-                f"{self.path} is a TIFF of photometric {self.photometric} with "
-                f"{self.page.bitspersample} bits; save it in RGB or grey"
+                f"{self.path} is a TIFF with photometric {self.photometric} and "
+                f"{self.page.bitspersample} bits; save it as RGB or grayscale"
             )
         try:
             pixels = self.series.asarray()
@@ -241,7 +241,7 @@ class _Tiff:
                 raise
             how = tifffile.COMPRESSION(self.page.compression).name
             raise ValueError(
-                f"{self.path} is compressed by {how}; run: "
+                f"{self.path} is compressed with {how}; run: "
                 "pip install 'lightning-hparams[tiff]', or save it uncompressed or as deflate"
             ) from error
         pixels = pixels.transpose(self.order).reshape(self.height, self.width, self.bands)
@@ -264,8 +264,7 @@ def _refusal(path: Path, error: Exception) -> ValueError:
 
 
 _REMEDY = (
-    "cut it into tiles, or raise PIL.Image.MAX_IMAGE_PIXELS for files that are trusted and fit "
-    "into memory"
+    "cut it into tiles, or raise PIL.Image.MAX_IMAGE_PIXELS for trusted files that fit into memory"
 )
 
 
@@ -283,8 +282,8 @@ def _check_size(path: Path, width: int, height: int) -> None:
     most = Image.MAX_IMAGE_PIXELS
     if most is not None and width * height > most:
         raise ValueError(
-            f"{path} has {height} x {width} pixels (H x W), more than the {most:,} that are "
-            f"read; {_REMEDY}"
+            f"{path} has {height} x {width} pixels (H x W), more than the limit of {most:,}; "
+            f"{_REMEDY}"
         )
     if max(width, height) > _LONGEST:
         raise ValueError(
@@ -298,7 +297,7 @@ def _check_image(path: Path, image: Image.Image) -> None:
     # Further images in a JPEG (MPO) are previews and depth maps from a phone camera.
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":
-        raise ValueError(f"{path} is an animation of {frames} images; save each in a file")
+        raise ValueError(f"{path} is an animation of {frames} images; save each in its own file")
     if isinstance(image, PpmImageFile) and image.mode == "RGB" and image.tile:
         args = image.tile[0].args
         if isinstance(args, tuple) and isinstance(args[-1], int) and args[-1] > 255:

@@ -6,8 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..checks import in_range
 from .layout import find_layout, matched, split_of
-from .pairs import Pair, alike_names, files_by_key, files_by_pattern, image_paths
+from .pairs import (
+    Pair,
+    alike_names,
+    files_by_key,
+    files_by_pattern,
+    image_paths,
+    pattern_of,
+)
 from .splits import check_splits, random_split, read_split
 
 __all__ = ["PairSource"]
@@ -30,6 +38,20 @@ class PairSource:
     split_files: Mapping[str, str | Path] = field(default_factory=dict)
     val_fraction: float = 0.2
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        in_range("val_fraction", self.val_fraction, above=0, below=1, remedy="0.2 is usual")
+        if ("train" in self.split_files) != ("validation" in self.split_files):
+            raise ValueError("`train_split` and `val_split` go together; give both or neither")
+        if not isinstance(self.mask_suffix, str):
+            raise TypeError(
+                f"`mask_suffix` must be a string such as '_mask', got {self.mask_suffix!r}"
+            )
+        if self.mask_suffix and self.mask_pattern is not None:
+            raise ValueError("`mask_suffix` and `mask_pattern` exclude each other; give one")
+        for name in ("image_pattern", "mask_pattern"):
+            if (pattern := getattr(self, name)) is not None:
+                pattern_of(name, pattern)
 
     def splits(self) -> dict[str, dict[str, Pair]]:
         """Find the pairs by key of ``train``, ``validation`` and, if there is one, ``test``.

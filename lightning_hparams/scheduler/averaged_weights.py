@@ -16,7 +16,7 @@ class AveragedWeights:
     """
 
     def __init__(self, trainer: Trainer | None = None) -> None:
-        optimizers: list[Any] = [] if trainer is None else list(trainer.optimizers)
+        optimizers = [] if trainer is None else trainer.optimizers
         self._optimizers = [o for o in optimizers if hasattr(o, "train") and hasattr(o, "eval")]
 
     def switch(self, mode: Literal["train", "eval"]) -> None:

@@ -12,7 +12,7 @@ from ..notices import Notices
 from ..schedules import Schedule, Span
 from .group_values import Change, GroupValues, StepHooks
 from .rivals import averaging_rival, likely_rivals
-from .run_length import Position, RunLength, position, time_limit, timed_total
+from .run_length import LengthState, Position, RunLength, position, time_limit, timed_total
 
 if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Timer
@@ -52,7 +52,7 @@ class ScheduledRun:
         self._totals: list[int] = []
         self._limits: list[int] = []  # totals, unless a time limit ends the run earlier
         self._left_at = 0  # the Trainer's steps at the end of the previous fit
-        self._stopped: Mapping[str, Any] = {}  # state of the length, when the run was stopped
+        self._stopped: LengthState = {}  # state of the length, when the run was stopped
         self._fit: tuple[Trainer, LightningModule] | None = None
         self._hooks: list[StepHooks] = []
         self._values: list[GroupValues] = []
@@ -194,7 +194,7 @@ class ScheduledRun:
 
     # Implementation.
 
-    def _length_state(self) -> Mapping[str, Any]:
+    def _length_state(self) -> LengthState:
         if self._fit is None or self._epoch is None:
             return self._stopped
         return self._length.state_dict(position(self._fit[0], self._epoch))

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import GradientAccumulationScheduler, Timer
 
-__all__ = ["EpochSteps", "Position", "RunLength", "position", "time_limit", "timed_total"]
+__all__ = [
+    "EpochSteps",
+    "LengthState",
+    "Position",
+    "RunLength",
+    "position",
+    "time_limit",
+    "timed_total",
+]
 
 _UNKNOWN = 10**9  # steps of a run limited by time, before its first step is timed
 _DEFAULT_EPOCHS = 1000  # Lightning's default, without max_epochs or another limit
@@ -95,6 +103,13 @@ def position(trainer: Trainer, epoch: int | None = None) -> Position:
     return Position(epochs.processed, batches.processed if unfinished else 0)
 
 
+class LengthState(TypedDict, total=False):
+    """State of a :class:`RunLength` in a checkpoint; empty for a new run."""
+
+    ahead: float  # remaining steps
+    lengths: list[float]  # of each optimizer
+
+
 class RunLength:
     """Steps of each optimizer in the whole run: those taken and those remaining.
 
@@ -166,12 +181,12 @@ class RunLength:
             "or total_steps=... if this is intended"
         )
 
-    def state_dict(self, at: Position) -> dict[str, Any]:
+    def state_dict(self, at: Position) -> LengthState:
         """Return the state needed to resume a run stopped at a position."""
         ahead = self._ahead(at)
         return {} if ahead is None else {"ahead": ahead, "lengths": list(self._lengths)}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: LengthState) -> None:
         """Restore a state; an empty one is that of a new run."""
         self._plan, self._expected = None, state.get("ahead")
         self._lengths = list(state.get("lengths", []))

@@ -1,4 +1,4 @@
-"""Image files for tests, of kinds that Pillow does not write."""
+"""Image files for tests, in formats that Pillow does not write."""
 
 import struct
 import zlib
@@ -22,7 +22,7 @@ def save_palette(path, indices, colors):
 
 
 def save_png(path, values, *, color_type=2, width=None, height=None, compressed=None):
-    """A PNG of 16 bits, or one whose header promises more pixels than it has."""
+    """Save a 16-bit PNG, or one whose header claims more pixels than it has."""
     shape = np.shape(values)
     height, width = height or shape[0], width or shape[1]
     rows = np.asarray(values).astype(">u2").reshape(shape[0], -1)
@@ -40,7 +40,7 @@ def save_png(path, values, *, color_type=2, width=None, height=None, compressed=
 
 
 def oriented(path, array, orientation):
-    """A file whose EXIF data says how to turn it."""
+    """Save a file with an EXIF orientation."""
     path.parent.mkdir(parents=True, exist_ok=True)
     image = Image.fromarray(np.asarray(array))
     exif = image.getexif()

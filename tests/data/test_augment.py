@@ -1,4 +1,4 @@
-"""Image and mask move together, and an ``augment=`` that cannot work is refused at once."""
+"""Image and mask are augmented together, and an invalid ``augment=`` is refused at once."""
 
 import pytest
 import torch
@@ -26,7 +26,7 @@ def test_the_default_augmentation_makes_no_new_class(seed):
 @settings(deadline=None, max_examples=40)
 @given(seed=st.integers(0, 10**6))
 def test_the_default_augmentation_keeps_the_mask_on_the_image(seed):
-    """A ramp in both: wherever a pixel comes from, image and mask must agree on it."""
+    """Image and mask hold the same ramp, so they must agree at every pixel."""
     torch.manual_seed(seed)
     ramp = torch.arange(256, dtype=torch.uint8).expand(200, 256)
     transform = CropFlipJitter((64, 64))
@@ -37,7 +37,7 @@ def test_the_default_augmentation_keeps_the_mask_on_the_image(seed):
     assert difference.mean().abs() <= 0.6
 
 
-def test_the_default_crop_has_about_the_shape_of_the_image():
+def test_the_default_crop_has_about_the_aspect_ratio_of_the_image():
     columns = torch.arange(200, dtype=torch.uint8).expand(100, 200)
     rows = torch.arange(100, dtype=torch.uint8)[:, None].expand(100, 200)
     for _ in range(20):
@@ -91,13 +91,13 @@ def one_argument(image):
         ({"flip": 0.5}, TypeError, "`augment` must be True, False, one of"),
         ("flipp", ValueError, "did you mean 'flip'"),
         (1, TypeError, "got 1; combine"),
-        (v2.RandomHorizontalFlip, TypeError, "make an instance of it"),
+        (v2.RandomHorizontalFlip, TypeError, "pass an instance of it"),
         (one_argument, TypeError, "cannot be called like that"),
         (v1.Compose([v1.RandomHorizontalFlip()]), TypeError, "cannot be called like that"),
         (v1.RandomHorizontalFlip(), TypeError, "cannot be called like that"),
     ],
 )
-def test_what_cannot_augment_is_refused_where_it_is_given(augment, error, message):
+def test_invalid_augmentations_are_refused_at_once(augment, error, message):
     with pytest.raises(error, match=message):
         MaskFolderData("images", "masks", num_classes=2, augment=augment)
 
@@ -113,11 +113,11 @@ def test_what_cannot_augment_is_refused_where_it_is_given(augment, error, messag
         lambda image, mask: (image, mask),
     ],
 )
-def test_what_can_augment_is_taken(augment):
+def test_valid_augmentations_are_accepted(augment):
     data = MaskFolderData("images", "masks", num_classes=2, augment=augment)
     assert data.augment in ("none", "flip", "strong", augment)
 
 
-def test_a_switch_takes_no_strength():
+def test_a_true_or_false_argument_does_not_accept_a_strength():
     with pytest.raises(TypeError, match="`augment` must be True or False, got 'strong'"):
         BrainTissueData(augment="strong")

@@ -1,4 +1,4 @@
-"""Classes, values and colours are taken in every form that has one meaning."""
+"""Classes, values and colours are accepted in every unambiguous form."""
 
 import json
 
@@ -34,7 +34,7 @@ def make(**options):
         {tuple(color): 2 - index for index, color in enumerate(COLORS[::-1])},
     ],
 )
-def test_a_palette_is_taken_in_every_form(tmp_path, palette):
+def test_a_palette_is_accepted_in_every_form(tmp_path, palette):
     path = save(tmp_path / "mask.png", np.array([COLORS], np.uint8))
     data = make(palette=palette)
     assert data.reader(path).tolist() == [[0, 1, 2]]
@@ -42,7 +42,7 @@ def test_a_palette_is_taken_in_every_form(tmp_path, palette):
     assert again.reader == data.reader
 
 
-def test_a_palette_of_many_colours_a_class_stands_in_a_checkpoint():
+def test_a_palette_with_several_colours_per_class_survives_a_checkpoint():
     palette = {(0, 0, 0): 0, (9, 9, 9): 255, (1, 0, 0): 1, (2, 0, 0): 1, (3, 0, 0): "car"}
     data = make(palette=palette, ignore_index=255)
     again = MaskFolderData(**json.loads(json.dumps(dict(data.hparams))))
@@ -61,7 +61,7 @@ def test_a_palette_of_many_colours_a_class_stands_in_a_checkpoint():
         np.array([0, 128, 255], np.uint8),
     ],
 )
-def test_class_values_are_taken_in_every_form(tmp_path, values):
+def test_class_values_are_accepted_in_every_form(tmp_path, values):
     path = save(tmp_path / "mask.png", np.array([[0, 128, 255]], np.uint8))
     assert make(class_values=values).reader(path).tolist() == [[0, 1, 2]]
 
@@ -74,7 +74,11 @@ def test_class_values_are_taken_in_every_form(tmp_path, values):
         ({"palette": {(0, 0, 0): 7}}, ValueError, r"\[0, 0, 0\] for 7, but the classes are 0..2"),
         ({"palette": 3}, TypeError, "`palette` must be a list or a dict, got 3"),
         ({"palette": [0.5, 1, 2]}, ValueError, "needs .red, green, blue. of 0..255, got 0.5"),
-        ({"palette": {"ground": [0, 0, 0], "car": [0, 0, 0]}}, ValueError, "has a colour twice"),
+        (
+            {"palette": {"ground": [0, 0, 0], "car": [0, 0, 0]}},
+            ValueError,
+            "must not repeat a colour",
+        ),
         ({"class_values": {0: 0, 128.5: 1}}, TypeError, "`class_values` must be a whole number"),
         ({"class_values": {0: 5}}, ValueError, "maps 0 to 5, but the classes are 0..2"),
         ({"class_values": [0, 1]}, ValueError, "a different value for each of the 3 classes"),
@@ -82,7 +86,7 @@ def test_class_values_are_taken_in_every_form(tmp_path, values):
         ({"class_values": {}}, ValueError, "must not be empty"),
     ],
 )
-def test_what_has_no_meaning_is_refused_in_words(options, error, message):
+def test_invalid_classes_are_refused_with_a_clear_message(options, error, message):
     with pytest.raises(error, match=message):
         make(**options)
 
@@ -105,16 +109,16 @@ def test_a_dict_of_class_names_is_refused():
         ({0, 5, 20, 255}, {}, {"num_classes": 4, "class_values": {0: 0, 5: 1, 20: 2, 255: 3}}),
     ],
 )
-def test_masks_show_what_they_need(values, given, expected):
+def test_arguments_are_inferred_from_mask_values(values, given, expected):
     assert guess_classes(values, given).arguments == expected
 
 
-def test_values_of_smooth_edges_are_no_classes():
-    with pytest.raises(ValueError, match="200 different values, which are hardly classes"):
+def test_values_of_smooth_edges_are_not_taken_for_classes():
+    with pytest.raises(ValueError, match="200 different values, too many for classes"):
         guess_classes(set(range(200)), {})
 
 
-def test_colours_of_pascal_voc_are_known(tmp_path):
+def test_colours_of_pascal_voc_are_recognised(tmp_path):
     colors = np.array([*voc_palette()[:4], [224, 224, 192]], np.uint8)
     for index in range(4):
         save(tmp_path / "images" / f"{index}.png", np.zeros((1, 5, 3), np.uint8))

@@ -34,7 +34,7 @@ def test_brain_slices_have_three_classes_where_the_image_shows_them():
 
 
 @needs_nilearn
-def test_brain_slices_stand_upright():
+def test_brain_slices_are_upright():
     _, masks = brain_slices(128)
     low = (masks[20] > 0).float()  # the cerebellum lies behind: below in the picture
     rows = (low.sum(1) * torch.arange(128)).sum() / low.sum()
@@ -52,7 +52,7 @@ def test_validation_slices_are_never_near_a_training_slice(count, gap):
 
 
 @needs_nilearn
-def test_a_brain_batch_is_what_a_task_takes(brain):
+def test_a_brain_batch_has_the_form_that_a_task_expects(brain):
     batch = next(iter(brain.val_dataloader()))
     assert batch["image"].shape == (8, 1, 128, 128)
     assert batch["mask"].shape == (8, 128, 128)
@@ -79,7 +79,7 @@ def test_brain_statistics_are_those_of_the_training_slices(brain):
     assert brain.std == [pytest.approx(float(images.std()), abs=0.01)]
 
 
-def test_missing_nilearn_is_told_with_the_line_that_installs_it(monkeypatch):
+def test_a_missing_nilearn_error_gives_the_install_command(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "nilearn", None)
     monkeypatch.setitem(__import__("sys").modules, "nilearn.datasets", None)
     with pytest.raises(ModuleNotFoundError, match=r"lightning-hparams\[examples\]"):
@@ -114,7 +114,7 @@ def test_train_validation_and_test_images_differ():
 
 
 @pytest.mark.parametrize("task", ["multiclass", "binary", "multilabel"])
-def test_shapes_masks_hold_the_classes(task):
+def test_shapes_masks_contain_the_classes(task):
     data = SyntheticShapesData(size=48, task=task)
     data.setup("fit")
     masks = torch.stack([data.val_set[i]["mask"] for i in range(40)])
@@ -158,14 +158,14 @@ def test_a_trainer_uses_every_loader():
     assert paths == ["shapes 2/0", "shapes 2/1"]
 
 
-def test_datasets_travel_to_other_processes():
+def test_datasets_can_be_pickled():
     data = SyntheticShapesData(size=16)
     data.setup("fit")
     copy = pickle.loads(pickle.dumps(data.train_set))
     assert len(copy) == len(data.train_set)
 
 
-def test_arguments_stand_in_the_checkpoint():
+def test_arguments_are_saved_in_the_checkpoint():
     hparams = dict(SyntheticShapesData(size=32).hparams)
     assert SyntheticShapesData(**hparams).size == 32
 
@@ -185,7 +185,7 @@ def test_arguments_out_of_range_are_refused(options, message):
 
 
 @pytest.mark.parametrize("kind", [SyntheticShapesData, BrainTissueData])
-def test_half_a_pixel_is_no_size(kind):
+def test_a_fractional_size_is_refused(kind):
     with pytest.raises(TypeError, match=r"`size` must be a whole number, got 64\.5"):
         kind(size=64.5)
 
@@ -202,7 +202,7 @@ def test_noise_leaves_shapes_visible():
     assert edge > 1
 
 
-def test_workers_are_kept_from_one_epoch_to_the_next():
+def test_workers_persist_between_epochs():
     data = SyntheticShapesData(num_train=6, size=16, batch_size=2, num_workers=1)
     data.setup("fit")
     loader = data.train_dataloader()

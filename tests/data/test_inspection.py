@@ -1,4 +1,4 @@
-"""What would lose a run silently is said by ``setup``."""
+"""``setup`` reports faults in the files that would spoil a run silently."""
 
 import warnings
 
@@ -33,25 +33,25 @@ def ready(root, **options):
 def test_classes_that_occur_in_no_mask_are_named(tmp_path):
     folders(tmp_path, [[[0, 2]]] * 4)
     names = ["ground", "road", "car"]
-    message = r"in none of the 4 masks occur the classes \['road'\]"
+    message = r"the classes \['road'\] occur in none of the 4 masks"
     with pytest.warns(UserWarning, match=message):
         ready(tmp_path, num_classes=3, class_names=names)
-    with pytest.warns(UserWarning, match=r"in none of the 2 masks read of 4 occur"):
+    with pytest.warns(UserWarning, match=r"occur in none of the 2 masks read of 4"):
         ready(tmp_path, num_classes=3, class_names=names, check_files=2)
 
 
-def test_a_class_that_only_validation_has_is_named(tmp_path):
+def test_a_class_that_occurs_only_in_validation_is_named(tmp_path):
     folders(tmp_path, [[[0, 1]], [[0, 0]]])
     for name, line in {"train": "1", "val": "0"}.items():
         (tmp_path / f"{name}.txt").write_text(line)
-    with pytest.warns(UserWarning, match=r"in no training mask .*occur the classes \['class 1'\]"):
+    with pytest.warns(UserWarning, match=r"the classes \['class 1'\] occur in no training mask"):
         ready(tmp_path, train_split=tmp_path / "train.txt", val_split=tmp_path / "val.txt")
 
 
 @pytest.mark.parametrize("options", [{"task": "binary"}, {"num_classes": 2}])
-def test_an_ignore_index_that_takes_the_foreground_is_refused(tmp_path, options):
+def test_an_ignore_index_that_ignores_the_foreground_is_refused(tmp_path, options):
     folders(tmp_path, [[[0, 255]]] * 4)
-    with pytest.raises(ValueError, match=r"ignore_index=255 leaves nothing to learn: .*leave"):
+    with pytest.raises(ValueError, match=r"ignore_index=255 leaves nothing to learn: .*omit"):
         ready(tmp_path, ignore_index=255, **options)
 
 
@@ -65,7 +65,7 @@ def test_a_complete_folder_gets_no_warning(tmp_path):
 BLACK, WHITE, RED = (0, 0, 0), (255, 255, 255), (255, 0, 0)
 
 
-def test_palettes_in_another_order_are_noticed_in_any_file(tmp_path):
+def test_palettes_in_another_order_are_detected_in_any_file(tmp_path):
     folders(tmp_path, [[[0, 1]]] * 6)
     for index in range(6):
         colors = [RED, BLACK] if index == 3 else [BLACK, RED]
@@ -82,7 +82,7 @@ def test_palettes_in_another_order_are_noticed_in_any_file(tmp_path):
     assert set(map(str, masks.values())) == {"[[0, 1]]"}
 
 
-def test_a_palette_with_a_white_background_is_pointed_out(tmp_path):
+def test_a_palette_with_a_white_background_warns(tmp_path):
     folders(tmp_path, [[[0, 1]]] * 4)
     for index in range(4):
         save_palette(tmp_path / "masks" / f"{index}.png", [[0, 1]], [WHITE, BLACK])
@@ -90,7 +90,7 @@ def test_a_palette_with_a_white_background_is_pointed_out(tmp_path):
         ready(tmp_path)
 
 
-def test_palettes_that_differ_in_unused_colours_only_are_fine(tmp_path):
+def test_palettes_that_differ_only_in_unused_colours_are_accepted(tmp_path):
     folders(tmp_path, [[[0, 1]]] * 4)
     for index in range(4):
         save_palette(tmp_path / "masks" / f"{index}.png", [[0, 1]], [BLACK, RED, (index, 9, 9)])
@@ -120,30 +120,30 @@ def test_image_and_mask_are_turned_together_or_not_at_all(tmp_path, orientation,
         assert torch.equal(sample["image"][0] // 255, sample["mask"])
 
 
-def test_images_that_are_not_finite_are_named_before_training_and_in_it(tmp_path):
+def test_non_finite_images_are_named_before_and_during_training(tmp_path):
     values = np.ones((4, 4), np.float32)
     folders(tmp_path, [np.eye(4)] * 6)
     for index in range(6):
         (tmp_path / "images" / f"{index}.png").unlink()
         values[0, 0] = np.nan if index == 4 else 1
         tifffile.imwrite(tmp_path / "images" / f"{index}.tif", values)
-    with pytest.raises(ValueError, match=r"4.tif holds NaN or infinity"):
+    with pytest.raises(ValueError, match=r"4.tif contains NaN or infinity"):
         ready(tmp_path, in_channels=1)
     data = ready(tmp_path, in_channels=1, check_files=0)
-    with pytest.raises(ValueError, match=r"4.tif holds NaN or infinity"):
+    with pytest.raises(ValueError, match=r"4.tif contains NaN or infinity"):
         list(data.train_set) + list(data.val_set)
 
 
-def test_fractions_and_whole_numbers_do_not_go_together(tmp_path):
+def test_floating_point_and_integer_images_cannot_be_mixed(tmp_path):
     folders(tmp_path, [np.eye(4)] * 2)
     for index, dtype in enumerate(["uint16", "float32"]):
         (tmp_path / "images" / f"{index}.png").unlink()
         tifffile.imwrite(tmp_path / "images" / f"{index}.tif", np.ones((4, 4), dtype))
-    with pytest.raises(ValueError, match=r"0.tif has more than 8 bits .*1.tif holds fractions"):
+    with pytest.raises(ValueError, match=r"0.tif has more than 8 bits .*1.tif contains fractions"):
         ready(tmp_path, in_channels=1)
 
 
-def test_many_bands_train_as_they_are(tmp_path):
+def test_images_with_many_bands_can_be_trained_on(tmp_path):
     folders(tmp_path, [np.eye(4)] * 2)
     values = rng.integers(0, 256, (4, 4, 5), dtype=np.uint8)
     for index in range(2):

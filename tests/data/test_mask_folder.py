@@ -1,4 +1,4 @@
-"""MaskFolderData reads what people have, and names what is wrong before training."""
+"""MaskFolderData reads common folders, and names faulty files before training."""
 
 import json
 import pickle
@@ -22,7 +22,7 @@ def save(path, array, **options):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Ten images of 20 x 30 with masks of classes 0, 1 and 2."""
+    """Ten images of 20 x 30 pixels, with masks of classes 0, 1 and 2."""
     rng = np.random.default_rng(0)
     for index in range(10):
         image = rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)
@@ -50,7 +50,7 @@ def test_a_batch_holds_images_masks_and_where_they_come_from(folder):
     assert batch["size"].tolist() == [[20, 30]] * 2
 
 
-def test_the_split_depends_on_the_seed_alone(folder):
+def test_the_split_depends_only_on_the_seed(folder):
     def split(seed):
         data = make(folder, seed=seed)
         torch.rand(seed + 1)
@@ -77,7 +77,7 @@ def test_split_files_are_followed(folder):
     assert names == [["0", "1", "2"], ["3", "4"], ["5"]]
 
 
-def test_files_in_no_split_need_no_partner(folder):
+def test_files_in_no_split_need_no_counterpart(folder):
     for index in (0, 1, 2):
         (folder / "masks" / f"{index}.png").unlink()
     (folder / "train.txt").write_text("3\n4\n5\n")
@@ -87,7 +87,7 @@ def test_files_in_no_split_need_no_partner(folder):
     assert (len(data.train_set), len(data.val_set)) == (3, 2)
 
 
-def test_images_and_masks_may_lie_in_one_folder(folder):
+def test_images_and_masks_may_be_in_one_folder(folder):
     for index in range(10):
         mask = folder / "masks" / f"{index}.png"
         mask.rename(folder / "images" / f"{index}_mask.png")
@@ -138,7 +138,7 @@ def test_prediction_reads_images_without_masks_one_size_at_a_time(folder):
     assert shapes == [(10, 12), (9, 7)]
 
 
-def test_prediction_without_a_folder_of_its_own_takes_all_images(folder):
+def test_prediction_without_its_own_folder_uses_all_images(folder):
     data = make(folder, size=32)
     data.setup("predict")
     batch = next(iter(data.predict_dataloader()))
@@ -160,15 +160,17 @@ def test_a_trainer_uses_every_loader_and_the_checkpoint_keeps_the_arguments(fold
     assert again.reader == data.reader
 
 
-def test_prediction_names_files_that_do_not_go_together(folder):
+def test_prediction_names_files_of_different_depths(folder):
     save(folder / "new" / "a.png", np.zeros((10, 12), np.uint8))
     save(folder / "new" / "b.png", np.zeros((10, 12), np.uint16))
     data = make(folder, predict_images=folder / "new", size=32)
-    with pytest.raises(ValueError, match=r"b.png has more than 8 bits a channel and .*a.png has n"):
+    with pytest.raises(
+        ValueError, match=r"b.png has more than 8 bits per channel and .*a.png does n"
+    ):
         data.setup("predict")
 
 
-def test_arguments_are_plain_values_that_make_the_same_again(folder):
+def test_arguments_are_plain_values_that_recreate_the_data_module(folder):
     data = MaskFolderData(
         folder / "images", folder / "masks", num_classes=3, class_values={0: 0, 128: 1}, size=[8, 9]
     )
@@ -180,10 +182,10 @@ def test_arguments_are_plain_values_that_make_the_same_again(folder):
     assert "augment" not in make(folder, augment=v2.RandomHorizontalFlip()).hparams
 
 
-# Lightning 2.6 with jsonargparse 4.49: its own use of what jsonargparse is about to rename.
+# Lightning 2.6 uses names that jsonargparse 4.49 deprecates.
 @pytest.mark.filterwarnings("ignore:(?s).*Jsonargparse", "ignore:(?s).*was deprecated in v4")
 def test_arguments_come_from_a_configuration_file(folder, monkeypatch):
-    monkeypatch.setattr("sys.argv", ["run"])  # pytest's own are none of Lightning's business
+    monkeypatch.setattr("sys.argv", ["run"])  # hide pytest's arguments from Lightning
     (folder / "run.yaml").write_text(
         f"""
         model: {{num_classes: 3}}
@@ -237,7 +239,7 @@ def test_images_of_16_bits_keep_their_range_through_augmentation(folder):
     assert 0.5 < float(image.max()) <= 1
 
 
-# -- what is wrong is named -----------------------------------------------------------------------
+# -- faults are named ------------------------------------------------------------------------------
 
 
 def break_value(folder):
@@ -330,7 +332,7 @@ def binary_as_classes(folder):
             r"1.png has value 3 \(100.0% of .*; pass num_classes=4, ignore_index=3",
         ),
         (break_image, {}, r"images/2.png cannot be read as an image \(.*\); replace or remove it"),
-        (break_depth, {}, r"2.png has more than 8 bits a channel and .*/\d.png has not"),
+        (break_depth, {}, r"2.png has more than 8 bits per channel and .*/\d.png does not"),
         (break_value, {"class_values": {0: 0, 1: 1, 2: 2}}, r"3.png has value 255 .* add it there"),
         (binary_as_classes, {"num_classes": 2}, r"pass task='binary', or class_values=\{0: 0, 255"),
         (break_value, {"task": "binary", "num_classes": 2}, r"0.png has value 2 .* 0 and 255"),
@@ -356,22 +358,22 @@ def binary_as_classes(folder):
         (break_file, {}, r"masks/8.png cannot be read as an image"),
         (break_cut_file, {}, r"masks/8.png cannot be read as an image"),
         (break_twice, {}, r"files with the same stem: 0.jpg, 0.png; remove all but one"),
-        (break_fractions, {}, r"masks/9.tif holds fractions; save masks as whole numbers"),
+        (break_fractions, {}, r"masks/9.tif contains fractions; save masks as whole numbers"),
         (
             break_sizes,
             {},
             r"0.png is 20 x 30 .*/9.png is 8 x 8 .*: images in a batch must have the same",
         ),
-        (break_masks, {}, r"`masks`: .* holds no image; known are"),
+        (break_masks, {}, r"`masks`: .* has no images; supported are"),
     ],
 )
-def test_what_is_wrong_with_a_file_is_named_in_setup(folder, broken, options, message):
+def test_setup_names_files_and_their_faults(folder, broken, options, message):
     broken(folder)
     with pytest.raises(ValueError, match=message):
         make(folder, **options).setup("fit")
 
 
-def test_a_mask_beyond_those_checked_is_named_when_it_is_read(folder):
+def test_an_unchecked_mask_is_named_when_it_is_read(folder):
     break_value(folder)
     data = make(folder, check_files=1, val_fraction=0.5)
     data.setup("fit")
@@ -379,7 +381,7 @@ def test_a_mask_beyond_those_checked_is_named_when_it_is_read(folder):
         list(data.train_set) + list(data.val_set)
 
 
-def test_images_of_several_sizes_are_taken_one_by_one(folder):
+def test_images_of_several_sizes_can_be_loaded_one_by_one(folder):
     break_sizes(folder)
     data = make(folder, batch_size=1, val_fraction=0.5)
     data.setup("fit")
@@ -422,7 +424,7 @@ def test_images_of_several_sizes_are_taken_one_by_one(folder):
         ({"in_channels": 0}, ValueError, "`1 <= in_channels` must hold, got in_channels=0"),
         ({"val_fraction": "0.2"}, TypeError, "`val_fraction` must be a number, got '0.2'"),
         ({"seed": "a"}, TypeError, "`seed` must be a whole number, got 'a'"),
-        ({"mask_suffix": None}, TypeError, "`mask_suffix` must be a text"),
+        ({"mask_suffix": None}, TypeError, "`mask_suffix` must be a string"),
         ({"mask_pattern": "mask.png"}, ValueError, "`mask_pattern` needs a wildcard"),
         ({"mask_pattern": "*", "mask_suffix": "a"}, ValueError, "exclude each other"),
         ({"size": 0}, ValueError, "`1 <= size` must hold, got size=0"),
@@ -458,7 +460,7 @@ def test_split_files_that_do_not_fit_are_named(folder, train, val, error, messag
         data.setup("fit")
 
 
-def test_a_split_file_that_is_no_text_is_named(folder):
+def test_a_split_file_that_is_not_text_is_named(folder):
     (folder / "train.txt").write_bytes("0\n1\n".encode("utf-16"))
     (folder / "val.txt").write_text("2\n")
     data = make(folder, train_split=folder / "train.txt", val_split=folder / "val.txt")
@@ -466,7 +468,7 @@ def test_a_split_file_that_is_no_text_is_named(folder):
         data.setup("fit")
 
 
-def test_too_few_images_for_a_split_are_told(tmp_path):
+def test_too_few_images_for_a_split_are_refused(tmp_path):
     for kind in ("images", "masks"):
         save(tmp_path / kind / "only.png", np.zeros((4, 4), np.uint8))
     with pytest.raises(ValueError, match=r"no image is left for validation .*; change val_frac"):

@@ -1,4 +1,4 @@
-"""Masks are read as class indices, whatever way they were saved in, or their fault is named."""
+"""Masks are read as class indices from every common format, or their fault is named."""
 
 import numpy as np
 import pytest
@@ -27,14 +27,14 @@ def test_colours_become_classes(tmp_path):
     assert MaskReader(3, palette=colors)(path).tolist() == classes.tolist()
 
 
-def test_the_last_colour_of_a_palette_may_be_that_of_ignored_pixels(tmp_path):
+def test_the_last_colour_of_a_palette_may_mark_ignored_pixels(tmp_path):
     colors = [[0, 0, 0], [255, 0, 0], [224, 224, 192]]
     path = save(tmp_path / "mask.png", np.array(colors, np.uint8)[None])
     assert MaskReader(2, palette=colors, ignore_index=255)(path).tolist() == [[0, 1, 255]]
     assert MaskReader(2, palette=colors, ignore_index=-1)(path).tolist() == [[0, 1, -1]]
 
 
-def test_grey_values_in_three_channels_are_values(tmp_path):
+def test_grey_values_in_three_channels_are_read_as_values(tmp_path):
     values = np.array([[0, 1], [2, 1]], np.uint8)
     path = save(tmp_path / "mask.png", np.dstack([values] * 3))
     assert MaskReader(3)(path).tolist() == values.tolist()
@@ -75,7 +75,7 @@ def test_values_are_mapped_one_by_one(tmp_path_factory, mapping, seed):
 
 
 @pytest.mark.parametrize("high", [1, 255])
-def test_binary_masks_hold_1_or_255(tmp_path, high):
+def test_the_foreground_of_binary_masks_is_1_or_255(tmp_path, high):
     path = save(tmp_path / "mask.png", np.array([[0, high]], np.uint8))
     assert MaskReader(2, binary=True)(path).tolist() == [[0, 1]]
 
@@ -116,14 +116,14 @@ def test_masks_of_every_type_in_a_tiff_are_read_by_value(tmp_path, dtype):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_mask_that_is_not_finite_is_named(tmp_path, value):
+def test_a_non_finite_mask_is_named(tmp_path, value):
     tifffile.imwrite(tmp_path / "mask.tif", np.array([[0, 1, value, 1]], np.float32))
-    with pytest.raises(ValueError, match=r"mask.tif holds NaN or infinity \(25.0% of pixels\)"):
+    with pytest.raises(ValueError, match=r"mask.tif contains NaN or infinity \(25.0% of pixels\)"):
         MaskReader(2, ignore_index=255)(tmp_path / "mask.tif")
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
-def test_a_mask_in_the_alpha_channel_is_noticed(tmp_path, mode):
+def test_a_mask_in_the_alpha_channel_is_detected(tmp_path, mode):
     alpha = np.array([[0, 255, 255]], np.uint8)
     colors = [np.zeros_like(alpha)] * (3 if mode == "RGBA" else 1)
     path = save(tmp_path / "mask.png", np.dstack([*colors, alpha]))
@@ -134,7 +134,7 @@ def test_a_mask_in_the_alpha_channel_is_noticed(tmp_path, mode):
             reader(path)
 
 
-def test_transparency_beside_a_mask_does_not_matter(tmp_path):
+def test_an_alpha_channel_next_to_a_mask_does_not_matter(tmp_path):
     values = np.array([[0, 1, 1]], np.uint8)
     alpha = np.array([[0, 255, 7]], np.uint8)
     path = save(tmp_path / "mask.png", np.dstack([values, values, values, alpha]))
@@ -166,17 +166,17 @@ def test_smooth_colours_are_named_as_such(tmp_path):
 
 def test_a_photograph_is_not_offered_a_palette(tmp_path):
     photo = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    with pytest.raises(ValueError, match=r"so many come of a photograph, smooth edges or a lossy"):
+    with pytest.raises(ValueError, match=r"so many suggest a photograph, smooth edges or a lossy"):
         MaskReader(2)(save(tmp_path / "mask.png", photo))
 
 
-def test_several_pages_are_no_mask(tmp_path):
+def test_a_mask_with_several_pages_is_refused(tmp_path):
     tifffile.imwrite(tmp_path / "mask.tif", np.zeros((4, 6, 8), np.uint8), photometric="minisblack")
     with pytest.raises(ValueError, match=r"mask.tif has 4 bands or pages, but a mask has one"):
         MaskReader(2)(tmp_path / "mask.tif")
 
 
-def test_several_colours_may_be_of_one_class(tmp_path):
+def test_a_class_may_have_several_colours(tmp_path):
     path = save_palette(tmp_path / "mask.png", [[0, 1, 2]], [(0, 0, 0), (9, 0, 0), (8, 0, 0)])
     palette = {(0, 0, 0): 0, (9, 0, 0): 1, (8, 0, 0): 1}
     assert MaskReader(2, palette=palette)(path).tolist() == [[0, 1, 1]]

@@ -1,4 +1,4 @@
-"""Images find their masks, in the arrangements in which people have them."""
+"""Images are matched with their masks in common folder layouts."""
 
 import unicodedata
 
@@ -22,7 +22,7 @@ def make(root, *names):
 
 
 def found(source):
-    """Splits as the names of their pairs, below the folder that all lie in."""
+    """Splits as the names of their pairs, relative to the common folder."""
     return {
         split: sorted(f"{image.name} {mask.name}" for image, mask in pairs.values())
         for split, pairs in source.splits().items()
@@ -57,7 +57,7 @@ def test_folders_of_splits_are_read_as_they_are(tmp_path, image, mask):
 
 
 @pytest.mark.parametrize("names", [("training", "validation", "testing"), ("Train", "Valid", "Te")])
-def test_splits_have_other_names_too(tmp_path, names):
+def test_split_folders_may_have_other_names(tmp_path, names):
     for name, numbers in zip(names, SPLITS.values(), strict=True):
         make(tmp_path, *(f"{name}/{kind}/{n}.png" for n in numbers for kind in ("images", "masks")))
     splits = found(PairSource(tmp_path))
@@ -66,7 +66,7 @@ def test_splits_have_other_names_too(tmp_path, names):
     assert ("test" in splits) == (names[2] == "testing")  # "Te" is none
 
 
-def test_without_a_folder_for_validation_a_part_of_training_is_taken(tmp_path):
+def test_without_a_validation_folder_part_of_training_is_used(tmp_path):
     for number in range(10):
         make(tmp_path, f"train/images/{number}.png", f"train/masks/{number}.png")
     make(tmp_path, "test/images/0.png", "test/masks/0.png")
@@ -89,7 +89,7 @@ def test_without_a_folder_for_validation_a_part_of_training_is_taken(tmp_path):
     ],
 )
 @pytest.mark.parametrize("folders", [("", ""), ("images/", "masks/")])
-def test_names_that_say_image_and_mask_are_understood(tmp_path, image, mask, folders):
+def test_names_with_words_for_image_and_mask_are_matched(tmp_path, image, mask, folders):
     for number in range(5):
         make(tmp_path, folders[0] + image.format(number), folders[1] + mask.format(number))
     pairs = [pair for split in PairSource(tmp_path).splits().values() for pair in split.values()]
@@ -98,7 +98,7 @@ def test_names_that_say_image_and_mask_are_understood(tmp_path, image, mask, fol
     ]
 
 
-def test_patterns_say_what_belongs_together(tmp_path):
+def test_patterns_define_the_pairs(tmp_path):
     for city in ("ulm", "aachen"):
         for split in ("train", "val"):
             name = f"{split}/{city}/{city}_0_"
@@ -115,7 +115,7 @@ def test_patterns_say_what_belongs_together(tmp_path):
     assert found(source) == {"train": pairs, "validation": pairs}
 
 
-def test_a_regular_expression_takes_its_groups_as_the_name(tmp_path):
+def test_the_groups_of_a_regular_expression_are_the_key(tmp_path):
     for number in range(5):
         make(tmp_path / "i", f"scan{number}_v2.png")
         make(tmp_path / "m", f"truth.{number}.png")
@@ -125,20 +125,20 @@ def test_a_regular_expression_takes_its_groups_as_the_name(tmp_path):
 
 
 @given(name=st.text("ab1_-", min_size=1, max_size=8), folder=st.sampled_from(["", "x/", "x/y/"]))
-def test_a_star_stays_within_a_name_and_two_go_through_folders(name, folder):
+def test_one_star_matches_within_a_name_and_two_match_folders(name, folder):
     assert bool(pattern_of("p", "*.png").fullmatch(f"{folder}{name}.png")) == (folder == "")
     match = pattern_of("p", "**/*_m.png").fullmatch(f"{folder}{name}_m.png")
     assert "/".join(group for group in match.groups() if group) == f"{folder}{name}"
 
 
-def test_a_pattern_that_matches_nothing_shows_what_there_is(tmp_path):
+def test_a_pattern_that_matches_nothing_lists_the_files(tmp_path):
     make(tmp_path, "a.png", "b.png")
     source = PairSource(tmp_path, tmp_path / "m", image_pattern="*.jpg")
     with pytest.raises(ValueError, match=r"`image_pattern`: '\*.jpg' matches none of the 2 images"):
         source.splits()
 
 
-def test_accents_are_one_whichever_way_they_are_written(tmp_path):
+def test_accents_match_in_every_unicode_form(tmp_path):
     names = [unicodedata.normalize(form, "straße_é.png") for form in ("NFC", "NFD")]
     make(tmp_path / "images", names[0])
     make(tmp_path / "masks", names[1])
@@ -146,7 +146,7 @@ def test_accents_are_one_whichever_way_they_are_written(tmp_path):
     assert keys[0] == keys[1]
 
 
-def test_images_in_subfolders_have_their_masks_in_the_same_ones(tmp_path):
+def test_images_in_subfolders_match_masks_in_the_same_subfolders(tmp_path):
     for folder in ("north", "south/low"):
         make(tmp_path, f"i/{folder}/1.jpg", f"m/{folder}/1.png")
     splits = PairSource(tmp_path / "i", tmp_path / "m", val_fraction=0.5).splits()
@@ -158,7 +158,7 @@ def test_a_portable_pixmap_is_an_image(tmp_path):
     assert sum(map(len, PairSource(tmp_path / "i", tmp_path / "m").splits().values())) == 3
 
 
-def test_one_folder_for_both_is_said(tmp_path):
+def test_one_folder_for_images_and_masks_is_refused(tmp_path):
     make(tmp_path, "a.png", "b.png", "c.png")
     for masks in (tmp_path, tmp_path / "." / "..", tmp_path.parent / tmp_path.name):
         source = PairSource(tmp_path, masks if masks.resolve() == tmp_path.resolve() else tmp_path)
@@ -168,9 +168,9 @@ def test_one_folder_for_both_is_said(tmp_path):
             source.splits()
 
 
-def test_a_folder_that_shows_no_masks_is_said(tmp_path):
+def test_a_folder_without_recognisable_masks_is_refused(tmp_path):
     make(tmp_path, "images/a.png", "images/b.png")
-    with pytest.raises(ValueError, match=r"shows no images with masks by its names \(images/a"):
+    with pytest.raises(ValueError, match=r"no images with masks recognised in .* \(images/a"):
         find_layout(tmp_path)
 
 
@@ -211,7 +211,7 @@ def test_a_split_file_may_name_image_and_mask(tmp_path, gap, head):
     assert splits == {"train": ["0.png 0 x.png", "1.png 1 x.png"], "validation": ["2.png 2 x.png"]}
 
 
-def test_lists_that_lie_in_the_folder_are_followed(tmp_path):
+def test_lists_in_the_folder_are_followed(tmp_path):
     for number in range(6):
         make(tmp_path, f"JPEGImages/{number}.jpg", f"SegmentationClass/{number}.png")
     make(tmp_path, "JPEGImages/without_mask.jpg", "SegmentationObject/1.png")
@@ -225,7 +225,7 @@ def test_lists_that_lie_in_the_folder_are_followed(tmp_path):
     }
 
 
-def test_a_data_module_takes_one_folder(tmp_path):
+def test_a_data_module_accepts_a_single_folder(tmp_path):
     for split, numbers in SPLITS.items():
         make(tmp_path, *(f"{split}{kind}/{n}.png" for n in numbers for kind in ("", "annot")))
     data = MaskFolderData(tmp_path, num_classes=2, ignore_index=1, num_workers=0, check_files=0)

@@ -1,4 +1,4 @@
-"""Files are read as they are stored, at full depth and with every band, or refused by name."""
+"""Files are read at full depth and with every band, or refused by name."""
 
 import os
 import time
@@ -35,7 +35,7 @@ def test_images_of_every_kind_are_read(tmp_path):
     torch.testing.assert_close(deep[0], torch.from_numpy(grey16.astype(np.float32) / 65535))
 
 
-def test_a_photograph_on_its_side_is_turned_with_its_size(tmp_path):
+def test_a_rotated_photograph_is_turned_with_its_size(tmp_path):
     image = Image.fromarray(np.zeros((6, 8, 3), np.uint8))
     exif = image.getexif()
     exif[0x0112] = 6
@@ -46,7 +46,7 @@ def test_a_photograph_on_its_side_is_turned_with_its_size(tmp_path):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("ending", ["png", "tif", "jpg", "webp"])
-def test_every_orientation_is_applied_as_a_viewer_does(tmp_path, orientation, ending):
+def test_every_orientation_is_applied_as_in_a_viewer(tmp_path, orientation, ending):
     path = oriented(tmp_path / f"a.{ending}", COLOR, orientation)
     with Image.open(path) as image:
         seen = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
@@ -55,7 +55,7 @@ def test_every_orientation_is_applied_as_a_viewer_does(tmp_path, orientation, en
 
 
 @pytest.mark.parametrize("kind", ["png", "tif"])
-def test_colours_of_16_bits_keep_them_all(tmp_path, kind):
+def test_16_bit_colours_keep_all_bits(tmp_path, kind):
     path = tmp_path / f"deep.{kind}"
     if kind == "png":
         save_png(path, DEEP)
@@ -71,7 +71,7 @@ def test_colours_of_16_bits_keep_them_all(tmp_path, kind):
 
 
 @pytest.mark.parametrize(("bands", "color_type"), [(2, 4), (4, 6)])
-def test_transparency_of_16_bits_is_a_band_too(tmp_path, bands, color_type):
+def test_16_bit_transparency_is_kept_as_a_band(tmp_path, bands, color_type):
     values = rng.integers(0, 65536, (6, 8, bands), dtype=np.uint16)
     path = save_png(tmp_path / "a.png", values, color_type=color_type)
     expected = torch.from_numpy(values.astype(np.float32) / 65535).permute(2, 0, 1)
@@ -81,7 +81,7 @@ def test_transparency_of_16_bits_is_a_band_too(tmp_path, bands, color_type):
 
 @pytest.mark.parametrize("bands", [2, 4, 5, 13])
 @pytest.mark.parametrize("stored", ["contig", "separate", "pages"])
-def test_a_tiff_of_any_number_of_bands_is_read_whole(tmp_path, bands, stored):
+def test_a_tiff_with_any_number_of_bands_is_read_completely(tmp_path, bands, stored):
     values = rng.integers(0, 256, (6, 8, bands), dtype=np.uint8)
     path = tmp_path / "bands.tif"
     if stored == "pages":
@@ -107,7 +107,7 @@ def test_a_fourth_band_is_dropped_only_if_it_is_transparency(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_fractions_stay_as_they_are(tmp_path, dtype):
+def test_floating_point_values_are_unchanged(tmp_path, dtype):
     values = rng.random((6, 8)).astype(dtype)
     tifffile.imwrite(tmp_path / "a.tif", values)
     image = read_image(tmp_path / "a.tif", 1)
@@ -117,11 +117,11 @@ def test_fractions_stay_as_they_are(tmp_path, dtype):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_an_image_that_is_not_finite_is_named(tmp_path, value, channels):
+def test_a_non_finite_image_is_named(tmp_path, value, channels):
     values = np.ones((6, 8))
     values[2, 3] = value
     tifffile.imwrite(tmp_path / "bad.tif", values)
-    with pytest.raises(ValueError, match=r"bad.tif holds NaN or infinity \(2.1% of values\)"):
+    with pytest.raises(ValueError, match=r"bad.tif contains NaN or infinity \(2.1% of values\)"):
         read_image(tmp_path / "bad.tif", channels)
 
 
@@ -139,11 +139,11 @@ def test_images_of_different_kinds_in_one_tiff_are_refused_by_name(tmp_path):
     with tifffile.TiffWriter(tmp_path / "two.tif") as file:
         file.write(COLOR, photometric="rgb")
         file.write(DEEP[:3, :4, 0], photometric="minisblack")
-    with pytest.raises(ValueError, match=r"two.tif holds 2 images of different kinds"):
+    with pytest.raises(ValueError, match=r"two.tif has 2 images of different kinds"):
         read_image(tmp_path / "two.tif", 3)
 
 
-def test_a_smaller_copy_within_a_tiff_does_not_matter(tmp_path):
+def test_a_thumbnail_in_a_tiff_does_not_matter(tmp_path):
     with tifffile.TiffWriter(tmp_path / "pyramid.tif") as file:
         file.write(COLOR, photometric="rgb", subifds=1)
         file.write(COLOR[::2, ::2], photometric="rgb", subfiletype=1)
@@ -162,7 +162,7 @@ def test_a_named_pipe_is_refused_without_waiting_for_it(tmp_path):
         read_header(tmp_path / "link.png")
 
 
-def test_postscript_under_another_name_starts_nothing(tmp_path, monkeypatch):
+def test_postscript_with_an_image_suffix_does_not_start_ghostscript(tmp_path, monkeypatch):
     started = []
     monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *args, **kwargs: started.append(1))
     path = tmp_path / "picture.png"
@@ -174,7 +174,7 @@ def test_postscript_under_another_name_starts_nothing(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("height", "width"), [(13_000, 13_000), (1, 100_000_000), (70_000, 1)])
-def test_a_small_file_of_a_huge_image_is_refused_quickly(tmp_path, height, width):
+def test_a_decompression_bomb_is_refused_quickly(tmp_path, height, width):
     data = zlib.compress(b"\0" * 1_000_000)
     path = save_png(tmp_path / "bomb.png", DEEP, width=width, height=height, compressed=data)
     started = time.perf_counter()
@@ -184,11 +184,11 @@ def test_a_small_file_of_a_huge_image_is_refused_quickly(tmp_path, height, width
     assert time.perf_counter() - started < 5
 
 
-def test_the_limit_of_an_image_is_that_of_pillow(tmp_path, monkeypatch):
+def test_the_size_limit_is_that_of_pillow(tmp_path, monkeypatch):
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, DEEP, photometric="rgb")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 47)
-    with pytest.raises(ValueError, match=r"a.tif has 6 x 8 pixels .*more than the 47"):
+    with pytest.raises(ValueError, match=r"a.tif has 6 x 8 pixels .*more than the limit of 47"):
         read_header(path)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
     assert read_image(path, 3).shape == (3, 6, 8)
