@@ -15,7 +15,7 @@ import operator
 import pickle
 import random
 import types
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -54,6 +54,7 @@ T = TypeVar("T")
 _SHARED_BYTES = 1 << 20
 _SHARED_KINDS = (type, types.ModuleType, types.CodeType)
 _PLAIN = frozenset({int, float, bool, str, type(None), list, dict, tuple, set})
+_CACHED = type(functools.lru_cache(len))
 _STATEFUL = (nn.Module, dict, list, set)
 
 
@@ -410,15 +411,25 @@ class _Pickler(pickle.Pickler):
         if isinstance(obj, DataLoader):
             state = {**vars(obj), LOADER_ITERATOR.path: None}  # worker processes
             return _rebuild, (type(obj), state)
-        if type(obj) in copyreg.dispatch_table:
+        if isinstance(obj, _CACHED) and _has_state(obj.__wrapped__):
+            return _cached, (obj.__wrapped__, obj.cache_parameters())
+        if isinstance(obj, types.BuiltinFunctionType) and isinstance(
+            obj.__self__, types.ModuleType
+        ):
             return NotImplemented
+        reduce = copyreg.dispatch_table.get(type(obj))
         try:
             # Returned, and not left to the pickler, which would ask for it again.
-            return obj.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
+            reduced = reduce(obj) if reduce else obj.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
         except Exception:
             self.uncopied.add(type(obj).__name__)
-            self._shared.append(obj)
-            return operator.getitem, (self._shared, len(self._shared) - 1)
+            return self._itself(obj)
+        # A name stands for the object itself, and need not be found from its module.
+        return self._itself(obj) if isinstance(reduced, str) else reduced
+
+    def _itself(self, obj: object) -> tuple[Any, ...]:
+        self._shared.append(obj)
+        return operator.getitem, (self._shared, len(self._shared) - 1)
 
     def _cloned(self, tensor: Tensor) -> Tensor:
         """A copy of a tensor; torch's own way of pickling makes a file in memory for each.
@@ -447,6 +458,15 @@ class _Unpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: int) -> object:
         return self._shared if pid < 0 else self._shared[pid]
+
+
+def _has_state(function: object) -> bool:
+    return isinstance(function, types.FunctionType) and has_state(function)
+
+
+def _cached(function: Callable[..., Any], parameters: dict[str, Any]) -> Any:
+    """A function with an empty cache of its own."""
+    return functools.lru_cache(**parameters)(function)
 
 
 def _rebuild(kind: type[DataLoader[Any]], state: dict[str, Any]) -> DataLoader[Any]:

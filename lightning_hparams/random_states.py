@@ -4,21 +4,35 @@ from __future__ import annotations
 
 import functools
 import random
+import sys
 import types
+from collections import deque
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["GENERATORS", "Generator", "RandomStates", "find_generators", "get_state", "set_state"]
+from .function_copies import is_filled
+
+__all__ = [
+    "GENERATORS",
+    "Generator",
+    "RandomStates",
+    "find_generators",
+    "generators_kept",
+    "get_state",
+    "set_state",
+]
 
 Generator = torch.Generator | np.random.Generator | np.random.RandomState | random.Random
 GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
 _DEPTH = 8  # levels of nested attributes searched
 _LONG = 64  # longer lists are taken for data
-_LEAVES = (str, bytes, int, float, complex, type, Tensor, np.ndarray, types.ModuleType)
+_LEAVES = (str, bytes, int, float, complex, Tensor, np.ndarray, types.ModuleType)
 
 
 class RandomStates(NamedTuple):
@@ -62,23 +76,21 @@ class RandomStates(NamedTuple):
         return cls(**{name: _unplain(value) for name, value in plain.items()})
 
 
-def find_generators(
-    roots: Mapping[str, object], skip: tuple[object, ...] = ()
-) -> dict[str, Generator]:
+def find_generators(roots: Mapping[str, object], skip: tuple[object, ...] = ()) -> dict[str, Any]:
     """Find the generators that objects hold, by dotted path.
 
-    Searches attributes, dicts, short lists, closures, partials and bound methods; long lists are
-    taken for data and skipped.
+    Searches attributes, dicts, short lists, closures, partials and bound methods, and the classes
+    and globals that the user's own code refers to; long lists are taken for data and skipped.
 
     Args:
         roots: Where to start, by the first part of the path.
         skip: Objects not to look into.
     """
     seen = {id(one) for one in skip}
-    found: dict[str, Generator] = {}
-    queue = [(name, root, 0) for name, root in roots.items()]
+    found: dict[str, Any] = {}
+    queue = deque((name, root, 0) for name, root in roots.items())
     while queue:
-        path, value, depth = queue.pop(0)
+        path, value, depth = queue.popleft()
         if id(value) in seen or isinstance(value, _LEAVES) or value is None:
             continue
         seen.add(id(value))
@@ -87,6 +99,23 @@ def find_generators(
         elif depth < _DEPTH:
             queue += [(f"{path}.{name}", part, depth + 1) for name, part in _parts(value)]
     return found
+
+
+@contextmanager
+def generators_kept(*roots: object, skip: tuple[object, ...] = ()) -> Iterator[None]:
+    """Put the generators that objects hold back, whatever happens: for those that copies share.
+
+    Args:
+        roots: Where to look for them.
+        skip: Objects not to look into.
+    """
+    found = find_generators({str(index): root for index, root in enumerate(roots)}, skip)
+    states = [(generator, get_state(generator)) for generator in found.values()]
+    try:
+        yield
+    finally:
+        for generator, state in states:
+            set_state(generator, state)
 
 
 def _parts(value: object) -> Iterator[tuple[str, object]]:
@@ -98,17 +127,50 @@ def _parts(value: object) -> Iterator[tuple[str, object]]:
             yield from ((str(index), part) for index, part in enumerate(value))
     elif isinstance(value, functools.partial):
         yield from (("func", value.func), ("args", value.args), ("keywords", value.keywords))
-    elif isinstance(value, types.MethodType):
+    elif isinstance(value, (types.MethodType, types.BuiltinMethodType)):
         yield "self", value.__self__
+        yield "func", getattr(value, "__func__", None)
     elif isinstance(value, types.FunctionType):
-        for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
-            try:
-                yield name, cell.cell_contents
-            except ValueError:  # a variable that has no value yet
-                continue
-        yield "defaults", value.__defaults__
+        yield from _parts_of_function(value)
+    elif isinstance(value, type):
+        if _is_users(value.__module__):
+            yield from vars(value).items()
+            yield "bases", value.__bases__
+    elif isinstance(value, property):
+        yield "get", value.fget
     else:
+        if isinstance(value, (classmethod, staticmethod)):
+            yield "func", value.__func__
         yield from getattr(value, "__dict__", {}).items()
+        yield "class", type(value)
+
+
+def _parts_of_function(function: types.FunctionType) -> Iterator[tuple[str, object]]:
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        if is_filled(cell):
+            yield name, cell.cell_contents
+    yield "defaults", function.__defaults__
+    yield "kwdefaults", function.__kwdefaults__
+    yield from vars(function).items()
+    if _is_users(function.__module__):
+        names = sorted(_names_in(function.__code__) & function.__globals__.keys())
+        yield from ((name, function.__globals__[name]) for name in names)
+
+
+def _names_in(code: types.CodeType) -> set[str]:
+    """Names of globals and attributes, also in functions that are made in it."""
+    inner = (_names_in(const) for const in code.co_consts if isinstance(const, types.CodeType))
+    return set(code.co_names).union(*inner)
+
+
+@functools.cache
+def _is_users(module: str | None) -> bool:
+    """Whether a module is the user's own, and neither installed nor this package."""
+    root = (module or "").partition(".")[0]
+    if root in sys.stdlib_module_names or root == __name__.partition(".")[0]:
+        return False
+    file = getattr(sys.modules.get(root), "__file__", None) or ""
+    return not {"site-packages", "dist-packages"}.intersection(Path(file).parts)
 
 
 def get_state(generator: Generator) -> object:

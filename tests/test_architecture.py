@@ -45,7 +45,7 @@ ROOT = {
     "notices": set(),
     "optim": {"checks"},
     "outputs": set(),
-    "random_states": set(),
+    "random_states": {"function_copies"},
     "resize": set(),
 }
 FOR_ALL = {

@@ -62,8 +62,8 @@ class LRRangeTest(Callback):
     over the optimizers; their rates rise together. The module's hooks for the end of an epoch or of
     a run do not run in the test. A module with functions that reach back into it (hooks around
     ``self``, ``torch.compile(module)``) is used in place, and put back. Not put back are arrays of
-    more than a megabyte that a dataset changes in place, a global ``numpy.random.Generator`` of the
-    user's, and what the module's own code writes to disk.
+    more than a megabyte that a dataset changes in place, state of classes and globals
+    other than random generators, and what the module's own code writes to disk.
 
     | tag | meaning | unit |
     |---|---|---|

@@ -99,7 +99,7 @@ class Measurement:
             for value in values:
                 plan = replace(self._plan(self.rates, value), on_point=bar.update)
                 # The same random states for each value, and so the same batches; repeats differ.
-                with random_state_kept():
+                with random_state_kept(), place.generators_kept():
                     data = place.own_data()
                     for _ in range(self.repeats):
                         found[value].append(run_sweep(place, data, plan, self.isolation))
@@ -110,7 +110,7 @@ class Measurement:
         """Loss at the end of a short one-cycle; infinite if it diverged."""
         steps = self.probe_steps
         plan = self._plan([peak * one_cycle(step, steps) for step in range(steps)], 0.0)
-        with random_state_kept():
+        with random_state_kept(), place.generators_kept():
             losses = run_sweep(place, place.own_data(), plan, self.isolation).sweep.losses
         return fmean(losses[-(steps // 5) :]) if len(losses) == steps else math.inf
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import nn
 
 from ..internals import fit_data, initial_hparams
 from ..isolation import copy_data, copy_module, dissolve, is_bound_to_itself, module_kept
+from ..random_states import generators_kept
 from .stand_ins import NoLogger
 
 __all__ = ["Data", "Place", "datamodule_of"]
@@ -106,6 +107,12 @@ class Place:
                 "worker, or read at absolute positions"
             )
         return own
+
+    def generators_kept(self) -> AbstractContextManager[None]:
+        """Put back the generators that a sweep and the run share, of classes and globals."""
+        callbacks: list[object] = self.trainer.callbacks  # type: ignore[attr-defined]
+        skip = (self.trainer, *callbacks, *self.trainer.loggers)
+        return generators_kept(self.data, self.module, skip=skip)
 
     @contextmanager
     def own_module(self, isolation: str) -> Iterator[LightningModule]:
