@@ -68,7 +68,7 @@ def bottleneck(totals: Totals, train: Loading, val: Loading) -> str:
     'waiting for data 50 % of the time: try num_workers=1 in the training DataLoader (now 0)'
     """
     if totals.batches < _FEW:
-        return f"{totals.batches} measured batches are too few to name a bottleneck"
+        return f"too few batches were measured ({totals.batches}) to name a bottleneck"
     parts = {
         "waiting for data": (totals.wait + totals.validation_wait, _WAIT),
         "validation": (totals.validation - totals.validation_wait, _PAUSED),

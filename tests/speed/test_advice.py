@@ -51,7 +51,7 @@ LINES = [
         "waiting for data 50 % of the time, most of it in validation: try num_workers=4 in the val",
     ),
     ({"other": 100}, {}, "checkpoints and the work between epochs 50 % of the time: try saving"),
-    ({"batches": 9, "wait": 90}, {}, "9 measured batches are too few to name a bottleneck"),
+    ({"batches": 9, "wait": 90}, {}, "too few batches were measured (9) to name a bottleneck"),
 ]
 
 
