@@ -48,7 +48,8 @@ class PredictionWriter(BasePredictionWriter):
 
     Raises:
         TypeError: If a prediction has another form.
-        ValueError: If two images would be written to the same file.
+        ValueError: If two images would be written to the same file, or if the folder is that of
+            the images.
         PermissionError: Before predicting, if the folder cannot be written to.
     """
 
@@ -67,6 +68,11 @@ class PredictionWriter(BasePredictionWriter):
         """Create the folder, and tell Lightning not to keep predictions."""
         writable_folder("PredictionWriter's folder", self.folder)
         self._root = _common_folder(trainer.predict_dataloaders)
+        if self._root is not None and self.folder.resolve() == Path(self._root).resolve():
+            raise ValueError(
+                "PredictionWriter's folder must not be the folder of the images, whose files the "
+                f"masks could replace, got {self.folder}; pass another"
+            )
         self._written = {}
         trainer.predict_loop.return_predictions = False
 
@@ -125,6 +131,8 @@ class PredictionWriter(BasePredictionWriter):
         other = self._written.setdefault(target, path)
         if other != path:
             raise ValueError(f"{other} and {path} would both be written to {target}; rename one")
+        if path and target.resolve() == Path(path).resolve():
+            raise ValueError(f"a mask would replace its image {path}; pass another folder")
         target.parent.mkdir(parents=True, exist_ok=True)
         unfinished = target.with_name(f".{target.name}.{os.getpid()}.partial")
         try:

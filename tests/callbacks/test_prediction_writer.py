@@ -150,6 +150,22 @@ def test_two_images_with_the_same_name_are_refused(tmp_path):
         trainer.predict(matching(data), data)
 
 
+@pytest.mark.parametrize("lists_files", [True, False])
+def test_masks_never_replace_the_images_they_are_predicted_from(tmp_path, monkeypatch, lists_files):
+    root = make(tmp_path / "in", ["a.png", "b.png"])
+    before = {path: path.read_bytes() for path in root.iterdir()}
+    if not lists_files:
+        module = "lightning_hparams.callbacks.prediction_writer"
+        monkeypatch.setattr(f"{module}._common_folder", lambda loaders: root)
+        monkeypatch.setattr(f"{module}.relative_name", lambda path, root: Path("../in/a"))
+    folder = root if lists_files else tmp_path / "out"
+    trainer = quiet_trainer(callbacks=[PredictionWriter(folder)])
+    data = folder_data(root)
+    with pytest.raises(ValueError, match="replace"):
+        trainer.predict(matching(data), data)
+    assert {path: path.read_bytes() for path in root.iterdir()} == before
+
+
 def test_an_interrupted_write_leaves_no_partial_file(tmp_path, monkeypatch):
     data = folder_data(make(tmp_path / "in", ["a.png", "b.png"]), batch_size=1)
     saved = Image.Image.save
