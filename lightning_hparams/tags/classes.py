@@ -20,7 +20,7 @@ def class_names(given: object) -> list[str] | None:
             or a function that returns one of these; None if there are no names.
 
     Returns:
-        A unique string for each class.
+        A unique string for each class; None for no names at all.
 
     Raises:
         TypeError: If the names have another form.
@@ -44,7 +44,7 @@ def class_names(given: object) -> list[str] | None:
             f"class names must be a list of names in the order of the classes, got "
             f"{type(given).__name__}; a dict from name to index is accepted too"
         )
-    return unique_names([writable(_text(name)) for name in given])
+    return unique_names([writable(_text(name)) for name in given]) or None
 
 
 def _by_index(given: Mapping[object, object]) -> list[object]:

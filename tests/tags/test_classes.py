@@ -54,3 +54,8 @@ def test_names_without_an_order_are_refused(given):
 def test_indices_must_be_complete(given):
     with pytest.raises(ValueError, match="must have the indices 0"):
         class_names(given)
+
+
+def test_no_names_at_all_are_none():
+    assert class_names([]) is None
+    assert class_names({}) is None
