@@ -19,11 +19,11 @@ import torch
 from lightning import LightningModule
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import MLFlowLogger
-from lightning_hparams.callbacks._registration import register
 from PIL import Image
 
 import lightning_hparams
 from lightning_hparams import MetricMonitor, RunRecorder, mlflow_logger
+from lightning_hparams.record import register
 from lightning_hparams.render import encode
 from lightning_hparams.sinks import MLflowSink, PRCounts, Sinks, register_model
 from lightning_hparams.sinks.mlflow_undelivered import read_rows, write_rows
@@ -479,7 +479,7 @@ def test_a_run_registers_its_model(uri):
 def test_an_unresponsive_server_delays_registration_by_the_timeout_at_most(uri, monkeypatch):
     logger, uploads, never = logger_of(uri, timeout=0.5), [], threading.Event()
     monkeypatch.setattr(
-        "lightning_hparams.callbacks._registration.register_model",
+        "lightning_hparams.record.registration.register_model",
         lambda *args: uploads.append(args),
     )
     logger.experiment.get_run = lambda run: never.wait(60)
