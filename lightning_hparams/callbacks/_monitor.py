@@ -17,8 +17,9 @@ __all__ = ["Monitor", "module_value"]
 
 # A checkpoint is loaded before training begins, so errors there are raised.
 _HOOKS = {name for name in vars(Callback) if name.startswith("on_")} - {"on_load_checkpoint"}
-_HOOKS |= {"setup", "teardown", "state_dict"}
-_ALWAYS_SAFE = {"teardown", "state_dict", "on_exception", "on_save_checkpoint"}
+_HOOKS |= {"setup", "teardown", "state_dict", "load_state_dict"}
+_ALWAYS_SAFE = _HOOKS & {"teardown", "state_dict", "load_state_dict"}
+_ALWAYS_SAFE |= {"on_exception", "on_save_checkpoint"}
 _BEFORE_TRAINING = {"setup", "on_fit_start", "on_sanity_check_start", "on_sanity_check_end"}
 _FIRST_BATCH = "on_train_batch_start"
 _BATCH_IDX = 4  # index among a batch hook's arguments: trainer, module, outputs, batch, batch_idx
@@ -30,7 +31,8 @@ class Monitor(Callback):
     Subclasses define hooks as usual, and each is guarded: errors become one warning per hook and
     kind of error. Errors before training are raised unchanged: in ``setup``, ``on_fit_start``, the
     sanity check, a ``fast_dev_run``, and up to the first batch of a standalone validation, test or
-    prediction. ``KeyboardInterrupt`` and other non-``Exception`` errors are always raised.
+    prediction. ``KeyboardInterrupt`` and other non-``Exception`` errors are always raised. A state
+    in a checkpoint that cannot be read costs a warning, and the monitor starts anew.
 
     Distributed processes must stay in step. A hook that exchanges values between them does so
     before anything can fail on a single rank: local work that may fail runs under

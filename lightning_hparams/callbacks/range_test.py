@@ -231,12 +231,23 @@ class LRRangeTest(Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Have the results again."""
+        """Restore the results.
+
+        Raises:
+            ValueError: If this is not what :meth:`state_dict` returned.
+        """
         kind = RangeTestResult if self.param == "lr" else ParamTestResult
-        self.results = {
-            int(epoch): kind.from_json(text) for epoch, text in state_dict["results"].items()
-        }
-        self._applied = dict(state_dict["applied"])
+        try:
+            self.results = {
+                int(epoch): kind.from_json(text) for epoch, text in state_dict["results"].items()
+            }
+            self._applied = dict(state_dict["applied"])
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise ValueError(
+                "the checkpoint must hold what LRRangeTest.state_dict() returned, got "
+                f"{str(state_dict)[:200]} ({type(error).__name__}: {error}); "
+                "leave out the callback, or start a new run from the checkpoint's weights"
+            ) from error
         self.result = next(reversed(self.results.values()), None)
 
     def _unhook(self) -> None:

@@ -10,6 +10,7 @@ from lightning import Callback, LightningModule, Trainer
 from torch.utils.data import DataLoader
 
 import lightning_hparams
+from lightning_hparams import MetricMonitor, PredictionMonitor, RunRecorder
 from lightning_hparams.callbacks._monitor import Monitor
 from tests.runs import quiet_trainer
 
@@ -167,6 +168,16 @@ def test_a_failing_state_dict_does_not_damage_the_checkpoint(tmp_path):
     assert len(told) == 2
     (path,) = tmp_path.rglob("*.ckpt")
     assert "Broken" not in torch.load(path, weights_only=True)["callbacks"]
+
+
+@pytest.mark.parametrize("state", [{"foreign": 1}, 7, {"best": "x", "indices": None}, {"best": 3}])
+def test_a_monitor_starts_anew_when_its_state_in_a_checkpoint_is_unreadable(state):
+    for kind in (PredictionMonitor, RunRecorder, MetricMonitor):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            kind().load_state_dict(state)
+        assert all("could not finish `load_state_dict`" in str(one.message) for one in caught)
+        assert caught or kind is MetricMonitor  # every one of its values may be missing
 
 
 def test_all_monitors_are_guarded():

@@ -589,3 +589,11 @@ def test_our_own_schedules_follow_where_optimizers_are_scaled():
     rates, test = Rates(), LRRangeTest(num_steps=60, min_lr=1e-5)
     fit(Plain(), OneCycle(), test, rates)
     assert max(rates.seen) == pytest.approx(test.result.suggestion)
+
+
+@pytest.mark.parametrize(
+    "state", [{"foreign": 1}, {"results": 7, "applied": {}}, {"results": {}, "applied": [1]}, 7]
+)
+def test_a_state_that_is_not_a_range_tests_is_refused_in_words(state):
+    with pytest.raises(ValueError, match=r"must hold what LRRangeTest\.state_dict\(\) returned"):
+        LRRangeTest().load_state_dict(state)
