@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import shutil
 import tempfile
-import threading
 import time
 from argparse import Namespace
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,13 +22,10 @@ from PIL import Image
 
 from ..checks import require
 from ..internals import (
-    adopt_run,
     current_run,
     forget_finished,
     has_run,
-    last_steps,
     mlflow_client,
-    run_name,
 )
 from ..notices import Notices
 from ..provenance import without_secrets
@@ -38,23 +33,17 @@ from ..render import Encoded
 from .base import PRCounts, RunStatus, Scalar, Sink
 from .delivery import Delivery
 from .lightning_loggers import ReplacedMethod, with_prefix
-from .mlflow_runs import BEGAN, TIMEOUT
-from .mlflow_undelivered import Row, read_rows, write_rows
+from .mlflow_metrics import VALUES, WaitingMetrics
+from .mlflow_names import Names, image_name, metric_name
+from .mlflow_requests import is_refusal, send_params
+from .mlflow_runs import TIMEOUT, continue_run
 from .new_values import NewValues
 from .text import csv_text, file_path
 
 __all__ = ["MLflowSink"]
 
-_METRICS = 1000  # most metrics and params per request
-_PARAMS = 100
-_PARAM_LENGTH = 6000
-_NAME_LENGTH = 250
-_IMAGE_LENGTH = 150  # becomes part of a file name
-_EVERY_S = 1.0  # metrics are collected for this long
 _WAITING = 64  # pending calls before training blocks
-_KEPT = 200_000  # pending values for an unreachable server
 _TIMEOUT = 30.0
-_REFUSED = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")  # error codes of invalid requests
 _STATUS = {"finished": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
 
 
@@ -87,10 +76,6 @@ class MLflowSink(Sink):
         self._logger = logger
         self._folder = Path(folder or ".").absolute()
         self._new = NewValues()
-        self._metrics: deque[Row] = deque(maxlen=_KEPT)
-        self._being_sent: list[Row] = []
-        self._about_to_send = False
-        self._hurry = threading.Event()
         self._timeout: float = getattr(logger, TIMEOUT, _TIMEOUT) if timeout is None else timeout
         self._delivery = Delivery(
             "mlflow",
@@ -99,10 +84,9 @@ class MLflowSink(Sink):
             failed=self._tell_error,
             gave_up=self._tell_silence,
         )
-        self._keys: dict[Callable[[str], str], dict[str, str]] = {}
+        self._metrics = WaitingMetrics(self._delivery, self._client, self._run_id, self._folder)
         self._notices = Notices("MLflow")
-        self._has_put_aside = False
-        self._last_steps: dict[str, int] = {}  # by key, as written by an earlier process
+        self._names = Names(self._notices)
         ReplacedMethod(logger, "log_metrics", rank_zero_only(self._log_metrics))
         ReplacedMethod(logger, "log_hyperparams", rank_zero_only(self._log_hyperparams))
         ReplacedMethod(logger, "finalize", rank_zero_only(self._finalize))
@@ -112,16 +96,13 @@ class MLflowSink(Sink):
         now = int(time.time() * 1000)
         self._delivery.tell_errors()
         for tag, value in self._new(values, step).items():
-            key = self._key(with_prefix(self._logger, tag), _metric_name)
-            if step > self._last_steps.get(key, -1):
-                self._metrics.append((key, value, now, step))
-        if len(self._metrics) >= _METRICS:
-            self._hurry.set()
-        self._send_soon()
+            key = self._names.of(with_prefix(self._logger, tag), metric_name)
+            self._metrics.add((key, value, now, step))
+        self._metrics.send_soon()
 
     def image(self, tag: str, picture: Encoded, step: int) -> None:
         """See :class:`~lightning_hparams.sinks.base.Sink`."""
-        run, client, key = self._run_id(), self._client(), self._key(tag, _image_name)
+        run, client, key = self._run_id(), self._client(), self._names.of(tag, image_name)
 
         def send() -> None:
             client.log_image(run, Image.open(io.BytesIO(picture.data)), key=key, step=step)
@@ -142,7 +123,7 @@ class MLflowSink(Sink):
 
     def text(self, tag: str, text: str, step: int) -> None:
         """See :class:`~lightning_hparams.sinks.base.Sink`."""
-        self._text(f"texts/{self._key(tag, file_path)}/step_{step:08d}.md", text)
+        self._text(f"texts/{self._names.of(tag, file_path)}/step_{step:08d}.md", text)
 
     def table(self, tag: str, columns: Mapping[str, Sequence[object]], step: int) -> None:
         """See :class:`~lightning_hparams.sinks.base.Sink`.
@@ -151,7 +132,7 @@ class MLflowSink(Sink):
         one tag, which is full after 120 of them.
         """
         text = csv_text(tuple(columns), zip(*columns.values(), strict=True))
-        self._text(f"tables/{self._key(tag, file_path)}/step_{step:08d}.csv", text)
+        self._text(f"tables/{self._names.of(tag, file_path)}/step_{step:08d}.csv", text)
 
     def hparams(self, values: Mapping[str, Scalar], *, group: str | None = None) -> None:
         """See :class:`~lightning_hparams.sinks.base.Sink`.
@@ -191,20 +172,11 @@ class MLflowSink(Sink):
         The new run that Lightning has started by then is deleted, but only if it is empty and the
         user neither created nor named it, which only loggers of :func:`mlflow_logger` record.
         """
-        client, begun = self._client(), self._run_id()
+        begun = self._run_id()
         if identity == begun:
             return
         try:
-            old, new = client.get_run(identity), client.get_run(begun)
-            if getattr(self._logger, BEGAN, False) and (
-                run_name(self._logger) in (None, old.info.run_name)
-                and old.info.experiment_id == new.info.experiment_id
-                and old.info.lifecycle_stage == "active"
-                and not (new.data.metrics or new.data.params or client.list_artifacts(begun))
-            ):
-                adopt_run(self._logger, identity)
-                setattr(self._logger, BEGAN, False)
-                client.delete_run(begun)
+            if continue_run(self._logger, identity):
                 return
         except self._mlflow.exceptions.MlflowException:
             return  # the run is in another store
@@ -221,14 +193,14 @@ class MLflowSink(Sink):
 
     def flush(self, *, wait: bool = False) -> None:
         """See :class:`~lightning_hparams.sinks.base.Sink`."""
-        self._send_soon()
-        self._hurry.set()
+        self._metrics.send_soon()
+        self._metrics.hurry()
         if wait and (not self._delivery.join() or self._metrics):
-            self._put_aside()
+            self._metrics.put_aside()
 
     def finish(self, status: RunStatus) -> None:
         """See :class:`~lightning_hparams.sinks.base.Sink`."""
-        self._send_soon()
+        self._metrics.send_soon()
         run, client, logger = self._run_id(), self._client(), self._logger
         if status == "killed":
             # Lightning would call this later and set FAILED instead of KILLED. It does nothing if
@@ -279,19 +251,8 @@ class MLflowSink(Sink):
 
     def _forget(self, step: int) -> None:
         """Skip values already written: MLflow cannot delete them, and would plot them twice."""
-        self._later("the steps already written", self._note_last_steps, self._run_id(), step)
+        self._later("the steps already written", self._metrics.take_up, self._run_id(), step)
         self.flush(wait=True)
-
-    def _note_last_steps(self, run: str, step: int) -> None:
-        known = last_steps(self._client().get_run(run).data)
-        path = self._undelivered_path(run)
-        rows = [r for r in read_rows(path) if known.get(r[0], -1) < r[3] <= step]
-        if rows:
-            metric = self._mlflow.entities.Metric
-            self._send(run, "metrics", [metric(*row) for row in rows], _METRICS)
-            known |= {key: row_step for key, _, _, row_step in rows}
-        path.unlink(missing_ok=True)
-        self._last_steps = known
 
     def _client(self) -> Any:
         return mlflow_client(self._logger)
@@ -300,100 +261,34 @@ class MLflowSink(Sink):
         return current_run(self._logger)
 
     def _params(self, values: Mapping[str, Scalar], *, tell_drift: bool) -> None:
-        param = self._mlflow.entities.Param
-        run, client = self._run_id(), self._client()
-        texts = {
-            self._key(name, _metric_name): str(value)[:_PARAM_LENGTH]
-            for name, value in values.items()
-        }
-
-        def send() -> None:
-            known = client.get_run(run).data.params
-            new = [param(key, text) for key, text in texts.items() if key not in known]
-            if new:
-                self._send(run, "params", new, _PARAMS)
-            for key, text in texts.items() if tell_drift else ():
-                # Lightning truncates values to 250 characters.
-                if known.get(key, text) not in (text, text[:250]):
-                    client.set_tag(run, f"param_drift.{key}"[:_NAME_LENGTH], text)
-
-        self._later("parameters", send)
-
-    def _send_soon(self) -> None:
-        """Send pending values after a second, or as soon as ``_hurry`` is set."""
-        # Checked after appending: the thread resets the flag before it takes the values.
-        if self._metrics and not self._about_to_send:
-            self._hurry.clear()
-            self._about_to_send = True
-            if not self._submit("values", self._send_metrics, self._run_id()):
-                self._about_to_send = False
-
-    def _send_metrics(self, run: str) -> None:
-        self._hurry.wait(_EVERY_S)
-        self._about_to_send = False
-        metric = self._mlflow.entities.Metric
-        rows = self._being_sent = [self._metrics.popleft() for _ in range(len(self._metrics))]
-        if not rows:
-            return
-        try:
-            self._send(run, "metrics", [metric(*row) for row in rows], _METRICS)
-        except Exception as error:
-            if not self._is_refusal(error):
-                # Retried next time; MLflow stores a row that it receives twice only once.
-                self._metrics.extendleft(reversed(rows))
-            raise
-        finally:
-            self._being_sent = []
-        if self._has_put_aside and not self._metrics:
-            self._has_put_aside = False
-            self._undelivered_path(run).unlink(missing_ok=True)
-
-    def _is_refusal(self, error: Exception) -> bool:
-        """Whether MLflow rejected a request as invalid."""
-        return (
-            isinstance(error, self._mlflow.exceptions.MlflowException)
-            and error.error_code in _REFUSED
-        )
-
-    def _send(self, run: str, kind: str, rows: Sequence[object], most: int) -> None:
-        """Send rows in batches; of a rejected batch, all but the invalid rows."""
-        half = len(rows) // 2
-        if len(rows) <= most:
-            try:
-                self._client().log_batch(run, **{kind: rows})
-                return
-            except Exception as error:
-                if not self._is_refusal(error) or not half:
-                    raise
-        try:
-            self._send(run, kind, rows[:half], most)
-        finally:
-            self._send(run, kind, rows[half:], most)
+        texts = {self._names.of(name, metric_name): str(value) for name, value in values.items()}
+        send = partial(send_params, tell_drift=tell_drift)
+        self._later("parameters", send, self._client(), self._run_id(), texts)
 
     def _text(self, path: str, text: str) -> None:
         self._later("a text", self._client().log_text, self._run_id(), text, path)
 
     def _later(self, what: str, call: Callable[..., object], *args: object) -> None:
-        self._hurry.set()  # metrics queued before it need not wait
-        self._submit(what, call, *args)
-
-    def _submit(self, what: str, call: Callable[..., object], *args: object) -> bool:
-        return self._delivery.submit(what, partial(call, *args))
+        self._metrics.hurry()  # metrics queued before it need not wait
+        self._delivery.submit(what, partial(call, *args))
 
     def _tell_error(self, error: Exception) -> None:
         text = f"did not accept what was written: {error}; training continues"
-        if self._is_refusal(error):
+        if is_refusal(error):
             self._notices.warn("refused", text)
         else:
-            path = self._undelivered_path(self._run_id())
+            path = self._metrics.path()
             kept = f"values not delivered by the end are kept in {path}"
             self._notices.warn("away", f"{text}, and {kept}")
 
     def _tell_silence(self) -> None:
         """Warn about what was not delivered, and where it is kept."""
-        path = self._put_aside()
-        others = Counter(what for what in self._delivery.waiting() if what != "values")
-        parts = [f"{len(self._rows())} values", *(f"{what} ({n})" for what, n in others.items())]
+        path = self._metrics.put_aside()
+        others = Counter(what for what in self._delivery.waiting() if what != VALUES)
+        parts = [
+            f"{len(self._metrics.rows())} values",
+            *(f"{what} ({n})" for what, n in others.items()),
+        ]
         kept = f"the values are kept in {path}" if path else "the values could not be kept"
         self._notices.warn(
             "silence",
@@ -401,46 +296,3 @@ class MLflowSink(Sink):
             f"{', '.join(parts)}; {kept}, and are delivered if the run is resumed or the server "
             "answers before the run ends",
         )
-
-    def _put_aside(self) -> Path | None:
-        """Write pending values to a file that a resumed run reads."""
-        path = self._undelivered_path(self._run_id())
-        try:
-            write_rows(path, self._rows())
-        except OSError:
-            return None
-        self._has_put_aside = True
-        return path
-
-    def _rows(self) -> list[Row]:
-        return [*self._being_sent, *self._metrics]
-
-    def _undelivered_path(self, run: str) -> Path:
-        return self._folder / f"mlflow_undelivered_{run}.csv"
-
-    def _key(self, tag: str, clean: Callable[[str], str]) -> str:
-        """Convert a tag to a valid MLflow name, different from those of all other tags."""
-        known = self._keys.setdefault(clean, {})
-        if tag not in known:
-            key = name = clean(tag)
-            number = 2
-            while key in known.values():
-                key = f"{name[: _IMAGE_LENGTH - 4]}_{number}"
-                number += 1
-            known[tag] = key
-            if key != tag:
-                self._notices.warn(
-                    "name",
-                    f"some names are invalid and are changed: {tag!r} is written as {key!r}",
-                )
-        return known[tag]
-
-
-def _metric_name(tag: str) -> str:
-    """Return a name that MLflow accepts on any system; on Windows it rejects colons."""
-    parts = [re.sub(r"[^\w\-. ]", "_", part) for part in tag.split("/")]
-    return "/".join(part for part in parts if part.strip("."))[:_NAME_LENGTH] or "_"
-
-
-def _image_name(tag: str) -> str:
-    return re.sub(r"[^a-zA-Z0-9_\-./ ]", "_", tag)[:_IMAGE_LENGTH]

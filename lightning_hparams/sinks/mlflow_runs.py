@@ -14,11 +14,12 @@ from lightning.pytorch.loggers import MLFlowLogger
 from torch import Tensor
 
 from ..checks import in_range, require
+from ..internals import adopt_run, current_run, mlflow_client, run_name
 from ..isolation import evaluation_mode
 
-__all__ = ["BEGAN", "TIMEOUT", "input_for", "mlflow_logger", "register_model"]
+__all__ = ["TIMEOUT", "continue_run", "input_for", "mlflow_logger", "register_model"]
 
-BEGAN = "_lightning_hparams_began"  # set if the run was not created by the user
+_BEGAN = "_lightning_hparams_began"  # set if the run was not created by the user
 TIMEOUT = "_lightning_hparams_timeout"
 _SQLITE = "sqlite:///mlflow.db"
 
@@ -71,9 +72,37 @@ def mlflow_logger(
     options.setdefault("synchronous", False)
     logger = MLFlowLogger(experiment_name, tracking_uri=uri, **options)
     # Lightning does not remember whether it was given a run or started one.
-    setattr(logger, BEGAN, options.get("run_id") is None)
+    setattr(logger, _BEGAN, options.get("run_id") is None)
     setattr(logger, TIMEOUT, timeout)
     return logger
+
+
+def continue_run(logger: MLFlowLogger, identity: str) -> bool | None:
+    """Make a logger continue an earlier run, and delete the one it has begun.
+
+    The logger keeps its own run unless that is empty and the user neither created nor named it,
+    which only loggers of :func:`mlflow_logger` record.
+
+    Returns:
+        Whether it continues the earlier run.
+
+    Raises:
+        MlflowException: If that run is in another store.
+    """
+    client, begun = mlflow_client(logger), current_run(logger)
+    old, new = client.get_run(identity), client.get_run(begun)
+    if not (
+        getattr(logger, _BEGAN, False)
+        and run_name(logger) in (None, old.info.run_name)
+        and old.info.experiment_id == new.info.experiment_id
+        and old.info.lifecycle_stage == "active"
+        and not (new.data.metrics or new.data.params or client.list_artifacts(begun))
+    ):
+        return False
+    adopt_run(logger, identity)
+    setattr(logger, _BEGAN, False)
+    client.delete_run(begun)
+    return True
 
 
 def input_for(module: LightningModule, batch: Tensor) -> Tensor:
