@@ -3,43 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import math
-import os
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypeAlias
+from collections.abc import Callable
+from typing import Any
 
-import torch
 from lightning import LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
-from torch.utils.data import DataLoader
+from lightning.pytorch.utilities import rank_zero_info
 
 from ..checks import in_range
-from ..internals import log_step, replace_fetch_marks
+from ..internals import log_step
 from ..sinks import is_rehearsal, open_sinks
-from ..speed import (
-    CudaTimer,
-    HostTimer,
-    Loading,
-    Speed,
-    StepClock,
-    Totals,
-    batch_size,
-    bottleneck,
-    memory_mib,
-    peak_flops,
-)
-from ..tags import Stage, tag
-from ._flop_count import count_flops
+from ..speed import Speed, StepClock, batch_size, loading_of, mean_speed, summary
+from ._flop_rate import FlopRate
 from ._log_step import is_due
 from ._monitor import Monitor
-from ._time_left import seconds_left
+from ._speed_values import SpeedStage, memory_and_time_left, over_ranks, rate_values
+from ._stage_clocks import StageClocks
 from ._two_packages import refuse_other_lightning
 
 __all__ = ["SpeedMonitor"]
 
-_Mark: TypeAlias = Callable[[], None]
-_WHOLE = 10**9  # a window longer than any validation
 _SLOW_VALUES = 1.0  # seconds
 
 
@@ -106,49 +89,36 @@ class SpeedMonitor(Monitor):
         self.flops = flops
         self.peak_flops = peak_flops
         self._batch_size = batch_size
-        self._timer: HostTimer | CudaTimer = HostTimer()
-        self._clock: StepClock[Any] | None = None  # of the running stage
-        self._train_clock: StepClock[Any] | None = None
-        self._watched: list[Callable[[], None]] = []  # each restores a loop
+        self._clocks = StageClocks()
+        self._flop_rate = FlopRate(type(self).__name__)
         self._steps_taken = 0
         self._written_step = -1
-        self._flops_per_sample = 0.0  # per batch if the batch size is unknown
-        self._peak: float | None = None
         self._slow_values_at = -math.inf
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Open the loggers, and hook into the loops' data fetching."""
         refuse_other_lightning(self, trainer, pl_module)
-        self._release()
+        self._clocks.release()
         if is_rehearsal(trainer):
             return
         self._sinks = open_sinks(trainer, type(self).__name__)
-        self._timer = CudaTimer() if _device(trainer).type == "cuda" else HostTimer()
-        epochs = trainer.fit_loop.epoch_loop
-        for loop in (
-            epochs,
-            epochs.val_loop,
-            trainer.validate_loop,
-            trainer.test_loop,
-            trainer.predict_loop,
-        ):
-            self._watch(loop)
+        self._clocks.watch(trainer)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start measuring."""
-        if not self._watched:
+        if not self._clocks.is_watching:
             return
         self._go_on(trainer)
-        self._clock = self._train_clock = StepClock(self.window, self.warmup, self._timer)
+        self._clocks.begin_fit(self.window, self.warmup)
         self._steps_taken = trainer.global_step
         self._written_step = -1
-        self._flops_per_sample = 0.0
+        self._flop_rate.clear()
         self._slow_values_at = -math.inf
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Mark the start of the epoch, where the loader starts its workers."""
-        if self._train_clock is not None:
-            self._train_clock.epoch_started(self._timer.now())
+        if (clock := self._clocks.training) is not None:
+            clock.epoch_started(self._clocks.now())
 
     def on_train_batch_end(
         self,
@@ -159,16 +129,16 @@ class SpeedMonitor(Monitor):
         batch_idx: int,
     ) -> None:
         """Record the batch, and write values if due."""
-        clock = self._train_clock
+        clock = self._clocks.training
         if clock is None:
             return
         steps_taken = trainer.global_step
         steps = steps_taken - self._steps_taken
         self._steps_taken = steps_taken
         samples = self._samples(batch)
-        clock.batch_done(self._timer.now(), samples, steps)
-        if self.flops and not self._flops_per_sample:
-            self._count_flops(trainer, pl_module, batch)
+        clock.batch_done(self._clocks.now(), samples, steps)
+        if self.flops and not self._flop_rate.is_counted:
+            self._flop_rate.count(trainer, pl_module, batch, samples, self.peak_flops)
             clock.leave_out("once")
         # Equal on every rank, since the ranks exchange their rates.
         if steps and clock.is_warm and is_due(trainer, self._written_step):
@@ -177,26 +147,26 @@ class SpeedMonitor(Monitor):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Exclude the time between epochs."""
-        if self._train_clock is not None:
-            self._train_clock.leave_out("other")
+        if (clock := self._clocks.training) is not None:
+            clock.leave_out("other")
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Exclude the time of saving."""
-        if self._clock is not None:
-            self._clock.leave_out("other")
+        if (clock := self._clocks.running) is not None:
+            clock.leave_out("other")
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure validation separately."""
-        if self._train_clock is not None:
-            self._train_clock.leave_out("validation")
+        if (clock := self._clocks.training) is not None:
+            clock.leave_out("validation")
         if not trainer.sanity_checking:
-            self._start_evaluation()
+            self._clocks.begin_evaluation()
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure the test."""
-        self._start_evaluation()
+        self._clocks.begin_evaluation()
 
     def on_validation_batch_end(
         self,
@@ -208,9 +178,9 @@ class SpeedMonitor(Monitor):
         dataloader_idx: int = 0,
     ) -> None:
         """Record the batch."""
-        if self._clock is not None:
+        if (clock := self._clocks.running) is not None:
             samples = self._samples(batch)
-            self._clock.batch_done(self._timer.now(), samples, 0)
+            clock.batch_done(self._clocks.now(), samples, 0)
 
     on_test_batch_end = on_predict_batch_end = on_validation_batch_end
 
@@ -225,7 +195,7 @@ class SpeedMonitor(Monitor):
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure the prediction."""
-        self._start_evaluation()
+        self._clocks.begin_evaluation()
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the rates of the prediction."""
@@ -233,7 +203,7 @@ class SpeedMonitor(Monitor):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Report the bottleneck."""
-        self._conclude(trainer, _over_ranks)
+        self._conclude(trainer, over_ranks)
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
@@ -241,80 +211,45 @@ class SpeedMonitor(Monitor):
         """Report the bottleneck without the other processes, which may be gone."""
         with contextlib.suppress(RuntimeError):  # CUDA is unusable after an error
             self._conclude(trainer, lambda _, speed: speed)
-        self._release()
+        self._clocks.release()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Restore the loops."""
-        self._release()
+        self._clocks.release()
 
     def _write_training(self, trainer: Trainer, clock: StepClock[Any]) -> None:
         own = clock.speed()
-        speed = _over_ranks(trainer, own)
+        speed = over_ranks(trainer, own)
         if not self._sinks or not own.batches_per_sec:
             return
-        values = _values(speed, "train")
-        values[tag("perf", "steps_per_sec", stage="train")] = speed.steps_per_sec
-        if self._flops_per_sample > 0:
-            rate = self._flops_per_sample * (speed.samples_per_sec or speed.batches_per_sec)
-            values[tag("perf", "flops_per_sec", stage="train")] = rate
-            if self._peak is not None:
-                mfu = rate / (self._peak * trainer.world_size)
-                values[tag("perf", "mfu", stage="train")] = mfu
+        values = rate_values(speed, "train") | self._flop_rate.values(speed, trainer.world_size)
         totals = clock.totals()
         if totals.all_seconds - self._slow_values_at >= _SLOW_VALUES:
             self._slow_values_at = totals.all_seconds
-            values |= _slow_values(trainer, 1 / own.batches_per_sec, totals)
-        self._write(values, self._written_step)
+            values |= memory_and_time_left(trainer, 1 / own.batches_per_sec, totals)
+        self._sinks.scalars(values, self._written_step)
 
-    def _start_evaluation(self) -> None:
-        if self._watched:
-            self._clock = StepClock(_WHOLE, 0, self._timer)
-
-    def _end_evaluation(self, trainer: Trainer, stage: Stage | Literal["predict"]) -> None:
-        if self._clock is not None:
-            speed = _over_ranks(trainer, self._clock.speed())
-            if self._train_clock is not None:
-                self._train_clock.totals().validation_wait += self._clock.totals().wait
-            if speed.batches_per_sec:
-                self._write(_values(speed, stage), log_step(trainer))
-                self._flush()
-        self._clock = self._train_clock
-
-    def _conclude(self, trainer: Trainer, over_ranks: Callable[[Trainer, Speed], Speed]) -> None:
-        clock, self._clock, self._train_clock = self._train_clock, None, None
-        if clock is None:
+    def _end_evaluation(self, trainer: Trainer, stage: SpeedStage) -> None:
+        own = self._clocks.end_evaluation()
+        if own is None:
             return
-        self._flush()
-        clock.stopped(self._timer.now())
-        totals = clock.totals()
-        seconds = max(totals.seconds, 1e-12)
-        rates = over_ranks(
-            trainer,
-            Speed(
-                batches_per_sec=totals.batches / seconds,
-                samples_per_sec=totals.samples / seconds,
-                data_wait_frac=totals.wait / seconds,
-            ),
-        )
-        if rates.data_wait_frac:  # of the slowest process
-            totals = dataclasses.replace(totals, wait=rates.data_wait_frac * totals.seconds)
-        text = f"{rates.batches_per_sec:.4g} batches/s"
-        if rates.samples_per_sec:
-            text += f", {rates.samples_per_sec:.4g} samples/s"
-        rank_zero_info(
-            f"{type(self).__name__}: {text}; "
-            + bottleneck(
-                totals,
-                _loading(trainer, trainer.train_dataloader),
-                _loading(trainer, trainer.val_dataloaders),
-            )
-        )
+        speed = over_ranks(trainer, own)
+        if speed.batches_per_sec:
+            self._sinks.scalars(rate_values(speed, stage), log_step(trainer))
+            self._sinks.flush()
 
-    def _write(self, values: Mapping[str, float], step: int) -> None:
-        self._sinks.scalars(values, step)
-
-    def _flush(self) -> None:
+    def _conclude(self, trainer: Trainer, combine: Callable[[Trainer, Speed], Speed]) -> None:
+        totals = self._clocks.end_fit()
+        if totals is None:
+            return
         self._sinks.flush()
+        speed = combine(trainer, mean_speed(totals))
+        processes = trainer.num_devices if trainer.world_size > 1 else 1
+        train, val = (
+            loading_of(loaders, processes)
+            for loaders in (trainer.train_dataloader, trainer.val_dataloaders)
+        )
+        rank_zero_info(f"{type(self).__name__}: {summary(speed, totals, train, val)}")
 
     def _samples(self, batch: object) -> int:
         """Return the batch size, or 0 if unknown; never raises, as it might on one rank only."""
@@ -329,114 +264,3 @@ class SpeedMonitor(Monitor):
             "pass batch_size=, a function of the batch",
         )
         return 0
-
-    def _count_flops(self, trainer: Trainer, pl_module: LightningModule, batch: object) -> None:
-        name = type(self).__name__
-        try:
-            flops = count_flops(trainer, pl_module, batch)
-        except Exception as error:
-            rank_zero_warn(
-                f"{name} could not count the operations of a step, so it writes no FLOP/s: "
-                f"{type(error).__name__}: {error}"
-            )
-            flops = 0
-        self._flops_per_sample = flops / (self._samples(batch) or 1) or -1.0  # not counted again
-        device = _device(trainer)
-        self._peak = self.peak_flops
-        if self._peak is None and device.type == "cuda":
-            self._peak = peak_flops(torch.cuda.get_device_name(device), trainer.precision)
-            if self._peak is None:
-                rank_zero_info(f"{name} does not know the peak of this GPU; pass peak_flops=")
-
-    def _watch(self, loop: object) -> None:
-        """Record when a loop starts and ends fetching data."""
-        now = self._timer.now
-
-        def wrap(ask: _Mark, answer: _Mark) -> tuple[_Mark, _Mark]:
-            def before() -> None:
-                if (clock := self._clock) is not None:
-                    clock.fetching(now())
-                ask()
-
-            def after() -> None:
-                answer()
-                if (clock := self._clock) is not None:
-                    clock.fetched(now())
-
-            return before, after
-
-        self._watched.append(replace_fetch_marks(loop, wrap))
-
-    def _release(self) -> None:
-        for undo in self._watched:
-            undo()
-        self._watched.clear()
-        self._clock = self._train_clock = None
-
-
-def _values(speed: Speed, stage: Stage | Literal["predict"]) -> dict[str, float]:
-    names = [
-        "batches_per_sec",
-        "data_wait_frac",
-        "step_ms_p50",
-        "step_ms_p90",
-        "step_ms_p99",
-    ]
-    if speed.samples_per_sec:
-        names.append("samples_per_sec")
-    return {_rate_tag(name, stage): getattr(speed, name) for name in names}
-
-
-def _rate_tag(name: str, stage: Stage | Literal["predict"]) -> str:
-    """Return a rate's tag; prediction is not a stage of :class:`~lightning_hparams.tags.Tag`."""
-    return f"perf/{name}/predict" if stage == "predict" else tag("perf", name, stage=stage)
-
-
-def _slow_values(trainer: Trainer, seconds_per_batch: float, totals: Totals) -> dict[str, float]:
-    """Return memory and time left, which change slowly."""
-    found = memory_mib(_device(trainer))
-    values = {tag("perf", f"memory_mib/{name}"): mib for name, mib in found.items()}
-    left = seconds_left(trainer, seconds_per_batch, totals)
-    if math.isfinite(left):
-        values[tag("perf", "eta_s")] = left
-    return values
-
-
-def _over_ranks(trainer: Trainer, speed: Speed) -> Speed:
-    """Combine the ranks: total rates and the longest wait. Every rank must call this."""
-    if trainer.world_size == 1:
-        return speed
-    own = [speed.batches_per_sec, speed.samples_per_sec, speed.data_wait_frac]
-    ranks = trainer.strategy.all_gather(torch.tensor(own, device=_device(trainer)))
-    batches, samples, waits = ranks.T.tolist()
-    return speed._replace(
-        batches_per_sec=sum(batches),
-        samples_per_sec=sum(samples),
-        data_wait_frac=max(waits),
-    )
-
-
-def _device(trainer: Trainer) -> torch.device:
-    device: torch.device = trainer.strategy.root_device
-    return device
-
-
-def _loading(trainer: Trainer, loaders: object) -> Loading:
-    found = [one for one in _flat(loaders) if isinstance(one, DataLoader)]
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
-    cores = max(1, cores // (trainer.num_devices if trainer.world_size > 1 else 1))
-    if not found:
-        return Loading(None, False, cores)
-    slowest = min(found, key=lambda loader: loader.num_workers)
-    return Loading(slowest.num_workers, slowest.persistent_workers, cores)
-
-
-def _flat(loaders: object) -> list[object]:
-    if isinstance(loaders, Mapping):
-        loaders = list(loaders.values())
-    if isinstance(loaders, (list, tuple)):
-        return [one for part in loaders for one in _flat(part)]
-    return [loaders]

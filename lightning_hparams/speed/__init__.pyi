@@ -13,3 +13,5 @@ from .clock import (
     Totals as Totals,
 )
 from .hardware import memory_mib as memory_mib, peak_flops as peak_flops
+from .loaders import loading_of as loading_of
+from .report import mean_speed as mean_speed, summary as summary

@@ -16,7 +16,7 @@ from lightning.pytorch.utilities import CombinedLoader
 from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_hparams import SpeedMonitor, speed
-from lightning_hparams.callbacks import speed_monitor
+from lightning_hparams.callbacks import _flop_rate, _speed_values
 from lightning_hparams.sinks import TensorBoardSink
 from tests.callbacks.test_metric_monitor import documented, scalars
 from tests.runs import matching, quiet_trainer, read_events, shapes
@@ -122,7 +122,7 @@ def steps(points):
 
 def test_the_tags_written_are_those_of_the_docstring(monkeypatch):
     peaks = {"rss": 1.0, "cuda_peak_allocated": 2.0, "cuda_peak_reserved": 3.0}
-    monkeypatch.setattr(speed_monitor, "memory_mib", lambda device: peaks)
+    monkeypatch.setattr(_speed_values, "memory_mib", lambda device: peaks)
     data = shapes()
     logger = TensorBoardLogger(".", default_hp_metric=False)
     monitor = SpeedMonitor(flops=True, peak_flops=1e12)
@@ -495,7 +495,7 @@ def test_counting_operations_does_not_count_for_the_time_left(clock, monkeypatch
         clock.time += 1000.0
         return FLOPS
 
-    monkeypatch.setattr(speed_monitor, "count_flops", counts_slowly)
+    monkeypatch.setattr(_flop_rate, "count_flops", counts_slowly)
     _, found = fit(clock, monitor=SpeedMonitor(flops=True), log_every_n_steps=1)
     for step, left in found["perf/eta_s"]:
         assert left == pytest.approx((7 - step) * (LOAD + WORK))
