@@ -147,18 +147,13 @@ class MLflowSink(Sink):
     def artifact(self, path: Path) -> None:
         """See :class:`~lightning_hparams.sinks.base.Sink`."""
         run, client = self._run_id(), self._client()
-        try:
-            folder = tempfile.mkdtemp()
-            kept = shutil.copy(path, folder)  # the file may have changed or gone when it is sent
-        except OSError:  # the disk of temporary files is full
-            folder = tempfile.mkdtemp(dir=self._folder)
-            kept = shutil.copy(path, folder)
+        kept = _copied(path, self._folder)
 
         def send() -> None:
             try:
-                client.log_artifact(run, kept)
+                client.log_artifact(run, str(kept))
             finally:
-                shutil.rmtree(folder, ignore_errors=True)  # must not hide an error of sending
+                shutil.rmtree(kept.parent, ignore_errors=True)  # must not hide an error of sending
 
         self._later("a file", send)
 
@@ -296,3 +291,11 @@ class MLflowSink(Sink):
             f"{', '.join(parts)}; {kept}, and are delivered if the run is resumed or the server "
             "answers before the run ends",
         )
+
+
+def _copied(path: Path, folder: Path) -> Path:
+    """Copy a file, which may change before it is sent, to a new folder for temporary files."""
+    try:
+        return Path(shutil.copy(path, tempfile.mkdtemp()))
+    except OSError:  # the disk of temporary files is full
+        return Path(shutil.copy(path, tempfile.mkdtemp(dir=folder)))
