@@ -12,13 +12,15 @@ from lightning import Callback, LightningModule, Trainer
 
 from ..checks import as_plain, as_steps, in_range, one_of
 from ..notices import Notices
-from ..optim import initial_param, keep_initial, set_param
+from ..optim import initial_param
 from ..scheduler import (
     AveragedWeights,
+    ConfiguredValues,
     OnResume,
     ScheduledRun,
     draw_values,
     refuse_rivals,
+    restore_momentum,
     scheduled_values,
 )
 from ..schedules import MomentumCycle, RateBound, Schedule, Span, as_schedule, check_call
@@ -103,7 +105,7 @@ class ParamScheduler(Callback):
         self._shapes: dict[str, Schedule] = {param: _shape(schedule, schedule_args or {})}
         self._momentum: MomentumCycle | None = None
         self._loaded: dict[str, Any] | None = None
-        self._configured: list[list[dict[str, float]]] = []  # optimizer, group, param
+        self._configured = ConfiguredValues()
         self._tested: list[float] | None = None  # the range test's bounds, if it set the rates
         self._counts: list[int] = []  # configured groups of each optimizer
         self._bounds: dict[str, RateBound] = {}
@@ -133,10 +135,7 @@ class ParamScheduler(Callback):
         _refuse_another(self, trainer)
         refuse_rivals(trainer, pl_module, name, self.param, set(self._shapes), self.override)
         self._averaged = AveragedWeights(trainer)
-        self._configured = [
-            [self._keep_initial(group) for group in optimizer.param_groups]
-            for optimizer in trainer.optimizers
-        ]
+        self._configured = ConfiguredValues(trainer.optimizers, self._params_of)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find the progress and length of the run, and set the values of its first step."""
@@ -144,9 +143,9 @@ class ParamScheduler(Callback):
         self._run.begin(trainer, pl_module, loaded)
         if loaded is None:
             tested = bounds_found(trainer) if self.param == "lr" else None
-            loaded = {"counts": [len(groups) for groups in self._configured], "tested": tested}
+            loaded = {"counts": self._configured.counts(), "tested": tested}
         self._counts, self._tested = list(loaded["counts"]), loaded["tested"]
-        _reconfigure(trainer, self._configured, self._tested is not None)
+        self._configured.reapply(trainer.optimizers, tested=self._tested is not None)
         self._lay_out(trainer)
 
     def follow_range_test(self, trainer: Trainer) -> None:
@@ -254,11 +253,9 @@ class ParamScheduler(Callback):
         """Number of groups in a list argument, or 0."""
         return 0
 
-    def _keep_initial(self, group: dict[str, Any]) -> dict[str, float]:
-        params = [self.param]
-        if self._momentum is not None and self._momentum.cycles(group):
-            params.append("momentum")
-        return {param: keep_initial(group, param) for param in params}
+    def _params_of(self, group: dict[str, Any]) -> list[str]:
+        cycles = self._momentum is not None and self._momentum.cycles(group)
+        return [self.param, "momentum"] if cycles else [self.param]
 
     def _lay_out(self, trainer: Trainer) -> None:
         firsts = zip(trainer.optimizers, self._counts, strict=True)
@@ -286,7 +283,7 @@ class ParamScheduler(Callback):
             self._run.end()
         finally:
             if self._momentum is not None:
-                _restore_momentum(trainer)
+                restore_momentum(trainer.optimizers)
 
 
 def _refuse_another(callback: ParamScheduler, trainer: Trainer) -> None:
@@ -299,28 +296,6 @@ def _refuse_another(callback: ParamScheduler, trainer: Trainer) -> None:
                 "remove one of the callbacks"
                 + (", or pass cycle_momentum=False" if shared == {"momentum"} else "")
             )
-
-
-def _reconfigure(
-    trainer: Trainer, configured: list[list[dict[str, float]]], from_test: bool
-) -> None:
-    """Replace a checkpoint's initial values by those configured now.
-
-    Except for rates found by a range test, which does not run again, and for groups added during
-    training, which only the checkpoint has.
-    """
-    for optimizer, values_of in zip(trainer.optimizers, configured, strict=True):
-        for group, values in zip(optimizer.param_groups, values_of, strict=False):
-            for param, value in values.items():
-                if param != "lr" or not from_test or "initial_lr" not in group:
-                    group[f"initial_{param}"] = value
-
-
-def _restore_momentum(trainer: Trainer) -> None:
-    for optimizer in trainer.optimizers:
-        for group in optimizer.param_groups:
-            if "initial_momentum" in group:
-                set_param(group, "momentum", group["initial_momentum"])
 
 
 def _shape(schedule: str | Callable[..., float], args: Mapping[str, object]) -> Schedule:

@@ -8,7 +8,7 @@ from types import FunctionType
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import BaseFinetuning, StochasticWeightAveraging
 
-__all__ = ["averaging_rival", "likely_rivals", "refuse_rivals"]
+__all__ = ["averaging_warning", "likely_rivals", "refuse_rivals"]
 
 # Hooks that run between two updates, where a manual warm-up would be written.
 _HOOKS = [
@@ -73,12 +73,29 @@ def _scheduler(trainer: Trainer, params: set[str]) -> str | None:
     return None
 
 
-def averaging_rival(trainer: Trainer) -> str | None:
+def _averaging_rival(trainer: Trainer) -> str | None:
     """Name of a callback that adds its own scheduler in the middle of training, or None."""
     for callback in trainer.callbacks:  # type: ignore[attr-defined]  # set on construction
         if isinstance(callback, StochasticWeightAveraging):
             return type(callback).__name__
     return None
+
+
+def averaging_warning(trainer: Trainer, name: str) -> str | None:
+    """Return a warning if a callback averages weights at rates of its own.
+
+    Args:
+        trainer: The Trainer.
+        name: Name of the callback that schedules the rates.
+    """
+    averaging = _averaging_rival(trainer)
+    if averaging is None:
+        return None
+    return (
+        f"{averaging} adds its own scheduler towards the end of training, but {name} "
+        "sets the learning rates at every step; the weights are averaged all the same. "
+        "Remove one of the two to use the other's rates"
+    )
 
 
 def likely_rivals(trainer: Trainer, module: LightningModule, param: str) -> str:

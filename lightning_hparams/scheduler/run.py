@@ -11,8 +11,9 @@ from lightning import LightningModule, Trainer
 from ..notices import Notices
 from ..schedules import Schedule, Span
 from .group_values import Change, GroupValues, StepHooks
-from .rivals import averaging_rival, likely_rivals
+from .rivals import averaging_warning, likely_rivals
 from .run_length import LengthState, Position, RunLength, position, time_limit, timed_total
+from .step_frequency import Frequency, frequency_warning
 
 if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Timer
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["OnResume", "ScheduledRun"]
 
 OnResume = Literal["rescale", "continue", "strict"]
-_ROUGH = 10  # first steps, most of which a gradient scaler may skip while it searches for its scale
 
 
 class ScheduledRun:
@@ -88,14 +88,9 @@ class ScheduledRun:
         self._take_up(loaded)
         self._started = list(self._steps), trainer.global_step
         self._timer = time_limit(trainer) if self._given is None else None
-        averaging = averaging_rival(trainer) if "lr" in self._shapes else None
+        averaging = averaging_warning(trainer, self._name) if "lr" in self._shapes else None
         if averaging is not None:
-            self._notices.warn(
-                "rival lr",
-                f"{averaging} adds its own scheduler towards the end of training, but {self._name} "
-                "sets the learning rates at every step; the weights are averaged all the same. "
-                "Remove one of the two to use the other's rates",
-            )
+            self._notices.warn("rival lr", averaging)
         if warning := self._length.unasked(trainer):
             self._notices.warn("length", warning)
         self._limits = self._length.totals(trainer, module, self._steps, position(trainer))
@@ -150,30 +145,25 @@ class ScheduledRun:
         trainer, module = self._current
         stepped = trainer.global_step - self._started[1]
         scales = getattr(trainer.precision_plugin, "scaler", None) is not None
-        manual = not module.automatic_optimization
         for index, optimizer in enumerate(trainer.optimizers):
             taken = self._steps[index] - self._started[0][index]
-            kind, total = type(optimizer).__name__, self._totals[index]
-            if taken == 0 and len(self._hooks) == 1 and stepped > (_ROUGH if scales else 0):
-                self._notices.warn(
-                    "frequency",
-                    f"none of the {stepped} steps of {kind} was counted, so the schedule does not "
-                    "advance: its step() does not run the step hooks of torch.optim.Optimizer, as "
-                    "in some wrappers; schedule it in configure_optimizers",
-                )
-            elif manual and self._given is None and not _half_to_once(taken, self._batches):
-                self._notices.warn(
-                    "frequency",
-                    f"optimizer {index} took {taken} steps in {self._batches} batches, but the "
-                    f"schedule expects one per batch, {total} in all; pass total_steps=[...] with "
-                    "the steps of each optimizer",
-                )
-            elif not manual and self._given is None and taken >= 2 * stepped > 0:
-                self._notices.warn(
-                    "frequency",
-                    f"{kind} took {taken} steps where the Trainer counts {stepped}, so the "
-                    f"schedule ends before the run; pass total_steps=... with the steps of {kind}",
-                )
+            found = Frequency(
+                index=index,
+                kind=type(optimizer).__name__,
+                taken=taken,
+                stepped=stepped,
+                batches=self._batches,
+                total=self._totals[index],
+            )
+            warning = frequency_warning(
+                found,
+                is_only=len(self._hooks) == 1,
+                is_manual=not module.automatic_optimization,
+                is_given=self._given is not None,
+                is_scaled=scales,
+            )
+            if warning is not None:
+                self._notices.warn("frequency", warning)
 
     def end(self) -> None:
         """Release the optimizers, which would keep the parameters alive."""
@@ -281,8 +271,3 @@ class ScheduledRun:
                 f"it at every step, here to {change.ours:g}, so that value is not used. Remove one "
                 "of the two",
             )
-
-
-def _half_to_once(taken: int, batches: int) -> bool:
-    # A gradient scaler skips a few steps; a step every second batch is a different plan.
-    return batches < 2 * taken <= 2 * batches
