@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-import torch
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_warn
 
 from ..internals import WatchedFetcher, watch_fetcher
 from ..notices import Notices
 from ..random_states import Generator, RandomStates, find_generators
+from ._exact_state import gathered, gradients_of, own_part, restore_gradients
 from ._idle_hooks import skip_idle_hooks
 from ._two_packages import refuse_other_lightning
 
@@ -87,7 +85,7 @@ class ExactResume(Callback):
         self._watch()
         if loaded is None:
             return
-        self._resumed = self._own_part(loaded)
+        self._resumed = own_part(loaded, trainer, self._configured)
         if self._resumed is not None:
             self._stream = RandomStates.from_plain(self._resumed["stream"])
             self._strayed = True
@@ -137,7 +135,7 @@ class ExactResume(Callback):
     def state_dict(self) -> dict[str, Any]:
         """Return the random states of all processes; must be called in each of them."""
         state = self._last if self._fit is None else self._state()
-        return {} if state is None else {"ranks": _gathered(state[0]), **state[1]}
+        return {} if state is None else {"ranks": gathered(state[0]), **state[1]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore these states at the start of training."""
@@ -183,7 +181,7 @@ class ExactResume(Callback):
         self._find_generators(fetcher)
         seen = trainer.fit_loop.epoch_loop.batch_progress.current.ready
         if resumed is not None:
-            _restore_gradients(module, resumed["gradients"])
+            restore_gradients(module, resumed["gradients"])
             if resumed["size"] is not None:
                 # Lightning skips the hook in which callbacks set it at the start of an epoch.
                 trainer.accumulate_grad_batches = resumed["size"]
@@ -235,7 +233,7 @@ class ExactResume(Callback):
             "batches": trainer.num_training_batches,
             "accumulate_grad_batches": size,
             "configured": self._configured,
-            "gradients": _gradients(module) if wanted else {},
+            "gradients": gradients_of(module) if wanted else {},
         }
 
     def _watch(self) -> None:
@@ -261,30 +259,6 @@ class ExactResume(Callback):
             self._quiet.__exit__(None, None, None)
             self._quiet = None
 
-    def _own_part(self, loaded: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Return the checkpoint's state for this process; warn if it does not match this run."""
-        assert self._fit is not None
-        trainer = self._fit[0]
-        before, now = len(loaded["ranks"]), trainer.world_size
-        size = None
-        if before != now:
-            rank_zero_warn(
-                f"ExactResume: the checkpoint is from {before} processes and this run has {now}; "
-                "it will not equal the stopped run, and the random states are not restored"
-            )
-            return None
-        if loaded["batches"] != trainer.num_training_batches:
-            rank_zero_warn(
-                f"ExactResume: an epoch had {loaded['batches']} batches and has "
-                f"{trainer.num_training_batches} now, so this run will not equal the stopped one; "
-                "resume it with the same data and batch size"
-            )
-        elif loaded.get("configured", self._configured) == self._configured:
-            seen = trainer.fit_loop.epoch_loop.batch_progress.current.ready
-            size = loaded["accumulate_grad_batches"] if seen % loaded["batches"] else None
-        shared = {"gradients": loaded["gradients"], "size": size}
-        return {**loaded["ranks"][trainer.global_rank], **shared}
-
 
 def _loaders(fetcher: WatchedFetcher) -> list[object]:
     return list(fetcher.combined_loader.flattened)
@@ -299,23 +273,3 @@ def _resumes_itself(loader: object) -> bool:
 
 def _keeps_position(loader: object) -> bool:
     return hasattr(loader, "state_dict") and hasattr(loader, "load_state_dict")
-
-
-def _gradients(module: LightningModule) -> dict[str, torch.Tensor]:
-    named = module.named_parameters()
-    return {name: one.grad.detach().clone() for name, one in named if one.grad is not None}
-
-
-def _restore_gradients(module: LightningModule, gradients: Mapping[str, torch.Tensor]) -> None:
-    for name, parameter in module.named_parameters():
-        if name in gradients:
-            parameter.grad = gradients[name].to(parameter.device, parameter.dtype)
-
-
-def _gathered(own: dict[str, Any]) -> list[dict[str, Any]]:
-    distributed = torch.distributed
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return [own]
-    every: list[Any] = [None] * distributed.get_world_size()
-    distributed.all_gather_object(every, own)
-    return every
