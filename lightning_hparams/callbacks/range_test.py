@@ -10,12 +10,12 @@ from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import BatchSizeFinder
 from lightning.pytorch.utilities import rank_zero_info
 
-from ..checks import in_range, one_of, whole_number
+from ..checks import one_of
 from ..notices import Notices
 from ..range_test import (
-    ParamTestResult,
     RangeTestResult,
     Rule,
+    check_plan,
     check_range_test,
     lr_values,
 )
@@ -40,6 +40,7 @@ from ..sweep import (
     warn_of_another_peak,
 )
 from ._idle_hooks import skip_idle_hooks
+from ._kept_results import as_state, from_state
 from ._two_packages import refuse_other_lightning
 
 __all__ = ["LRRangeTest", "lr_range_test"]
@@ -142,16 +143,11 @@ class LRRangeTest(Callback):
         super().__init__()
         skip_idle_hooks(self)
         check_range_test(min_lr, max_lr, num_steps, mode, param=param, rule=rule, repeats=repeats)
-        one_of("stage", stage, ("train", "val"))
+        check_plan(param, stage, probe_steps, at_epochs, values=values, val_batches=val_batches)
         one_of("on_fail", on_fail, ("keep", "raise"))
         one_of("isolation", isolation, ("copy", "snapshot"))
-        in_range("val_batches", val_batches, 1)
-        _check_probes(param, probe_steps)
-        _check_epochs(param, at_epochs)
         if not isinstance(callbacks, Sequence):
             raise TypeError(f"`callbacks` must be a list of callbacks, got {callbacks!r}")
-        if values is not None:
-            _check_values(param, values)
         self.min_lr, self.max_lr, self.num_steps, self.mode = min_lr, max_lr, num_steps, mode
         self.param, self.stage, self.rule, self.repeats = param, stage, rule, repeats
         self.apply, self.attr, self.on_fail = apply, attr, on_fail
@@ -225,10 +221,7 @@ class LRRangeTest(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The results, and what was written to the module."""
-        return {
-            "results": {epoch: result.to_json() for epoch, result in self.results.items()},
-            "applied": dict(self._applied),
-        }
+        return as_state(self.results, self._applied)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the results.
@@ -236,18 +229,7 @@ class LRRangeTest(Callback):
         Raises:
             ValueError: If this is not what :meth:`state_dict` returned.
         """
-        kind = RangeTestResult if self.param == "lr" else ParamTestResult
-        try:
-            self.results = {
-                int(epoch): kind.from_json(text) for epoch, text in state_dict["results"].items()
-            }
-            self._applied = dict(state_dict["applied"])
-        except (AttributeError, LookupError, TypeError, ValueError) as error:
-            raise ValueError(
-                "the checkpoint must hold what LRRangeTest.state_dict() returned, got "
-                f"{str(state_dict)[:200]} ({type(error).__name__}: {error}); "
-                "leave out the callback, or start a new run from the checkpoint's weights"
-            ) from error
+        self.results, self._applied = from_state(state_dict, self.param)
         self.result = next(reversed(self.results.values()), None)
 
     def _unhook(self) -> None:
@@ -355,33 +337,3 @@ def _waits(trainer: Trainer) -> bool:
     """Whether another callback is yet to find the batch size, when the optimizers are made."""
     callbacks = trainer.callbacks  # type: ignore[attr-defined]  # set on construction
     return any(isinstance(callback, BatchSizeFinder) for callback in callbacks)
-
-
-def _check_probes(param: str, probe_steps: int) -> None:
-    if probe_steps:
-        whole_number("probe_steps", probe_steps, 10, remedy="50 is usual, 0 is none")
-    if probe_steps and param != "lr":
-        raise ValueError(f"`probe_steps` goes with param='lr', got param={param!r}")
-
-
-def _check_epochs(param: str, at_epochs: Sequence[int]) -> None:
-    if not isinstance(at_epochs, Sequence):
-        raise TypeError(f"`at_epochs` must be a list of epochs, got {at_epochs!r}")
-    for epoch in at_epochs:
-        in_range("at_epochs", epoch, 0)
-    if param == "batch_size" and any(at_epochs):
-        raise ValueError(
-            "param='batch_size' goes with at_epochs=[0] alone, since loaders are made once; "
-            f"got at_epochs={list(at_epochs)}"
-        )
-
-
-def _check_values(param: str, values: Sequence[float]) -> None:
-    if param == "lr":
-        raise ValueError(
-            "`values` goes with another `param` than 'lr'; for that set min_lr, max_lr"
-        )
-    if len(set(values)) < 2:
-        raise ValueError(f"`values` needs at least two different values, got {list(values)}")
-    for value in values:
-        in_range("values", value, 1 if param == "batch_size" else 0)

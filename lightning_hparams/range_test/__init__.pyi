@@ -16,6 +16,7 @@ from .curve import (
     rule_named as rule_named,
     smooth as smooth,
 )
+from .plan import check_plan as check_plan
 from .plot import Chart as Chart
 from .result import (
     RangeTestResult as RangeTestResult,
