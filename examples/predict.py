@@ -18,34 +18,42 @@ parser.add_argument("--batch-size", type=int, default=8)
 parser.add_argument("--num-workers", type=int, default=2)
 
 
-def size_of(checkpoint: str) -> list[int] | int | None:
-    """The size that images were resized to in training."""
-    content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    size: list[int] | int | None = content.get("datamodule_hyper_parameters", {}).get("size")
-    return size
+def load(checkpoint: str) -> tuple[SegmentationTask, list[int] | int | None]:
+    """Load the task, and the size that images were resized to in training."""
+    if not Path(checkpoint).is_file():
+        raise FileNotFoundError(f"{checkpoint} is not a file; check the path")
+    try:
+        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        task = SegmentationTask.load_from_checkpoint(checkpoint, map_location="cpu")
+        return task, content.get("datamodule_hyper_parameters", {}).get("size")
+    except Exception as error:  # another file can raise almost anything when it is unpickled
+        raise ValueError(
+            f"{checkpoint} is not a checkpoint of a SegmentationTask ({type(error).__name__}); "
+            "pass a .ckpt file that examples/segmentation.py wrote"
+        ) from error
 
 
 if __name__ == "__main__":
     args = parser.parse_args()
     try:
-        if not Path(args.checkpoint).is_file():
-            raise FileNotFoundError(f"{args.checkpoint} is not a file; check the path")
-        task = SegmentationTask.load_from_checkpoint(args.checkpoint, map_location="cpu")
+        task, size = load(args.checkpoint)
         data = MaskFolderData(
             args.folder,
             predict_images=args.folder,
             class_names=task.class_names,
             in_channels=task.hparams["in_channels"],
-            size=size_of(args.checkpoint),
+            size=size,
             batch_size=args.batch_size,
             num_workers=args.num_workers,
         )
         data.setup("predict")
         writer = PredictionWriter(args.out, probabilities=args.probabilities)
+        trainer = lightning.Trainer(callbacks=[writer], logger=False, enable_checkpointing=False)
+        trainer.predict(task, data)
     except (ValueError, TypeError, OSError) as error:
-        parser.exit(2, f"{parser.prog}: error: {error}\n")
-    trainer = lightning.Trainer(callbacks=[writer], logger=False, enable_checkpointing=False)
-    trainer.predict(task, data)
+        # An error of a worker process starts with its traceback.
+        reason = str(error).rpartition(f"\n{type(error).__name__}: ")[2]
+        parser.exit(2, f"{parser.prog}: error: {reason.strip()}\n")
     if not trainer.is_global_zero:
         sys.exit()
     print(f"{len(data.predict_set)} masks: {args.out}")

@@ -3,9 +3,10 @@
 import re
 import shlex
 import sys
-from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser, Namespace
+from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser, ArgumentTypeError, Namespace
 from ast import literal_eval
 from pathlib import Path
+from zipfile import is_zipfile
 
 import lightning
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -29,12 +30,12 @@ from lightning_hparams import (
 from lightning_hparams.checks import writable_folder
 
 
-def value(text: str) -> object:
-    """Parse a number, list or dict; return any other text unchanged."""
+def list_or_dict(text: str) -> object:
     try:
         return literal_eval(text)
-    except (SyntaxError, ValueError):
-        return text
+    except (SyntaxError, ValueError, TypeError):
+        examples = "'[[0, 0, 0], [255, 0, 0]]' or '{0: 0, 255: 1}'"
+        raise ArgumentTypeError(f"{text!r} cannot be parsed; write it as {examples}") from None
 
 
 parser = ArgumentParser(description=__doc__, formatter_class=ArgumentDefaultsHelpFormatter)
@@ -56,8 +57,10 @@ own.add_argument("--classes", nargs="+", dest="class_names", help="names, includ
 own.add_argument("--task", choices=["multiclass", "binary"])
 own.add_argument("--num-classes", type=int)
 own.add_argument("--ignore-index", type=int, help="mask value of pixels to ignore")
-own.add_argument("--palette", type=value, help="colours by class, as '[[0, 0, 0], [255, 0, 0]]'")
-own.add_argument("--class-values", type=value, help="{value: class}, as '{0: 0, 255: 1}'")
+own.add_argument(
+    "--palette", type=list_or_dict, help="colours by class, as '[[0, 0, 0], [255, 0, 0]]'"
+)
+own.add_argument("--class-values", type=list_or_dict, help="{value: class}, as '{0: 0, 255: 1}'")
 own.add_argument("--mask-suffix", help="_mask for 1.jpg and 1_mask.png")
 own.add_argument("--image-pattern", help="as '*/*_leftImg8bit.png'")
 own.add_argument("--mask-pattern", help="as '*/*_gtFine_labelIds.png'")
@@ -98,7 +101,7 @@ def checkpoint(args: Namespace) -> Path | None:
     if args.resume is None:
         return None
     found = [Path(args.resume)] if args.resume else Path(args.logdir).rglob("last*.ckpt")
-    files = [path for path in found if path.is_file()]
+    files = [path for path in found if is_zipfile(path)]
     if not files:
         raise FileNotFoundError(f"--resume: no checkpoint at {args.resume or args.logdir}")
     return max(files, key=lambda path: path.stat().st_mtime)
@@ -129,8 +132,7 @@ if __name__ == "__main__":
         data.setup("fit")
     except (ValueError, TypeError, OSError, ModuleNotFoundError) as error:
         parser.exit(2, f"{parser.prog}: error: {explained(error)}\n")
-    finder = [] if args.lr else [LRRangeTest()]
-    pictures = PredictionMonitor()
+    pictures, finder = PredictionMonitor(), [] if args.lr else [LRRangeTest()]
     best = ModelCheckpoint(monitor="metric/miou/val", mode="max", filename="best")
     last = ModelCheckpoint(filename="last")
     name = args.data if isinstance(data, (BrainTissueData, SyntheticShapesData)) else "folder"

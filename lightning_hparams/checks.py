@@ -7,7 +7,7 @@ import importlib
 import math
 import numbers
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,12 +16,14 @@ __all__ = [
     "as_number",
     "as_plain",
     "as_steps",
+    "described",
     "in_range",
     "names_in",
     "nearest",
     "numbers_in",
     "one_of",
     "require",
+    "type_name",
     "whole_number",
     "writable_folder",
 ]
@@ -218,6 +220,24 @@ def require(module: str, *, extra: str) -> ModuleType:
             f"run: pip install 'lightning-hparams[{extra}]'",
             name=package,
         ) from error
+
+
+def type_name(value: object) -> str:
+    """Return the name of a value's type for an error message, and None as it is written.
+
+    >>> type_name(None), type_name(1.5)
+    ('None', 'float')
+    """
+    return "None" if value is None else type(value).__name__
+
+
+def described(value: object) -> str:
+    """Describe a value for an error message: the keys of a dict, otherwise its type.
+
+    >>> described({"loss": 1, 0: 2}), described(None)
+    ("['0', 'loss']", 'None')
+    """
+    return str(sorted(map(str, value))) if isinstance(value, Mapping) else type_name(value)
 
 
 def writable_folder(name: str, folder: str | Path) -> Path:

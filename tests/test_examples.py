@@ -12,10 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
-from lightning_hparams import MaskFolderData
+from lightning_hparams import MaskFolderData, SegmentationTask
 from lightning_hparams.data import voc_palette
 from lightning_hparams.render import ERROR_COLORS, palette
-from tests.runs import read_events
+from tests.runs import quiet_trainer, read_events
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 QUICK = ["--data", "synthetic", "--size", "32", "--epochs", "1", "--lr", "1e-3"]  # no range test
@@ -227,6 +227,9 @@ def test_classes_are_inferred_from_a_folder(tmp_path, kind):
         ("camvid", ["--num-classes", "3"], r"but --num-classes 3; pass --ignore-index \d+, or"),
         ("voc", ["--mask-suffix", "_mask"], r"--masks: .* name ending in '_mask'"),
         ("voc", ["--classes", "a", "b", "a"], "--classes must differ from each other"),
+        ("voc", ["--class-values", "{0:0"], r"--class-values: '{0:0' cannot .* '{0: 0, 255: 1}'"),
+        ("voc", ["--palette", "{[0]: 1}"], r"--palette: .* cannot .* '\[\[0, 0, 0\], \[255, "),
+        ("voc", ["--resume", "data/JPEGImages/0.jpg"], "--resume: no checkpoint at data/JPEG"),
     ],
 )
 def test_an_error_names_the_option_that_helps_without_a_traceback(
@@ -246,6 +249,51 @@ def test_a_missing_folder_or_checkpoint_is_named(tmp_path):
     result = run(tmp_path, "none.ckpt", "in", "out", script="predict.py")
     assert result.returncode == 2
     assert "none.ckpt is not a file; check the path" in result.stderr
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    path = tmp_path_factory.mktemp("trained") / "task.ckpt"
+    task = SegmentationTask(encoder="tu-resnet10t", num_classes=2, class_names=["a", "b"])
+    trainer = quiet_trainer(max_epochs=0)
+    trainer.strategy.connect(task)
+    trainer.save_checkpoint(path)
+    return str(path)
+
+
+@pytest.mark.parametrize("content", ["text", "empty", "state dict", "list", "half"])
+def test_a_file_that_is_not_a_checkpoint_is_refused_in_a_sentence(tmp_path, content):
+    path = tmp_path / "make.py"
+    if content == "state dict":
+        torch.save({"weight": torch.zeros(1)}, path)
+    elif content == "list":
+        torch.save([1], path)
+    elif content == "half":
+        torch.save({"weight": torch.zeros(99)}, path)
+        path.write_bytes(path.read_bytes()[:300])
+    else:
+        path.write_text("import this\n" if content == "text" else "")
+    result = run(tmp_path, "make.py", "in", "out", script="predict.py")
+    assert result.returncode == 2, result.stderr
+    assert "make.py is not a checkpoint of a SegmentationTask" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+@pytest.mark.parametrize("fault", ["same folder", "damaged image"])
+def test_an_error_of_a_prediction_is_one_sentence(tmp_path, checkpoint, fault, workers):
+    image = tmp_path / "new" / "a.png"
+    image.parent.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 60, 3), np.uint8)
+    Image.fromarray(pixels).save(image)
+    out, message = "new", "PredictionWriter's folder must not be the folder of the images"
+    if fault == "damaged image":
+        image.write_bytes(image.read_bytes()[:-40])
+        out, message = "out", "new/a.png cannot be read as an image"
+    result = run(tmp_path, checkpoint, "new", out, "--num-workers", workers, script="predict.py")
+    assert result.returncode == 2, result.stderr
+    assert f"error: {message}" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_an_unwritable_log_folder_is_refused_first(tmp_path):

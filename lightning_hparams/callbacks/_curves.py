@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics import Metric
 
+from ..checks import described
 from ..metrics import CalibrationCounts, calibration_error
 from ..render import calibration_picture, encode
 from ..samples import DrawOptions, kind_of
@@ -77,7 +78,7 @@ class Curves:
         if not self.wanted:
             return
         if not isinstance(outputs, Mapping) or "kind" not in outputs:
-            got = sorted(outputs) if isinstance(outputs, Mapping) else type(outputs).__name__
+            got = described(outputs)
             raise TypeError(
                 f"MetricMonitor: with {self._wanted}=True, {step} must return a dict with "
                 "'kind', 'targets' and 'logits' or 'probs' (see lightning_hparams.outputs), "

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import Module
 from torch.optim import Optimizer
 
+from ..checks import type_name
 from ..optim import get_param, group_norms, has_param
 from ..tags import Kind, tag, unique_names, writable
 
@@ -47,7 +48,7 @@ def losses(outputs: object, accumulated: int) -> tuple[dict[str, float], dict[st
     if terms is None:
         return values, refused
     if not isinstance(terms, Mapping):
-        refused["terms"] = f"expected a dict from name to number, got {type(terms).__name__}"
+        refused["terms"] = f"expected a dict from name to number, got {type_name(terms)}"
         return values, refused
     for name, term in terms.items():
         try:

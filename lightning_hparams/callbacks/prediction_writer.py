@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import BasePredictionWriter
 from PIL import Image
 from torch import Tensor
 
-from ..checks import writable_folder
+from ..checks import described, writable_folder
 from ..render import palette
 from ..tags import class_names
 from ._monitor import module_value
@@ -181,10 +181,9 @@ def _masks_and_paths(prediction: object, batch: object) -> tuple[Sequence[Tensor
     if not isinstance(masks, (Tensor, list, tuple)) or not all(
         isinstance(mask, Tensor) for mask in masks
     ):
-        got = sorted(prediction) if isinstance(prediction, Mapping) else type(prediction).__name__
         raise TypeError(
             "PredictionWriter needs a predict_step that returns masks, or a dict with 'masks' and "
-            f"'paths', got {got}"
+            f"'paths', got {described(prediction)}"
         )
     paths = prediction.get("paths") if isinstance(prediction, Mapping) else None
     if paths is None and isinstance(batch, Mapping):

@@ -10,7 +10,7 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
-from ..checks import in_range
+from ..checks import in_range, type_name
 from ..internals import log_step
 from ..sinks import is_rehearsal, open_sinks
 from ..speed import Speed, StepClock, batch_size, loading_of, mean_speed, summary
@@ -260,7 +260,7 @@ class SpeedMonitor(Monitor):
             self._notices.failed("find the batch size", error, "batch size")
         self._notices.warn(
             "batch size",
-            f"no batch size found in a {type(batch).__name__}, so samples/s are not written; "
+            f"no batch size found in a {type_name(batch)}, so samples/s are not written; "
             "pass batch_size=, a function of the batch",
         )
         return 0

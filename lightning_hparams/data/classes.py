@@ -9,7 +9,13 @@ from typing import Any, TypeAlias
 from ..checks import in_range, names_in, whole_number
 from .masks import Color
 
-__all__ = ["Palette", "plain_palette", "the_class_names", "the_class_values", "the_palette"]
+__all__ = [
+    "Palette",
+    "plain_palette",
+    "the_class_names",
+    "the_class_values",
+    "the_palette",
+]
 
 # As stored in a checkpoint: a list in the order of the classes or, if a class has several colours,
 # the class of each colour as text.
@@ -17,9 +23,17 @@ Palette: TypeAlias = list[list[int]] | dict[str, int]
 
 
 def the_class_names(
-    class_names: Sequence[str] | None, num_classes: int | None, task: str
+    class_names: Sequence[str] | None,
+    num_classes: int | None,
+    task: str,
+    *,
+    palette: object = None,
+    class_values: object = None,
+    ignore_index: int | None = None,
 ) -> list[str]:
     """Return the names of the classes, checked against their number.
+
+    Without names and number, a multiclass task takes them from the palette or the class values.
 
     Raises:
         TypeError: If they are not a list of names.
@@ -27,6 +41,11 @@ def the_class_names(
     """
     if num_classes is not None:
         whole_number("num_classes", num_classes)
+    if class_names is None and num_classes is None and task != "binary":
+        name, given = "palette", palette
+        if palette is None:
+            name, given = "class_values", class_values
+        class_names, num_classes = _implied_classes(name, given, ignore_index)
     if class_names is None:
         if task == "binary":
             class_names = ["background", "foreground"]
@@ -213,3 +232,48 @@ def _listed(name: str, given: object) -> list[object]:
     if not isinstance(given, Sequence) or isinstance(given, (str, bytes)):
         raise TypeError(f"`{name}` must be a list or a dict, got {given!r}")
     return list(given)
+
+
+def _implied_classes(
+    name: str, given: object, ignore_index: int | None
+) -> tuple[list[str] | None, int | None]:
+    """Return the names or the number of the classes in a palette or class values.
+
+    >>> _implied_classes("palette", [[0, 0, 0], [1, 2, 3], [224, 224, 192]], 255)
+    (None, 2)
+    >>> _implied_classes("class_values", {"ground": 0, "car": 255}, None)
+    (['ground', 'car'], None)
+
+    Raises:
+        ValueError: If the classes are not 0..n-1, or names and indices are mixed.
+        TypeError: If it is neither a dict nor a list.
+    """
+    if given is None:
+        return None, None
+    if not isinstance(given, Mapping):
+        count = len(_listed(name, given))
+        # A list of colours ends with that of ignore_index, unless an earlier one has that index.
+        void = ignore_index is not None and ignore_index not in range(count - 1)
+        return None, max(count - 1, 2) if void and name == "palette" else count
+    targets = [*dict.fromkeys(_targets(name, given))]
+    names = [target for target in targets if isinstance(target, str) and not target.isdecimal()]
+    indices = {_number(name, target) for target in targets if target not in names}
+    counted = indices - {ignore_index}
+    if names and not counted:
+        return names, None
+    count = max(counted, default=-1) + 1
+    if names or not {*range(count)} - {ignore_index} <= counted or min(counted, default=0) < 0:
+        raise ValueError(
+            f"`{name}` must name every class, or number them 0, 1, 2, ..., if neither "
+            f"`class_names` nor `num_classes` is given; got {targets}; give `num_classes`, or "
+            "`ignore_index` for pixels to ignore"
+        )
+    return None, count
+
+
+def _targets(name: str, given: Mapping[Any, object]) -> list[object]:
+    """Return the classes in a dict, which are its keys or its values."""
+    if name == "palette":
+        return [value if _is_color(key) else key for key, value in given.items()]
+    names = all(isinstance(key, str) and not key.isdecimal() for key in given)
+    return [*given] if names else [*given.values()]

@@ -19,7 +19,7 @@ from .pairs import (
     key_of,
 )
 
-__all__ = ["SPLIT_WORDS", "find_layout", "matched", "split_of"]
+__all__ = ["SPLIT_WORDS", "find_layout", "matched", "split_of", "without_masks"]
 
 SPLIT_WORDS = {
     **dict.fromkeys(("train", "training", "trn"), "train"),
@@ -100,6 +100,24 @@ def matched(
         return alike
     check_matched(images, masks)
     return dict(images), dict(masks)
+
+
+def without_masks(files: Mapping[str, Path]) -> dict[str, Path]:
+    """Return the images among files by key, judged by the names of their folders.
+
+    These are the files in folders such as ``images``; if there are none, all that are not in
+    folders such as ``masks``; and if these are all, the files themselves.
+
+    >>> without_masks({"images/1": Path("1.png"), "masks/1": Path("2.png")})
+    {'images/1': PosixPath('1.png')}
+    >>> without_masks({"train/1": Path("1.png"), "trainannot/1": Path("2.png")})
+    {'train/1': PosixPath('1.png')}
+    """
+    kinds = {key: _role(key.split("/")[:-1]).kind for key in files}
+    for kind in ("image", ""):
+        if kind in kinds.values():
+            return {key: path for key, path in files.items() if kinds[key] == kind}
+    return dict(files)
 
 
 def split_of(keys: Iterable[str]) -> dict[str, str] | None:

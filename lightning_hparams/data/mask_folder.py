@@ -30,6 +30,7 @@ from .inspection import (
     read_pair,
     turned_alone,
 )
+from .layout import without_masks
 from .masks import MaskReader
 from .pairs import Pair, files_by_key
 from .pictures import read_header
@@ -59,7 +60,8 @@ class MaskFolderData(SegmentationData):
             255 for a binary task, or colours with ``palette``. If a folder has no images itself,
             its subfolders are read; ``train``, ``val``, ... at the top level are the splits.
         class_names: Names of the classes including the background; or give ``num_classes``.
-        num_classes: Number of classes, 2..256; 2 for a binary task.
+        num_classes: Number of classes, 2..256; 2 for a binary task. Neither is needed where
+            ``palette`` or ``class_values`` names or counts the classes.
         task: ``"multiclass"``, or ``"binary"`` for masks of 0 and 1, or 0 and 255.
         class_values: Class of each value in the mask files, if values are not class indices; or the
             values in the order of the classes.
@@ -80,7 +82,8 @@ class MaskFolderData(SegmentationData):
         val_split: The same for validation.
         test_split: The same for test; removed before a random split. Without it, the test set is
             the validation set.
-        predict_images: Folder of images to predict, without masks; None for all of ``images``.
+        predict_images: Folder of images to predict; None for all of ``images``. If it has a folder
+            ``images``, only that is read, and otherwise none of ``masks``, ``labels``, ...
         size: Height and width ``[H, W]`` to resize to, or one number for both; None for no
             resizing. Masks are not interpolated. The task still predicts at the files' own size.
         in_channels: 3 for RGB, 1 for grey, or the number of bands in the files.
@@ -158,7 +161,14 @@ class MaskFolderData(SegmentationData):
         )
         self.augment = check_augment(augment)
         self.size = _height_width(size)
-        self.class_names = the_class_names(class_names, num_classes, task)
+        self.class_names = the_class_names(
+            class_names,
+            num_classes,
+            task,
+            palette=palette,
+            class_values=class_values,
+            ignore_index=ignore_index,
+        )
         self.num_classes = len(self.class_names)
         values = the_class_values(class_values, self.class_names, ignore_index)
         if palette is not None and values is not None:
@@ -229,7 +239,7 @@ class MaskFolderData(SegmentationData):
         if self.predict_images is None:
             images = self.source.all_images()
         else:
-            images = files_by_key(self.predict_images, "predict_images")
+            images = without_masks(files_by_key(self.predict_images, "predict_images"))
         paths = list(images.values())
         with ThreadPoolExecutor() as pool:
             headers = dict(zip(paths, pool.map(read_header, paths), strict=True))

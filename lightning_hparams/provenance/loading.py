@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ..checks import type_name
 from .facts import FORMAT
 
 __all__ = ["load_manifest", "manifest_path"]
@@ -41,7 +42,7 @@ def manifest_path(path: str | Path) -> Path:
 
 def _fault(found: object) -> str:
     if not isinstance(found, dict):
-        return f"it must contain an object, got {type(found).__name__}"
+        return f"it must contain an object, got {type_name(found)}"
     version = found.get("format")
     if type(version) is not int or not 1 <= version <= FORMAT:
         return f"its `format` must be 1 to {FORMAT}, got {_short(version)}"

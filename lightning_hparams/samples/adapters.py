@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..checks import one_of
+from ..checks import described, one_of
 from ..isolation import evaluation_mode, random_state_kept
 from ..outputs import Boxes, StepOutput
 
@@ -133,7 +133,7 @@ def _images(batch: object) -> _Images:
     if images is None:
         raise TypeError(
             "a built-in adapter needs a batch with 'image', or of (images, targets), got "
-            f"{_described(batch)}; pass adapter=, a function of (outputs, batch, module)"
+            f"{described(batch)}; pass adapter=, a function of (outputs, batch, module)"
         )
     return images
 
@@ -143,13 +143,9 @@ def _targets(batch: object) -> Any:
     if targets is None:
         raise TypeError(
             "a built-in adapter needs a batch with 'mask' or 'label', or of (images, targets), "
-            f"got {_described(batch)}; pass adapter=, a function of (outputs, batch, module)"
+            f"got {described(batch)}; pass adapter=, a function of (outputs, batch, module)"
         )
     return targets
-
-
-def _described(batch: object) -> str:
-    return str(sorted(map(str, batch))) if isinstance(batch, Mapping) else type(batch).__name__
 
 
 def _on_device(images: _Images, module: nn.Module) -> _Images:
@@ -171,7 +167,7 @@ def _scores(returned: object) -> Tensor:
     logits = getattr(logits, "logits", logits)
     if not isinstance(logits, Tensor):
         raise TypeError(
-            f"a built-in adapter needs a module that returns a tensor, got {_described(logits)}; "
+            f"a built-in adapter needs a module that returns a tensor, got {described(logits)}; "
             "pass adapter=, a function of (outputs, batch, module)"
         )
     return logits.detach()

@@ -10,6 +10,7 @@ from numbers import Integral
 import torch
 from torch import Tensor
 
+from ..checks import type_name
 from ..outputs import StepOutput
 from ..render import Picture, ValueRange, guess_range, value_extremes
 from .kind import DrawOptions, Kind, Sample, Scores, shown_image
@@ -198,9 +199,7 @@ def _is_whole(value: object) -> bool:
 
 def _check_image(image: object, step: str) -> None:
     if not isinstance(image, Tensor):
-        raise TypeError(
-            f"{step}: an image must be a tensor or an array, got {type(image).__name__}"
-        )
+        raise TypeError(f"{step}: an image must be a tensor or an array, got {type_name(image)}")
     if image.ndim != 3:
         raise ValueError(
             f"{step}: an image must be (channels, height, width), got {tuple(image.shape)}"

@@ -9,6 +9,7 @@ from typing import TypeGuard
 import torch
 from torch import Tensor, nn
 
+from ..checks import described
 from ..outputs import StepOutput
 from ..render import ValueRange
 from .adapters import ADAPTERS, ReadyAdapter, adapter_for, count_of, indices_of
@@ -96,11 +97,7 @@ class Reader:
         if self._adapt is not None:
             outputs = self._adapt(outputs, batch, module)
         if not isinstance(outputs, Mapping) or "kind" not in outputs:
-            got = (
-                sorted(map(str, outputs))
-                if isinstance(outputs, Mapping)
-                else type(outputs).__name__
-            )
+            got = described(outputs)
             if self._adapt is not None:
                 raise TypeError(
                     f"`adapter` must return a dict with 'kind', 'images', 'preds' and 'targets' "

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from ..checks import type_name
 from ..metrics import ScoreCounts, confidences
 from ..outputs import StepOutput
 from .kind import DrawOptions, Scores
@@ -33,7 +34,7 @@ def check_tensors(output: StepOutput, step: str) -> None:
     preds, targets = output["preds"], output["targets"]
     for key, value in (("preds", preds), ("targets", targets)):
         if not isinstance(value, Tensor):
-            raise TypeError(f"{step}: {key} must be a tensor, got {type(value).__name__}")
+            raise TypeError(f"{step}: {key} must be a tensor, got {type_name(value)}")
     if preds.shape != targets.shape:
         raise ValueError(
             f"{step}: preds and targets must have the same shape, got {tuple(preds.shape)} and "

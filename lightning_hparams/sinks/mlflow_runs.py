@@ -13,7 +13,7 @@ from lightning import LightningModule
 from lightning.pytorch.loggers import MLFlowLogger
 from torch import Tensor
 
-from ..checks import in_range, require
+from ..checks import in_range, require, type_name
 from ..internals import adopt_run, current_run, mlflow_client, run_name
 from ..isolation import evaluation_mode
 
@@ -135,7 +135,7 @@ def register_model(
     if not isinstance(batch, Tensor):
         raise ValueError(
             f"registering {type(module).__name__} needs a batch that `forward` accepts, got "
-            f"{type(batch).__name__}; set `example_input_array` or pass `example`"
+            f"{type_name(batch)}; set `example_input_array` or pass `example`"
         )
     with evaluation_mode(module):
         with torch.no_grad():

@@ -17,6 +17,7 @@ from lightning.pytorch.utilities import CombinedLoader
 from torch import Tensor
 from torch.optim import Optimizer
 
+from ..checks import described
 from ..internals import to_device
 from ..isolation import evaluation_mode
 from ..optim import has_param, initial_param, set_param
@@ -270,10 +271,9 @@ def _validation_loss(module: LightningModule, batch: Any, index: int) -> Tensor:
     output = module.validation_step(*(batch, index, 0)[:taken])
     loss = output.get("loss") if isinstance(output, Mapping) else output
     if not isinstance(loss, Tensor):
-        got = sorted(output) if isinstance(output, Mapping) else type(output).__name__
         raise ValueError(
             "stage='val' needs validation_step to return its loss (a tensor, or a dict with "
-            f"'loss'), got {got}; return it, or use stage='train'"
+            f"'loss'), got {described(output)}; return it, or use stage='train'"
         )
     return loss.detach().float().mean()
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from numbers import Integral
 from typing import cast
 
+from ..checks import type_name
 from .names import unique_names, writable
 
 __all__ = ["class_names"]
@@ -42,7 +43,7 @@ def class_names(given: object) -> list[str] | None:
     if isinstance(given, (str, bytes, set, frozenset)) or not isinstance(given, Iterable):
         raise TypeError(
             f"class names must be a list of names in the order of the classes, got "
-            f"{type(given).__name__}; a dict from name to index is accepted too"
+            f"{type_name(given)}; a dict from name to index is accepted too"
         )
     return unique_names([writable(_text(name)) for name in given]) or None
 

@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 from torch import Tensor
 
+from ..checks import type_name
 from ..outputs import SegmentationBatch
 
 __all__ = ["Batch", "check_mask", "image_of", "mask_of", "paths_of"]
@@ -90,7 +91,7 @@ def _no_batch(batch: object) -> ValueError:
         named = batch
     elif isinstance(batch, (tuple, list)):
         named = dict(enumerate(batch))
-    got = {key: type(value).__name__ for key, value in named.items()} or type(batch).__name__
+    got = {key: type_name(value) for key, value in named.items()} or type_name(batch)
     return ValueError(
         "a batch must be a dict of tensors 'image' and 'mask', or a pair (image, mask), "
         f"got {got}; rename the keys, or stack the tensors in the loader's collate_fn"

@@ -13,6 +13,8 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
+from ..checks import type_name
+
 __all__ = ["Statistics", "is_file", "load_weights"]
 
 Statistics = tuple[list[float], list[float]]  # mean and deviation of each channel, in 0..1
@@ -62,7 +64,7 @@ def load_weights(model: nn.Module, path: Path) -> tuple[str, Statistics | None]:
     states = [_unwrapped(state) for state in _states(loaded)]
     if not states:
         raise ValueError(
-            f"{path} must hold a dict of tensors by name, got {type(loaded).__name__}; {_SAVING}"
+            f"{path} must hold a dict of tensors by name, got {type_name(loaded)}; {_SAVING}"
         )
     best = max(_matches(model, states), key=lambda match: (len(match.found), match.share))
     total = len(best.module.state_dict())

@@ -534,7 +534,7 @@ def test_precision_recall_curves_of_boxes_count_matches():
 @pytest.mark.parametrize(
     ("module", "error", "message"),
     [
-        (Foreign(), TypeError, r"with pr_curves=True, validation_step must .*, got NoneType"),
+        (Foreign(), TypeError, r"with pr_curves=True, validation_step must .*, got None$"),
         (
             Named(),
             ValueError,

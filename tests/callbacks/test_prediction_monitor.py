@@ -291,7 +291,8 @@ def test_unreadable_class_names_of_a_module_are_ignored_with_one_warning():
 @pytest.mark.parametrize(
     ("returned", "got"),
     [
-        (lambda self, batch: None, "NoneType"),
+        (lambda self, batch: None, "None"),
+        (lambda self, batch: {"a": 1, 0: 2}, r"\['0', 'a'\]"),
         (lambda self, batch: {"a": 1}, r"\['a'\]"),
         (lambda self, batch: self.layer(batch[0]).mean(), "Tensor"),
     ],

@@ -128,3 +128,65 @@ def test_colours_of_pascal_voc_are_recognised(tmp_path):
     assert data.reader(tmp_path / "masks" / "0.png").tolist() == [[0, 1, 2, 3, 255]]
     given = MaskFolderData.guessed(tmp_path, palette=colors[:4], num_classes=4, size=None)
     assert given.num_classes == 4
+
+
+@pytest.mark.parametrize(
+    ("given", "count"),
+    [
+        ({"palette": COLORS}, 3),
+        ({"palette": np.array(COLORS, np.uint8)}, 3),
+        ({"palette": COLORS, "ignore_index": 255}, 2),
+        ({"palette": COLORS, "ignore_index": 2}, 2),
+        ({"palette": COLORS, "ignore_index": 0}, 3),
+        ({"palette": COLORS[:2], "ignore_index": 255}, 2),
+        ({"palette": {"0, 0, 0": 0, "#c80a00": 1, "0, 0, 255": 1}}, 2),
+        ({"palette": {"0, 0, 0": 0, "#c80a00": 1, "0, 0, 255": 9}, "ignore_index": 9}, 2),
+        ({"palette": {0: [0, 0, 0], 1: [1, 0, 0], 2: [2, 0, 0]}}, 3),
+        ({"class_values": {0: 0, 255: 1}}, 2),
+        ({"class_values": {"0": "0", "100": "1", "255": "2"}}, 3),
+        ({"class_values": {0: 0, 1: 1, 2: 1, 3: 255}, "ignore_index": 255}, 2),
+        ({"class_values": {0: 0, 1: 1, 2: 2}, "ignore_index": 0}, 3),
+        ({"class_values": [0, 128, 255]}, 3),
+        ({"class_values": [0, 128, 255], "ignore_index": 7}, 3),
+    ],
+)
+def test_the_classes_are_counted_where_colours_or_values_determine_them(given, count):
+    data = MaskFolderData("images", "masks", **given)
+    assert data.num_classes == count
+    assert data.reader == MaskFolderData("images", "masks", num_classes=count, **given).reader
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"palette": {"car": "#ff0000", "ground": [0, 0, 0]}},
+        {"palette": {"255, 0, 0": "car", "0, 0, 0": "ground", "250, 0, 0": "car"}},
+        {"palette": {"#ff0000": "car", "#000000": "ground", "#ffffff": 255}, "ignore_index": 255},
+        {"class_values": {"car": 255, "ground": 0}},
+        {"class_values": {255: "car", 0: "ground"}},
+    ],
+)
+def test_classes_named_by_colours_or_values_need_no_other_names(given):
+    assert MaskFolderData("images", "masks", **given).class_names == ["car", "ground"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"class_values": {0: 0, 1: 1, 2: 255}},
+        {"class_values": {0: 0, 1: 2}},
+        {"class_values": {0: "ground", 1: 1}},
+        {"palette": {"0, 0, 0": 1, "1, 1, 1": 2}},
+    ],
+)
+def test_classes_with_a_gap_are_not_counted(given):
+    with pytest.raises(ValueError, match="give `num_classes`, or `ignore_index` for pixels"):
+        MaskFolderData("images", "masks", **given)
+
+
+def test_a_guess_leaves_the_number_of_classes_to_a_given_palette(tmp_path):
+    for name in "abcde":
+        save(tmp_path / "images" / f"{name}.png", np.zeros((4, 4, 3), np.uint8))
+        save(tmp_path / "masks" / f"{name}.png", np.zeros((4, 4, 3), np.uint8))
+    assert MaskFolderData.guessed(tmp_path, palette=COLORS).num_classes == 3
+    assert MaskFolderData.guessed(tmp_path, class_values={0: 0, 255: 1}).num_classes == 2

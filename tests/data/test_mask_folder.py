@@ -138,6 +138,27 @@ def test_prediction_reads_images_without_masks_one_size_at_a_time(folder):
     assert shapes == [(10, 12), (9, 7)]
 
 
+@pytest.mark.parametrize(
+    ("folders", "kept"),
+    [
+        (["images", "masks"], ["images"]),
+        (["images", "overlays"], ["images"]),
+        (["north", "south", "labels"], ["north", "south"]),
+        (["test", "testannot"], ["test"]),
+        (["test/images", "test/masks", "val/images", "val/masks"], ["test/images", "val/images"]),
+        (["masks"], ["masks"]),
+        (["north", "south"], ["north", "south"]),
+    ],
+)
+def test_prediction_reads_no_masks_beside_the_images(tmp_path, folders, kept):
+    for name in folders:
+        save(tmp_path / "new" / name / "a.png", np.zeros((4, 4), np.uint8))
+    data = MaskFolderData(tmp_path, num_classes=2, predict_images=tmp_path / "new")
+    data.setup("predict")
+    paths = [path for path, _ in data.predict_set.files]
+    assert paths == [tmp_path / "new" / name / "a.png" for name in kept]
+
+
 def test_prediction_without_its_own_folder_uses_all_images(folder):
     data = make(folder, size=32)
     data.setup("predict")

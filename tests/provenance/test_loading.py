@@ -21,7 +21,7 @@ def test_a_written_manifest_is_loaded(tmp_path):
         (b"\xff\xfe", "cannot be read"),
         (b"[" * 100_000, "cannot be read"),
         (b"[1]", "must contain an object, got list"),
-        (b"null", "must contain an object, got NoneType"),
+        (b"null", "must contain an object, got None"),
         (b'{"earlier": null}', "`format` must be 1 to 1, got null"),
         (b'{"format": "1"}', '`format` must be 1 to 1, got "1"'),
         (b'{"format": true}', "`format` must be 1 to 1, got true"),

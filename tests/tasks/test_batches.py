@@ -21,10 +21,11 @@ def test_a_batch_may_be_a_dict_or_a_pair(batch):
         ({"img": IMAGE, "mask": MASK}, r"\{'img': 'Tensor', 'mask': 'Tensor'\}"),
         ({"image": IMAGE.numpy(), "mask": MASK}, r"\{'image': 'ndarray', 'mask': 'Tensor'\}"),
         ([[IMAGE], MASK], r"\{0: 'list', 1: 'Tensor'\}"),
+        ({"image": None}, r"\{'image': 'None'\}"),
         ((), "tuple"),
         ({}, "dict"),
         ("text", "str"),
-        (None, "NoneType"),
+        (None, "None"),
         (np.zeros(3), "ndarray"),
     ],
 )
