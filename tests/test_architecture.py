@@ -216,3 +216,12 @@ def test_private_parts_of_others_are_used_in_one_room_alone():
                 assert node.attr.startswith("__") or node.attr in ours | FOR_ALL, (
                     f"{path}:{node.lineno} {node.attr}"
                 )
+
+
+def test_files_and_classes_are_short():
+    for path in PACKAGE.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert len(text.splitlines()) <= 500, path
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ClassDef):
+                assert node.end_lineno - node.lineno < 250, f"{path}: {node.name}"
