@@ -1,4 +1,4 @@
-"""Random states of a process, and of the generators that its objects hold."""
+"""Random states of the process and of generators held by objects."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ __all__ = [
 Generator = torch.Generator | np.random.Generator | np.random.RandomState | random.Random
 GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
 _DEPTH = 8  # levels of nested attributes searched
-_LONG = 64  # longer lists are taken for data
+_LONG = 64  # longer lists are treated as data
 _LEAVES = (str, bytes, int, float, complex, Tensor, np.ndarray, types.ModuleType)
 
 
 class RandomStates(NamedTuple):
-    """The states of Python, NumPy, torch and CUDA, and of generators by path."""
+    """Random states of Python, NumPy, torch and CUDA, and of generators by path."""
 
     python: Any
     numpy: Any
@@ -67,7 +67,7 @@ class RandomStates(NamedTuple):
                 set_state(generators[path], state)
 
     def as_plain(self) -> dict[str, Any]:
-        """Convert to plain types and tensors, which ``torch.load(weights_only=True)`` reads."""
+        """Convert to plain types and tensors that ``torch.load(weights_only=True)`` can read."""
         return {name: _plain(value) for name, value in self._asdict().items()}
 
     @classmethod
@@ -80,11 +80,11 @@ def find_generators(roots: Mapping[str, object], skip: tuple[object, ...] = ()) 
     """Find the generators that objects hold, by dotted path.
 
     Searches attributes, dicts, short lists, closures, partials and bound methods, and the classes
-    and globals that the user's own code refers to; long lists are taken for data and skipped.
+    and globals used by the user's own code. Long lists are treated as data and skipped.
 
     Args:
-        roots: Where to start, by the first part of the path.
-        skip: Objects not to look into.
+        roots: Objects to start from, keyed by the first part of the path.
+        skip: Objects to skip.
     """
     seen = {id(one) for one in skip}
     found: dict[str, Any] = {}
@@ -103,11 +103,13 @@ def find_generators(roots: Mapping[str, object], skip: tuple[object, ...] = ()) 
 
 @contextmanager
 def generators_kept(*roots: object, skip: tuple[object, ...] = ()) -> Iterator[None]:
-    """Put the generators that objects hold back, whatever happens: for those that copies share.
+    """Restore the generators held by objects on exit, even after an error.
+
+    This covers generators that copies share with the original.
 
     Args:
-        roots: Where to look for them.
-        skip: Objects not to look into.
+        roots: Objects to search.
+        skip: Objects to skip.
     """
     found = find_generators({str(index): root for index, root in enumerate(roots)}, skip)
     states = [(generator, get_state(generator)) for generator in found.values()]
@@ -158,14 +160,14 @@ def _parts_of_function(function: types.FunctionType) -> Iterator[tuple[str, obje
 
 
 def _names_in(code: types.CodeType) -> set[str]:
-    """Names of globals and attributes, also in functions that are made in it."""
+    """Names of globals and attributes in a code object and its nested functions."""
     inner = (_names_in(const) for const in code.co_consts if isinstance(const, types.CodeType))
     return set(code.co_names).union(*inner)
 
 
 @functools.cache
 def _is_users(module: str | None) -> bool:
-    """Whether a module is the user's own, and neither installed nor this package."""
+    """Whether a module is the user's own code: neither installed nor part of this package."""
     root = (module or "").partition(".")[0]
     if root in sys.stdlib_module_names or root == __name__.partition(".")[0]:
         return False

@@ -1,4 +1,4 @@
-"""The results of range tests in a checkpoint."""
+"""Saves range test results in checkpoints and loads them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["as_state", "from_state"]
 
 
 def as_state(results: Mapping[int, Result], applied: Mapping[str, float]) -> dict[str, Any]:
-    """Return results by epoch, and what was written to the module, as plain values."""
+    """Convert results by epoch and the values written to the module to plain types."""
     return {
         "results": {epoch: result.to_json() for epoch, result in results.items()},
         "applied": dict(applied),
@@ -20,10 +20,10 @@ def as_state(results: Mapping[int, Result], applied: Mapping[str, float]) -> dic
 
 
 def from_state(state: Mapping[str, Any], param: str) -> tuple[dict[int, Result], dict[str, float]]:
-    """Return the arguments of :func:`as_state`.
+    """Reverse :func:`as_state`.
 
     Raises:
-        ValueError: If this is not what :func:`as_state` returned.
+        ValueError: If the state was not returned by :func:`as_state`.
     """
     kind = RangeTestResult if param == "lr" else ParamTestResult
     try:

@@ -1,4 +1,4 @@
-"""LR range test (Smith, arXiv:1506.01186): what the learning rate should be, without a trace."""
+"""LR range test (Smith, arXiv:1506.01186): finds the learning rate, leaves training unchanged."""
 
 from __future__ import annotations
 
@@ -53,70 +53,71 @@ class LRRangeTest(Callback):
 
     On a copy of the module and of the data, the rate rises from ``min_lr`` to ``max_lr`` over
     ``num_steps`` optimizer steps, with the module's own optimizers, precision, accumulation and
-    clipping, until the loss diverges. The rate that the curve suggests is written to the module's
-    ``lr`` (or ``learning_rate``) before ``configure_optimizers`` runs, so it is the peak of any
-    schedule that is made of it; parameter groups keep their ratio. But for that rate, training is
-    the same to the bit as if the test had not been: nothing else of the module, the data or the
-    random generators changes, also after an error or Ctrl-C.
+    clipping, until the loss diverges. The suggested rate is written to the module's ``lr`` (or
+    ``learning_rate``) before ``configure_optimizers`` runs, so any schedule built from it peaks
+    there; parameter groups keep their ratios. Apart from that rate, training is bit-identical to a
+    run without the test: the module, the data and the random generators are otherwise unchanged,
+    even after an error or Ctrl-C.
 
-    Under manual optimization the loss of a point is what was passed to ``manual_backward``, summed
-    over the optimizers; their rates rise together. The module's hooks for the end of an epoch or of
-    a run do not run in the test. A module with functions that reach back into it (hooks around
-    ``self``, ``torch.compile(module)``) is used in place, and put back. Not put back are arrays of
-    more than a megabyte that a dataset changes in place, state of classes and globals
-    other than random generators, and what the module's own code writes to disk.
+    Under manual optimization, the loss of a step is the sum of the losses passed to
+    ``manual_backward`` by all optimizers, whose rates rise together. End-of-epoch and end-of-run
+    hooks of the module are skipped. A module with functions that refer back to it (hooks around
+    ``self``, ``torch.compile(module)``) is used in place and then restored. The test does not
+    restore arrays of more than a megabyte that a dataset changes in place, the state of classes and
+    globals other than random generators, or files written by the module's own code.
 
     | tag | meaning | unit |
     |---|---|---|
     | `lr_range_test/curve` | the curve with suggestion, range and status | picture |
     | `lr_range_test/{lr,loss,smoothed}` | each step of the test | |
-    | `lr_range_test/suggestion` | the peak it suggests, if any | |
-    | `lr_range_test/epoch {epoch}/{...}` | the same for a test in mid-training | |
+    | `lr_range_test/suggestion` | the suggested peak, if any | |
+    | `lr_range_test/epoch {epoch}/{...}` | the same for a test during training | |
 
     Args:
         min_lr: Rate of the first step, above 0.
         max_lr: Rate of the last step, above ``min_lr``.
         num_steps: Optimizer steps, at least 10; the training loader restarts as often as needed.
         mode: ``"exp"`` or ``"linear"``.
-        param: ``"lr"``; or ``"weight_decay"``, ``"momentum"`` or ``"batch_size"`` for a sweep of
-            the rate at each of ``values``, on the same weights and batches (Smith,
-            arXiv:1803.09820). The chosen value is then written to the attribute of that name.
+        param: ``"lr"``; or ``"weight_decay"``, ``"momentum"`` or ``"batch_size"`` to sweep the
+            rate at each of ``values``, on the same weights and batches (Smith,
+            arXiv:1803.09820), and write the chosen value to the attribute of that name.
         stage: ``"train"`` for the training loss, ``"val"`` for the loss that ``validation_step``
             returns, over the same ``val_batches`` batches before each step.
-        rule: What is suggested: ``edge``, ``min``, ``steep``, ``valley``, ``slide`` (see
+        rule: How the rate is chosen: ``edge``, ``min``, ``steep``, ``valley``, ``slide`` (see
             :data:`lightning_hparams.range_test.RULES`), or a function of the curve.
-        repeats: Sweeps; with several the result tells how far apart their suggestions are.
-        apply: Whether the suggestion is written to the module.
-        attr: The attribute it is written to, of the module, its hyperparameters or the data
-            module, dotted inside another (``"optimizer.lr"``); None for ``lr`` or
-            ``learning_rate``, or to scale the optimizers where there is neither.
-        on_fail: When the curve gives no suggestion: ``"keep"`` the configured rate and warn, or
+        repeats: Number of sweeps; with several, the result includes the spread of suggestions.
+        apply: Whether to write the suggestion to the module.
+        attr: The attribute to write, in the module, its hyperparameters or the data module; a
+            dotted name for a nested one (``"optimizer.lr"``). None for ``lr`` or
+            ``learning_rate``; if neither exists, the optimizers are scaled.
+        on_fail: If the curve yields no suggestion, ``"keep"`` the configured rate and warn, or
             ``"raise"``.
-        values: For ``param`` other than ``"lr"``; None for usual ones. Batch sizes are whole
-            numbers of samples.
-        val_batches: Batches behind each point for ``stage="val"``, at least 1.
-        probe_steps: With more than 0, short one-cycle trainings of so many steps (50 is usual) at
-            the suggestion and below it, two or three mostly, lower it for as long as that trains
-            better: for unscaled targets, whose divergence a sweep is too short to see, and for
-            networks that are trained already, which show no fall in it.
-        at_epochs: Epochs at whose start the test runs; those after 0 go on from the weights and the
-            optimizer as they are by then, and scale the rates in the optimizers and schedules: the
-            peak of the schedule becomes the suggestion, and its shape stays.
-        callbacks: Callbacks that also run in the test, as copies: those that freeze layers, say.
-        isolation: ``"copy"``; or ``"snapshot"`` for a module that cannot be copied or has no room
-            beside itself: it is used in place and put back from a copy in main memory.
+        values: Values to compare if ``param`` is not ``"lr"``; None for common ones. Batch sizes
+            are whole numbers of samples.
+        val_batches: Validation batches per step for ``stage="val"``, at least 1.
+        probe_steps: If above 0, train briefly with a one-cycle schedule of this many steps (50 is
+            usual) at the suggestion and below, usually two or three times, and lower it while that
+            improves the loss. Useful for unscaled targets, which diverge later than a sweep can
+            see, and for trained networks, whose loss does not fall during a sweep.
+        at_epochs: Epochs at whose start the test runs. After epoch 0 it starts from the current
+            weights and optimizer state and scales the rates in the optimizers and schedules: the
+            schedule keeps its shape and peaks at the suggestion.
+        callbacks: Callbacks to run in the test too, as copies, such as ones that freeze layers.
+        isolation: ``"copy"``; or ``"snapshot"`` for a module that cannot be copied or is too large
+            for a second copy: it is used in place and restored from a copy in main memory.
 
     Attributes:
-        result: The last :class:`~lightning_hparams.range_test.RangeTestResult`; None before it.
-        results: All of them by epoch. They are in the checkpoint; a resumed run does not test
-            again, and trains with the rate that was found.
+        result: The last :class:`~lightning_hparams.range_test.RangeTestResult`, or None.
+        results: All results by epoch. They are saved in the checkpoint; a resumed run does not
+            repeat the test and trains with the rate already found.
 
     Raises:
-        ValueError: If an argument is out of its range; when fitting, if the strategy, the module
+        ValueError: If an argument is out of range; when fitting, if the strategy, the module
             or its optimizers do not allow the test.
-        AttributeError: When fitting, if there is no attribute ``attr``.
-        TypeError: When fitting, if the module cannot be copied, or the attribute not written to.
-        RuntimeError: When fitting, if there is no loss; with ``on_fail="raise"``, no suggestion.
+        AttributeError: When fitting, if the attribute ``attr`` does not exist.
+        TypeError: When fitting, if the module cannot be copied or the attribute cannot be written.
+        RuntimeError: When fitting, if training returns no loss, or if the curve yields no
+            suggestion and ``on_fail="raise"``.
     """
 
     def __init__(
@@ -160,17 +161,17 @@ class LRRangeTest(Callback):
         self._applied: dict[str, float] = {}
         self._resumed = False
         self._hook: BeforeOptimizers | None = None
-        self._pending: tuple[Result, Found] | None = None  # for optimizers to come
+        self._pending: tuple[Result, Found] | None = None  # for optimizers not made yet
 
     @property
     def state_key(self) -> str:
-        """One for each parameter, so that several may be tested."""
+        """A separate key per ``param``, so that one Trainer can test several."""
         return (
             super().state_key if self.param == "lr" else self._generate_state_key(param=self.param)
         )
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Arrange for the test to run before the optimizers are made."""
+        """Schedule the test to run just before the optimizers are created."""
         refuse_other_lightning(self, trainer, pl_module)
         if stage != "fit":
             return
@@ -185,7 +186,7 @@ class LRRangeTest(Callback):
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Give the module the rate that was found, before the optimizers are made."""
+        """Restore the rate found earlier, before the optimizers are created."""
         self._resumed = True
         state = (checkpoint.get("callbacks") or {}).get(self.state_key) or {}
         if self.apply:
@@ -193,7 +194,7 @@ class LRRangeTest(Callback):
             restore(place, state.get("applied", {}), self.param, self.attr)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """See whether the optimizers took the rate."""
+        """Warn if the optimizers did not pick up the rate."""
         pending, self._pending = self._pending, None
         if pending is None:
             return
@@ -202,7 +203,7 @@ class LRRangeTest(Callback):
             warn_of_another_peak(trainer, result, found, self._applied)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Run the test again, if this epoch is one of ``at_epochs``."""
+        """Run the test if this epoch is in ``at_epochs``."""
         epoch = trainer.current_epoch
         if epoch not in self.at_epochs or epoch in self.results:
             return
@@ -215,19 +216,19 @@ class LRRangeTest(Callback):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Restore the module's method if the fit ended before it was called."""
+        """Restore the module's ``configure_optimizers`` if the fit failed before calling it."""
         with Notices(type(self).__name__).after_error("restore `configure_optimizers`"):
             self._unhook()
 
     def state_dict(self) -> dict[str, Any]:
-        """The results, and what was written to the module."""
+        """Return the results and the values written to the module."""
         return as_state(self.results, self._applied)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the results.
 
         Raises:
-            ValueError: If this is not what :meth:`state_dict` returned.
+            ValueError: If the state was not returned by :meth:`state_dict`.
         """
         self.results, self._applied = from_state(state_dict, self.param)
         self.result = next(reversed(self.results.values()), None)
@@ -237,7 +238,7 @@ class LRRangeTest(Callback):
             self._hook.undo()
 
     def _before(self, trainer: Trainer, module: LightningModule) -> None:
-        """Test, when the optimizers of a fit are about to be made."""
+        """Run the test; called just before ``configure_optimizers``."""
         self._hook = None
         if self._resumed:
             rank_zero_info("LRRangeTest does not run again: the fit goes on from a checkpoint")
@@ -245,13 +246,13 @@ class LRRangeTest(Callback):
             self._run(Place(trainer, module, Data.of_fit(trainer)))
 
     def _after(self, made: object) -> None:
-        """Change the optimizers of a module that has no attribute for the value."""
+        """Change the optimizers directly if the module has no attribute for the value."""
         if self._pending is None or self._applied:
             return
         change_made(made, *self._pending)
 
     def _run(self, place: Place) -> Result:
-        """Measure, show and apply."""
+        """Run the test, log the result and apply it."""
         place.check()
         slots = None
         if self.apply and not (place.epoch and self.param == "lr"):
@@ -282,10 +283,10 @@ class LRRangeTest(Callback):
         )
 
     def _use(self, place: Place, slots: WrittenSlots | None, result: Result, found: Found) -> None:
-        """Have the run train with what was found."""
+        """Apply the result to the module and its optimizers."""
         value = chosen(result)
         if slots is not None:
-            # The attribute may be a multiple of the largest rate, by the module's choice.
+            # The module may compute its rates from the attribute, so scale it rather than set it.
             is_rate = isinstance(result, RangeTestResult)
             self._applied = slots.write(
                 lambda present: present * value / found.peak if is_rate else value
@@ -307,11 +308,11 @@ def lr_range_test(
     """Run :class:`LRRangeTest` without training afterwards.
 
     Args:
-        module: With ``apply=True`` the suggestion is written to it, nothing else changes.
+        module: The module to test. With ``apply=True``, only the suggestion is written to it.
         data: A loader, a LightningDataModule, or None for the module's own ``train_dataloader``.
-        trainer: Its devices, precision, accumulation and clipping are used; it is not changed.
-        val_data: A loader, for ``stage="val"`` with a loader as ``data``.
-        options: The arguments of :class:`LRRangeTest`.
+        trainer: Supplies devices, precision, accumulation and clipping; it is not changed.
+        val_data: The validation loader for ``stage="val"`` if ``data`` is a loader.
+        options: Arguments of :class:`LRRangeTest`.
 
     Returns:
         The result; ``result.plot("lr.png")`` draws it.
@@ -334,6 +335,6 @@ def _skips(trainer: Trainer) -> bool:
 
 
 def _waits(trainer: Trainer) -> bool:
-    """Whether another callback is yet to find the batch size, when the optimizers are made."""
+    """Whether a callback will still look for the batch size after the optimizers are created."""
     callbacks = trainer.callbacks  # type: ignore[attr-defined]  # set on construction
     return any(isinstance(callback, BatchSizeFinder) for callback in callbacks)

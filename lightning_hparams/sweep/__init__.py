@@ -1,4 +1,4 @@
-"""One sweep of a range test, on a Trainer made for it; may import sinks and the lower half."""
+"""Runs sweeps of a range test on a separate Trainer; may import sinks and the lower half."""
 
 import lazy_loader
 

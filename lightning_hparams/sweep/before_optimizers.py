@@ -1,8 +1,7 @@
-"""Do something just before a module makes its optimizers.
+"""Runs functions just before and after a module's ``configure_optimizers``.
 
-This is the only moment of a fit at which all of it is there: the setup of every callback and of the
-module has run, layers made late exist, weights are on their device, and a checkpoint, if the fit
-goes on from one, has been loaded.
+Only at this point of a fit is everything in place: callbacks and module have been set up, layers
+created late exist, weights are on their device, and a checkpoint to resume from has been loaded.
 """
 
 from __future__ import annotations
@@ -20,17 +19,17 @@ _NAME = "configure_optimizers"
 
 
 class BeforeOptimizers:
-    """Stands in the place of a module's ``configure_optimizers`` until that is called once.
+    """Replaces a module's ``configure_optimizers`` until its first call.
 
     Args:
-        module: Its attribute is set; :meth:`undo` puts it back.
+        module: The module to patch; :meth:`undo` restores it.
     """
 
     def __init__(self, module: LightningModule) -> None:
         self._module = module
-        self._own = vars(module).get(_NAME)  # of this object, as LightningCLI sets it
+        self._own = vars(module).get(_NAME)  # set on the instance, as LightningCLI does
         self._acts: list[tuple[Callable[[], None], Callable[[Any], None]]] = []
-        # Lightning asks by `__wrapped__` whether the method is overridden.
+        # Lightning checks `__wrapped__` to see whether the method is overridden.
         functools.update_wrapper(self, module.configure_optimizers)
         vars(module)[_NAME] = self
 
@@ -38,12 +37,12 @@ class BeforeOptimizers:
     def call(
         cls, module: LightningModule, before: Callable[[], None], after: Callable[[Any], None]
     ) -> BeforeOptimizers:
-        """Have two functions called around ``configure_optimizers``.
+        """Call two functions around ``configure_optimizers``.
 
         Args:
-            module: One for all that ask.
-            before: Called before it, in the order of asking.
-            after: Called with what it returned.
+            module: The module to patch; repeated calls share one patch.
+            before: Called before it, in the order of registration.
+            after: Called with its return value.
         """
         present = vars(module).get(_NAME)
         found = present if isinstance(present, cls) else cls(module)
@@ -51,7 +50,7 @@ class BeforeOptimizers:
         return found
 
     def undo(self) -> None:
-        """Give the module its own method back."""
+        """Restore the module's own method."""
         if vars(self._module).get(_NAME) is not self:
             return
         if self._own is None:
@@ -60,7 +59,7 @@ class BeforeOptimizers:
             vars(self._module)[_NAME] = self._own
 
     def __call__(self) -> Any:
-        """Run what comes before, make the optimizers, run what comes after."""
+        """Run the ``before`` functions, create the optimizers, run the ``after`` functions."""
         self.undo()
         for before, _ in self._acts:
             before()
@@ -70,5 +69,5 @@ class BeforeOptimizers:
         return made
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        """Of a module that is copied in the meantime, the method that it had."""
+        """Copy the original method, so that a copied module is not patched."""
         return copy.deepcopy(self.__wrapped__ if self._own is None else self._own, memo)  # type: ignore[attr-defined]

@@ -1,9 +1,9 @@
-"""The Trainer of a sweep: the settings, the length and the looks of the user's, and no effects.
+"""The Trainer of a sweep: it mirrors the user's Trainer without side effects.
 
 The module sees the epoch, step count and length of the user's run; the data repeat as needed.
-It has no logger, no checkpoint and no validation of its own, and runs none of the user's callbacks
-but those that are asked for. What a module reads of its trainer is there, as far as reading it does
-nothing: folders, callbacks by type, validation loaders, metrics, attributes set by the user.
+It does not log, save or validate, and runs only the callbacks passed to it. A module can still read
+from its trainer whatever has no side effects: folders, callbacks by type, validation loaders,
+metrics, and attributes set by the user.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = ["InnerTrainer", "nothing"]
 
 
 class InnerTrainer(Trainer):
-    """Shows what the user's Trainer has, and does not end with its run."""
+    """Mirrors the user's Trainer and trains for any number of steps."""
 
     _planned: tuple[int, int | float] | None = None
     _epoch: int | None = None
@@ -45,12 +45,12 @@ class InnerTrainer(Trainer):
 
     @classmethod
     def like(cls, place: Place, data: Data, callbacks: Sequence[Callback]) -> InnerTrainer:
-        """A Trainer with the settings of the user's.
+        """Create a Trainer with the settings of the user's.
 
         Args:
-            place: Whose Trainer it is like.
-            data: The copies that it is going to train with.
-            callbacks: Those that run.
+            place: The user's run, including its Trainer.
+            data: The copied data to train with.
+            callbacks: Callbacks to run.
         """
         outer = place.trainer
         on_gpu = outer.strategy.root_device.type not in ("cpu", "mps")
@@ -85,10 +85,10 @@ class InnerTrainer(Trainer):
         return inner
 
     def show_callbacks(self, module: LightningModule) -> None:
-        """Have the user's callbacks to look up, once the Trainer has seen to its own.
+        """Let the module look up the user's callbacks; called after the Trainer ran ``setup``.
 
         Args:
-            module: The one in training, which the copies of callbacks get to see.
+            module: The module in training, which copies of the callbacks refer to.
         """
         assert self._place is not None
         memo = {id(self._place.trainer): self, id(self._place.module): module}
@@ -97,7 +97,7 @@ class InnerTrainer(Trainer):
         self.callbacks = [*self.callbacks, *shown]
 
     def run_on(self, epoch: int, step: int) -> None:
-        """Start from an epoch and a step of the user's run, and take any number of steps."""
+        """Start at an epoch and step of the user's run, without a limit on steps."""
         self._planned = self.max_steps, self.estimated_stepping_batches
         self._epoch = epoch
         loop = self.fit_loop.epoch_loop
@@ -108,59 +108,59 @@ class InnerTrainer(Trainer):
         loop.manual_optimization.optim_step_progress.total.completed = step
 
     def keep_workers(self) -> None:
-        """Keep the worker processes of loaders when the data start over."""
+        """Keep the worker processes of the loaders when the data restart."""
         loaders = self.train_dataloader
         for loader in [] if loaders is None else CombinedLoader(loaders).flattened:
             if isinstance(loader, DataLoader) and loader.num_workers > 0:
-                vars(loader)["persistent_workers"] = True  # which cannot be set otherwise
+                vars(loader)["persistent_workers"] = True  # cannot be set any other way
 
     def let_go(self) -> None:
-        """Drop all that the Trainer refers to, itself first of all.
+        """Drop every reference that the Trainer holds.
 
-        Trainer, loops, strategy and module refer to each other: they would live, and a copy of the
-        model with them, until the garbage collector finds them.
+        Trainer, loops, strategy and module refer to each other, so without this they and the copy
+        of the model would live until the garbage collector runs.
         """
         loops = (self.fit_loop, self.fit_loop.epoch_loop)
         for part in (*loops, self.strategy, self):
             vars(part).clear()
 
     def _start_data(self, start: Callable[[Any], None], fetcher: Any) -> None:
-        """Begin with the data anew, which the loop leaves out in an epoch 0."""
+        """Restart the data, which the loop would skip in epoch 0."""
         shown, self._epoch = self._epoch, None
         try:
             start(fetcher)
         finally:
             self._epoch = shown
 
-    # What the user's Trainer has.
+    # Properties that mirror the user's Trainer.
 
     @property
     def current_epoch(self) -> int:
-        """Of the user's run: however often the data start over, the epoch is the same."""
+        """Epoch of the user's run; it stays the same when the data restart."""
         return super().current_epoch if self._epoch is None else self._epoch
 
     @property
     def max_steps(self) -> int:
-        """Of the user's run."""
+        """``max_steps`` of the user's run."""
         return self.fit_loop.max_steps if self._planned is None else self._planned[0]
 
     @property
     def estimated_stepping_batches(self) -> int | float:
-        """Of the user's run."""
+        """Expected optimizer steps of the user's run."""
         if self._planned is None:
             return super().estimated_stepping_batches
         return self._planned[1]
 
     @property
     def val_dataloaders(self) -> Any:
-        """The user's, made when they are asked for."""
+        """Validation loaders of the user, created on first access."""
         if self._val_loaders is None and self._place is not None and self._epoch is not None:
             self._val_loaders = self._data.val_loader(self.lightning_module)
         return self._val_loaders
 
     @property
     def num_val_batches(self) -> list[int | float]:
-        """Of the user's run."""
+        """Validation batches per loader in the user's run."""
         loaders = self.val_dataloaders
         if loaders is None or self._place is None:
             return []
@@ -169,12 +169,12 @@ class InnerTrainer(Trainer):
 
     @property
     def callback_metrics(self) -> Any:
-        """Those of the sweep, and of the user's run so far."""
+        """Metrics of the sweep and of the user's run so far."""
         return {**self._metrics("callback_metrics"), **super().callback_metrics}
 
     @property
     def logged_metrics(self) -> Any:
-        """Those of the sweep, and of the user's run so far."""
+        """Logged metrics of the sweep and of the user's run so far."""
         return {**self._metrics("logged_metrics"), **super().logged_metrics}
 
     def _metrics(self, name: str) -> dict[str, Any]:
@@ -183,7 +183,7 @@ class InnerTrainer(Trainer):
         return copy.deepcopy(dict(getattr(self._place.trainer, name)))
 
     def __getattr__(self, name: str) -> Any:
-        """Attributes that the user has put on the Trainer, copied, and those of a subclass."""
+        """Attributes that the user set on the Trainer (copied) or defined in a subclass."""
         place = vars(self).get("_place")
         if place is None or name.startswith("__"):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
@@ -196,7 +196,7 @@ class InnerTrainer(Trainer):
         return value
 
     def save_checkpoint(self, *_: Any, **__: Any) -> None:
-        """Save nothing."""
+        """Do nothing: a sweep saves no checkpoints."""
 
 
 def _strategy(outer: Trainer, launched: bool) -> Strategy | str:
@@ -213,7 +213,7 @@ def _strategy(outer: Trainer, launched: bool) -> Strategy | str:
 
 
 def _accumulated(outer: Trainer) -> int:
-    """Batches to a step in the present epoch."""
+    """Batches per optimizer step in the current epoch."""
     for callback in outer.callbacks:  # type: ignore[attr-defined]  # set on construction
         if isinstance(callback, GradientAccumulationScheduler):
             return callback.get_accumulate_grad_batches(outer.current_epoch)
@@ -221,7 +221,7 @@ def _accumulated(outer: Trainer) -> int:
 
 
 def _limited(loader: Any, limit: float | None) -> float:
-    """Batches of a validation loader, as ``limit_val_batches`` has it."""
+    """Number of batches of a validation loader under ``limit_val_batches``."""
     try:
         count: float = len(loader)
     except TypeError:
@@ -232,4 +232,4 @@ def _limited(loader: Any, limit: float | None) -> float:
 
 
 def nothing(*_: Any, **__: Any) -> None:
-    """What a hook that must not run does."""
+    """Do nothing; replaces hooks that must not run."""

@@ -1,4 +1,4 @@
-"""The sweeps of a range test at one place of a run, and what comes of them."""
+"""Runs the sweeps of one range test and analyses them."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ __all__ = ["Measurement", "Result"]
 
 Result: TypeAlias = RangeTestResult | ParamTestResult
 
-# Smith (arXiv:1803.09820, section 4) looks for the weight decay on a grid of decades and zero, and
-# for the momentum between 0.8 and 0.99. The batch size is tried as configured, doubled, and so on.
+# Smith (arXiv:1803.09820, section 4) searches the weight decay over decades and zero, and the
+# momentum between 0.8 and 0.99. The batch sizes are multiples of the configured one.
 _VALUES: dict[str, tuple[float, ...]] = {
     "weight_decay": (0.0, 1e-5, 1e-4, 1e-3, 1e-2),
     "momentum": (0.8, 0.85, 0.9, 0.95, 0.99),
@@ -44,19 +44,19 @@ _VALUES: dict[str, tuple[float, ...]] = {
 
 @dataclass(frozen=True)
 class Measurement:
-    """What is measured; the arguments are those of :class:`LRRangeTest`.
+    """Settings of a range test, as in :class:`LRRangeTest`.
 
     Args:
-        rates: Of each step of a sweep.
-        param: What is compared, ``"lr"`` for a single sweep.
-        name: Of the hyperparameter, where it is the batch size.
-        values: To compare; None for usual ones.
-        repeats: Sweeps at each value.
-        val_batches: Behind each point; 0 for the training loss.
-        rule: What is suggested.
-        probe_steps: Of each short training; 0 for none.
-        callbacks: That run in each sweep, as copies.
-        isolation: How the module is kept out of it.
+        rates: Learning rate of each step of a sweep.
+        param: The hyperparameter to compare; ``"lr"`` to sweep the rate alone.
+        name: Attribute that holds the batch size, if ``param`` is ``"batch_size"``.
+        values: Values to compare; None for common ones.
+        repeats: Sweeps per value.
+        val_batches: Validation batches per step; 0 for the training loss.
+        rule: How the rate is chosen.
+        probe_steps: Steps of each short training; 0 to skip them.
+        callbacks: Callbacks to run in each sweep, as copies.
+        isolation: How the user's module is protected: ``"copy"`` or ``"snapshot"``.
     """
 
     rates: Sequence[float]
@@ -71,10 +71,10 @@ class Measurement:
     isolation: str
 
     def run(self, place: Place) -> tuple[Result, Found]:
-        """Measure, without a trace.
+        """Run the sweeps without affecting the user's run.
 
         Returns:
-            The result, the same on every rank, and what the last sweep saw of the configured rates.
+            The result, identical on every rank, and the last sweep with the configured rates.
         """
         start = time.perf_counter()
         found = self._found(place)
@@ -92,22 +92,22 @@ class Measurement:
         return _of_rank_zero(result), next(reversed(found.values()))[-1]
 
     def _found(self, place: Place) -> dict[float, list[Found]]:
-        """What the sweeps at each value find."""
+        """Run the sweeps at each value."""
         values = self._values(place)
         found: dict[float, list[Found]] = {value: [] for value in values}
         with _bar(place.trainer, len(values) * self.repeats * len(self.rates)) as bar:
             for value in values:
                 plan = replace(self._plan(self.rates, value), on_point=bar.update)
-                # The same random states for each value, and so the same batches; repeats differ.
+                # Same random states, hence same batches, for each value; repeats differ.
                 with random_state_kept(), place.generators_kept():
                     data = place.own_data()
                     for _ in range(self.repeats):
                         found[value].append(run_sweep(place, data, plan, self.isolation))
-                    del data  # before the next copy of them
+                    del data  # before the next copy is made
         return found
 
     def _probed(self, place: Place, peak: float) -> float:
-        """Loss at the end of a short one-cycle; infinite if it diverged."""
+        """Loss at the end of a short one-cycle training; infinite if it diverged."""
         steps = self.probe_steps
         plan = self._plan([peak * one_cycle(step, steps) for step in range(steps)], 0.0)
         with random_state_kept(), place.generators_kept():
@@ -125,7 +125,7 @@ class Measurement:
         )
 
     def _values(self, place: Place) -> Sequence[float]:
-        """Values of ``param``; a single one if it is the rate itself."""
+        """Values of ``param`` to compare; a single placeholder for ``"lr"``."""
         if self.param == "lr":
             return [0.0]
         if self.param != "batch_size":
@@ -141,7 +141,7 @@ class Measurement:
 
 
 def _of_rank_zero(result: Result) -> Result:
-    """The same object on every rank: the seconds are each rank's own."""
+    """Broadcast the result from rank 0, since the measured seconds differ between ranks."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return result
     results = [result]

@@ -1,4 +1,4 @@
-"""One sweep of a range test: an inner Trainer over copies of the user's module and data."""
+"""Runs one sweep of a range test on copies of the user's module and data."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _AT_A_RUNS_START = ("prepare_data", "setup", "configure_model", "configure_shard
 
 @dataclass(frozen=True)
 class Found:
-    """What a sweep measured, and what it saw of the configured rates.
+    """Measurements of a sweep, and the learning rates that the module configures.
 
     Args:
         sweep: Rates and losses.
-        peak: The largest rate that the module configures for any group.
-        lifts: By what each group's peak is above the rate that its schedule begins with.
-        length: Of the user's run.
+        peak: The largest configured rate of any parameter group.
+        lifts: Ratio of each group's peak rate to its initial rate, per optimizer.
+        length: Length of the user's run.
     """
 
     sweep: Sweep
@@ -45,16 +45,16 @@ class Found:
 
 
 def run_sweep(place: Place, data: Data, plan: Plan, isolation: str) -> Found:
-    """Train a copy of the user's module while the rate rises, and leave no trace of it.
+    """Train a copy of the user's module with a rising rate, without affecting the user's run.
 
     Args:
         place: The user's run.
-        data: A copy of the user's; it is used up.
-        plan: What to do.
-        isolation: How the module is kept out of it.
+        data: A copy of the user's data, consumed by the sweep.
+        plan: Settings of the sweep.
+        isolation: How the user's module is protected: ``"copy"`` or ``"snapshot"``.
 
     Raises:
-        ValueError: If there is nothing to train with.
+        ValueError: If the training data are empty.
         RuntimeError: If no batch gives a loss.
     """
     with place.own_module(isolation) as module:
@@ -76,7 +76,7 @@ def _swept(module: LightningModule, data: Data, place: Place, plan: Plan) -> Fou
         except SweepDone:
             pass
         except SystemExit:
-            # Lightning turns Ctrl-C into an exit; the Trainer around us must hear of it.
+            # Lightning turns Ctrl-C into an exit; the outer Trainer needs the original.
             if recorder.interrupt is not None:
                 raise recorder.interrupt from None
             raise
@@ -94,12 +94,12 @@ def _swept(module: LightningModule, data: Data, place: Place, plan: Plan) -> Fou
 
 
 def _mute(module: LightningModule, datamodule: LightningDataModule | None, launched: bool) -> None:
-    """Replace hooks that belong to a whole run, or to the end of an epoch of one."""
-    # Callbacks of the module would stop, save or log; attributes of a copy harm nobody.
+    """Disable hooks meant for a whole run or for the end of an epoch."""
+    # The module's callbacks would stop, save or log.
     vars(module)["configure_callbacks"] = list
     for hook in ("on_train_epoch_end", "lr_scheduler_step"):
         vars(module)[hook] = nothing
-    # Those of the start of a run have been called, and would make layers anew.
+    # Start-of-run hooks have already run and would create the layers again.
     for hook in _AT_A_RUNS_START if launched else ():
         if is_overridden(hook, module):
             vars(module)[hook] = nothing
@@ -110,7 +110,7 @@ def _mute(module: LightningModule, datamodule: LightningDataModule | None, launc
 
 
 def _say_where(error: Exception) -> None:
-    """Add to an error of the user's code that it happened in the range test."""
+    """Add a note to an error from user code that it was raised in the range test."""
     if "range test" in str(error) or "stage=" in str(error):
         return
     note = (
@@ -126,7 +126,7 @@ def _say_where(error: Exception) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence what Lightning tells of its Trainer: the outer one says it too."""
+    """Silence Lightning's messages about the inner Trainer, which repeat those of the outer one."""
     loggers = [logging.getLogger(f"lightning.{part}") for part in ("pytorch", "fabric")]
     levels = [logger.level for logger in loggers]
     try:
@@ -142,7 +142,7 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def _process_kept(launched: bool) -> Iterator[None]:
-    """Put back what the end of a Trainer changes in its process."""
+    """Restore process state that a Trainer changes at its end."""
     world_size = os.environ.get("WORLD_SIZE") if launched else None
     is_main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGINT)

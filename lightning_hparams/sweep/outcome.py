@@ -1,4 +1,4 @@
-"""What comes of the result of a range test: in the optimizers, in the loggers and in words."""
+"""Applies, logs and reports the result of a range test."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ __all__ = [
 ]
 
 _TAG = "lr_range_test"
-_TOLERANCE = 1e-6  # relative; rates that differ by more are different
+_TOLERANCE = 1e-6  # relative; rates closer than this count as equal
 
 
 def chosen(result: Result) -> float:
-    """What a result that applies suggests."""
+    """Return the suggested value of a result that applies."""
     value = result.suggestion if isinstance(result, RangeTestResult) else result.chosen
-    assert value is not None  # asked only of results that apply
+    assert value is not None  # only called for results that apply
     return int(value) if result.param == "batch_size" else value
 
 
 def change_made(made: object, result: Result, found: Found) -> None:
-    """Change optimizers and schedulers that ``configure_optimizers`` has just made."""
+    """Apply a result to the optimizers and schedulers returned by ``configure_optimizers``."""
     optimizers, schedulers = made_by(made)
     if isinstance(result, RangeTestResult):
         scale_rates(optimizers, schedulers, chosen(result) / found.peak)
@@ -50,7 +50,7 @@ def change_made(made: object, result: Result, found: Found) -> None:
 
 
 def change_in_training(trainer: Trainer, result: Result, found: Found) -> None:
-    """Change the optimizers and schedules of a run that is under way."""
+    """Apply a result to the optimizers and schedulers of a running fit."""
     if isinstance(result, ParamTestResult):
         _set_everywhere(trainer.optimizers, result)
         return
@@ -65,7 +65,7 @@ def change_in_training(trainer: Trainer, result: Result, found: Found) -> None:
 def warn_of_another_peak(
     trainer: Trainer, result: RangeTestResult, found: Found, applied: Iterable[str]
 ) -> None:
-    """See whether the optimizers took the rate, and schedules will reach it."""
+    """Warn if the optimizers and schedulers will not peak at the suggested rate."""
     suggestion = chosen(result)
     for callback in trainer.callbacks:  # type: ignore[attr-defined]  # set on construction
         if isinstance(callback, FollowsRangeTest) and callback.own_peak():
@@ -86,7 +86,7 @@ def warn_of_another_peak(
 
 
 def fail(result: Result, on_fail: str, *, launched: bool) -> None:
-    """Say that there is no suggestion, as the user wants to hear of it."""
+    """Raise or warn that the test gave no suggestion, depending on ``on_fail``."""
     text = f"the range test suggests nothing ({result.status}): {result.reason}"
     if on_fail == "raise":
         raise RuntimeError(f"{text}; pass on_fail='keep' to train at the configured rate")
@@ -96,7 +96,7 @@ def fail(result: Result, on_fail: str, *, launched: bool) -> None:
 
 
 def show(place: Place, result: Result) -> None:
-    """Picture and numbers of a result in every logger; a training is worth more than they are."""
+    """Log picture and values of a result to every logger; errors only warn."""
     trainer = place.trainer
     tag = f"{_TAG}/epoch {place.epoch}" if place.epoch else _TAG
     try:
@@ -118,7 +118,7 @@ def show(place: Place, result: Result) -> None:
 
 
 def share(result: Result, found: Found) -> str:
-    """How long the test was beside the run, in words."""
+    """Describe the steps of the test as a share of the run; empty if its length is unknown."""
     planned = found.length.steps
     if not 0 < planned < float("inf"):
         return ""

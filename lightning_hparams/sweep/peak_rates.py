@@ -1,4 +1,4 @@
-"""The largest learning rates of a run as it is configured, and how to scale a whole schedule."""
+"""Finds the peak learning rates that a run is configured for, and scales whole schedules."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..isolation import random_state_kept
 
 __all__ = ["RunLength", "made_by", "peak_rates", "present_peak", "scale_rates"]
 
-# Steps of a scheduler that are tried, in 5 us each.
+# Maximum number of scheduler steps simulated, at 5 us each.
 _TRIED = 100_000
 _IN_GROUPS = ("lr", "initial_lr", "max_lr", "min_lr", "swa_lr")
 # Attributes of schedulers that are learning rates.
@@ -31,18 +31,18 @@ _RATE = ("eta_min",)
 
 @dataclass(frozen=True)
 class RunLength:
-    """How far schedulers are going to run."""
+    """Length of a run in optimizer steps and epochs."""
 
     steps: float = math.inf
     epochs: float = math.inf
 
     @classmethod
     def of(cls, steps: float | None, epochs: int | None) -> RunLength:
-        """From what a Trainer says, where -1 and None stand for what nobody knows."""
+        """Create from values of a Trainer, where -1 and None mean unknown."""
         return cls(*(math.inf if n is None or n < 1 else n for n in (steps, epochs)))
 
     def calls(self, config: LRSchedulerConfig) -> float:
-        """How often a scheduler is going to be stepped."""
+        """Number of times that a scheduler will be stepped."""
         length = self.steps if config.interval == "step" else self.epochs
         return length // max(config.frequency or 1, 1)
 
@@ -50,13 +50,13 @@ class RunLength:
 def peak_rates(
     optimizers: Sequence[Optimizer], configs: Sequence[LRSchedulerConfig], length: RunLength
 ) -> list[list[float]]:
-    """The largest learning rate that each group of each optimizer is going to have.
+    """Return the largest learning rate of each parameter group over the run, per optimizer.
 
     Args:
-        optimizers: As configured, before any step.
-        configs: Their schedulers, likewise. Each is run to its end on a stand-in, which is right
-            for schedulers of any kind, also for those made of others.
-        length: Of the run. Where it is not known, what a scheduler says of itself must do.
+        optimizers: Optimizers as configured, before any step.
+        configs: Their schedulers, before any step. Each is simulated to its end on a stand-in
+            optimizer, which works for any scheduler, including nested ones.
+        length: Length of the run. If unknown, only the schedulers' own attributes are used.
     """
     peaks = [[_initial(group) for group in one.param_groups] for one in optimizers]
     for config in configs:
@@ -68,12 +68,11 @@ def peak_rates(
 
 
 def present_peak(optimizers: Sequence[Optimizer], lifts: Sequence[Sequence[float]]) -> float:
-    """The largest rate of the whole schedule, from the optimizers in mid-training.
+    """Return the largest rate of the whole schedule, given the optimizers during training.
 
     Args:
-        optimizers: Each group keeps its initial rate.
-        lifts: By what the peak of each group's schedule is above its initial rate; for groups
-            that were added later, it is not.
+        optimizers: Optimizers whose groups hold their initial rates.
+        lifts: Ratio of each group's peak rate to its initial rate; groups added later count as 1.
     """
     return max(
         _initial(group) * (by[place] if place < len(by) else 1.0)
@@ -83,10 +82,10 @@ def present_peak(optimizers: Sequence[Optimizer], lifts: Sequence[Sequence[float
 
 
 def scale_rates(optimizers: Iterable[Optimizer], schedulers: Iterable[Any], factor: float) -> None:
-    """Multiply every rate in optimizers and schedulers, which keeps the shape of a schedule."""
+    """Multiply every rate in optimizers and schedulers; schedules keep their shape."""
     for group in (group for one in optimizers for group in one.param_groups):
         for key in _IN_GROUPS:
-            if isinstance(group.get(key), Tensor):  # its identity is kept, for compiled optimizers
+            if isinstance(group.get(key), Tensor):  # in place, as compiled optimizers need
                 group[key].mul_(factor)
             elif group.get(key) is not None:
                 group[key] *= factor
@@ -98,7 +97,7 @@ def scale_rates(optimizers: Iterable[Optimizer], schedulers: Iterable[Any], fact
 
 
 def made_by(made: object) -> tuple[list[Optimizer], list[Any]]:
-    """Optimizers and schedulers in what ``configure_optimizers`` returned, in any of its forms."""
+    """Extract optimizers and schedulers from any return value of ``configure_optimizers``."""
     optimizers: list[Optimizer] = []
     schedulers: list[Any] = []
     values = [made]
@@ -118,7 +117,7 @@ def made_by(made: object) -> tuple[list[Optimizer], list[Any]]:
 
 
 def _nested(schedulers: Iterable[Any]) -> Iterator[Any]:
-    """Schedulers, and those that they are made of."""
+    """Yield schedulers and, recursively, the schedulers they contain."""
     for scheduler in schedulers:
         yield scheduler
         yield from _nested(getattr(scheduler, PARTS.path, ()))
@@ -132,7 +131,7 @@ def _peaks(config: LRSchedulerConfig, length: RunLength, initial: list[float]) -
     scheduler = config.scheduler
     groups = scheduler.optimizer.param_groups
     calls = length.calls(config)
-    if all("max_lr" in group for group in groups):  # OneCycleLR; a step may pass the very peak by
+    if all("max_lr" in group for group in groups):  # OneCycleLR; its steps may skip the exact peak
         return [float(group["max_lr"]) for group in groups]
     if hasattr(scheduler, "max_lrs"):  # CyclicLR
         return [float(rate) for rate in scheduler.max_lrs]
@@ -145,18 +144,18 @@ def _peaks(config: LRSchedulerConfig, length: RunLength, initial: list[float]) -
 
 
 def _highest(function: Callable[[int], float], calls: float) -> float:
-    """The largest factor of a LambdaLR, looked at in a thousand positions at most."""
+    """The largest factor of a LambdaLR, sampled at about a thousand steps at most."""
     if not math.isfinite(calls):
         return 1.0
     return max(float(function(at)) for at in range(0, int(calls) or 1, max(1, int(calls) // 1000)))
 
 
 def _tried(scheduler: Any, calls: float) -> list[float] | None:
-    """The largest rates that a copy of a scheduler sets; None if it cannot be copied."""
+    """Return the largest rates set by a copy of a scheduler; None if it cannot be copied."""
     optimizer = scheduler.optimizer
     stand_in = torch.optim.SGD([_without_weights(group) for group in optimizer.param_groups], lr=1)
     with warnings.catch_warnings(), random_state_kept():
-        warnings.simplefilter("ignore")  # it is stepped without its optimizer
+        warnings.simplefilter("ignore")  # it is stepped without an optimizer step
         try:
             own = copy.deepcopy(scheduler, {id(optimizer): stand_in})
         except Exception:
@@ -166,7 +165,7 @@ def _tried(scheduler: Any, calls: float) -> list[float] | None:
         for call in range(1, min(int(calls), _TRIED)):
             try:
                 own.step()
-            except Exception:  # past its end, or with an argument of the user's own
+            except Exception:  # past its end, or `step` needs an argument
                 break
             for place, group in enumerate(stand_in.param_groups):
                 if float(group["lr"]) > highest[place]:
@@ -180,6 +179,6 @@ def _tried(scheduler: Any, calls: float) -> list[float] | None:
 
 
 def _without_weights(group: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of a parameter group, with one number for all its parameters."""
+    """Copy a parameter group, with a single dummy parameter."""
     rest = {key: value for key, value in group.items() if key != "params"}
     return {**copy.deepcopy(rest), "params": [torch.zeros(1)]}

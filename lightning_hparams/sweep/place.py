@@ -1,4 +1,4 @@
-"""Where a range test takes place: whose run it is, at which epoch, with which data."""
+"""The run in which a range test takes place: its Trainer, module, data and epoch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Data", "Place", "datamodule_of"]
 
 @dataclass(frozen=True)
 class Data:
-    """Where batches come from: loaders, a data module, or (both None) the module itself."""
+    """Source of batches: loaders, a data module, or, if all are None, the module itself."""
 
     train: Any = None
     val: Any = None
@@ -31,7 +31,7 @@ class Data:
 
     @classmethod
     def of_fit(cls, trainer: Trainer) -> Data:
-        """What ``trainer.fit`` was given."""
+        """Return the data passed to ``trainer.fit``."""
         datamodule = datamodule_of(trainer)
         if datamodule is not None:
             return cls(datamodule=datamodule)
@@ -39,7 +39,7 @@ class Data:
         return cls(train=train, val=val)
 
     def val_loader(self, module: LightningModule) -> Any:
-        """The validation loader, or all of them; None if there is none."""
+        """Return the validation loader or loaders; None if not defined."""
         if self.val is not None:
             return self.val
         owner = module if self.datamodule is None else self.datamodule
@@ -48,15 +48,14 @@ class Data:
 
 @dataclass(frozen=True)
 class Place:
-    """The user's own run at one moment; a test reads it and works on copies.
+    """The user's run when a test starts; the test reads it and works on copies.
 
     Args:
-        trainer: The user's: settings are read from it.
-        module: The user's.
-        data: The user's.
-        epoch: At whose start the test runs.
-        launched: Whether the fit is under way, and with it the processes and the setup of module
-            and data.
+        trainer: The user's Trainer, which supplies the settings.
+        module: The user's module.
+        data: The user's data.
+        epoch: Epoch at whose start the test runs.
+        launched: Whether the fit is running, so processes are launched, and module and data set up.
         has_optimizers: Whether the optimizers of the run have been made.
     """
 
@@ -68,10 +67,10 @@ class Place:
     has_optimizers: bool = False
 
     def check(self) -> None:
-        """Refuse a strategy whose processes each hold a part of the model.
+        """Refuse strategies that shard the model across processes.
 
         Raises:
-            ValueError: With its name.
+            ValueError: If the strategy is not single-device or DDP.
         """
         if not isinstance(self.trainer.strategy, (SingleDeviceStrategy, DDPStrategy)):
             raise ValueError(
@@ -82,23 +81,23 @@ class Place:
 
     @property
     def owners(self) -> list[object]:
-        """Whose hyperparameters a test may set."""
+        """Objects whose hyperparameters a test may set."""
         datamodule = self.data.datamodule
         return [self.module] if datamodule is None else [self.module, datamodule]
 
     @property
     def records(self) -> list[object]:
-        """The hyperparameters that loggers get, which are copies of their own."""
+        """The separate copies of the hyperparameters that loggers record."""
         return [kept for kept in map(initial_hparams, self.owners) if kept is not None]
 
     def optimizer_states(self) -> list[dict[str, Any]]:
-        """States of all optimizers, which share their tensors; none before they were made."""
+        """States of all optimizers, sharing their tensors; empty before they are created."""
         if not self.has_optimizers:
             return []
         return [optimizer.state_dict() for optimizer in self.trainer.optimizers]
 
     def own_data(self) -> Data:
-        """Data that a sweep may read."""
+        """Copy the data for a sweep; warn about sources that cannot be copied."""
         own, uncopied = copy_data(self.data, self._replacements())
         if uncopied:
             rank_zero_warn(
@@ -109,35 +108,35 @@ class Place:
         return own
 
     def generators_kept(self) -> AbstractContextManager[None]:
-        """Put back the generators that a sweep and the run share, of classes and globals."""
+        """Restore, on exit, generators of classes and globals that a sweep shares with the run."""
         callbacks: list[object] = self.trainer.callbacks  # type: ignore[attr-defined]
         skip = (self.trainer, *callbacks, *self.trainer.loggers)
         return generators_kept(self.data, self.module, skip=skip)
 
     @contextmanager
     def own_module(self, isolation: str) -> Iterator[LightningModule]:
-        """A module that a sweep may change: a copy, or the user's, which is put back."""
-        # Functions of a copy may act on the original: such a module is used in place.
+        """Yield a module that a sweep may change: a copy, or the user's, restored on exit."""
+        # Functions of a copy may act on the original; such a module is used in place.
         if isolation == "copy" and not is_bound_to_itself(self.module):
             made: list[nn.Module] = []
             own: LightningModule = copy_module(self.module, self._replacements(), made=made)
             try:
                 yield own
             finally:
-                # A module that refers to itself would live until the garbage collector finds it,
-                # and the next copy be made beside it.
+                # A module that refers to itself would live until the garbage collector runs, and
+                # the next copy would need memory on top of it.
                 dissolve(made)
         else:
             with module_kept(self.module, shared=[self.trainer, *self.trainer.loggers]):
                 yield self.module
 
     def _replacements(self) -> dict[int, object]:
-        """What a copy has in the place of things that belong to the user's run."""
+        """Replacements, by id, for objects of the user's run that must not be copied."""
         loggers = {id(logger): NoLogger(logger) for logger in self.trainer.loggers}
         return {id(self.trainer): None, **loggers}
 
 
 def datamodule_of(trainer: Trainer) -> LightningDataModule | None:
-    """The data module of a fit, if it has one."""
+    """Return the data module of a fit, if any."""
     found: LightningDataModule | None = trainer.datamodule  # type: ignore[attr-defined]
     return found

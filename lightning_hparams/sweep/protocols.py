@@ -1,4 +1,4 @@
-"""What callbacks ask of each other, whoever wrote them."""
+"""Protocols between callbacks, open to third-party implementations."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ __all__ = ["FollowsRangeTest", "FoundRates", "RangeTester", "bounds_found"]
 
 @runtime_checkable
 class FollowsRangeTest(Protocol):
-    """A callback that sets learning rates, and takes over those that a range test has found."""
+    """A callback that sets learning rates and can adopt those found by a range test."""
 
     def follow_range_test(self, trainer: Trainer) -> None:
-        """Take over the rates that the parameter groups have been given in mid-training."""
+        """Adopt the rates that a range test set in the parameter groups during training."""
 
     def own_peak(self) -> float | Sequence[float] | None:
-        """The peak that it sets whatever a range test finds; None if it follows the test."""
+        """The peak it sets regardless of range tests; None if it follows them."""
 
 
 @runtime_checkable
 class FoundRates(Protocol):
-    """The result of a range test of the learning rate."""
+    """Result of a range test for the learning rate."""
 
     @property
     def status(self) -> str:
-        """Whether the rates are to be used: ``ok`` and ``no_divergence`` say so."""
+        """Outcome of the test; the rates are usable if ``ok`` or ``no_divergence``."""
 
     @property
     def base_lr(self) -> float | None:
@@ -46,17 +46,17 @@ class RangeTester(Protocol):
 
     @property
     def result(self) -> object:
-        """Of the last one: :class:`FoundRates` if it tested the learning rate."""
+        """Result of the last test; :class:`FoundRates` if it tested the learning rate."""
 
 
 def bounds_found(trainer: Trainer) -> list[float] | None:
-    """Lower and upper bound that a range test has found and set, by whichever callback."""
+    """Return the lower and upper bounds that a range test found and applied; None if none did."""
     for callback in trainer.callbacks:  # type: ignore[attr-defined]  # set on construction
         if not isinstance(callback, RangeTester) or not callback.apply:
             continue
         found = callback.result
         if isinstance(found, FoundRates) and found.status in ("ok", "no_divergence"):
-            assert found.base_lr is not None  # asked only of results that apply
+            assert found.base_lr is not None  # always set for these statuses
             assert found.max_lr is not None
             return [float(found.base_lr), float(found.max_lr)]
     return None

@@ -1,4 +1,4 @@
-"""What sets the rate of each step of a sweep, and notes the loss before it."""
+"""The callback that sets the rate of each step of a sweep and records the loss."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ _NO_LOSS = 20  # batches in a row without a loss or a step before giving up
 
 @dataclass(frozen=True)
 class Plan:
-    """What a sweep does.
+    """Settings of a sweep.
 
     Args:
-        rates: Learning rate of each step; that of the group with the largest one.
+        rates: Learning rate of each step, for the parameter group with the largest rate.
         held: Optimizer values held fixed in every group: ``weight_decay`` or ``momentum``.
-        written: Values of hyperparameters by name, written before: ``batch_size``.
-        val_batches: Batches of validation data behind each point; 0 for the training loss.
-        callbacks: Callbacks of the user that run too, as copies.
-        on_point: Called after each point, for a progress bar.
+        written: Hyperparameters by name to write before the sweep: ``batch_size``.
+        val_batches: Validation batches per step; 0 for the training loss.
+        callbacks: User callbacks to run too, as copies.
+        on_point: Called after each step, for a progress bar.
     """
 
     rates: Sequence[float]
@@ -53,17 +53,17 @@ class Plan:
 
 
 class SweepDone(BaseException):
-    """Leaves the inner Trainer at once, without the hooks of an end."""
+    """Leaves the inner Trainer at once, skipping its end-of-run hooks."""
 
 
 class Recorder(Callback):
-    """Sets the rate of each step and notes the loss before it."""
+    """Sets the rate of each step and records the loss before it."""
 
     def __init__(self, plan: Plan, data: Data, place: Place) -> None:
         self.plan = plan
         self.data = data
         self.peak = math.nan  # the largest rate that the module configures
-        self.lifts: list[list[float]] = []  # of its groups: by what their peak is above the first
+        self.lifts: list[list[float]] = []  # peak / initial rate of each group
         self.length = RunLength()
         self._epoch, self._step = place.epoch, place.trainer.global_step
         self._states = place.optimizer_states()
@@ -82,12 +82,12 @@ class Recorder(Callback):
         self._epoch_batches = 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Show the module the user's callbacks."""
+        """Let the module look up the user's callbacks."""
         assert isinstance(trainer, InnerTrainer)
         trainer.show_callbacks(pl_module)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take hold of the optimizers, and let the loop run on over any number of epochs."""
+        """Take over the optimizers and lift the limits on steps and epochs."""
         optimizers = [one for one in trainer.optimizers if isinstance(one, Optimizer)]
         if not optimizers or not any(one.param_groups for one in optimizers):
             raise ValueError(
@@ -100,10 +100,10 @@ class Recorder(Callback):
         self._read_peaks(optimizers, trainer)
         for config in trainer.lr_scheduler_configs:
             config.frequency = sys.maxsize  # never
-            vars(config.scheduler)["step"] = nothing  # where the module steps by itself
+            vars(config.scheduler)["step"] = nothing  # if the module steps it manually
         for optimizer, state in zip(optimizers, self._states, strict=False):
-            if len(state["param_groups"]) == len(optimizer.param_groups):  # else some came later
-                # It would share the tensors of the state with the one that it comes from.
+            if len(state["param_groups"]) == len(optimizer.param_groups):  # else some were added
+                # Without a copy, it would share tensors with the original optimizer.
                 optimizer.load_state_dict(copy.deepcopy(state))
         self._states = []  # of the user's optimizers
         for optimizer in optimizers:
@@ -158,7 +158,7 @@ class Recorder(Callback):
     def on_before_backward(
         self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
     ) -> None:
-        """Note the loss of a module that steps by itself and need not return it."""
+        """Record the loss under manual optimization, where it need not be returned."""
         if not pl_module.automatic_optimization:
             scaler = getattr(trainer.precision_plugin, "scaler", None)
             scale = scaler.get_scale() if scaler is not None else 1.0
@@ -167,7 +167,7 @@ class Recorder(Callback):
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
-        """Set the rate once more, after whatever the module has set it to."""
+        """Set the rate again, in case the module changed it."""
         self._tried = True
         self._set_rates(trainer)
 
@@ -179,18 +179,18 @@ class Recorder(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Close the point, if this batch ended in a step."""
+        """Record a point if this batch ended in an optimizer step."""
         loss = self._loss(outputs, trainer, pl_module)
         self._backward.clear()
-        self._tried |= self._stepped  # a bare torch optimizer tells only afterwards
+        self._tried |= self._stepped  # a plain torch optimizer reports only afterwards
         if loss is None:
             self._idle += 1
         else:
             self._window.append(loss)
         if self._tried and self._window:
             mean = torch.stack(self._window).mean()
-            # A gradient scaler skips a step whose gradients overflow, which says nothing of the
-            # rate, or one whose loss is not a number any more, which does.
+            # A gradient scaler skips steps whose gradients overflow, which says nothing about the
+            # rate, and steps whose loss is not finite, which does.
             is_point = self._stepped or not mean.isfinite()
             self._idle = 0 if is_point else self._idle + 1
             if is_point:
@@ -204,7 +204,7 @@ class Recorder(Callback):
             )
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin the same epoch anew."""
+        """Restart the same epoch."""
         if not self._epoch_batches:
             raise RuntimeError(
                 f"the training data ended after {len(self.losses)} of {len(self.plan.rates)} steps "
@@ -217,8 +217,8 @@ class Recorder(Callback):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Keep what Lightning turns into an exit."""
-        if isinstance(exception, KeyboardInterrupt):  # others hold the frames of the sweep
+        """Keep a KeyboardInterrupt, which Lightning turns into an exit."""
+        if isinstance(exception, KeyboardInterrupt):  # other errors would keep its frames alive
             self.interrupt = exception
 
     def _add(self, trainer: Trainer, mean: Tensor) -> None:
@@ -230,10 +230,10 @@ class Recorder(Callback):
             raise SweepDone
 
     def _loss(self, outputs: Any, trainer: Trainer, module: LightningModule) -> Tensor | None:
-        """Loss of one batch, as one number on the device."""
+        """Loss of one batch as a scalar tensor; None if it has none."""
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
         if isinstance(loss, Tensor):
-            # Lightning hands over the loss as it went into backward: divided.
+            # Lightning passes the loss divided by the accumulation steps.
             times = trainer.accumulate_grad_batches if module.automatic_optimization else 1
             return loss.detach().float().mean() * times
         if not self._backward:
@@ -243,7 +243,7 @@ class Recorder(Callback):
     def _set_rates(self, trainer: Trainer) -> None:
         rate = self.plan.rates[min(len(self.losses), len(self.plan.rates) - 1)]
         for optimizer, ratios in zip(trainer.optimizers, self._ratios, strict=True):
-            for group in optimizer.param_groups[len(ratios) :]:  # unfrozen since
+            for group in optimizer.param_groups[len(ratios) :]:  # unfrozen meanwhile
                 ratios.append(float(group["lr"]) / self.peak)
             for group, ratio in zip(optimizer.param_groups, ratios, strict=True):
                 set_param(group, "lr", rate * ratio)
@@ -252,8 +252,8 @@ class Recorder(Callback):
         self._stepped = True
 
     def _val_loss(self, trainer: Trainer, module: LightningModule) -> Tensor:
-        """Mean of what ``validation_step`` returns over the batches kept."""
-        vars(module)["log"] = vars(module)["log_dict"] = nothing  # not in this hook
+        """Mean loss of ``validation_step`` over the kept batches."""
+        vars(module)["log"] = vars(module)["log_dict"] = nothing  # not allowed in this hook
         losses = []
         validating = trainer.precision_plugin.val_step_context()
         try:

@@ -1,4 +1,4 @@
-"""What a sweep shows of the user's loggers and callbacks: all there is to read, with no effect."""
+"""Read-only stand-ins for the user's loggers and callbacks during a sweep."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _HOOKS = frozenset(name for name in vars(Callback) if name[0] != "_") - {"state_
 
 
 class Anything:
-    """Takes every call, every attribute and every entry, and does nothing.
+    """Accepts any call, attribute or item access and does nothing.
 
     >>> Anything().config["lr"].update(step=3).anything
     Anything()
@@ -29,7 +29,7 @@ class Anything:
         return self
 
     def __call__(self, *args: object, **kwargs: object) -> Any:
-        """Return itself, whatever it is called with."""
+        """Return itself for any arguments."""
         return self
 
     def __getitem__(self, key: object) -> Any:
@@ -58,9 +58,9 @@ class Anything:
 
 
 class NoLogger(DummyLogger):
-    """Writes nothing, and has the folders and names of the logger in whose place it is.
+    """Writes nothing; has the folders and names of the logger it replaces.
 
-    ``isinstance`` takes it for one of the original's kind, as modules ask before they draw.
+    ``isinstance`` reports the original's type, since modules check it before they draw.
     """
 
     def __init__(self, original: Any) -> None:
@@ -68,43 +68,43 @@ class NoLogger(DummyLogger):
         super().__init__()
 
     @property  # type: ignore[misc]
-    def __class__(self) -> Any:  # isinstance asks for it, after the true type
+    def __class__(self) -> Any:  # isinstance checks this after the real type
         return type(vars(self)["_original"])
 
     @property
     def save_dir(self) -> Any:
-        """Of the original."""
+        """Save directory of the original."""
         return self._original.save_dir
 
     @property
     def log_dir(self) -> Any:
-        """Of the original."""
+        """Log directory of the original."""
         return self._original.log_dir
 
     @property
     def root_dir(self) -> Any:
-        """Of the original."""
+        """Root directory of the original."""
         return self._original.root_dir
 
     @property
     def name(self) -> Any:
-        """Of the original."""
+        """Name of the original."""
         return self._original.name
 
     @property
     def version(self) -> Any:
-        """Of the original."""
+        """Version of the original."""
         return self._original.version
 
     @property
     def experiment(self) -> Any:
-        """Takes everything."""
+        """An object that accepts any call."""
         return Anything()
 
     def __getattr__(self, name: str) -> Any:
-        """Settings of the original; anything else takes everything."""
+        """Plain settings of the original; :class:`Anything` for all else."""
         kept = vars(self)["_original"]
-        # Not by getattr: some properties begin a run or open a file.
+        # Not getattr, since some properties start a run or open a file.
         value = vars(kept).get(name, getattr(type(kept), name, None))
         return value if name in vars(kept) and isinstance(value, _PLAIN) else Anything()
 
@@ -113,22 +113,21 @@ class NoLogger(DummyLogger):
 
 
 class CallbackStandIn:
-    """A callback of the user's that can be looked up and read, and whose hooks do not run.
+    """Stand-in for a user callback that can be looked up and read, but whose hooks do not run.
 
-    It is copied when it is first used for more than being looked up: what a module then does to
-    it, it does to the copy.
+    The original is copied on first access to its attributes, so changes affect only the copy.
     """
 
     def __init__(self, original: Callback, memo: dict[int, Any]) -> None:
         vars(self).update(_original=original, _memo=memo, _copy=None)
 
     @property  # type: ignore[misc]
-    def __class__(self) -> Any:  # isinstance asks for it, after the true type
+    def __class__(self) -> Any:  # isinstance checks this after the real type
         return type(vars(self)["_original"])
 
     def __getattr__(self, name: str) -> Any:
         if name in _HOOKS:
-            return None  # Lightning passes over what is not callable
+            return None  # Lightning skips hooks that are not callable
         if name == "state_key":
             return vars(self)["_original"].state_key
         return getattr(self._own(), name)

@@ -1,4 +1,4 @@
-"""The hyperparameters that a range test may set, and in which objects it sets them."""
+"""The hyperparameters that a range test sets, and the objects that hold them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["WrittenSlots", "restore"]
 
 
 def names_tested(param: str, attr: str | None) -> tuple[str, ...]:
-    """Names of the hyperparameters that a test of ``param`` sets."""
+    """Names of the hyperparameters that a test of ``param`` may set."""
     if attr is not None:
         return (attr,)
     return ("lr", "learning_rate") if param == "lr" else (param,)
@@ -23,23 +23,24 @@ def names_tested(param: str, attr: str | None) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class WrittenSlots:
-    """Positions by name, in module and data module, and in the copies that loggers get."""
+    """Slots by name in module and data module, and in the copies that loggers record."""
 
     slots: Mapping[str, Sequence[Slot]]
     records: Mapping[str, Sequence[Slot]]
 
     @classmethod
     def of(cls, place: Place, param: str, attr: str | None) -> WrittenSlots:
-        """Find them, and check each before anything runs. There may be none.
+        """Find the slots and check them before anything runs; the result may be empty.
 
         Raises:
-            AttributeError: If there is none, and one is named or nothing else could be set.
-            ValueError: If two have different values, or one is no number.
-            TypeError: If one cannot be written to.
+            AttributeError: If a required slot is missing: ``attr`` was given, ``param`` is
+                ``"batch_size"``, or the fit is not running, so the optimizers cannot be scaled.
+            ValueError: If slots have different values, or a learning rate is not positive.
+            TypeError: If a slot cannot be written.
         """
         names = names_tested(param, attr)
         found = cls(_by_name(place.owners, names), _by_name(place.records, names))
-        # Optimizers of a fit are scaled where there is nothing to write to.
+        # In a fit, the optimizers are scaled if no slot exists.
         needed = attr is not None or param == "batch_size" or not place.launched
         if needed and not found.slots:
             raise AttributeError(_missing(place, names))
@@ -48,17 +49,17 @@ class WrittenSlots:
         return found
 
     def write(self, value_for: Callable[[float], float]) -> dict[str, float]:
-        """Write a value that may depend on the present one.
+        """Write new values computed from the current ones.
 
         Returns:
-            Name -> value, for the checkpoint.
+            The written values by name, for the checkpoint.
         """
         written: dict[str, float] = {}
         for name, slots in self.slots.items():
             values = [value_for(float(slot.read())) for slot in slots]
             for slot, value in zip(slots, values, strict=True):
                 slot.write(value)
-            # Saved hyperparameters come last, and it is these that are recorded.
+            # Saved hyperparameters come last, and loggers record those.
             for record in self.records.get(name, ()):
                 record.write(values[-1])
             written[name] = values[0]
@@ -94,7 +95,7 @@ class WrittenSlots:
 
 
 def _missing(place: Place, names: Sequence[str]) -> str:
-    """Message for attributes that are not there, with all ways out."""
+    """Error message for missing attributes, with every remedy."""
     alike = alike_names(place.owners, "lr", "rate")
     has = f" (it has {', '.join(alike)})" if alike else ""
     return (
@@ -106,12 +107,10 @@ def _missing(place: Place, names: Sequence[str]) -> str:
 
 
 def restore(place: Place, applied: Mapping[str, object], param: str, attr: str | None) -> None:
-    """Write what a checkpoint says that a range test had found.
+    """Write the values found by a range test, as saved in a checkpoint.
 
-    Only what a range test would write is written: a number in its range, to a hyperparameter that
-    this test is about. A checkpoint is a file from elsewhere.
-
-    A warning names the rest.
+    A checkpoint may be untrusted, so only valid numbers are written, and only to hyperparameters
+    of this test; a warning lists the rest.
     """
     refused = []
     for name, value in applied.items():
