@@ -1,8 +1,8 @@
-"""What functions hold besides their code: closures, defaults and attributes.
+"""Copies of functions with their state: closures, defaults and attributes.
 
-``copy`` takes a function for an atom and ``pickle`` for a name: a random generator in a closure is
-then used by the original and the copy alike. Here a function is copied in two steps, empty and
-then filled, since what it holds may lead back to it.
+``copy`` returns a function itself and ``pickle`` stores only its name, so the original and the copy
+would share a random generator in its closure. Here a function is copied in two steps, created empty
+and then filled, since its state may refer to the function itself.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _LEAVES = (type, types.ModuleType, Tensor, np.ndarray, nn.Module)
 
 
 def has_state(function: types.FunctionType) -> bool:
-    """Whether a function holds anything that may change, besides the globals of its module."""
+    """Whether a function has state that may change, besides the globals of its module."""
     held = (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values())
     return bool(
         function.__closure__ or vars(function) or any(type(value) not in _PLAIN for value in held)
@@ -39,14 +39,14 @@ def has_state(function: types.FunctionType) -> bool:
 
 
 def function_state(function: types.FunctionType) -> tuple[Any, ...]:
-    """Everything that it holds, for :func:`fill_function`; its cells' contents last."""
+    """The state of a function, for :func:`fill_function`; the contents of its cells come last."""
     held = tuple((cell.cell_contents,) if is_filled(cell) else () for cell in cells_of(function))
     plain = (function.__defaults__, function.__kwdefaults__, dict(vars(function)))
     return (*plain, function.__qualname__, function.__module__, held)
 
 
 def fill_function(function: types.FunctionType, state: tuple[Any, ...]) -> None:
-    """Give an empty copy what the original holds."""
+    """Fill an empty copy with the state of its original."""
     defaults, kwdefaults, attributes, qualname, module, held = state
     function.__defaults__, function.__kwdefaults__ = defaults, kwdefaults
     vars(function).update(attributes)
@@ -57,12 +57,12 @@ def fill_function(function: types.FunctionType, state: tuple[Any, ...]) -> None:
 
 
 def cells_of(function: types.FunctionType) -> tuple[types.CellType, ...]:
-    """The cells of its closure."""
+    """The cells of a function's closure."""
     return function.__closure__ or ()
 
 
 def functions_in(values: Iterable[Any]) -> list[types.FunctionType]:
-    """Functions that hold something, however deep in plain objects and containers."""
+    """Functions with state, at any depth in plain objects and containers."""
     found: list[types.FunctionType] = []
     seen: set[int] = set()
     waiting = list(values)
@@ -89,7 +89,7 @@ def functions_in(values: Iterable[Any]) -> list[types.FunctionType]:
 def blank_copies(
     functions: Iterable[types.FunctionType],
 ) -> dict[int, tuple[types.FunctionType, types.FunctionType]]:
-    """Functions that hold nothing as yet, in the place of others: ``id`` -> original, copy."""
+    """Copies of functions, still without state: ``id`` -> original, copy."""
     cells: dict[int, types.CellType] = {}
     made = {}
     for function in functions:
@@ -105,6 +105,6 @@ def is_filled(cell: types.CellType) -> bool:
     """Whether a variable of a closure has a value yet."""
     try:
         _ = cell.cell_contents
-    except ValueError:  # a variable that has no value yet
+    except ValueError:  # raised for an empty cell
         return False
     return True

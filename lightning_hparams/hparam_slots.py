@@ -11,7 +11,7 @@ from torch import Tensor
 
 __all__ = ["Slot", "alike_names", "find_slots", "is_number"]
 
-_DEPTH = 4  # of nested settings that are looked through for names alike
+_DEPTH = 4  # levels of nested settings that are searched for similar names
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class Slot:
             setattr(self.holder, self.key, value)
 
     def obstacle(self) -> str | None:
-        """Why no other number can be written, None if one can.
+        """Why another number cannot be written, or None if it can.
 
-        It is tried, with a float of the same value, since nothing else answers for all of buffers,
-        parameters, frozen dataclasses, typed and read-only configurations. The value is put back.
+        Found by writing a float of the same value, since no other check covers buffers, parameters,
+        frozen dataclasses, and typed or read-only configurations. The value is restored.
         """
         value = self.read()
         if not is_number(value):
@@ -56,12 +56,12 @@ def find_slots(owners: Iterable[object], name: str) -> list[Slot]:
 
     Args:
         owners: Modules, data modules, or mappings.
-        name: Of an attribute or of an entry of ``hparams``; dotted for one inside another, be it
-            a mapping, a namespace or any object: ``"optimizer.lr"``.
+        name: Name of an attribute or of an entry of ``hparams``; dotted if it is nested in a
+            mapping, a namespace or any other object: ``"optimizer.lr"``.
 
     Returns:
-        Each position once, however many ways lead to it. Properties without a setter are left out:
-        they are made of something else.
+        Each position once, even if it can be reached in several ways. Properties without a setter
+        are left out, as they are computed from something else.
 
     >>> from types import SimpleNamespace
     >>> owner = SimpleNamespace(lr=0.1, hparams={"lr": 0.1, "optimizer": {"lr": 0.2}})
@@ -80,7 +80,7 @@ def find_slots(owners: Iterable[object], name: str) -> list[Slot]:
 
 
 def alike_names(owners: Iterable[object], *words: str) -> list[str]:
-    """Dotted names of numbers that have one of the words in their name, for a message.
+    """Dotted names of numbers whose name contains one of the words, for a message.
 
     >>> alike_names([{"head_lr": 0.1, "optimizer": {"lr": 0.2}, "size": 3}], "lr")
     ['head_lr', 'optimizer.lr']
@@ -96,7 +96,7 @@ def alike_names(owners: Iterable[object], *words: str) -> list[str]:
 
 
 def is_number(value: object) -> bool:
-    """Whether a value is a number, or a tensor of one."""
+    """Whether a value is a number or a scalar tensor."""
     if isinstance(value, Tensor):
         return value.ndim == 0
     return isinstance(value, Real) and not isinstance(value, bool)
@@ -133,7 +133,7 @@ def _has(holder: object, name: str) -> bool:
         if _is_mapping(holder):
             return name in holder  # type: ignore[operator]
         return hasattr(holder, name)
-    except Exception:  # a property that raises something else, such as Lightning's `trainer`
+    except Exception:  # a property may raise other errors, such as Lightning's `trainer`
         return False
 
 

@@ -1,7 +1,7 @@
-"""Run something without a trace: detached copies, and what is shared put back in ``finally``.
+"""Run an experiment without side effects, on copies and with shared state restored afterwards.
 
-Copying is what keeps the user's module, loaders and datasets out of an experiment; only the random
-generators of the process are shared, and those are put back. Neither needs a file.
+The user's module, loaders and datasets are copied in memory, without files. Only the random
+generators of the process are shared; their states are restored.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ __all__ = [
 
 T = TypeVar("T")
 
-# Arrays of this many bytes are data: a copy would hold the whole data set twice, and what counts
-# or caches is smaller.
+# Arrays of at least this many bytes are taken for data and shared, so that a data set is not held
+# in memory twice; counters and caches are smaller.
 _SHARED_BYTES = 1 << 20
 _SHARED_KINDS = (type, types.ModuleType, types.CodeType)
 _PLAIN = frozenset({int, float, bool, str, type(None), list, dict, tuple, set})
@@ -60,10 +60,10 @@ _STATEFUL = (nn.Module, dict, list, set)
 
 @contextmanager
 def random_state_kept(module: nn.Module | None = None) -> Iterator[None]:
-    """Put the random states of Python, numpy and torch (CPU and GPU) back, whatever happens.
+    """Restore the random states of Python, numpy and torch (CPU and GPU) on exit, even on errors.
 
     Args:
-        module: Those of the generators that it and its layers hold, too.
+        module: A module; the generators that it and its layers hold are restored too.
     """
     parts = [] if module is None else list(module.modules())
     held = [one for part in parts for one in vars(part).values() if isinstance(one, GENERATORS)]
@@ -90,7 +90,7 @@ def random_state_kept(module: nn.Module | None = None) -> Iterator[None]:
 
 @contextmanager
 def evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Evaluate, and put each part back into the mode that it was in, whatever happens."""
+    """Switch to evaluation mode, and restore the mode of each layer on exit, even on errors."""
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
@@ -109,12 +109,12 @@ def copy_module(
     """A deep copy of a module: parameters, every buffer, hyperparameters and plain attributes.
 
     Args:
-        module: What is copied; it stays as it is.
-        replace: ``id`` of an object that must not be copied -> what the copy has in its place.
-        made: Gets every module that was made, for :func:`dissolve`.
+        module: The module to copy, which is not changed.
+        replace: ``id`` of an object that must not be copied -> the object to use in the copy.
+        made: A list to which every new module is appended, for :func:`dissolve`.
 
     Raises:
-        TypeError: If an attribute cannot be copied, with its name.
+        TypeError: If an attribute cannot be copied; the message names it.
     """
     functions = blank_copies(functions_in(_attributes(module)))
     memo = {**(replace or {}), **_results(module), **{k: own for k, (_, own) in functions.items()}}
@@ -122,7 +122,7 @@ def copy_module(
     try:
         with _collector_paused():
             copied = copy.deepcopy(module, own)
-        # Filled after the module was copied: what they hold may be a part of it.
+        # Filled only now, because what a function holds may be a part of the copied module.
         for original, function in functions.values():
             fill_function(function, copy.deepcopy(function_state(original), own))
         if made is not None:
@@ -141,7 +141,7 @@ def copy_module(
 
 @contextmanager
 def _collector_paused() -> Iterator[None]:
-    """Many new objects set off the garbage collector again and again, for half of the time."""
+    """Pause the garbage collector; triggered by the many new objects, it takes half of the time."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -152,11 +152,11 @@ def _collector_paused() -> Iterator[None]:
 
 
 def dissolve(modules: Iterable[nn.Module]) -> None:
-    """Take copies apart that are no longer used, so that their memory is free at once.
+    """Clear copies that are no longer used, so that their memory is freed at once.
 
-    A module that refers to itself (by a bound method among its attributes, a part that knows its
-    whole) is otherwise freed only when the garbage collector runs, which counts objects and knows
-    nothing of the size of their tensors: several copies of a model would lie side by side.
+    A module that refers to itself (a bound method as an attribute, a layer that refers to its
+    parent) is otherwise freed only when the garbage collector runs. That is triggered by the number
+    of objects, not the size of their tensors, so several copies of a model could pile up.
     """
     for module in modules:
         vars(module).clear()
@@ -167,21 +167,21 @@ def _is_script(module: nn.Module) -> bool:
 
 
 def is_bound_to_itself(module: nn.Module) -> bool:
-    """Whether a function among its attributes or hooks reaches back into the module or its state.
+    """Whether a function among its attributes or hooks refers to the module or its state.
 
-    Functions are not copied, so those of a copy would act on the original: a hook that fills a
-    list around it, a compiled method.
+    With such a function, a copy may act on the original: a hook that appends to a list in its
+    closure, a compiled method.
     """
     if compiles_itself(module):  # torch.compile(module) in Lightning
         return True
-    # One with a __setstate__ of its own binds the copy's functions anew, as torchmetrics does.
+    # A class with its own __setstate__ rebinds the copy's functions, as torchmetrics does.
     plain = (m for m in module.modules() if type(m).__setstate__ is nn.Module.__setstate__)
     values = (value for part in plain for value in _flat(vars(part).values()))
     return any(_reaches_state(value) for value in values)
 
 
 def _attributes(module: nn.Module) -> list[Any]:
-    """Values of the attributes of all parts of a module, but for parts and tensors."""
+    """Attribute values of a module and all its layers, except layers and tensors."""
     parts = (vars(part).items() for part in module.modules())
     left_out = ("_modules", "_parameters", "_buffers", "_trainer", "_fabric")
     return [value for items in parts for name, value in items if name not in left_out]
@@ -205,7 +205,7 @@ def _reaches_state(value: object) -> bool:
 
 
 def _flat(values: Any) -> Iterator[Any]:
-    """Values, and those of dicts and lists among them."""
+    """Yield each value, followed by its items if it is a dict, list or tuple."""
     for value in values:
         yield value
         if isinstance(value, dict):
@@ -215,7 +215,7 @@ def _flat(values: Any) -> Iterator[Any]:
 
 
 def _results(module: nn.Module) -> dict[int, Tensor]:
-    """Copies of tensors that were computed, which ``deepcopy`` refuses."""
+    """Copies of non-leaf tensors, which ``deepcopy`` refuses."""
     values = (value for part in module.modules() for value in _flat(vars(part).values()))
     return {
         id(value): value.detach().clone()
@@ -239,18 +239,18 @@ def _uncopyable(module: nn.Module, memo: Mapping[int, object]) -> str | None:
 
 @contextmanager
 def module_kept(module: nn.Module, shared: Sequence[object] = ()) -> Iterator[None]:
-    """Put a module back as it was, in place, whatever happens: for one that cannot be copied.
+    """Restore a module in place on exit, even on errors; for a module that cannot be copied.
 
     Parameters and buffers are copied to the CPU and back into the same tensors. Plain attributes
-    are copied where that is possible, and put back into the same objects; others (an open file, a
-    lock) stay as they are left. Layers that were added go, gradients and modes come back.
+    are copied where possible and restored into the same objects; others (an open file, a lock) are
+    left as they are. Added layers are removed, gradients and modes restored.
 
     Args:
-        module: What is kept.
-        shared: Objects that its attributes refer to and that are not copied.
+        module: The module to restore.
+        shared: Objects that its attributes refer to and that must not be copied.
 
     Raises:
-        TypeError: If it has parameters without a shape as yet.
+        TypeError: If it has parameters without a shape yet.
     """
     tensors = [*module.parameters(), *module.buffers()]
     if any(is_lazy(tensor) for tensor in tensors):
@@ -258,9 +258,9 @@ def module_kept(module: nn.Module, shared: Sequence[object] = ()) -> Iterator[No
             f"{type(module).__name__} has lazy layers, which cannot be put back; pass a batch "
             "through it before, or pass isolation='copy'"
         )
-    # The storage is kept, too: a Trainer moves a module to another device and away again by giving
-    # its tensors other storages, and optimizers, buckets of DDP and flattened weights of recurrent
-    # layers know the first one.
+    # The original storage is restored too, not just its values. Moving a module to another device
+    # and back gives its tensors new storages, while optimizers, DDP buckets and the flattened
+    # weights of recurrent layers still refer to the original ones.
     values = [
         (tensor, tensor.data, tensor.detach().to("cpu", copy=True), tensor.grad)
         for tensor in tensors
@@ -294,12 +294,12 @@ def module_kept(module: nn.Module, shared: Sequence[object] = ()) -> Iterator[No
 
 
 def _copies(part: nn.Module, memo: dict[int, Any]) -> dict[str, Any]:
-    """A copy of each value of a module's ``__dict__``, with one memo, so that aliases stay."""
+    """A copy of each value of a module's ``__dict__``; one memo, so that aliases are preserved."""
     return {name: _copied(value, memo) for name, value in vars(part).items()}
 
 
 def _copied(value: Any, memo: dict[int, Any]) -> Any:
-    """A copy, or the value itself where there is none to be had."""
+    """A copy, or the value itself if it cannot be copied."""
     try:
         return copy.deepcopy(value, memo)
     except Exception:
@@ -307,7 +307,7 @@ def _copied(value: Any, memo: dict[int, Any]) -> Any:
 
 
 def _put_back(original: Any, copied: Any) -> Any:
-    """The original object with the contents of its copy: others may refer to it."""
+    """Restore an object's contents from its copy: the object is kept, as others may refer to it."""
     if original is copied:
         return original
     if isinstance(original, (dict, set)):
@@ -337,22 +337,22 @@ def _put_back(original: Any, copied: Any) -> Any:
 
 
 def copy_data(data: T, replace: Mapping[int, object] | None = None) -> tuple[T, list[str]]:
-    """A copy of loaders, their datasets, samplers and generators, each in its present state.
+    """A copy of loaders, their datasets, samplers and generators, each in its current state.
 
-    Classes, modules and arrays of a megabyte and more are shared: they are what is read, and not
-    what remembers how far it was read. So is what cannot be copied, such as an open file. Functions
-    are copied with what they hold (a lambda around a random generator, defaults, attributes), and
-    see the same globals. Worker processes are not copied, the copy starts its own.
+    Classes, modules and arrays of a megabyte or more are shared, since they are data and do not
+    record how far reading has got. Objects that cannot be copied, such as open files, are shared
+    too. Functions are copied together with their closures (a lambda that uses a random generator),
+    defaults and attributes, and share their globals. The copy starts its own worker processes.
 
     Args:
         data: A loader, a data module, or any collection of them.
         replace: As for :func:`copy_module`.
 
     Returns:
-        The copy, and the types of what could not be copied but for locks.
+        The copy, and the types of the objects that could not be copied, except locks.
 
     Raises:
-        TypeError: If it reads from a Python generator, which can be read only once.
+        TypeError: If the data come from a Python generator, which can be read only once.
     """
     shared: list[object] = []
     buffer = io.BytesIO()
@@ -364,7 +364,7 @@ def copy_data(data: T, replace: Mapping[int, object] | None = None) -> tuple[T, 
 
 
 class _Pickler(pickle.Pickler):
-    """Pickles the structure, and keeps a list of what is shared."""
+    """Pickles the structure, and collects the shared objects in a list."""
 
     def __init__(
         self, file: io.BytesIO, shared: list[object], replace: Mapping[int, object]
@@ -379,7 +379,7 @@ class _Pickler(pickle.Pickler):
     def persistent_id(self, obj: object) -> int | None:
         if obj is self._shared:
             return -1
-        # Most of all objects; this method is asked about every one.
+        # A shortcut for most objects, since this method is called for every one.
         if type(obj) in _PLAIN and id(obj) not in self._replace:
             return None
         if isinstance(obj, types.GeneratorType):
@@ -391,7 +391,7 @@ class _Pickler(pickle.Pickler):
             obj = self._replace[id(obj)]
         elif isinstance(obj, types.FunctionType):
             if has_state(obj):
-                # Its module goes on as it is, and only what the function holds is copied.
+                # Its globals are shared: pickling them would copy the function's whole module.
                 self._replace[id(obj.__globals__)] = obj.__globals__
                 return None
         elif type(obj) is Tensor and _is_small(obj):
@@ -406,7 +406,7 @@ class _Pickler(pickle.Pickler):
             args = (obj.__code__, obj.__globals__, obj.__name__, None, obj.__closure__)
             return types.FunctionType, args, function_state(obj), None, None, fill_function
         if isinstance(obj, types.CellType):
-            # Empty: what it holds may lead back to the function, which is not there before it.
+            # Left empty until the function exists, as the contents may refer to that function.
             return types.CellType, ()
         if isinstance(obj, DataLoader):
             state = {**vars(obj), LOADER_ITERATOR.path: None}  # worker processes
@@ -419,12 +419,12 @@ class _Pickler(pickle.Pickler):
             return NotImplemented
         reduce = copyreg.dispatch_table.get(type(obj))
         try:
-            # Returned, and not left to the pickler, which would ask for it again.
+            # Returned as it is: after NotImplemented the pickler would reduce it a second time.
             reduced = reduce(obj) if reduce else obj.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
         except Exception:
             self.uncopied.add(type(obj).__name__)
             return self._itself(obj)
-        # A name stands for the object itself, and need not be found from its module.
+        # A string names a global. The object is shared, as importing that name may fail.
         return self._itself(obj) if isinstance(reduced, str) else reduced
 
     def _itself(self, obj: object) -> tuple[Any, ...]:
@@ -432,9 +432,9 @@ class _Pickler(pickle.Pickler):
         return operator.getitem, (self._shared, len(self._shared) - 1)
 
     def _cloned(self, tensor: Tensor) -> Tensor:
-        """A copy of a tensor; torch's own way of pickling makes a file in memory for each.
+        """A copy of a tensor; torch's own pickling writes an in-memory file for each.
 
-        Tensors of one storage share one afterwards, as they do before, and one tensor stays one.
+        Tensors that share a storage still do so afterwards, and each tensor is copied once.
         """
         storage = tensor.untyped_storage()
         if id(tensor) not in self._tensors:
@@ -444,7 +444,7 @@ class _Pickler(pickle.Pickler):
             own = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
             own.set_(self._storages[key], tensor.storage_offset(), tensor.size(), tensor.stride())
             own.requires_grad_(tensor.requires_grad)
-            # The original is kept: an `id` is another object's when it is gone.
+            # Keeps the original alive: once it is freed, its `id` may be reused.
             self._tensors[id(tensor)] = tensor, own
         return self._tensors[id(tensor)][1]
 
@@ -465,7 +465,7 @@ def _has_state(function: object) -> bool:
 
 
 def _cached(function: Callable[..., Any], parameters: dict[str, Any]) -> Any:
-    """A function with an empty cache of its own."""
+    """The function with a new, empty cache."""
     return functools.lru_cache(**parameters)(function)
 
 
@@ -486,7 +486,7 @@ def _is_shared(obj: object) -> bool:
 
 
 def _is_small(tensor: Tensor) -> bool:
-    """Whether a tensor is plain and of a small storage, and can be copied by its storage."""
+    """Whether a tensor is plain, with a small storage, so that cloning the storage copies it."""
     return (
         tensor.layout is torch.strided
         and tensor.is_leaf

@@ -1,4 +1,4 @@
-"""Weight decay, momentum and batch size by range tests (Smith, 1803.09820): one for each value."""
+"""Choose weight decay, momentum or batch size by a range test per value (Smith, 1803.09820)."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ __all__ = ["LrScale", "ParamTestResult", "compare_values"]
 
 
 class LrScale(NamedTuple):
-    """By what the suggested rate grew with a value, and by what two rules of thumb say."""
+    """Growth of the suggested rate with a value, and the growth expected by two rules of thumb."""
 
     value: float
-    seen: float | None  # None where there is no suggestion
+    seen: float | None  # None without a suggestion
     linear: float
     sqrt: float
 
 
 @dataclass(frozen=True)
 class ParamTestResult:
-    """What range tests at several values of a hyperparameter found; a position is a value."""
+    """Result of range tests at several values of a hyperparameter; tuples follow `values`."""
 
     param: str
     values: tuple[float, ...]
-    lowest: tuple[float, ...]  # lowest smoothed loss, NaN where there is none
+    lowest: tuple[float, ...]  # lowest smoothed loss, NaN if there is none
     noise: tuple[float, ...]  # its standard error
-    chosen: float | None  # None unless a loss fell
+    chosen: float | None  # None if no loss fell
     suggestion: float | None  # learning rate at the chosen value
     status: Status
     results: tuple[RangeTestResult, ...]
@@ -54,7 +54,7 @@ class ParamTestResult:
     def __post_init__(self) -> None:
         results = tuple(_result(each) for each in self.results)
         object.__setattr__(self, "results", results)
-        for name in ("lowest", "noise"):  # one NaN that equals itself, as in RangeTestResult
+        for name in ("lowest", "noise"):  # a shared NaN, as in RangeTestResult
             same = tuple(math.nan if value != value else value for value in getattr(self, name))
             object.__setattr__(self, name, same)
 
@@ -70,7 +70,7 @@ class ParamTestResult:
 
     @property
     def lr_scale(self) -> tuple[LrScale, ...]:
-        """Growth of the suggested rate from the first value on: for batch sizes."""
+        """Growth of the suggested rate relative to the first value, for batch sizes."""
         first_value, first = self.values[0], self.suggestions[0]
         return tuple(
             LrScale(
@@ -84,13 +84,13 @@ class ParamTestResult:
 
     @property
     def reason(self) -> str:
-        """The status in words."""
+        """Explanation of the status."""
         if self.chosen is None:
             return f"at no {self.param}: {self.results[0].reason}"
         return f"the largest {self.param} whose lowest loss is the least, two standard errors apart"
 
     def summary(self) -> str:
-        """One line for people."""
+        """A one-line, human-readable summary."""
         if self.chosen is None:
             return f"{self.param} range test: no suggestion; {self.status}: {self.reason}"
         return (
@@ -146,15 +146,15 @@ class ParamTestResult:
         )
 
     def to_json(self) -> str:
-        """Strict JSON, from which :meth:`from_json` makes an equal result."""
+        """Return strict JSON, which :meth:`from_json` reads back into an equal result."""
         return to_json(self)
 
     @classmethod
     def from_json(cls, text: str) -> ParamTestResult:
-        """The result that :meth:`to_json` wrote.
+        """Read a result written by :meth:`to_json`.
 
         Raises:
-            ValueError: If it is no such text.
+            ValueError: If the text is not such a result.
         """
         return from_json(cls, text)
 
@@ -166,18 +166,17 @@ def compare_values(
     rule: str | Rule = "edge",
     seconds: float = 0.0,
 ) -> ParamTestResult:
-    """Choose a value of a hyperparameter by the range tests run with each.
+    """Choose a value of a hyperparameter by comparing the range tests run with each.
 
-    The value whose loss got lowest has the say; of those not worse than it by more than two
-    standard errors of the difference, the largest is chosen: more weight decay, momentum or batch
-    for the same loss.
+    Among the values within two standard errors (of the difference) of the lowest loss, the largest
+    is chosen: more weight decay, more momentum or a larger batch for the same loss.
 
     Args:
         param: ``"weight_decay"``, ``"momentum"`` or ``"batch_size"``.
         sweeps: At least two values, each with its sweeps, from the same weights and batches.
-            Validation losses tell more than training losses, which weight decay raises.
+            Prefer validation losses to training losses, which weight decay raises.
         rule: See :func:`analyse`.
-        seconds: How long it all took, for the record.
+        seconds: Total duration, for the record.
 
     Raises:
         ValueError: If there are fewer than two values, or a name is unknown.

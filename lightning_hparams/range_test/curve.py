@@ -1,7 +1,7 @@
-"""One sweep of an LR range test (Smith, 1506.01186): its rates, its end, its curve, its rules.
+"""One sweep of an LR range test (Smith, 1506.01186): rates, stopping rule, curve, suggestion rules.
 
-Everything here is a function of numbers already measured. What is measured, and how it leaves no
-trace, belongs to the callback.
+Everything here is a pure function of measured numbers; the callback does the measuring, and makes
+sure that it has no side effects.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ __all__ = [
 Array: TypeAlias = npt.NDArray[np.float64]
 PARAMS = ("lr", "weight_decay", "momentum", "batch_size")
 
-MIN_POINTS = 10  # fewer points than this say nothing; also the least `num_steps`
+MIN_POINTS = 10  # a curve with fewer points cannot be read; also the least `num_steps`
 _WIDTH = 0.05  # standard deviation of the smoothing kernel, as a share of the points
-_HEAD = 0.3  # share of the points, from the first, that tells the loss at the start and its noise
+_HEAD = 0.3  # share of the points, from the first, that estimates the initial loss and its noise
 # Standard errors between the start and the lowest point that count as a fall. Of a thousand curves
-# of normal noise one or two pass it, of noise with heavy tails (Student, 3 degrees) two to five;
-# the weakest real fall of the tasks that the rules were made on has 6.8.
+# of pure noise, one or two exceed it if the noise is normal, two to five if it has heavy tails
+# (Student, 3 degrees); the weakest real fall of the tasks used to design the rules has 6.8.
 _FALL = 4.5
 
 
@@ -59,7 +59,7 @@ def check_range_test(
     """Check the arguments of a range test before anything runs.
 
     Raises:
-        ValueError: If a value is out of its range or a name is unknown.
+        ValueError: If a value is out of range or a name is unknown.
     """
     lr_values(min_lr, max_lr, num_steps, mode)
     one_of("param", param, PARAMS)
@@ -76,11 +76,11 @@ def lr_values(min_lr: float, max_lr: float, num_steps: int, mode: str = "exp") -
     Args:
         min_lr: The first value, above 0.
         max_lr: The last value, above ``min_lr``.
-        num_steps: How many, at least 10.
+        num_steps: Number of steps, at least 10.
         mode: ``"exp"`` for equal ratios between neighbours, ``"linear"`` for equal differences.
 
     Raises:
-        ValueError: If a value is out of its range.
+        ValueError: If a value is out of range.
 
     >>> [f"{lr:g}" for lr in lr_values(1e-7, 100, 10)]
     ['1e-07', '1e-06', '1e-05', '0.0001', '0.001', '0.01', '0.1', '1', '10', '100']
@@ -101,12 +101,12 @@ def lr_values(min_lr: float, max_lr: float, num_steps: int, mode: str = "exp") -
 
 
 class Stop:
-    """Says, loss by loss, when a sweep has seen enough.
+    """Decides after each loss whether to end a sweep.
 
-    It has when a loss is not finite, or when the median of the last three stands above the start by
-    three times what the loss had fallen and by 20 times its usual jump. Only differences of losses
-    count, so that a loss may be negative: "four times the lowest loss", as others stop, ends a
-    sweep of those after two steps.
+    A sweep ends when a loss is not finite, or when the median of the last three losses exceeds the
+    initial loss by three times the fall so far and by 20 times the usual jump. Only differences of
+    losses count, so losses may be negative; the usual criterion, "four times the lowest loss",
+    would end a sweep of negative losses after two steps.
 
     >>> stop = Stop()
     >>> [stop.add(loss) for loss in [-5] * 6 + [-6] * 6 + [20] * 3].index(True)
@@ -120,11 +120,11 @@ class Stop:
         self._lowest = math.inf
 
     def add(self, loss: float) -> bool:
-        """Take the next loss; True if the sweep should end here."""
+        """Add the next loss; True if the sweep should end here."""
         if not math.isfinite(loss):
             return True
         self._last.append(loss)
-        level = sorted(self._last)[len(self._last) // 2]  # one odd batch is no divergence
+        level = sorted(self._last)[len(self._last) // 2]  # ignores a single outlier
         self._lowest = min(self._lowest, level)
         if len(self._first) < MIN_POINTS:
             self._first.append(loss)
@@ -133,15 +133,15 @@ class Stop:
                 jumps = [abs(b - a) for a, b in itertools.pairwise(self._first)]
                 self._jump = statistics.median(jumps)
             return False
-        # 20 jumps, since a validation loss without noise may rise before it falls (BatchNorm).
+        # 20 jumps, since a noise-free validation loss may rise before it falls (BatchNorm).
         return level > self._start + max(3 * (self._start - self._lowest), 20 * self._jump)
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What one sweep measured: the loss before each step, and the learning rate of that step.
+    """The learning rate of each step of a sweep, and the loss before that step.
 
-    Every loss that was seen belongs here, the one that ended the sweep too, finite or not.
+    Includes every measured loss, even the one that ended the sweep, finite or not.
     """
 
     lrs: Sequence[float]
@@ -157,22 +157,22 @@ class Sweep:
             )
 
 
-# -- the curve, as rules see it --------------------------------------------------------------------
+# -- the curve, as passed to rules -----------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Curve:
-    """The part of a sweep that can be read, as the rules see it. Arrays are ``(N,)``."""
+    """The usable part of a sweep, as passed to a rule. Arrays are ``(N,)``."""
 
     lrs: Array
     losses: Array  # as measured
-    smoothed: Array  # of losses clipped to as far above the start as they fell below it
+    smoothed: Array  # of losses clipped at as far above the start as they fell below it
     start: float  # loss before training
     noise: float  # standard deviation of one loss about the curve
     error: float  # standard deviation of the lowest smoothed loss
     low: int  # index of the lowest smoothed loss
-    ended: float | None  # rate at which the loss left for good, None if it never did
-    finite: bool  # whether it left by getting large, and not by what is no number
+    ended: float | None  # rate at which the loss diverged, None if it did not
+    finite: bool  # False if the sweep ended with a NaN or infinite loss
 
     @property
     def drop(self) -> float:
@@ -181,14 +181,14 @@ class Curve:
 
     @property
     def fell(self) -> bool:
-        """Whether it fell by more than its noise explains."""
+        """Whether it fell by more than noise explains."""
         head = _head(len(self.lrs))
         error = math.hypot(self.noise / math.sqrt(head), self.error)
-        return self.drop > _FALL * (1 + 2 / head) * error  # the noise of few points is uncertain
+        return self.drop > _FALL * (1 + 2 / head) * error  # few points give an uncertain noise
 
     @property
     def edge(self) -> float:
-        """The last rate where the loss is low: within a tenth of the drop, or four errors."""
+        """The last rate with a loss within a tenth of the drop, or four errors, of the lowest."""
         rising = self.smoothed[self.low :] - self.smoothed[self.low]
         limit = max(0.1 * self.drop, 4 * self.error)
         last = int(np.flatnonzero(rising <= limit)[-1])
@@ -199,14 +199,14 @@ class Curve:
         return float(np.exp(before + share * (behind - before)))
 
     def fallen(self, share: float) -> float:
-        """The rate from which on this share of the drop is done."""
+        """The rate from which the loss has fallen by at least this share of the drop."""
         limit = self.start - share * self.drop
         above = np.flatnonzero(self.smoothed[: self.low] > limit)
         return float(self.lrs[above[-1] + 1 if len(above) else 0])
 
     @property
     def left(self) -> bool:
-        """Whether the loss rose again behind its lowest point."""
+        """Whether the loss rose again after its lowest point."""
         return self.ended is not None or self.edge < self.lrs[-1]
 
 
@@ -214,11 +214,11 @@ Rule: TypeAlias = Callable[[Curve], float]
 
 
 def smooth(values: npt.ArrayLike, width: float) -> Array:
-    """Straight lines fitted under a Gaussian: no lag, no bias on a constant or a line.
+    """Smooth by local linear regression with Gaussian weights: no lag, no bias on straight lines.
 
     Args:
         values: ``(N,)``, finite.
-        width: Standard deviation of the Gaussian in points; below 0.3 nothing is smoothed.
+        width: Standard deviation of the Gaussian in points; below 0.3, values are not smoothed.
     """
     series = np.asarray(values, dtype=np.float64)
     if not _smooths(len(series), width):
@@ -232,7 +232,7 @@ def smooth(values: npt.ArrayLike, width: float) -> Array:
         return around
 
     s0, s1, s2 = (moment(np.ones(len(series)), power) for power in range(3))
-    middle = float(np.median(series))  # kept out of the sums, where a large loss would cost digits
+    middle = float(np.median(series))  # subtracted first, since large losses would lose precision
     t0, t1 = (moment(series - middle, power) for power in range(2))
     smoothed: Array = (s2 * t0 - s1 * t1) / (s0 * s2 - s1**2) + middle
     return smoothed
@@ -243,7 +243,7 @@ def _smooths(count: int, width: float) -> bool:
 
 
 def _error(count: int, width: float, at: int) -> float:
-    """Standard deviation of one smoothed point among ``count`` independent ones of deviation 1."""
+    """Standard deviation of a smoothed point, of ``count`` independent points with deviation 1."""
     if not _smooths(count, width):
         return 1.0
     offset = np.arange(count) - at
@@ -253,11 +253,11 @@ def _error(count: int, width: float, at: int) -> float:
 
 
 def _edge(curve: Curve) -> float:
-    """A third of the geometric middle between nine tenths fallen and the edge.
+    """A third of the geometric mean of the edge and the rate at nine tenths of the drop.
 
-    Where training turns unstable differs from seed to seed more than where it has learned; their
-    middle varies less than the edge. A third of it, since a one-cycle stays near its peak for many
-    steps and a sweep passes each rate once. See ``benchmarks/range_test_quality.py``.
+    The rate at which training turns unstable varies more between seeds than the rate by which it
+    has learned, so their mean varies less than the edge. A third of it, since a one-cycle stays
+    near its peak for many steps, a sweep only for one. See ``benchmarks/range_test_quality.py``.
     """
     return math.sqrt(curve.fallen(0.9) * curve.edge) / 3
 
@@ -273,12 +273,12 @@ def _steep(curve: Curve) -> float:
 
 
 def _valley(curve: Curve) -> float:
-    """The geometric middle of the fall, between its first and its last tenth."""
+    """The geometric mean of the rates at a tenth and nine tenths of the fall."""
     return math.sqrt(curve.fallen(0.1) * curve.fallen(0.9))
 
 
 def _slide(curve: Curve) -> float:
-    """From the right, the first rate where the loss still falls at half its steepest."""
+    """The last rate where the loss still falls at half its steepest slope or faster."""
     slopes = _slopes(curve)[: curve.low + 1]
     return float(curve.lrs[np.flatnonzero(slopes <= slopes.min() / 2)[-1]])
 
@@ -298,7 +298,7 @@ RULES: dict[str, Rule] = {
 
 
 def read(sweep: Sweep) -> Curve | None:
-    """The curve of a sweep; None if it has fewer than ten finite points."""
+    """Return the curve of a sweep, or None if it has fewer than ten finite points."""
     stop = Stop()
     losses = np.asarray(sweep.losses, dtype=np.float64)
     stops = (index for index, loss in enumerate(losses.tolist()) if stop.add(loss))
@@ -308,7 +308,7 @@ def read(sweep: Sweep) -> Curve | None:
         return None
     kept = losses[:count]
     padded = np.pad(kept, 1, mode="edge")
-    calmed = np.median([padded[:-2], kept, padded[2:]], axis=0)  # without lonely spikes
+    calmed = np.median([padded[:-2], kept, padded[2:]], axis=0)  # without single spikes
     head = _head(count)
     start = float(calmed[:head].mean())
     jumps = np.abs(np.diff(kept[:head]))
@@ -335,7 +335,7 @@ def _head(count: int) -> int:
 
 
 def rule_named(rule: str | Rule) -> Rule:
-    """A rule by its name; a function is one already.
+    """Return the rule of a name; a function is returned as it is.
 
     Raises:
         ValueError: If the name is unknown.

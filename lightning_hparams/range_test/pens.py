@@ -1,4 +1,4 @@
-"""What a chart is drawn with: Pillow, which is fast and always there, or matplotlib axes."""
+"""Backends that draw a chart: Pillow, which is fast and always installed, or matplotlib axes."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ _PLAIN = Image.Dither.NONE
 
 
 class Pen(Protocol):
-    """The elements of a chart, in values of its axes."""
+    """Draws the elements of a chart, in data coordinates."""
 
     def band(self, begin: float, end: float) -> None:
         """Shade a range of x."""
 
     def grid(self) -> None:
-        """Draw grid lines and the numbers beside them."""
+        """Draw grid lines and their tick labels."""
 
     def points(self, xs: Sequence[float], ys: Sequence[float]) -> None:
-        """Draw points; those that are not finite are omitted."""
+        """Draw points, except non-finite ones."""
 
     def curve(
         self, xs: Sequence[float], ys: Sequence[float], color: str, name: str, *, wide: bool
@@ -43,18 +43,18 @@ class Pen(Protocol):
         """Draw a line; the wide one is drawn last and named first."""
 
     def mark(self, x: float, height: float | None) -> None:
-        """Mark a value of x, and the point of the wide line there."""
+        """Mark a value of x, and the point of the wide line at it."""
 
     def texts(self, title: str, caption: str, x_label: str, y_label: str) -> None:
-        """Write what stands around the axes."""
+        """Write the texts around the axes."""
 
 
 class PicturePen:
-    """Draws with Pillow; elements leave through the edges of the axes.
+    """Draws with Pillow, and clips elements at the edges of the axes.
 
     Args:
-        limits: Of the axes.
-        log: Whether x is drawn by its logarithm.
+        limits: Limits of the axes.
+        log: Whether the x axis is logarithmic.
     """
 
     def __init__(self, limits: Limits, *, log: bool) -> None:
@@ -62,7 +62,7 @@ class PicturePen:
         self._log = log
         self._canvas = Image.new("RGB", (_SIZE[0] * _FINE, _SIZE[1] * _FINE), _PAPER)
         self._pen = ImageDraw.Draw(self._canvas)
-        self._layer = self._canvas  # what is cut off at the axes
+        self._layer = self._canvas  # clipped at the axes
         self._top: tuple[float, float] | None = None  # the marked point, above all lines
         self._names: list[tuple[str, str]] = []
 
@@ -125,8 +125,8 @@ class PicturePen:
 
     def picture(self) -> Picture:
         """Return the picture at its final size."""
-        # With no more colours than a palette holds it becomes a PNG, which is small and keeps lines
-        # sharp. These ways to shrink and to choose colours are the fast ones, 7 of 70 ms.
+        # With few enough colours for a palette, it is stored as a PNG, which is small and keeps
+        # lines sharp. These fast ways to shrink and to choose colours take 7 of 70 ms.
         few = self._canvas.reduce(_FINE).quantize(200, Image.Quantize.FASTOCTREE, dither=_PLAIN)
         return np.asarray(few.convert("RGB"))
 
@@ -161,7 +161,7 @@ class PicturePen:
 
 
 class AxesPen:
-    """Draws on matplotlib axes, which have a grid and a legend of their own."""
+    """Draws on matplotlib axes, with their own grid and legend."""
 
     def __init__(self, axes: Any, limits: Limits, *, log: bool) -> None:
         self._axes = axes
@@ -205,7 +205,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def _steps(low: float, high: float) -> list[float]:
-    """Five or so round numbers between two values."""
+    """About five round numbers between two values."""
     raw = (high - low) / 5
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(factor * power for factor in (1, 2, 5, 10, 20) if factor * power >= raw)

@@ -1,4 +1,4 @@
-"""Checks of what a range test is to measure, and when."""
+"""Checks of the arguments that say what a range test measures, and when."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def check_plan(
     values: Sequence[float] | None,
     val_batches: int,
 ) -> None:
-    """Check arguments that depend on one another; they are those of ``LRRangeTest``.
+    """Check arguments of ``LRRangeTest`` that depend on one another.
 
     Raises:
-        ValueError: If a value is out of range, or does not go with ``param``.
+        ValueError: If a value is out of range or cannot be combined with ``param``.
         TypeError: If ``at_epochs`` is not a sequence.
     """
     one_of("stage", stage, ("train", "val"))

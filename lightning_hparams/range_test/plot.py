@@ -21,18 +21,18 @@ __all__ = ["Chart"]
 
 @dataclass(frozen=True)
 class Chart:
-    """Points and a smooth line over a positive quantity, with one value of it marked."""
+    """Points and a smooth line over a positive quantity, with one of its values marked."""
 
     x: Sequence[float]  # positive, rising
-    y: Sequence[float]  # one for each x; those that are not finite are left out
-    line: Sequence[float]  # smoothed y from the first x on; may end earlier
+    y: Sequence[float]  # one for each x; non-finite values are left out
+    line: Sequence[float]  # smoothed y, starting at the first x; may be shorter
     marked: float | None
     shaded: tuple[float, float] | None
     title: str
     caption: str
     x_label: str = "learning rate"
     y_label: str = "loss"
-    name: str = ""  # of the line, where there are others
+    name: str = ""  # of the line, if there are others
     others: Mapping[str, tuple[Sequence[float], Sequence[float]]] = field(default_factory=dict)
 
     def picture(self) -> Picture:
@@ -42,11 +42,11 @@ class Chart:
         return pen.picture()
 
     def plot(self, to: str | Path | Any = None) -> Any:
-        """Draw into a file, into matplotlib axes, or into new ones.
+        """Draw into a file or matplotlib axes.
 
         Args:
-            to: A file name, whose folder is made; matplotlib axes; or None for new axes. A PNG
-                file needs no matplotlib.
+            to: A file name, whose folder is created if missing; matplotlib axes; or None for new
+                axes. A PNG file does not need matplotlib.
 
         Returns:
             The path written, or the axes.
@@ -66,12 +66,12 @@ class Chart:
 
     @property
     def log(self) -> bool:
-        """Whether x is drawn by its logarithm."""
+        """Whether the x axis is logarithmic."""
         return len(self.x) > 1 and self.x[-1] / self.x[0] > 20
 
     @functools.cached_property
     def limits(self) -> tuple[float, float, float, float]:
-        """Left, right, bottom and top of the axes. What has diverged leaves through the top."""
+        """Left, right, bottom and top of the axes. Diverged losses may exceed the top."""
         left, right = (self.x[0], self.x[-1]) if len(self.x) > 1 else (1e-7, 10.0)
         finite = np.array([value for value in self.y if math.isfinite(value)] or [0.0, 1.0])
         early = finite[: max(len(finite) // 3, 1)]
@@ -83,7 +83,7 @@ class Chart:
         return left, right, low - room, high + room
 
     def _height(self, x: float) -> float:
-        """Of the line at x."""
+        """Height of the line at x."""
         return float(np.interp(x, self.x[: len(self.line)], self.line))
 
     def _colors(self) -> list[str]:
@@ -93,7 +93,7 @@ class Chart:
     # -- drawing
 
     def _draw(self, pen: Pen) -> None:
-        """Draw everything, whatever it is drawn on."""
+        """Draw all elements with a pen."""
         if self.shaded is not None:
             pen.band(*self.shaded)
         pen.grid()

@@ -1,6 +1,6 @@
-"""LR range test (Smith, 1506.01186): sweeps -> a peak, a range, and a status that says how sure.
+"""LR range test (Smith, 1506.01186): from sweeps to a peak, a range and a status.
 
-One sweep by itself stands in ``lr_sweep``, whose names are here too.
+A single sweep is the subject of ``curve``, whose names are exported here too.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ __all__ = [
 
 Status = Literal["ok", "no_descent", "no_divergence", "too_few_points", "non_finite", "not_trained"]
 _USABLE = ("ok", "no_divergence")
-_TRAINED = 0.5  # of the fall in the sweep; a training that works falls as far and further
+_TRAINED = 0.5  # of the fall in the sweep; a working training falls at least as far
 
 
 # -- the result ------------------------------------------------------------------------------------
@@ -59,17 +59,17 @@ _TRAINED = 0.5  # of the fall in the sweep; a training that works falls as far a
 
 @dataclass(frozen=True)
 class RangeTestResult:
-    """What a range test found. Rates are those of the parameter group with the largest one."""
+    """Result of a range test. Rates are those of the parameter group with the largest one."""
 
     lrs: tuple[float, ...]
     losses: tuple[float, ...]  # before the step at each rate; with repeats, their mean
-    smoothed: tuple[float, ...]  # shorter than `losses` where the last ones said nothing
+    smoothed: tuple[float, ...]  # shorter than `losses` if the last ones were unusable
     status: Status
-    suggestion: float | None  # peak of a schedule; None where the status allows none
+    suggestion: float | None  # peak of a schedule; None if the status allows none
     base_lr: float | None  # low end of the range of a cyclic schedule
-    max_lr: float | None  # high end of it, the suggestion
+    max_lr: float | None  # high end of this range, the suggestion
     edge: float | None  # the rate up to which the loss stayed low, whether or not it had fallen
-    diverged_at: float | None  # the rate that ended the sweep, None if none did
+    diverged_at: float | None  # the rate at which the sweep ended early, or None
     spread: float | None  # decades between the suggestions of the repeats, None without repeats
     per_repeat: tuple[float | None, ...]  # suggestion of each sweep
     steps_run: int
@@ -79,7 +79,7 @@ class RangeTestResult:
     probes: tuple[tuple[float, float], ...] = ()  # rate and loss of each short training
 
     def __post_init__(self) -> None:
-        # One and the same NaN equals itself inside a tuple, so that a copy equals its original.
+        # Tuples compare items by identity first: with math.nan for each NaN, a copy is equal.
         for name in ("lrs", "losses", "smoothed"):
             values = getattr(self, name)
             same = tuple(math.nan if value != value else value for value in values)
@@ -92,7 +92,7 @@ class RangeTestResult:
 
     @property
     def reason(self) -> str:
-        """The status in words."""
+        """Explanation of the status."""
         match self.status:
             case "ok":
                 return f"the loss fell and then rose{self._tried(', checked by')}"
@@ -117,16 +117,16 @@ class RangeTestResult:
                 )
 
     def _tried(self, before: str) -> str:
-        """The short trainings with their rates and losses, in words."""
+        """Describe the short trainings, with their rates and losses."""
         if not self.probes:
             return ""
         each = ", ".join(f"{loss:.3g} at {rate:.2g}" for rate, loss in self.probes)
         return f"{before} {len(self.probes)} short trainings (loss {each})"
 
     def rows(self) -> list[dict[str, float]]:
-        """A step of the test a row, for a logger: its rate, its loss, and the loss smoothed.
+        """One row per step, for a logger: rate, loss and smoothed loss.
 
-        The last losses of a sweep may have no smoothed value, none of them where it ended early.
+        The last losses may lack a smoothed value; all of them do if the sweep ended very early.
         """
         rows = [{"lr": lr, "loss": loss} for lr, loss in zip(self.lrs, self.losses, strict=True)]
         for row, smoothed in zip(rows, self.smoothed, strict=False):
@@ -134,7 +134,7 @@ class RangeTestResult:
         return rows
 
     def summary(self) -> str:
-        """One line for people."""
+        """A one-line, human-readable summary."""
         if self.suggestion is None:
             found = "no suggestion"
         else:
@@ -150,11 +150,11 @@ class RangeTestResult:
         return self._chart().picture()
 
     def plot(self, to: str | Path | Any = None) -> Any:
-        """Draw raw and smoothed loss, the range shaded, the suggestion, the status in words.
+        """Draw raw and smoothed loss, the shaded range, the suggestion and the status.
 
         Args:
-            to: A file name, whose folder is made; matplotlib axes; or None for new axes. A PNG
-                file needs no matplotlib.
+            to: A file name, whose folder is created if missing; matplotlib axes; or None for new
+                axes. A PNG file does not need matplotlib.
 
         Returns:
             The path written, or the axes.
@@ -177,15 +177,15 @@ class RangeTestResult:
         )
 
     def to_json(self) -> str:
-        """Strict JSON, from which :meth:`from_json` makes an equal result."""
+        """Return strict JSON, which :meth:`from_json` reads back into an equal result."""
         return to_json(self)
 
     @classmethod
     def from_json(cls, text: str) -> RangeTestResult:
-        """The result that :meth:`to_json` wrote.
+        """Read a result written by :meth:`to_json`.
 
         Raises:
-            ValueError: If it is no such text.
+            ValueError: If the text is not such a result.
         """
         return from_json(cls, text)
 
@@ -197,19 +197,19 @@ def analyse(
     param: str = "lr",
     seconds: float = 0.0,
 ) -> RangeTestResult:
-    """Make a result of one sweep, or of several over the same rates.
+    """Analyse one sweep, or several over the same rates.
 
-    Each sweep gets its own suggestion; the result has their geometric mean, and how far they lie
-    apart.
+    Each sweep gets its own suggestion; the result holds their geometric mean and their spread.
 
     Args:
-        sweeps: At least one.
+        sweeps: At least one sweep.
         rule: A name in :data:`RULES`, or a function of a :class:`Curve` that returns a rate.
-        param: What was swept.
-        seconds: How long the sweeps took, for the record.
+        param: The parameter that was swept.
+        seconds: Duration of the sweeps, for the record.
 
     Raises:
-        ValueError: If there is no sweep, the rule is unknown, or what it returns is no rate.
+        ValueError: If there is no sweep, the rule is unknown, or it does not return a positive
+            rate.
     """
     if not sweeps:
         raise ValueError("`sweeps` must hold at least one sweep, got none")
@@ -254,25 +254,25 @@ def probe(
     factor: float = 3.0,
     limit: int = 6,
 ) -> RangeTestResult:
-    """Check a suggestion by short trainings, and lower it for as long as that trains better.
+    """Check a suggestion by short trainings, and lower it while that improves the loss.
 
-    A sweep is at each rate for one step, so it does not see that a rate kills the network after
-    fifty (unscaled targets), and in a network that is trained already it sees nothing fall. Two
-    short trainings tell, at the suggested rate and at a third of it. Only lower rates are tried:
-    a short training likes a higher rate than a long one does.
+    A sweep spends one step at each rate, so it misses a rate that kills the network after fifty
+    (unscaled targets), and it finds no fall in a network that is already trained. Two short
+    trainings reveal both, at the suggested rate and at a third of it. Only lower rates are tried,
+    because short runs favour higher rates than long ones.
 
     Args:
-        result: Of a range test. Without a suggestion, half of its edge is where this begins.
-        train: Trains a short one-cycle, of 50 steps or so, with the given peak and from the same
-            start as the sweep, and returns the loss at its end, over several batches.
-        factor: Between one rate and the next, above 1.
-        limit: Trainings at most, at least 2.
+        result: Result of a range test. Without a suggestion, the first rate is half of its edge.
+        train: Trains a short one-cycle, of about 50 steps, with the given peak and from the same
+            start as the sweep, and returns the final loss, averaged over several batches.
+        factor: Ratio of one rate to the next, above 1.
+        limit: Maximum number of trainings, at least 2.
 
     Returns:
-        The result with the rate that trained best. It is the result that was given if there is
-        nowhere to begin, or if what had not fallen in the sweep has not in the trainings either.
-        If the sweep fell and no training reaches half as far, the status is ``not_trained`` and
-        there is no suggestion.
+        The result with the rate that trained best. The suggestion stays as it was if there is no
+        first rate, or if the loss fell neither in the sweep nor in the trainings. If it fell in the
+        sweep but less than half as far in every training, the status is ``not_trained`` and there
+        is no suggestion.
     """
     in_range("factor", factor, above=1.0, remedy="3 is usual")
     in_range("limit", limit, 2, remedy="6 is usual")
@@ -291,7 +291,7 @@ def probe(
             break
     best, lowest = min(probes, key=lambda pair: pair[1])
     if result.applies and not lowest < curve.start - _TRAINED * curve.drop:
-        # Many steps at the rate undo what single ones did: it is none to train with.
+        # Many steps at this rate undo the gain of single ones, so it is unfit for training.
         return replace(
             result,
             status="not_trained",
@@ -313,10 +313,10 @@ def probe(
 
 
 def rises_from_the_first(losses: Sequence[float]) -> bool:
-    """Whether losses rise steadily while the rates are still too low for an effect.
+    """Whether losses rise steadily while the rates are still too low to have an effect.
 
-    A straight line is fitted to the first third; its slope must be ten times its standard error,
-    and even each half of them must rise.
+    A straight line is fitted to the first third; its slope must exceed ten times its standard
+    error, and each half of that third must rise too.
 
     >>> rises_from_the_first([72 + step for step in range(60)])
     True
@@ -352,7 +352,7 @@ def _status(sweep: Sweep, curve: Curve | None) -> Status:
 
 
 def _common(statuses: Sequence[Status]) -> Status:
-    """The commonest, among those that allow a suggestion only if more than half do."""
+    """The most common status; one that allows a suggestion only if more than half do."""
     usable = [status for status in statuses if status in _USABLE]
     if 2 * len(usable) <= len(statuses):
         usable = [status for status in statuses if status not in _USABLE]
@@ -360,7 +360,7 @@ def _common(statuses: Sequence[Status]) -> Status:
 
 
 def _middle(rates: Iterable[float | None]) -> float | None:
-    """Geometric mean of those that are there."""
+    """Geometric mean of the rates that are not None; None if all are."""
     there = [rate for rate in rates if rate is not None]
     if len(there) < 2:
         return there[0] if there else None
@@ -368,7 +368,7 @@ def _middle(rates: Iterable[float | None]) -> float | None:
 
 
 def _base(started: float | None, peak: float | None) -> float | None:
-    """Where the loss began to fall, at least a factor 4 below the peak (Smith, 1506.01186)."""
+    """The rate where the loss began to fall, at most a quarter of the peak (Smith, 1506.01186)."""
     if started is None or peak is None:
         return None
     return min(max(started, peak / 100), peak / 4)
@@ -390,15 +390,15 @@ _Result = TypeVar("_Result")
 
 
 def to_json(result: Any) -> str:
-    """Strict JSON of a dataclass; numbers that JSON has no word for are text there."""
+    """Return strict JSON of a dataclass; NaN and infinity are written as text."""
     return json_text.write(asdict(result))
 
 
 def from_json(kind: type[_Result], text: str) -> _Result:
-    """The dataclass whose :func:`to_json` this is.
+    """Read a dataclass written by :func:`to_json`.
 
     Raises:
-        ValueError: If it is not.
+        ValueError: If the text was not written from this class.
     """
     values = json_text.read(text)
     names = {item.name for item in fields(kind)}  # type: ignore[arg-type]
@@ -412,7 +412,7 @@ def from_json(kind: type[_Result], text: str) -> _Result:
 
 
 def _frozen(value: Any) -> Any:
-    """With tuples for lists."""
+    """The value with lists replaced by tuples."""
     if isinstance(value, dict):
         return {name: _frozen(each) for name, each in value.items()}
     return tuple(_frozen(each) for each in value) if isinstance(value, list) else value
