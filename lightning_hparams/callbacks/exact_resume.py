@@ -8,7 +8,7 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
-from ..internals import WatchedFetcher, watch_fetcher
+from ..internals import WatchedFetcher, validates_next, watch_fetcher
 from ..notices import Notices
 from ..random_states import Generator, RandomStates, find_generators
 from ._exact_state import gathered, gradients_of, own_part, restore_gradients
@@ -228,7 +228,8 @@ class ExactResume(Callback):
         kept = {"begun": self._begun, "asked": self._asked, "stream": stream}
         size = trainer.accumulate_grad_batches
         between = bool(progress.current.ready % size) and not progress.is_last_batch
-        wanted = between or not module.automatic_optimization
+        # A validation zeroes gradients that are not being accumulated; a resumed run may omit it.
+        wanted = between or (not module.automatic_optimization and not validates_next(trainer))
         return {name: states and states.as_plain() for name, states in kept.items()}, {
             "batches": trainer.num_training_batches,
             "accumulate_grad_batches": size,

@@ -24,6 +24,7 @@ from .lightning import (
     tag_prefix as tag_prefix,
     to_device as to_device,
     uses_distributed_sampler as uses_distributed_sampler,
+    validates_next as validates_next,
     watch_fetcher as watch_fetcher,
 )
 from .mlflow import last_steps as last_steps

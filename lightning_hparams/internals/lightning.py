@@ -40,6 +40,7 @@ __all__ = [
     "tag_prefix",
     "to_device",
     "uses_distributed_sampler",
+    "validates_next",
     "watch_fetcher",
 ]
 
@@ -142,6 +143,12 @@ _FETCHER = Internal(
     "Trainer",
     "fit_loop._data_fetcher",
     "to start an epoch at the batch where a run was stopped; Lightning starts at the first",
+)
+_SHOULD_VALIDATE = Internal(
+    "lightning",
+    "TrainingEpochLoop",
+    "_should_check_val_fx",
+    "to know whether a validation, which zeroes the gradients, follows the current batch",
 )
 _START_MARK = Internal(
     "lightning",
@@ -312,6 +319,12 @@ class WatchedFetcher:
             for mark, before in marks.items():
                 mark.write(self._fetcher, before)
         self._fetcher.fetched = fetched
+
+
+def validates_next(trainer: Trainer) -> bool:
+    """Whether a validation follows the current batch of training."""
+    loop = trainer.fit_loop.epoch_loop
+    return bool(_SHOULD_VALIDATE.read(loop)(_FETCHER.read(trainer)))
 
 
 def watch_fetcher(trainer: Trainer, watcher: FetchWatcher) -> bool:

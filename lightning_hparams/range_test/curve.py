@@ -38,6 +38,7 @@ Array: TypeAlias = npt.NDArray[np.float64]
 PARAMS = ("lr", "weight_decay", "momentum", "batch_size")
 
 MIN_POINTS = 10  # a curve with fewer points cannot be read; also the least `num_steps`
+_LARGEST = 1e100  # losses beyond it have diverged, and would overflow the sums below
 _WIDTH = 0.05  # standard deviation of the smoothing kernel, as a share of the points
 _HEAD = 0.3  # share of the points, from the first, that estimates the initial loss and its noise
 # Standard errors between the start and the lowest point that count as a fall. Of a thousand curves
@@ -121,7 +122,7 @@ class Stop:
 
     def add(self, loss: float) -> bool:
         """Add the next loss; True if the sweep should end here."""
-        if not math.isfinite(loss):
+        if not abs(loss) < _LARGEST:
             return True
         self._last.append(loss)
         level = sorted(self._last)[len(self._last) // 2]  # ignores a single outlier
@@ -303,7 +304,7 @@ def read(sweep: Sweep) -> Curve | None:
     losses = np.asarray(sweep.losses, dtype=np.float64)
     stops = (index for index, loss in enumerate(losses.tolist()) if stop.add(loss))
     last = next(stops, None)
-    count = len(losses) if last is None else last + int(np.isfinite(losses[last]))
+    count = len(losses) if last is None else last + int(abs(losses[last]) < _LARGEST)
     if count < MIN_POINTS:
         return None
     kept = losses[:count]

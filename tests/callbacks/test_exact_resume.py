@@ -187,6 +187,9 @@ CASES = {
     "a sampler of Python": {"make": sampled},
     "accumulated": {"accumulate_grad_batches": 3},
     "manual": {"manual": True},
+    "manual, validated within the epoch": {"manual": True, "val_check_interval": 2},
+    "accumulated, validated within": {"accumulate_grad_batches": 3, "val_check_interval": 2},
+    "manual, never validated": {"manual": True, "limit_val_batches": 0},
     "validated within the epoch": {"val_check_interval": 2},
     "bounded by steps": {"max_steps": 10, "epochs": -1},
 }

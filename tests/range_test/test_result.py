@@ -333,3 +333,14 @@ def test_noise_is_not_taken_for_a_rise():
     for _ in range(200):
         reason = fallen(rng.normal(size=100).tolist()).reason
         assert "rises from the first" not in reason
+
+
+def test_losses_too_large_to_add_up_have_diverged():
+    lrs = lr_values(1e-7, 1, 14)
+    falling = [2.0 - index / 10 for index in range(12)]
+    for huge in (8.98846567431158e307, -8.98846567431158e307, 1e101):
+        result = analyse([Sweep(lrs, [*falling, huge, huge])])
+        assert result.diverged_at == lrs[12]
+    assert (
+        analyse([Sweep(lrs, [0.0, 0.0, *[-8.9e307] * 2, *[0.0] * 10])]).status == "too_few_points"
+    )
