@@ -255,7 +255,7 @@ def module_kept(module: nn.Module, shared: Sequence[object] = ()) -> Iterator[No
     tensors = [*module.parameters(), *module.buffers()]
     if any(is_lazy(tensor) for tensor in tensors):
         raise TypeError(
-            f"{type(module).__name__} has lazy layers, which cannot be put back; pass a batch "
+            f"{type(module).__name__} has lazy layers, which cannot be restored; pass a batch "
             "through it before, or pass isolation='copy'"
         )
     # The original storage is restored too, not just its values. Moving a module to another device

@@ -241,7 +241,7 @@ class LRRangeTest(Callback):
         """Run the test; called just before ``configure_optimizers``."""
         self._hook = None
         if self._resumed:
-            rank_zero_info("LRRangeTest does not run again: the fit goes on from a checkpoint")
+            rank_zero_info("LRRangeTest does not run again: the fit resumes from a checkpoint")
         elif not _skips(trainer):
             self._run(Place(trainer, module, Data.of_fit(trainer)))
 

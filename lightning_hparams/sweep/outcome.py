@@ -91,7 +91,7 @@ def fail(result: Result, on_fail: str, *, launched: bool) -> None:
     if on_fail == "raise":
         raise RuntimeError(f"{text}; pass on_fail='keep' to train at the configured rate")
     rank_zero_warn(
-        f"{text}; " + ("training goes on at" if launched else "keep to") + " the configured rate"
+        f"{text}; " + ("training continues at" if launched else "keep to") + " the configured rate"
     )
 
 
