@@ -24,10 +24,16 @@ from torch import Tensor
 
 __all__ = [
     "Boxes",
+    "ClassificationBatch",
     "ClassificationOutput",
+    "ClassificationPrediction",
+    "DetectionBatch",
     "DetectionOutput",
+    "DetectionPrediction",
     "Output",
+    "RegressionBatch",
     "RegressionOutput",
+    "RegressionPrediction",
     "SegmentationBatch",
     "SegmentationKind",
     "SegmentationOutput",
@@ -47,6 +53,45 @@ class SegmentationBatch(TypedDict, total=False):
 
     image: Tensor  # (N, I, H, W)
     mask: Tensor  # (N, H, W) class indices, or (N, C, H, W) of 0 and 1 for multilabel
+    index: Tensor  # (N,) dataset index
+    path: list[str]  # image files, for messages and predictions
+    size: Tensor  # (N, 2) original height and width of each image
+
+
+class ClassificationBatch(TypedDict, total=False):
+    """A batch of images with one class or several labels each; see :class:`SegmentationBatch`."""
+
+    image: Tensor  # (N, I, H, W)
+    label: Tensor  # (N,) class indices, or (N, C) of 0 and 1 for multilabel
+    index: Tensor  # (N,) dataset index
+    path: list[str]  # image files, for messages and predictions
+    size: Tensor  # (N, 2) original height and width of each image
+
+
+class RegressionBatch(TypedDict, total=False):
+    """A batch of images with one or several numbers each; see :class:`SegmentationBatch`."""
+
+    image: Tensor  # (N, I, H, W)
+    value: Tensor  # (N,) or (N, D) floating point; NaN means unknown
+    index: Tensor  # (N,) dataset index
+    path: list[str]  # image files, for messages and predictions
+    size: Tensor  # (N, 2) original height and width of each image
+
+
+class Boxes(TypedDict, total=False):
+    """The objects in one image, as in torchvision's detectors except for the labels."""
+
+    boxes: Tensor  # (K, 4) xyxy in pixels of the image: 0 <= x1 <= x2 <= W
+    labels: Tensor  # (K,) int64 in 0..C-1, index into the class names; background has no label
+    scores: Tensor  # (K,) in 0..1; predictions only
+    crowd: Tensor  # (K,) bool, regions that count neither as hit nor as miss; targets only
+
+
+class DetectionBatch(TypedDict, total=False):
+    """A batch of images with boxes; see :class:`SegmentationBatch`."""
+
+    image: list[Tensor] | Tensor  # N of (I, H, W), sizes may differ
+    target: list[Boxes]  # N, in pixels of ``image``; empty for an image without objects
     index: Tensor  # (N,) dataset index
     path: list[str]  # image files, for messages and predictions
     size: Tensor  # (N, 2) original height and width of each image
@@ -81,6 +126,32 @@ class SegmentationPrediction(TypedDict):
     indices: Tensor | None
 
 
+class ClassificationPrediction(TypedDict):
+    """Return value of ``predict_step``."""
+
+    probs: Tensor  # float32 (N, C) in 0..1, over classes or of each label
+    labels: Tensor  # (N,) class indices, or (N, C) of 0 and 1 for multilabel
+    paths: list[str]
+    indices: Tensor | None
+
+
+class RegressionPrediction(TypedDict):
+    """Return value of ``predict_step``."""
+
+    values: Tensor  # float32 (N, D), in the units of the targets
+    paths: list[str]
+    indices: Tensor | None
+
+
+class DetectionPrediction(TypedDict):
+    """Return value of ``predict_step``: one entry per image, in pixels of the original image."""
+
+    boxes: list[Boxes]  # with scores
+    sizes: Tensor  # (N, 2) original height and width of each image
+    paths: list[str]
+    indices: Tensor | None
+
+
 class ClassificationOutput(TypedDict, total=False):
     """Return value of ``validation_step`` and ``test_step``; all tensors are detached.
 
@@ -98,14 +169,6 @@ class ClassificationOutput(TypedDict, total=False):
     preds: Tensor  # (N,) class indices, or (N, C) of 0 and 1 for multilabel
     targets: Tensor  # shaped like preds; values outside 0..C-1 mean unlabelled
     indices: Tensor | None  # (N,) dataset indices, if the batch has them
-
-
-class Boxes(TypedDict, total=False):
-    """The objects in one image, in the format of torchvision's detection models."""
-
-    boxes: Tensor  # (K, 4) xyxy in pixels of the image: 0 <= x1 <= x2 <= W
-    labels: Tensor  # (K,) index into the class names; torchvision reserves 0 for background
-    scores: Tensor  # (K,) in 0..1; predictions only
 
 
 class DetectionOutput(TypedDict, total=False):
