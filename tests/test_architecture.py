@@ -27,6 +27,7 @@ LOWER = {
     "range_test": {"render"},
     "samples": {"metrics", "render"},
     "render": {"metrics"},
+    "presets": {"schedules"},
     "schedules": set(),
     "losses": set(),
     "metrics": set(),

@@ -1,0 +1,5 @@
+"""Published starting values with their papers, and rules for values that depend on the data."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
