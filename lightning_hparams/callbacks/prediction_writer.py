@@ -1,56 +1,60 @@
-"""Writes predicted masks to files as they are produced."""
+"""Writes predictions to files as they are produced."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
+import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 from PIL import Image
 from torch import Tensor
 
 from ..checks import described, writable_folder
-from ..render import palette
-from ..tags import class_names
-from ._monitor import module_value
+from ._prediction_files import MergedFile, Predicted, PredictionFiles
+from ._prediction_masks import MaskFiles
+from ._prediction_tables import LabelTable, ValueTable
 from ._two_packages import refuse_other_lightning
 
 __all__ = ["PredictionWriter", "relative_name"]
 
 
 class PredictionWriter(BasePredictionWriter):
-    """Write the mask of each predicted image to a folder, batch by batch.
+    """Write predictions to a folder, batch by batch.
 
-    Each mask is a PNG of class indices, at the size returned by ``predict_step`` (that of the image
-    file, for :class:`~lightning_hparams.SegmentationTask`), named after its image; subfolders are
-    kept. Viewers show the indices in colours, with class 0 in black, and masks of two classes in
-    black and white. A multilabel mask is one PNG per label, ``{image}_{label}.png``.
+    Segmentation: the mask of each image as a PNG of class indices, at the size returned by
+    ``predict_step`` (that of the image file, for :class:`~lightning_hparams.SegmentationTask`),
+    named after its image; subfolders are kept. Viewers show the indices in colours, with class 0 in
+    black, and masks of two classes in black and white. A multilabel mask is one PNG per label,
+    ``{image}_{label}.png``.
+
+    Classification: one table ``predictions.csv`` with the columns ``path``, ``label`` and
+    ``prob_{class}`` for each class; several labels of an image are separated by ``|``. Regression:
+    the same with ``path`` and a column for each value. Rows have the order of the dataset.
 
     Predictions are not kept in memory: ``Trainer.predict`` returns None, as with
     ``return_predictions=False``. Files appear only when complete, so an interrupted run leaves no
-    partial ones. Under DDP each process writes its own predictions, and each image is written once.
+    partial ones. Under DDP each process writes its own predictions, and each image is written once;
+    for a table, all machines need to share the folder.
 
     Args:
         folder: Where to write; created if it does not exist.
-        probabilities: Write the probabilities ``(C, H, W)`` too, as ``{image}.npy`` in float16:
-            264 MB per image for 11 classes and 12 megapixels.
+        probabilities: Write the probabilities ``(C, H, W)`` of masks too, as ``{image}.npy`` in
+            float16: 264 MB per image for 11 classes and 12 megapixels.
 
-    A ``predict_step`` returns :class:`~lightning_hparams.outputs.SegmentationPrediction`, or
-    any dict with ``masks``, one per image, and ``paths``; or masks alone, if the batch has a
-    ``path`` for each.
+    A ``predict_step`` returns one of the predictions in :mod:`lightning_hparams.outputs`, or any
+    dict with ``masks``, one per image, ``labels`` and ``probs``, or ``values``, and ``paths``; or
+    masks alone. Without ``paths``, the batch may have a ``path`` for each image.
 
     Raises:
         TypeError: If a prediction has another form.
         ValueError: If two images would be written to the same file, or if the folder is that of
             the images.
         PermissionError: Before predicting, if the folder cannot be written to.
+        RuntimeError: If a table lacks the rows of another machine.
     """
 
     def __init__(self, folder: str | Path, *, probabilities: bool = False) -> None:
@@ -58,7 +62,8 @@ class PredictionWriter(BasePredictionWriter):
         self.folder = Path(folder)
         self.probabilities = probabilities
         self._root: Path | None = None
-        self._written: dict[Path, str] = {}
+        self._files: PredictionFiles | None = None  # of the kind of the first prediction
+        self._count = 0  # images so far
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse objects of ``pytorch_lightning``."""
@@ -73,7 +78,7 @@ class PredictionWriter(BasePredictionWriter):
                 "PredictionWriter's folder must not be the folder of the images, whose files the "
                 f"masks could replace, got {self.folder}; pass another"
             )
-        self._written = {}
+        self._files, self._count = None, 0
         trainer.predict_loop.return_predictions = False
 
     def write_on_batch_end(
@@ -86,62 +91,50 @@ class PredictionWriter(BasePredictionWriter):
         batch_idx: int,
         dataloader_idx: int,
     ) -> None:
-        """Write the masks of a batch."""
-        masks, paths = _masks_and_paths(prediction, batch)
-        indices = list(batch_indices or range(len(masks)))
-        probs = _probabilities(prediction) if self.probabilities else []
+        """Write the predictions of a batch."""
+        key, found = _form(prediction)
+        paths = _paths(found, batch, len(found[key]))
+        processes = trainer.world_size
+        numbers = range(self._count, self._count + len(paths))  # where no index is known
+        indices = batch_indices or [n * processes + trainer.global_rank for n in numbers]
+        self._count += len(paths)
         loaders = trainer.predict_dataloaders
         several = isinstance(loaders, Sequence) and len(loaders) > 1
-        for number, (mask, path) in enumerate(zip(masks, paths, strict=True)):
-            if path:
-                name = relative_name(path, self._root)
-            else:
-                name = PurePosixPath(f"{indices[number]:06d}")
-            if several:
-                name = PurePosixPath(str(dataloader_idx)) / name
-            self._write_mask(name, path, mask, pl_module)
-            if probs:
-                self._write(name, ".npy", path, partial(np.save, arr=probs[number]))
+        names = []
+        for path, index in zip(paths, indices, strict=True):
+            name = relative_name(path, self._root) if path else PurePosixPath(f"{index:06d}")
+            names.append(PurePosixPath(str(dataloader_idx)) / name if several else name)
+        if self._files is None:
+            self._files = self._files_for(key, pl_module, trainer)
+        keys = [(dataloader_idx, index) for index in indices]
+        self._files.write(Predicted(found, paths, names, keys))
 
-    def _write_mask(
-        self, name: PurePosixPath, path: str, mask: Tensor, module: LightningModule
-    ) -> None:
-        values = mask.detach().cpu().numpy()
-        if values.dtype.kind not in "uib" or values.ndim not in (2, 3):
-            raise TypeError(
-                "PredictionWriter needs masks (H, W) of class indices or (C, H, W) of 0 and 1, "
-                f"got {tuple(values.shape)} of {values.dtype}; return them from predict_step as "
-                "{'masks': [...], 'paths': [...]}"
-            )
-        names = class_names(module_value(module, "class_names")) or []
-        if values.ndim == 2:
-            picture = _picture(values, len(names))
-            self._write(name, ".png", path, partial(picture.save, format="PNG"))
-            return
-        for index, layer in enumerate(values):
-            label = names[index] if len(names) == len(values) else str(index)
-            ending = f"_{label.replace('/', '_')}.png"
-            save = partial(_picture(layer, 2).save, format="PNG")
-            self._write(name, ending, path, save)
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put together what all processes wrote."""
+        merged = self._files if isinstance(self._files, MergedFile) else None
+        counts = [0 if merged is None else merged.rows.close()] * trainer.world_size
+        if trainer.world_size > 1:
+            torch.distributed.all_gather_object(counts, counts[0])
+        if trainer.is_global_zero and merged is not None:
+            merged.merge(counts)
+        trainer.strategy.barrier()  # others keep their rows until these have been read
+        self._discard()
 
-    def _write(
-        self, name: PurePosixPath, ending: str, path: str, save: Callable[[BinaryIO], object]
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        target = self.folder / name.with_name(name.name + ending)
-        other = self._written.setdefault(target, path)
-        if other != path:
-            raise ValueError(f"{other} and {path} would both be written to {target}; rename one")
-        if path and target.resolve() == Path(path).resolve():
-            raise ValueError(f"a mask would replace its image {path}; pass another folder")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = target.with_name(f".{target.name}.{os.getpid()}.partial")
-        try:
-            with unfinished.open("wb") as file:
-                save(file)
-            unfinished.replace(target)
-        finally:
-            with suppress(OSError):  # must not hide an error of writing
-                unfinished.unlink(missing_ok=True)
+        """Remove unfinished files."""
+        self._discard()
+
+    def _files_for(self, key: str, module: LightningModule, trainer: Trainer) -> PredictionFiles:
+        if key == "masks":
+            return MaskFiles(self.folder, module, trainer, probabilities=self.probabilities)
+        return (LabelTable if key == "labels" else ValueTable)(self.folder, module, trainer)
+
+    def _discard(self) -> None:
+        if isinstance(self._files, MergedFile):
+            self._files.rows.discard()
+        self._files = None
 
 
 def relative_name(path: str, root: Path | None) -> PurePosixPath:
@@ -176,37 +169,29 @@ def _common_folder(loaders: object) -> Path | None:
     return Path(os.path.commonpath(paths)) if paths else None
 
 
-def _masks_and_paths(prediction: object, batch: object) -> tuple[Sequence[Tensor], Sequence[str]]:
-    masks = prediction.get("masks") if isinstance(prediction, Mapping) else prediction
-    if not isinstance(masks, (Tensor, list, tuple)) or not all(
-        isinstance(mask, Tensor) for mask in masks
-    ):
-        raise TypeError(
-            "PredictionWriter needs a predict_step that returns masks, or a dict with 'masks' and "
-            f"'paths', got {described(prediction)}"
-        )
-    paths = prediction.get("paths") if isinstance(prediction, Mapping) else None
+_FORMS = {"masks": (), "labels": ("probs",), "values": ()}  # keys that tell kinds, and others
+
+
+def _form(prediction: object) -> tuple[str, Mapping[str, Any]]:
+    """Return the key that tells the kind of a prediction, and the prediction as a dict."""
+    found = prediction if isinstance(prediction, Mapping) else {"masks": prediction}
+    for key, others in _FORMS.items():
+        if _has_images(found.get(key)) and all(other in found for other in others):
+            return key, found
+    raise TypeError(
+        "PredictionWriter needs a predict_step that returns masks, or a dict with 'paths' and "
+        "'masks', 'labels' and 'probs', or 'values' (see lightning_hparams.outputs), "
+        f"got {described(prediction)}"
+    )
+
+
+def _has_images(value: object) -> bool:
+    listed = isinstance(value, (list, tuple)) and all(isinstance(each, Tensor) for each in value)
+    return isinstance(value, Tensor) or listed
+
+
+def _paths(found: Mapping[str, Any], batch: object, count: int) -> list[str]:
+    paths = found.get("paths")
     if paths is None and isinstance(batch, Mapping):
         paths = batch.get("path")
-    return list(masks), [""] * len(masks) if paths is None else list(paths)
-
-
-def _probabilities(prediction: object) -> list[npt.NDArray[np.float16]]:
-    probs = prediction.get("probs") if isinstance(prediction, Mapping) else None
-    if probs is None:
-        raise TypeError("probabilities=True needs 'probs' in what predict_step returns")
-    return [one.detach().half().cpu().numpy() for one in probs]
-
-
-def _picture(values: npt.NDArray[Any], num_classes: int) -> Image.Image:
-    """Create an image of class indices, with a palette for viewing."""
-    if values.min() < 0 or values.max() > 255:  # out of range for a palette
-        return Image.fromarray(values.astype(np.uint16 if values.min() >= 0 else np.int32))
-    image = Image.fromarray(values.astype(np.uint8))
-    if num_classes <= 2:
-        colors = np.repeat(np.array([0, *[255] * 255], np.uint8)[:, None], 3, axis=1)
-    else:
-        colors = palette(256)
-        colors[0] = 0
-    image.putpalette(colors.tobytes(), "RGB")
-    return image
+    return [""] * count if paths is None else list(paths)

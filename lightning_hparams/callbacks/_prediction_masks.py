@@ -1,0 +1,91 @@
+"""Predicted masks as PNG files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+from lightning import LightningModule, Trainer
+from PIL import Image
+from torch import Tensor
+
+from ..render import palette
+from ._prediction_files import Predicted, PredictionFiles
+from ._rank_parts import replaced
+
+__all__ = ["MaskFiles"]
+
+
+class MaskFiles(PredictionFiles):
+    """One PNG per image, or per image and label, and its probabilities if asked for."""
+
+    def __init__(
+        self, folder: Path, module: LightningModule, trainer: Trainer, *, probabilities: bool
+    ) -> None:
+        super().__init__(folder, module, trainer)
+        self.probabilities = probabilities
+        self._written: dict[Path, str] = {}
+
+    def write(self, predicted: Predicted) -> None:
+        """Write the masks of a batch."""
+        probs = _probabilities(predicted.found.get("probs")) if self.probabilities else []
+        masks = predicted.found["masks"]
+        for number, mask in enumerate(masks):
+            name, path = predicted.names[number], predicted.paths[number]
+            self._write_mask(name, path, mask)
+            if probs:
+                self._write(name, ".npy", path, partial(np.save, arr=probs[number]))
+
+    def _write_mask(self, name: PurePosixPath, path: str, mask: Tensor) -> None:
+        values = mask.detach().cpu().numpy()
+        if values.dtype.kind not in "uib" or values.ndim not in (2, 3):
+            raise TypeError(
+                "PredictionWriter needs masks (H, W) of class indices or (C, H, W) of 0 and 1, "
+                f"got {tuple(values.shape)} of {values.dtype}; return them from predict_step as "
+                "{'masks': [...], 'paths': [...]}"
+            )
+        names = self.class_names
+        if values.ndim == 2:
+            picture = _picture(values, len(names))
+            self._write(name, ".png", path, partial(picture.save, format="PNG"))
+            return
+        for index, layer in enumerate(values):
+            label = names[index] if len(names) == len(values) else str(index)
+            ending = f"_{label.replace('/', '_')}.png"
+            save = partial(_picture(layer, 2).save, format="PNG")
+            self._write(name, ending, path, save)
+
+    def _write(
+        self, name: PurePosixPath, ending: str, path: str, save: Callable[[BinaryIO], object]
+    ) -> None:
+        target = self.folder / name.with_name(name.name + ending)
+        other = self._written.setdefault(target, path)
+        if other != path:
+            raise ValueError(f"{other} and {path} would both be written to {target}; rename one")
+        if path and target.resolve() == Path(path).resolve():
+            raise ValueError(f"a mask would replace its image {path}; pass another folder")
+        replaced(target, save)
+
+
+def _probabilities(probs: list[Tensor] | None) -> list[npt.NDArray[np.float16]]:
+    if probs is None:
+        raise TypeError("probabilities=True needs 'probs' in what predict_step returns")
+    return [one.detach().half().cpu().numpy() for one in probs]
+
+
+def _picture(values: npt.NDArray[Any], num_classes: int) -> Image.Image:
+    """Create an image of class indices, with a palette for viewing."""
+    if values.min() < 0 or values.max() > 255:  # out of range for a palette
+        return Image.fromarray(values.astype(np.uint16 if values.min() >= 0 else np.int32))
+    image = Image.fromarray(values.astype(np.uint8))
+    if num_classes <= 2:
+        colors = np.repeat(np.array([0, *[255] * 255], np.uint8)[:, None], 3, axis=1)
+    else:
+        colors = palette(256)
+        colors[0] = 0
+    image.putpalette(colors.tobytes(), "RGB")
+    return image
