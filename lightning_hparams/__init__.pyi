@@ -13,6 +13,7 @@ from .callbacks import (
 )
 from .data import (
     BrainTissueData as BrainTissueData,
+    DigitsData as DigitsData,
     MaskFolderData as MaskFolderData,
     SyntheticShapesData as SyntheticShapesData,
 )

@@ -2,17 +2,26 @@ from .augment import (
     Augmentation as Augmentation,
     CropFlipJitter as CropFlipJitter,
     augmented as augmented,
+    augmented_boxes as augmented_boxes,
+    augmented_image as augmented_image,
 )
-from .base import MaskDataset as MaskDataset, SegmentationData as SegmentationData
-from .demo import (
+from .balance import BalancedSampler as BalancedSampler, balanced_weights as balanced_weights
+from .base import (
+    LabelDataset as LabelDataset,
+    MaskDataset as MaskDataset,
+    SegmentationData as SegmentationData,
+    VisionData as VisionData,
+    collate as collate,
+)
+from .brain import (
     BrainTissueData as BrainTissueData,
-    ShapesDataset as ShapesDataset,
-    SyntheticShapesData as SyntheticShapesData,
     brain_slices as brain_slices,
     brain_split as brain_split,
 )
+from .digits import DigitsData as DigitsData, digit_images as digit_images
 from .guess import voc_palette as voc_palette
 from .images import read_image as read_image
 from .mask_folder import FileDataset as FileDataset, MaskFolderData as MaskFolderData
 from .masks import MaskReader as MaskReader
 from .pictures import read_header as read_header
+from .shapes import ShapesDataset as ShapesDataset, SyntheticShapesData as SyntheticShapesData

@@ -1,16 +1,18 @@
-"""Resizing and augmentation of an image and its mask together."""
+"""Augmentation of an image together with its mask or its boxes."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, Literal, TypeAlias
 
+import torch
 from torch import Tensor, nn
 from torchvision import tv_tensors
 from torchvision.transforms import RandomResizedCrop, v2
 
 from ..checks import one_of
+from ..outputs import Boxes
 from ..resize import resized
 
 __all__ = [
@@ -18,14 +20,19 @@ __all__ = [
     "Augmentation",
     "CropFlipJitter",
     "augmented",
+    "augmented_boxes",
+    "augmented_image",
     "check_augment",
     "make_augmentation",
 ]
 
 STRENGTHS = ("none", "flip", "light", "strong")
 
-# A transform of torchvision's v2, or any function of an image and a mask that can be pickled.
-Augmentation: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+# A transform of torchvision's v2, or any function that can be pickled, of an image, or an image and
+# a mask, or an image and a dict with the keys boxes and labels; it returns as many.
+Augmentation: TypeAlias = Callable[..., Any]
+Goal: TypeAlias = Literal["label", "mask", "boxes"]
+_LEAST_PIXELS = 1.0  # width and height of a box below which nothing of its object is left
 
 
 def augmented(
@@ -41,15 +48,55 @@ def augmented(
     return image.as_subclass(Tensor), mask.as_subclass(Tensor)
 
 
-def check_augment(augment: bool | str | Augmentation | None) -> str | Augmentation:
+def augmented_image(image: Tensor, augmentation: Augmentation | None) -> Tensor:
+    """Apply an augmentation to an image ``(I, H, W)`` alone."""
+    if augmentation is None:
+        return image
+    moved: Tensor = augmentation(tv_tensors.Image(image))
+    return moved.as_subclass(Tensor)
+
+
+def augmented_boxes(
+    image: Tensor, target: Boxes, augmentation: Augmentation | None
+) -> tuple[Tensor, Boxes]:
+    """Apply one augmentation to an image ``(I, H, W)`` and the boxes in it.
+
+    Boxes are cut at the border of the new image, and left out if less than a pixel remains. A
+    transform may leave out boxes too, as v2.SanitizeBoundingBoxes does.
+    """
+    if augmentation is None:
+        return image, target
+    size = (int(image.shape[-2]), int(image.shape[-1]))
+    boxes = tv_tensors.BoundingBoxes(target["boxes"], format="XYXY", canvas_size=size)
+    # As labels the positions of the boxes: what holds for each box can be found again by them.
+    given = {"boxes": boxes, "labels": torch.arange(len(boxes))}
+    image, moved = augmentation(tv_tensors.Image(image), given)
+    height, width = image.shape[-2:]
+    limits = torch.tensor([width, height, width, height])
+    placed = torch.minimum(moved["boxes"].as_subclass(Tensor).clamp(min=0), limits)
+    left = (placed[:, 2:] - placed[:, :2] >= _LEAST_PIXELS).all(1)
+    kept = moved["labels"][left]
+    rest: Boxes = {"boxes": placed[left], "labels": target["labels"][kept]}
+    if "crowd" in target:
+        rest["crowd"] = target["crowd"][kept]
+    return image.as_subclass(Tensor), rest
+
+
+def check_augment(
+    augment: bool | str | Augmentation | None, goal: Goal = "mask"
+) -> str | Augmentation:
     """Check the argument ``augment`` of a data module, and resolve True, False and None.
+
+    Args:
+        augment: The argument.
+        goal: What belongs to an image, and is passed to the transform unless it is a label.
 
     >>> check_augment(True), check_augment(False), check_augment("light")
     ('flip', 'none', 'light')
 
     Raises:
         ValueError: For an unknown strength.
-        TypeError: If it cannot be called with an image and a mask.
+        TypeError: If it cannot be called with an image and what belongs to it.
     """
     if augment is None or augment is False:
         return "none"
@@ -58,9 +105,14 @@ def check_augment(augment: bool | str | Augmentation | None) -> str | Augmentati
     if isinstance(augment, str):
         one_of("augment", augment, STRENGTHS, otherwise="or a transform")
         return augment
+    taken = {
+        "label": "an image that returns it",
+        "mask": "an image and a mask that returns both",
+        "boxes": "an image and a dict of boxes and labels that returns both",
+    }[goal]
     rule = (
-        f"`augment` must be True, False, one of {[*STRENGTHS]}, or a function of an image and a "
-        f"mask that returns both, such as a transform of torchvision.transforms.v2; got {augment!r}"
+        f"`augment` must be True, False, one of {[*STRENGTHS]}, or a function of {taken}, such as "
+        f"a transform of torchvision.transforms.v2; got {augment!r}"
     )
     if isinstance(augment, type):
         raise TypeError(f"{rule}; pass an instance of it")
@@ -70,7 +122,7 @@ def check_augment(augment: bool | str | Augmentation | None) -> str | Augmentati
         raise TypeError(f"{rule}; wrap it in a function that takes and returns tensors")
     called = augment.forward if isinstance(augment, nn.Module) else augment
     try:
-        inspect.signature(called).bind(None, None)
+        inspect.signature(called).bind(*[None] * (1 if goal == "label" else 2))
     except TypeError as error:
         raise TypeError(f"{rule}; this one cannot be called like that: {error}") from error
     except ValueError:  # a C function without a signature
@@ -105,23 +157,57 @@ class CropFlipJitter:
         size: Height and width of the result; None for no crop.
         least: Minimum share of the image to keep, above 0 and at most 1.
         jitter: Maximum relative change of brightness and contrast.
+        least_box: Minimum share of a box within the crop; boxes with less are left out.
     """
 
     def __init__(
-        self, size: tuple[int, int] | None, *, least: float = 0.5, jitter: float = 0.2
+        self,
+        size: tuple[int, int] | None,
+        *,
+        least: float = 0.5,
+        jitter: float = 0.2,
+        least_box: float = 0.25,
     ) -> None:
-        self.size, self.least = size, least
-        self.rest = v2.Compose([v2.RandomHorizontalFlip(), v2.ColorJitter(jitter, jitter)])
+        self.size, self.least, self.least_box = size, least, least_box
+        self.rest = v2.Compose([v2.RandomHorizontalFlip(), _Jitter(jitter, jitter)])
 
-    def __call__(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Transform a ``tv_tensors.Image`` and a ``tv_tensors.Mask``."""
+    def __call__(self, image: Tensor, *others: Any) -> Any:
+        """Transform a ``tv_tensors.Image``, with a ``tv_tensors.Mask`` or a dict of boxes."""
         if self.size is not None:
             # Aspect ratios around the image's own, so that objects are stretched as in validation.
             shape = image.shape[-1] / image.shape[-2]
             box = RandomResizedCrop.get_params(
                 image, [self.least, 1.0], [3 / 4 * shape, 4 / 3 * shape]
             )
+            others = tuple(self._cropped(other, box, self.size) for other in others)
             image = tv_tensors.Image(resized(v2.functional.crop(image, *box), self.size))
-            mask = tv_tensors.Mask(resized(v2.functional.crop(mask, *box), self.size, mask=True))
-        pair: tuple[Tensor, Tensor] = self.rest(image, mask)
-        return pair
+        return self.rest(image, *others)
+
+    def _cropped(self, other: Any, box: tuple[int, int, int, int], size: tuple[int, int]) -> Any:
+        """Crop a mask or a dict of boxes to (top, left, height, width), and resize it."""
+        if not isinstance(other, dict):
+            return tv_tensors.Mask(resized(v2.functional.crop(other, *box), size, mask=True))
+        top, left, height, width = box
+        boxes = other["boxes"].as_subclass(Tensor)
+        moved = boxes - torch.tensor([left, top, left, top])
+        inside = torch.minimum(moved.clamp(min=0), torch.tensor([width, height, width, height]))
+        kept = _areas(inside) >= self.least_box * _areas(boxes)
+        scaled = inside[kept] * torch.tensor([size[1] / width, size[0] / height] * 2)
+        placed = tv_tensors.BoundingBoxes(scaled, format="XYXY", canvas_size=size)
+        return {"boxes": placed, "labels": other["labels"][kept]}
+
+
+class _Jitter(v2.ColorJitter):  # type: ignore[misc]  # torchvision has no types
+    """Change of brightness and contrast, for any number of channels."""
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        """Treat channels other than RGB as grey images, with the same change for all."""
+        if not isinstance(inpt, tv_tensors.Image) or inpt.shape[-3] in (1, 3):
+            return super().transform(inpt, params)
+        each = tv_tensors.Image(inpt.as_subclass(Tensor)[:, None])
+        moved = super().transform(each, params)
+        return tv_tensors.Image(moved.as_subclass(Tensor)[:, 0])
+
+
+def _areas(boxes: Tensor) -> Tensor:
+    return (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(1)

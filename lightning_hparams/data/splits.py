@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import torch
 from .pairs import Pair, first_names
 from .pictures import SUFFIXES
 
-__all__ = ["check_splits", "random_split", "read_split"]
+__all__ = ["check_splits", "random_split", "read_split", "stratified_split"]
 
 
 def read_split(
@@ -73,6 +73,31 @@ def random_split(stems: Iterable[str], fraction: float, seed: int) -> tuple[list
     chosen = set(shuffled[: round(len(ordered) * fraction)].tolist())
     train = [stem for index, stem in enumerate(ordered) if index not in chosen]
     return train, [ordered[index] for index in sorted(chosen)]
+
+
+def stratified_split(
+    labels: Sequence[Hashable], fraction: float, seed: int
+) -> tuple[list[int], list[int]]:
+    """Split indices into train and validation, each in order, with the same share of each label.
+
+    The validation set has the size that ``fraction`` asks for; where the share of a label is not a
+    whole number, it is rounded up or down. A label stays in train while it has a single sample.
+
+    >>> stratified_split(["cat", "dog", "cat", "dog"], 0.5, seed=0)
+    ([0, 3], [1, 2])
+    """
+    shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed)).tolist()
+    groups: dict[Hashable, list[int]] = {}
+    for index in shuffled:
+        groups.setdefault(labels[index], []).append(index)
+    counts = {label: int(len(some) * fraction) for label, some in groups.items()}
+    rest = {label: len(some) * fraction - counts[label] for label, some in groups.items()}
+    missing = round(len(labels) * fraction) - sum(counts.values())
+    able = [label for label in groups if counts[label] + 1 < len(groups[label])]
+    for label in sorted(able, key=lambda label: -rest[label])[:missing]:
+        counts[label] += 1
+    val = {index for label, some in groups.items() for index in some[: counts[label]]}
+    return [index for index in range(len(labels)) if index not in val], sorted(val)
 
 
 def check_splits(splits: Mapping[str, Mapping[str, Pair]]) -> None:

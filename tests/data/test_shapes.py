@@ -211,3 +211,85 @@ def test_workers_persist_between_epochs():
         list(loader)
         workers.append([worker.pid for worker in loader._iterator._workers])
     assert workers[0] == workers[1]
+
+
+def drawn(task, count=40, size=48):
+    return [ShapesDataset(count, 0, size=size, task=task)[index] for index in range(count)]
+
+
+def test_boxes_enclose_what_is_drawn():
+    """Pixels inside the boxes differ from the smooth background, those outside do not."""
+    inside, outside = [], []
+    for sample in drawn("detection", size=96):
+        smooth = torch.nn.functional.avg_pool2d(
+            sample["image"].float(), 3, 1, 1, count_include_pad=False
+        )
+        steps = (smooth[:, 1:, 1:] - smooth[:, :-1, :-1]).abs().amax(0)  # edges
+        within = torch.zeros_like(steps, dtype=torch.bool)
+        for x1, y1, x2, y2 in sample["target"]["boxes"].int().tolist():
+            within[max(y1 - 3, 0) : y2 + 2, max(x1 - 3, 0) : x2 + 2] = True
+            inside.append(float(steps[max(y1 - 2, 0) : y2 + 1, max(x1 - 2, 0) : x2 + 1].max()))
+        outside.append(float(steps[~within].max()))
+    assert min(inside) > 15
+    assert max(outside) < 30
+
+
+def test_shapes_to_detect_have_boxes_in_the_image_and_labels_in_range():
+    targets = [sample["target"] for sample in drawn("detection")]
+    counts = [len(target["labels"]) for target in targets]
+    assert min(counts) == 0  # backgrounds train, too
+    assert max(counts) >= 4
+    boxes = torch.cat([target["boxes"] for target in targets])
+    assert boxes.min() >= 0
+    assert boxes.max() <= 48
+    assert (boxes[:, 2:] - boxes[:, :2]).min() >= 3
+    assert torch.cat([target["labels"] for target in targets]).unique().tolist() == [0, 1, 2]
+
+
+def test_regressed_values_are_those_of_the_shape():
+    """Centre and radius of a bright disc, found again by its pixels."""
+    for sample in drawn("regression", count=20, size=96):
+        x, y, radius = sample["value"].tolist()
+        image = sample["image"].float()
+        centre = image[:, int(y), int(x)]
+        like = ((image - centre[:, None, None]).abs().amax(0) < 50).float()
+        rows, columns = torch.meshgrid(torch.arange(96), torch.arange(96), indexing="ij")
+        near = torch.hypot(rows - y, columns - x) < radius * 0.4
+        assert like[near].mean() > 0.8
+
+
+@pytest.mark.parametrize("task", ["classification", "multilabel_classification", "detection"])
+def test_counts_are_those_of_the_samples(task):
+    data = SyntheticShapesData(num_train=30, size=32, task=task)
+    data.setup("fit")
+    samples = [data.train_set[index] for index in range(30)]
+    if task == "classification":
+        expected = torch.bincount(torch.tensor([sample["label"] for sample in samples]))
+    elif task == "detection":
+        labels = [sample["target"]["labels"] for sample in samples]
+        expected = torch.bincount(torch.cat(labels), minlength=3)
+    else:
+        expected = sum(sample["label"] for sample in samples)
+    assert data.class_counts() == expected.tolist()
+
+
+@pytest.mark.parametrize(
+    ("task", "called", "key", "shape"),
+    [
+        ("classification", "multiclass", "label", (4,)),
+        ("multilabel_classification", "multilabel", "label", (4, 3)),
+        ("regression", "regression", "value", (4, 3)),
+    ],
+)
+def test_a_batch_has_the_form_that_each_task_expects(task, called, key, shape):
+    data = SyntheticShapesData(num_val=4, size=32, batch_size=4, task=task)
+    data.setup("fit")
+    batch = next(iter(data.val_dataloader()))
+    assert batch[key].shape == shape
+    assert data.task == called
+    assert SyntheticShapesData(**data.hparams).task == called
+
+
+def test_values_cannot_be_balanced():
+    with pytest.raises(ValueError, match="needs classes, which task='regression' lacks"):
+        SyntheticShapesData(task="regression", sampler="balanced")
