@@ -1,33 +1,47 @@
-"""Confusion counts and mean losses over a whole validation or test set."""
+"""Scores and mean losses over a whole validation or test set, for every kind of task."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import cast
+from collections.abc import Iterable, Iterator, Mapping
+from typing import ClassVar, NamedTuple, cast
 
 from torch import Tensor, nn
+from torchmetrics import Metric
 
-from ..losses import WeightedLoss
-from ..metrics import BatchMean, ConfusionCounts, segmentation_scores
+from ..metrics import BatchMean
 from ..tags import Stage, tag
 from ._loaders import counted_samples
 from .base import VisionTask
 
-__all__ = ["EvaluatedTask", "Evaluation"]
+__all__ = ["EvaluatedTask", "Evaluation", "Scores"]
+
+
+class Scores(NamedTuple):
+    """Scores of a whole set. The keys must not depend on the data: they are the same on each rank.
+
+    A score without a value, such as that of a class that does not occur, is NaN.
+    """
+
+    whole: Mapping[str, Tensor]  # by name
+    by_class: Mapping[str, Mapping[str, Tensor]]  # by name and class name
 
 
 class Evaluation(nn.Module):
-    """Confusion counts and mean losses of one stage, with each sample counted once.
+    """Metrics and mean losses of one stage, with each sample counted once.
+
+    For each batch, :meth:`take` returns how many of its samples to count. The task updates its
+    metrics with these, and adds the losses of these.
 
     Args:
-        counts: An empty metric.
-        terms: The losses, by name.
+        terms: Names of the losses, besides ``total``.
+        metrics: Empty metrics, which become attributes.
     """
 
-    def __init__(self, counts: ConfusionCounts, terms: Mapping[str, float]) -> None:
+    def __init__(self, terms: Iterable[str], **metrics: Metric) -> None:
         super().__init__()
-        self.counts = counts
         self.means = nn.ModuleDict({name: BatchMean() for name in ("total", *terms)})
+        for name, metric in metrics.items():
+            self.add_module(name, metric)
         self._left: int | None = None  # number of samples still to count; None for all
 
     def start(self, loader: object) -> None:
@@ -35,33 +49,25 @@ class Evaluation(nn.Module):
         self._left = counted_samples(loader)
         # Reset at the start, not at the end: Trainer.validate runs in inference mode, and states
         # created there cannot be updated in a later fit.
-        self.counts.reset()
-        for _, mean in self._means():
-            mean.reset()
+        for module in self.modules():
+            if isinstance(module, Metric):
+                module.reset()
 
-    def add(
-        self,
-        loss: WeightedLoss,
-        logits: Tensor,
-        preds: Tensor,
-        target: Tensor,
-        terms: Mapping[str, Tensor],
-    ) -> None:
-        """Add a batch, without samples at its end that another process evaluates too."""
-        left = self._left
-        if left is not None and left < len(preds):
-            if not left:
-                return
-            logits, preds, target = logits[:left], preds[:left], target[:left]
-            terms = loss.terms(logits, target)
-        if left is not None:
-            self._left = left - len(preds)
-        self.counts.update(preds, target)
+    def take(self, samples: int) -> int:
+        """Return how many of the next samples to count; another process evaluates the others."""
+        if self._left is None:
+            return samples
+        taken = min(samples, self._left)
+        self._left -= taken
+        return taken
+
+    def add_losses(self, losses: Mapping[str, Tensor], samples: int) -> None:
+        """Add the mean losses of a number of samples: ``total``, and each term by name."""
         for name, mean in self._means():
-            mean.update(loss.total(terms) if name == "total" else terms[name], len(preds))
+            mean.update(losses[name], samples)
 
     def losses(self) -> dict[str, Tensor]:
-        """Return the means over the samples: ``total``, and each term by name."""
+        """Return the means over all samples: ``total``, and each term by name."""
         return {name: mean.compute() for name, mean in self._means()}
 
     def _means(self) -> Iterator[tuple[str, BatchMean]]:
@@ -70,18 +76,32 @@ class Evaluation(nn.Module):
 
 
 class EvaluatedTask(VisionTask):
-    """Hooks of a task that has an :class:`Evaluation` per stage."""
+    """A task with an :class:`Evaluation` for each stage.
 
-    class_names: list[str]
-    ignore_index: int | None
+    A subclass sets ``val_evaluation`` and ``test_evaluation``, adds batches to them in its steps,
+    and overrides :meth:`scores`.
+    Logged are ``loss/{stage}``, ``metric/{name}/{stage}``, and, for callbacks only,
+    ``loss/{stage}/{term}`` and ``class/{name}/{class name}/{stage}``.
+    """
+
+    main_score: ClassVar[str]  # which one of the scores the progress bar shows
+
+    def scores(self, stage: Stage) -> Scores:
+        """Compute the scores of a stage from its evaluation."""
+        raise NotImplementedError
+
+    def evaluation(self, stage: Stage) -> Evaluation:
+        """Return the evaluation of a stage."""
+        evaluation: Evaluation = getattr(self, f"{stage}_evaluation")
+        return evaluation
 
     def on_validation_epoch_start(self) -> None:
         """Reset the evaluation."""
-        self._evaluation("val").start(self.trainer.val_dataloaders)
+        self.evaluation("val").start(self.trainer.val_dataloaders)
 
     def on_test_epoch_start(self) -> None:
         """Reset the evaluation."""
-        self._evaluation("test").start(self.trainer.test_dataloaders)
+        self.evaluation("test").start(self.trainer.test_dataloaders)
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores of the whole validation set."""
@@ -91,24 +111,16 @@ class EvaluatedTask(VisionTask):
         """Log the scores of the whole test set."""
         self._log_scores("test")
 
-    def _evaluation(self, stage: str) -> Evaluation:
-        evaluation: Evaluation = getattr(self, f"{stage}_evaluation")
-        return evaluation
-
     def _log_scores(self, stage: Stage) -> None:
-        evaluation = self._evaluation(stage)
-        counts = evaluation.counts.compute()
-        whole, by_class = segmentation_scores(
-            counts, self.class_names, ignore_index=self.ignore_index
-        )
-        for name, mean in evaluation.losses().items():
+        scores = self.scores(stage)
+        for name, mean in self.evaluation(stage).losses().items():
             total = name == "total"
             loss_tag = tag("loss", label="" if total else name, stage=stage)
             to_loggers = None if total else False  # None: if there is a logger
             self.log(loss_tag, mean, logger=to_loggers, prog_bar=total, sync_dist=True)
-        for name, value in whole.items():
+        for name, value in scores.whole.items():
             metric_tag = tag("metric", name, stage=stage)
-            self.log(metric_tag, value, prog_bar=name == "miou", sync_dist=True)
-        for name, scores in by_class.items():
-            tags = {tag("class", name, label, stage): v for label, v in scores.items()}
+            self.log(metric_tag, value, prog_bar=name == self.main_score, sync_dist=True)
+        for name, by_class in scores.by_class.items():
+            tags = {tag("class", name, label, stage): v for label, v in by_class.items()}
             self.log_dict(tags, logger=False, sync_dist=True)

@@ -2,41 +2,28 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..checks import in_range, names_in, numbers_in, one_of, whole_number
+from ..checks import in_range, one_of, whole_number
 from ..losses import WeightedLoss
 from ..metrics import ConfusionCounts
-from ..outputs import (
-    SegmentationBatch,
-    SegmentationKind,
-    SegmentationOutput,
-    SegmentationPrediction,
-    TrainingOutput,
-)
-from ..tags import tag
-from ._batches import Batch, check_mask, image_of, mask_of, paths_of
-from ._evaluation import EvaluatedTask, Evaluation
-from ._loaders import norms_of_one_pixel, smallest_batch
+from ..outputs import SegmentationKind
+from ._arguments import checked_class_names, checked_class_weights, input_scale, weights_file
+from ._evaluation import Evaluation
+from ._segmentation_steps import SegmentationSteps
 from .encoders import build_model, input_statistics, smallest_side
-from .weights import Statistics, is_file, load_weights
+from .weights import Statistics, load_weights
 
 __all__ = ["SegmentationTask"]
 
 _KINDS = ("multiclass", "binary", "multilabel")
-_TRAIN_LOSS = tag("loss", stage="train")
 _STRIDE = 32  # the deepest feature map of the encoders is this much smaller than the image
-_IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 
 
-class SegmentationTask(EvaluatedTask):
+class SegmentationTask(SegmentationSteps):
     """Train, validate, test and predict semantic segmentation.
 
     A batch is a :class:`~lightning_hparams.outputs.SegmentationBatch` or a pair ``(image, mask)``.
@@ -120,11 +107,11 @@ class SegmentationTask(EvaluatedTask):
         if ignore_index is not None:
             whole_number("ignore_index", ignore_index)
         in_range("threshold", threshold, 0, 1)
-        class_weights = _class_weights(class_weights, num_classes)
-        names = _class_names(class_names, num_classes, task)
-        if weights is not None and not isinstance(weights, str | os.PathLike):
-            raise TypeError(f"`weights` must be None, a name or a file, got {weights!r}")
-        file = Path(weights) if weights is not None and is_file(weights) else None
+        class_weights = checked_class_weights(class_weights, num_classes)
+        if class_names is None and task == "binary":
+            class_names = ["background", "foreground"]
+        names = checked_class_names(class_names, num_classes)
+        file = weights_file(weights)
         model = build_model(
             arch,
             encoder,
@@ -134,7 +121,7 @@ class SegmentationTask(EvaluatedTask):
             args=arch_args or {},
         )
         expected = _expected_input(model, encoder, weights, file)
-        mean, std = _statistics((mean, std), expected, in_channels)
+        mean, std = input_scale(mean, std, expected, in_channels)
         super().__init__(
             model,
             mean=mean,
@@ -160,7 +147,8 @@ class SegmentationTask(EvaluatedTask):
         for stage in ("val", "test"):
             counts = ConfusionCounts(num_classes, task=task, ignore_index=ignore_index)
             setattr(self, f"{stage}_counts", counts)  # where monitors look for them
-            setattr(self, f"{stage}_evaluation", Evaluation(counts, self.loss.weights))
+            evaluation = Evaluation(self.loss.weights, counts=counts)
+            setattr(self, f"{stage}_evaluation", evaluation)
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute logits ``(N, C, H, W)`` of images ``(N, I, H, W)``; C = 1 if binary."""
@@ -172,7 +160,7 @@ class SegmentationTask(EvaluatedTask):
             logits: Tensor = self.model(padded)
         except ValueError as error:  # from torch's batch normalisation
             if "more than 1 value per channel" in str(error):
-                raise _one_image(self.hparams) from error
+                raise self.one_image_error() from error
             raise
         except AssertionError as error:  # from timm, for an encoder with a fixed image size
             raise ValueError(
@@ -182,166 +170,9 @@ class SegmentationTask(EvaluatedTask):
             ) from error
         return logits[..., :height, :width]
 
-    def predicted(self, probs: Tensor) -> Tensor:
-        """Convert probabilities ``(N, C, H, W)`` to uint8 masks as ``SegmentationOutput.preds``."""
-        if self.task == "multiclass":
-            # On CPU, max over a dimension that is not the last is 5 to 10 times as fast as argmax.
-            return probs.max(1).indices.to(torch.uint8)
-        masks = (probs >= self.threshold).to(torch.uint8)
-        return masks[:, 0] if self.task == "binary" else masks
-
-    def probabilities(self, logits: Tensor) -> Tensor:
-        """Convert logits to float32 probabilities ``(N, C, H, W)``."""
-        return logits.float().softmax(1) if self.task == "multiclass" else logits.float().sigmoid()
-
-    def training_step(self, batch: Batch, batch_idx: int) -> TrainingOutput:
-        """Compute the loss of one batch."""
-        images, target = self._checked(batch)
-        if batch_idx == 0 and self.current_epoch == 0:
-            self.check_images(images, paths_of(batch))
-            logits = self._first_pass(images)
-        else:
-            # As for masks: reading values synchronises with a GPU, so there only in epoch 0.
-            if images.device.type == "cpu" or self.current_epoch == 0:
-                self.check_finite(images, paths_of(batch))
-            logits = self(images)
-        terms = self.loss.terms(logits, target)
-        loss = self.loss.total(terms)
-        self.log(_TRAIN_LOSS, loss.detach(), prog_bar=True, batch_size=len(images))
-        return {"loss": loss, "terms": {name: term.detach() for name, term in terms.items()}}
-
-    def validation_step(self, batch: Batch, batch_idx: int) -> SegmentationOutput:
-        """Evaluate one batch; returns loss, predictions and everything that monitors draw."""
-        return self._evaluate(batch, "val")
-
-    def test_step(self, batch: Batch, batch_idx: int) -> SegmentationOutput:
-        """See :meth:`validation_step`."""
-        return self._evaluate(batch, "test")
-
-    def predict_step(self, batch: Batch | Tensor, batch_idx: int) -> SegmentationPrediction:
-        """Predict probabilities and masks of each image, at its size before it was resized."""
-        images = image_of((batch, batch) if isinstance(batch, Tensor) else batch)
-        about = batch if isinstance(batch, dict) else SegmentationBatch()
-        probs = self.probabilities(self(images))
-        sizes = about.get("size")
-        wanted = [tuple(probs.shape[-2:])] * len(probs) if sizes is None else sizes.tolist()
-        fitted = [_fitted(one[None], size) for one, size in zip(probs, wanted, strict=True)]
-        return {
-            "probs": [one[0] for one in fitted],
-            "masks": [self.predicted(one)[0] for one in fitted],
-            "paths": list(about.get("path", [""] * len(images))),
-            "indices": about.get("index"),
-        }
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep a checkpoint from downloading pretrained weights that it replaces when loaded."""
-        if "hyper_parameters" in checkpoint:
-            kept = {**checkpoint["hyper_parameters"], "weights": None}
-            checkpoint["hyper_parameters"] = kept
-
     def _padded(self, side: int) -> int:
         """Return the padded height or width."""
         return max(side + -side % _STRIDE, self._smallest_side)
-
-    def _first_pass(self, images: Tensor) -> Tensor:
-        """Compute logits of the first batch; raise if a later batch will hold a single image."""
-        with norms_of_one_pixel(self.model) as norms:
-            logits: Tensor = self(images)
-        try:
-            trainer = self.trainer
-        except RuntimeError:  # the step was called without a Trainer
-            return logits
-        if norms and smallest_batch(trainer.train_dataloader, trainer.num_training_batches) == 1:
-            raise _one_image(self.hparams)
-        return logits
-
-    def _evaluate(self, batch: Batch, stage: str) -> SegmentationOutput:
-        images, target = self._checked(batch)
-        logits = self(images)
-        terms = self.loss.terms(logits, target)
-        loss = self.loss.total(terms)
-        preds = self.predicted(logits if self.task == "multiclass" else self.probabilities(logits))
-        target = target.view_as(preds)  # a binary mask may come as (N, 1, H, W)
-        self._evaluation(stage).add(self.loss, logits, preds, target, terms)
-        return {
-            "kind": self.task,
-            "loss": loss,
-            "terms": terms,
-            "images": images,
-            "logits": logits,
-            "preds": preds,
-            "targets": target,
-            "indices": batch.get("index") if isinstance(batch, dict) else None,
-        }
-
-    def _checked(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the images and the checked masks of a batch."""
-        images, mask = image_of(batch), mask_of(batch)
-        # Reading values synchronises with a GPU, so there only the first epoch is checked.
-        if mask.device.type == "cpu" or self.current_epoch == 0:
-            classes = self.num_classes if self.task == "multiclass" else 2
-            check_mask(mask, classes, self.ignore_index, paths_of(batch))
-        return images, mask
-
-
-def _one_image(arguments: Mapping[str, Any]) -> ValueError:
-    arch, encoder = arguments.get("arch"), arguments.get("encoder")
-    return ValueError(
-        f"a training batch must hold 2 images or more, got 1: arch {arch!r} with encoder "
-        f"{encoder!r} has batch normalisation over a single pixel per image; pass drop_last=True "
-        "if only the last batch of an epoch holds one image, otherwise a larger batch_size"
-    )
-
-
-def _statistics(
-    given: tuple[Sequence[float] | None, Sequence[float] | None],
-    expected: Statistics | None,
-    in_channels: int,
-) -> Statistics:
-    """Return the mean and deviation: as given, as the weights expect, or the usual ones."""
-    default = _IMAGENET if in_channels == 3 else ([0.5] * in_channels, [0.25] * in_channels)
-    if expected is None or len(expected[0]) != in_channels:
-        expected = default
-    mean = expected[0] if given[0] is None else numbers_in("mean", given[0])
-    std = expected[1] if given[1] is None else numbers_in("std", given[1])
-    if not len(mean) == len(std) == in_channels:
-        raise ValueError(
-            f"`mean` and `std` need {in_channels} values (in_channels), "
-            f"got {len(mean)} and {len(std)}"
-        )
-    return mean, std
-
-
-def _fitted(probs: Tensor, size: Sequence[int]) -> Tensor:
-    if tuple(size) == tuple(probs.shape[-2:]):
-        return probs
-    return F.interpolate(probs, size=tuple(size), mode="bilinear", antialias=True)
-
-
-def _class_names(names: list[str] | None, num_classes: int, task: str) -> list[str]:
-    if names is None:
-        if task == "binary":
-            return ["background", "foreground"]
-        return [f"class {index}" for index in range(num_classes)]
-    names = names_in("class_names", names)
-    if len(names) != num_classes or len(set(names)) != num_classes:
-        raise ValueError(
-            f"`class_names` needs {num_classes} different names (num_classes), got {names}"
-        )
-    return names
-
-
-def _class_weights(weights: Sequence[float] | None, num_classes: int) -> list[float] | None:
-    if weights is None:
-        return None
-    listed = numbers_in(
-        "class_weights", weights, remedy="give one for each class, in the order of class_names"
-    )
-    if len(listed) != num_classes:
-        raise ValueError(
-            f"`class_weights` needs {num_classes} values (num_classes), got {len(listed)}"
-        )
-    return listed
 
 
 def _expected_input(
@@ -350,5 +181,7 @@ def _expected_input(
     """Return the mean and deviation that the weights expect; loads them if they are in a file."""
     if file is None:
         return None if weights is None else input_statistics(encoder, weights)
-    part, statistics = load_weights(model, file)
+    pretrained = model.encoder
+    assert isinstance(pretrained, nn.Module)
+    part, statistics = load_weights(model, file, parts={"encoder": pretrained})
     return input_statistics(encoder, None) if part == "encoder" else statistics

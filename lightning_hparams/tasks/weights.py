@@ -22,11 +22,14 @@ Statistics = tuple[list[float], list[float]]  # mean and deviation of each chann
 _SUFFIXES = {".pt", ".pth", ".ckpt", ".safetensors"}
 _SAVING = "save them with torch.save(model.state_dict(), path), or as safetensors"
 _WRAPPERS = {"_orig_mod", "module"}  # of torch.compile, and of DataParallel and its like
+_ENOUGH = 0.5  # share of a module's tensors that a file must have
+_FEWEST = 20  # tensors: the order of fewer says too little about the architecture
+_HEAD = 2  # tensors, weight and bias, that differ between numbers of classes
 _DEPTH = 3  # of nested dicts in a checkpoint, and of prefixes before the names of tensors
 
 
 class _Match(NamedTuple):
-    part: str  # "model" or "encoder"
+    part: str  # "model", or the name of a part of it
     module: nn.Module
     found: dict[str, Tensor]  # by the module's own names
     share: float  # of the module's tensors
@@ -46,16 +49,24 @@ def is_file(weights: str | os.PathLike[str]) -> bool:
     return path.is_file()
 
 
-def load_weights(model: nn.Module, path: Path) -> tuple[str, Statistics | None]:
-    """Load weights from a file into the whole model or its encoder, and report how well they fit.
+def load_weights(
+    model: nn.Module, path: Path, *, parts: Mapping[str, nn.Module] | None = None
+) -> tuple[str, Statistics | None]:
+    """Load weights from a file into the whole model or a part of it, and report how well they fit.
 
     Accepts a state dict as ``.pt``, ``.pth`` or ``.safetensors``, a checkpoint that holds one under
-    any key, and files from timm. Names may have prefixes from wrappers, LightningModules and
-    classifiers.
+    any key, and files from timm, torchvision and segmentation-models-pytorch. Names may have
+    prefixes from wrappers, LightningModules and classifiers, and :func:`_in_order` accepts other
+    names. A tensor of another shape, such as that of a head for other classes, is left as it is.
+
+    Args:
+        model: The model.
+        path: The file.
+        parts: Modules in the model that the file may be for, by name, such as the encoder.
 
     Returns:
-        ``"model"`` or ``"encoder"``, and the input statistics if the file is a checkpoint of a
-        :class:`~lightning_hparams.tasks.base.VisionTask`, otherwise None.
+        ``"model"`` or the name of the part, and the input statistics if the file is a checkpoint of
+        a :class:`~lightning_hparams.tasks.base.VisionTask`, otherwise None.
 
     Raises:
         ValueError: If the file cannot be read, or lacks more than half of the tensors.
@@ -66,15 +77,18 @@ def load_weights(model: nn.Module, path: Path) -> tuple[str, Statistics | None]:
         raise ValueError(
             f"{path} must hold a dict of tensors by name, got {type_name(loaded)}; {_SAVING}"
         )
-    best = max(_matches(model, states), key=lambda match: (len(match.found), match.share))
+    targets = list(_targets(model, parts or {}))
+    best = max(_matches(targets, states), key=lambda match: (len(match.found), match.share))
+    if best.share < _ENOUGH:
+        best = next(_in_order(targets, states), best)
     total = len(best.module.state_dict())
     missing, unexpected = total - len(best.found), len(best.state) - len(best.found)
     report = f"{path}: {len(best.found)} of {total} tensors of the {best.part} found, "
     report += f"{missing} missing, {unexpected} unexpected"
-    if missing > total / 2:
+    if best.share < _ENOUGH:
         raise ValueError(f"{report}; these are weights of another architecture: check arch/encoder")
     best.module.load_state_dict(best.found, strict=False)
-    rank_zero_info(report)
+    rank_zero_info(report + _other_shapes(best))
     return best.part, _statistics(best.state) if best.part == "model" else None
 
 
@@ -115,13 +129,19 @@ def _unwrapped(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def _matches(model: nn.Module, states: list[dict[str, Tensor]]) -> Iterator[_Match]:
-    """Match each state dict with the model, its encoder, and the timm model inside that."""
-    encoder = model.encoder
-    assert isinstance(encoder, nn.Module)
-    targets = [("model", model), ("encoder", encoder)]
-    if isinstance(inner := getattr(encoder, "model", None), nn.Module):
-        targets.append(("encoder", inner))
+def _targets(model: nn.Module, parts: Mapping[str, nn.Module]) -> Iterator[tuple[str, nn.Module]]:
+    """Return the model, its parts, and the timm models inside these."""
+    yield "model", model
+    for part, module in parts.items():
+        yield part, module
+        if isinstance(inner := getattr(module, "model", None), nn.Module):
+            yield part, inner
+
+
+def _matches(
+    targets: list[tuple[str, nn.Module]], states: list[dict[str, Tensor]]
+) -> Iterator[_Match]:
+    """Match the names and shapes of each state dict with each module's."""
     expected = [
         {key: (_plain(key), value.shape) for key, value in module.state_dict().items()}
         for _, module in targets
@@ -140,6 +160,49 @@ def _matches(model: nn.Module, states: list[dict[str, Tensor]]) -> Iterator[_Mat
                     if plain in given and given[plain].shape == shape
                 }
                 yield _Match(part, module, found, len(found) / max(len(names), 1), state)
+
+
+def _in_order(
+    targets: list[tuple[str, nn.Module]], states: list[dict[str, Tensor]]
+) -> Iterator[_Match]:
+    """Match tensors by their order, where the shapes and last names of all agree but the head's.
+
+    Other packages have the same architectures with other names of their layers: ``_blocks.0._bn0``
+    for timm's ``blocks.0.0.bn1``.
+    """
+    for part, module in targets:
+        ours = module.state_dict()
+        for state in states:
+            if len(ours) < _FEWEST or not len(ours) <= len(state) <= len(ours) + _HEAD:
+                continue
+            pairs = list(zip(ours.items(), state.items(), strict=False))
+            equal = [
+                (key, value)
+                for (key, mine), (name, value) in pairs
+                if mine.shape == value.shape and key.split(".")[-1] == name.split(".")[-1]
+            ]
+            if len(equal) >= len(ours) - _HEAD and _same_start(equal, pairs):
+                yield _Match(part, module, dict(equal), len(equal) / len(ours), state)
+
+
+def _same_start(
+    equal: list[tuple[str, Tensor]], pairs: list[tuple[tuple[str, Tensor], tuple[str, Tensor]]]
+) -> bool:
+    """Whether the tensors that agree are the first ones: only the last may be a head's."""
+    return [key for key, _ in equal] == [key for (key, _), _ in pairs[: len(equal)]]
+
+
+def _other_shapes(match: _Match) -> str:
+    """Return the end of a report with the tensors that the file has in another shape, or ""."""
+    given = {_plain(key): value.shape for key, value in match.state.items()}
+    for key, value in match.module.state_dict().items():
+        if key in match.found:
+            continue
+        for name, shape in given.items():
+            if name.endswith(_plain(key)) and shape != value.shape:
+                theirs, ours = tuple(shape), tuple(value.shape)
+                return f"; {key} stays as it is, since its shape is {ours}, not {theirs}"
+    return ""
 
 
 def _prefixes(state: Mapping[str, Tensor]) -> list[str]:

@@ -12,11 +12,16 @@ LOSS = WeightedLoss({"ce": 1.0, "dice": 0.5})
 
 
 def evaluated(loader, logits, target, size):
-    evaluation = Evaluation(ConfusionCounts(3), LOSS.weights)
+    evaluation = Evaluation(LOSS.weights, counts=ConfusionCounts(3))
     for _ in range(2):  # the second pass starts from zero
         evaluation.start(loader)
         for part, true in zip(logits.split(size), target.split(size), strict=True):
-            evaluation.add(LOSS, part, part.argmax(1), true, LOSS.terms(part, true))
+            kept = evaluation.take(len(part))
+            if kept:
+                part, true = part[:kept], true[:kept]
+                evaluation.counts.update(part.argmax(1), true)
+                terms = LOSS.terms(part, true)
+                evaluation.add_losses({"total": LOSS.total(terms), **terms}, kept)
     return evaluation
 
 
