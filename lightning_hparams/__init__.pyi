@@ -14,6 +14,7 @@ from .callbacks import (
 from .data import (
     BrainTissueData as BrainTissueData,
     DigitsData as DigitsData,
+    ImageFolderData as ImageFolderData,
     MaskFolderData as MaskFolderData,
     SyntheticShapesData as SyntheticShapesData,
 )

@@ -19,7 +19,9 @@ from .brain import (
     brain_split as brain_split,
 )
 from .digits import DigitsData as DigitsData, digit_images as digit_images
+from .files import FileData as FileData, LabelFileDataset as LabelFileDataset
 from .guess import voc_palette as voc_palette
+from .image_folder import ImageFolderData as ImageFolderData
 from .images import read_image as read_image
 from .mask_folder import FileDataset as FileDataset, MaskFolderData as MaskFolderData
 from .masks import MaskReader as MaskReader

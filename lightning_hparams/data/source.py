@@ -80,7 +80,9 @@ class PairSource:
                     "validation": {key: pairs[key] for key in val},
                     **{name: some for name, some in splits.items() if name != "train"},
                 }
-        check_splits(splits)
+        check_splits(
+            {name: {k: image for k, (image, _) in pairs.items()} for name, pairs in splits.items()}
+        )
         return splits
 
     def all_images(self) -> dict[str, Path]:

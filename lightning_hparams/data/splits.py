@@ -13,7 +13,16 @@ import torch
 from .pairs import Pair, first_names
 from .pictures import SUFFIXES
 
-__all__ = ["check_splits", "random_split", "read_split", "stratified_split"]
+__all__ = [
+    "check_splits",
+    "found_in",
+    "names_of",
+    "random_split",
+    "read_keys",
+    "read_split",
+    "split_keys",
+    "stratified_split",
+]
 
 
 def read_split(
@@ -30,20 +39,13 @@ def read_split(
         ValueError: If it is not text, or names a file without an image or a mask.
     """
     path = Path(file)
-    if not path.is_file():
-        raise FileNotFoundError(f"split file {path} does not exist; check the path")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text ({error}); save it as UTF-8") from error
-    lines = [unicodedata.normalize("NFC", line.strip()) for line in text.splitlines()]
-    lines = list(dict.fromkeys(line for line in lines if line))
-    image_names, mask_names = _names(images), _names(masks)
+    lines = _lines(path)
+    image_names, mask_names = names_of(images), names_of(masks)
     keys = {image: key for key, image in images.items()}
     pairs: dict[str, Pair] = {}
     unknown: dict[str, list[str]] = {"image": [], "mask": []}
     for number, line in enumerate(lines):
-        key = _found(line, image_names)
+        key = found_in(line, image_names)
         if key is not None and key in masks and masks[key] != images[key]:
             pairs[key] = images[key], masks[key]
         elif two := _two_found(path, line, images, masks, image_names, mask_names):
@@ -60,6 +62,77 @@ def read_split(
                 "of an image and its mask"
             )
     return pairs
+
+
+def read_keys(file: str | Path, files: Mapping[str, Path]) -> list[str]:
+    """Read the keys of a split, from a list with one file name per line; see :func:`read_split`.
+
+    Text after the name, separated by space, tab or comma, is ignored, as are lines of Pascal VOC
+    that end in -1.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not text, or names a file that does not exist.
+    """
+    path = Path(file)
+    names = names_of(files)
+    keys: dict[str, None] = {}
+    unknown = []
+    for line in _lines(path):
+        if (key := found_in(line, names)) is None:
+            first, *rest = re.split(r"[\s,]+", line)
+            key = found_in(first, names)
+            if key is not None and rest == ["-1"]:
+                continue
+        if key is None:
+            unknown.append(line)
+        else:
+            keys[key] = None
+    if unknown:
+        raise ValueError(
+            f"{path} names {first_names(unknown)}, which is not among the {len(files)} images; a "
+            "line must hold a file name"
+        )
+    return [*keys]
+
+
+def split_keys(
+    labels: Mapping[str, Hashable],
+    files: Mapping[str, Path],
+    *,
+    named: Mapping[str, str] | None,
+    lists: Mapping[str, str | Path],
+    fraction: float,
+    seed: int,
+) -> dict[str, list[str]]:
+    """Split keys into ``train``, ``validation`` and, if there is one, ``test``.
+
+    Args:
+        labels: Label of each key, of which each split of a random division gets its share.
+        files: Image of each key.
+        named: Split of each key, from the names of folders or a column, if there are any.
+        lists: Text files by split, which take precedence.
+        fraction: Share of a random validation set.
+        seed: Seed of the random division.
+
+    Raises:
+        FileNotFoundError: If a list does not exist.
+        ValueError: If splits are empty or overlap, or a list names a file that does not exist.
+    """
+    splits = {name: read_keys(file, files) for name, file in lists.items()}
+    if not lists and named is not None:
+        order = [name for name in ("train", "validation", "test") if name in {*named.values()}]
+        splits = {name: [key for key in labels if named[key] == name] for name in order}
+    if "train" not in splits:
+        taken = {key for keys in splits.values() for key in keys}
+        splits = {"train": [key for key in labels if key not in taken], **splits}
+    if "validation" not in splits:
+        keys = sorted(splits.pop("train"))
+        train, val = stratified_split([labels[key] for key in keys], fraction, seed)
+        chosen = {"train": [keys[i] for i in train], "validation": [keys[i] for i in val]}
+        splits = {**chosen, **splits}
+    check_splits({name: {key: files[key] for key in keys} for name, keys in splits.items()})
+    return splits
 
 
 def random_split(stems: Iterable[str], fraction: float, seed: int) -> tuple[list[str], list[str]]:
@@ -100,8 +173,8 @@ def stratified_split(
     return [index for index in range(len(labels)) if index not in val], sorted(val)
 
 
-def check_splits(splits: Mapping[str, Mapping[str, Pair]]) -> None:
-    """Check that no split is empty and that none overlap.
+def check_splits(splits: Mapping[str, Mapping[str, Path]]) -> None:
+    """Check that no split, given by the image of each key, is empty, and that none overlap.
 
     Raises:
         ValueError: If one is empty or two overlap.
@@ -114,8 +187,8 @@ def check_splits(splits: Mapping[str, Mapping[str, Pair]]) -> None:
                 "split files"
             )
     for one, other in combinations(splits, 2):
-        theirs = {image for image, _ in splits[other].values()}
-        common = sorted(key for key, (image, _) in splits[one].items() if image in theirs)
+        theirs = set(splits[other].values())
+        common = sorted(key for key, image in splits[one].items() if image in theirs)
         if common:
             raise ValueError(
                 f"{first_names(common)} are in both the {one} and the {other} split; "
@@ -123,7 +196,18 @@ def check_splits(splits: Mapping[str, Mapping[str, Pair]]) -> None:
             )
 
 
-def _names(files: Mapping[str, Path]) -> dict[str, str]:
+def _lines(path: Path) -> list[str]:
+    if not path.is_file():
+        raise FileNotFoundError(f"split file {path} does not exist; check the path")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text ({error}); save it as UTF-8") from error
+    lines = [unicodedata.normalize("NFC", line.strip()) for line in text.splitlines()]
+    return list(dict.fromkeys(line for line in lines if line))
+
+
+def names_of(files: Mapping[str, Path]) -> dict[str, str]:
     """Map all names of a file to its key: the key itself, and any tail of its path."""
     names: dict[str, str | None] = {}
     for key, path in files.items():
@@ -135,7 +219,8 @@ def _names(files: Mapping[str, Path]) -> dict[str, str]:
     return {name: key for name, key in names.items() if key is not None}
 
 
-def _found(name: str, names: Mapping[str, str]) -> str | None:
+def found_in(name: str, names: Mapping[str, str]) -> str | None:
+    """Return the key of a file by any of its names; paths from another machine by their tails."""
     name = name.replace("\\", "/")
     tails = [name, *(name[match.end() :] for match in re.finditer("/", name))]
     for tail in tails:
@@ -178,5 +263,5 @@ def _path(
     beside = file.parent / text  # an absolute path is itself
     if beside.suffix.lower() in SUFFIXES and beside.is_file():
         return beside
-    key = _found(text, names)
+    key = found_in(text, names)
     return None if key is None else files[key]

@@ -11,6 +11,9 @@ from lightning_hparams import MaskFolderData
 from lightning_hparams.data import read_image
 from tests.data.files import oriented, save, save_palette
 
+# The small images of these tests are often the same.
+pytestmark = pytest.mark.filterwarnings("ignore:images in train are in another split too")
+
 rng = np.random.default_rng(0)
 
 

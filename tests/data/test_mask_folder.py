@@ -13,6 +13,9 @@ from torchvision.transforms import v2
 from lightning_hparams import MaskFolderData, SegmentationTask
 from tests.runs import matching, quiet_trainer
 
+# The small images of these tests are often the same.
+pytestmark = pytest.mark.filterwarnings("ignore:images in train are in another split too")
+
 
 def save(path, array, **options):
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -155,7 +158,7 @@ def test_prediction_reads_no_masks_beside_the_images(tmp_path, folders, kept):
         save(tmp_path / "new" / name / "a.png", np.zeros((4, 4), np.uint8))
     data = MaskFolderData(tmp_path, num_classes=2, predict_images=tmp_path / "new")
     data.setup("predict")
-    paths = [path for path, _ in data.predict_set.files]
+    paths = data.predict_set.paths
     assert paths == [tmp_path / "new" / name / "a.png" for name in kept]
 
 

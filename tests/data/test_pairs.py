@@ -12,6 +12,9 @@ from lightning_hparams.data.pairs import files_by_key, pattern_of
 from lightning_hparams.data.source import PairSource
 from tests.data.files import save
 
+# The small images of these tests are often the same.
+pytestmark = pytest.mark.filterwarnings("ignore:images in train are in another split too")
+
 GREY = np.zeros((4, 4), np.uint8)
 
 

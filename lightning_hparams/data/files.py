@@ -1,0 +1,209 @@
+"""What data modules that read image files have in common."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import torch
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from ..checks import in_range, whole_number
+from ..resize import resized
+from .augment import Augmentation, Goal, augmented_image, check_augment
+from .base import Sample, VisionData
+from .duplicates import repeats, thumbnail
+from .images import read_image
+from .inspection import check_depth, check_one_size
+from .pictures import ImageHeader, read_header
+
+__all__ = [
+    "FileData",
+    "LabelFileDataset",
+    "height_width",
+    "image_headers",
+    "image_sample",
+    "plain_path",
+    "spread_over",
+]
+
+T = TypeVar("T")
+
+
+class FileData(VisionData):
+    """Loaders of image files, whose headers are read in ``setup``; the base of those that follow.
+
+    A subclass finds its files in ``_setup_fit``, and in ``_images_to_predict``.
+
+    Args:
+        goal: What belongs to each image.
+        size: Height and width to resize to, or one number for both; None for no resizing.
+        in_channels: 3 for RGB, 1 for grey, or the number of bands in the files.
+        augment: Augmentation of training images.
+        check_files: Number of files to read completely.
+        val_fraction: Share of a random validation set.
+        seed: Seed of the random split.
+        batch_size: Images per batch.
+        num_workers: Number of worker processes.
+        sampler: ``"random"`` or ``"balanced"``.
+    """
+
+    def __init__(
+        self,
+        goal: Goal,
+        *,
+        size: int | list[int] | None,
+        in_channels: int,
+        augment: bool | str | Augmentation | None,
+        check_files: int,
+        val_fraction: float,
+        seed: int,
+        batch_size: int,
+        num_workers: int,
+        sampler: Literal["random", "balanced"] = "random",
+    ) -> None:
+        super().__init__(batch_size, num_workers, sampler)
+        self.goal = goal
+        self.size = height_width(size)
+        self.in_channels = whole_number("in_channels", in_channels, 1)
+        self.augment = check_augment(augment, goal)
+        self.check_files = whole_number("check_files", check_files, 0)
+        in_range("val_fraction", val_fraction, above=0, below=1, remedy="0.2 is usual")
+        self.val_fraction = val_fraction
+        self.seed = whole_number("seed", seed)
+
+    def setup(self, stage: str) -> None:
+        """Find the files, check them, and split them."""
+        if stage == "predict":
+            paths = self._images_to_predict()
+            headers = image_headers(paths)
+            if self.size is not None:
+                check_depth(headers)
+            self.predict_set = LabelFileDataset(paths, None, self.in_channels, self.size)
+        elif self.train_set is None:
+            self._setup_fit()
+
+    def predict_dataloader(self) -> DataLoader[Sample]:
+        """In order; one by one where the images keep their sizes."""
+        dataset = super().predict_dataloader().dataset
+        return self._loader(dataset, 1 if self.size is None else self.batch_size)
+
+    def _setup_fit(self) -> None:
+        raise NotImplementedError
+
+    def _images_to_predict(self) -> list[Path]:
+        raise NotImplementedError
+
+    def _check_images(
+        self, splits: Mapping[str, Sequence[Path]], headers: Mapping[Path, ImageHeader]
+    ) -> None:
+        """Check headers, read some images, and warn of those that occur in two splits."""
+        check_depth(headers)
+        if self.size is None and self.batch_size > 1 and self.goal != "boxes":
+            check_one_size(headers)
+        paths = [path for paths in splits.values() for path in paths]
+        chosen = spread_over(paths, self.check_files)
+        with ThreadPoolExecutor() as pool:  # Pillow decodes outside of the interpreter's lock
+            small = pool.map(lambda path: thumbnail(read_image(path, self.in_channels)), chosen)
+            thumbnails = dict(zip(chosen, small, strict=True))
+        if (warning := repeats(splits, thumbnails)) is not None:
+            rank_zero_warn(warning)
+        counts = ", ".join(f"{len(paths)} for {name}" for name, paths in splits.items())
+        rank_zero_info(f"{os.path.commonpath([path.parent for path in paths])}: images {counts}")
+
+
+class LabelFileDataset(Dataset[Sample]):
+    """Image files, each with a label or values, or alone.
+
+    Args:
+        paths: Image files.
+        goals: int64 labels ``(N,)`` or ``(N, C)``, float32 values ``(N,)`` or ``(N, D)``, or None.
+        channels: 1 for grey, 3 for RGB, or the number of bands in the files.
+        size: Height and width to resize to; None for no resizing.
+        augmentation: Applied to the image before resizing.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        goals: Tensor | None,
+        channels: int,
+        size: tuple[int, int] | None,
+        augmentation: Augmentation | None = None,
+    ) -> None:
+        self.paths, self.goals = list(paths), goals
+        self.channels, self.size, self.augmentation = channels, size, augmentation
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Sample:
+        path = self.paths[index]
+        image = read_image(path, self.channels)
+        sample = image_sample(image, index, path)
+        image = augmented_image(image, self.augmentation)
+        sample["image"] = image if self.size is None else resized(image, self.size)
+        if self.goals is not None:
+            key = "value" if self.goals.is_floating_point() else "label"
+            sample[key] = self.goals[index]
+        return sample
+
+    def class_counts(self) -> Tensor:
+        """The class of each image ``(N,)``, or its labels ``(N, C)``."""
+        if self.goals is None or self.goals.is_floating_point():
+            raise TypeError("class_counts() needs classes, and these images have none")
+        return self.goals
+
+
+def image_sample(image: Tensor, index: int, path: Path) -> Sample:
+    """Return what a batch holds of any image, with its size before augmentation."""
+    return {
+        "image": image,
+        "index": index,
+        "path": str(path),
+        "size": torch.tensor(image.shape[-2:]),
+    }
+
+
+def image_headers(paths: Sequence[Path]) -> dict[Path, ImageHeader]:
+    """Read the headers of image files.
+
+    Raises:
+        ValueError: If one cannot be read.
+    """
+    with ThreadPoolExecutor() as pool:
+        return dict(zip(paths, pool.map(read_header, paths), strict=True))
+
+
+def plain_path(path: str | Path | None) -> str | None:
+    """Return a path as text, so that a checkpoint loads with ``weights_only=True``."""
+    return None if path is None else os.fspath(path)
+
+
+def height_width(size: int | list[int] | None) -> tuple[int, int] | None:
+    """Return the argument ``size`` of a data module as height and width.
+
+    Raises:
+        ValueError: If it has another number of values.
+        TypeError: If they are not whole numbers.
+    """
+    if size is None:
+        return None
+    plain = size.tolist() if hasattr(size, "tolist") else size
+    sides = list(plain) if isinstance(plain, Sequence) else [plain, plain]
+    for side in sides:
+        whole_number("size", side, 1)
+    if len(sides) != 2:
+        raise ValueError(f"`size` must be [height, width], or one number for both, got {size}")
+    return int(sides[0]), int(sides[1])
+
+
+def spread_over(items: Iterable[T], count: int) -> list[T]:
+    """Select at most ``count`` items, evenly spread."""
+    listed = list(items)
+    return listed[:: -(-len(listed) // count)] if count and listed else []
