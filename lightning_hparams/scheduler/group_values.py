@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -11,7 +10,7 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from ..optim import get_param, keep_initial, set_param
-from ..schedules import Schedule, Span
+from ..schedules import Curve, Schedule, Span, curve_of
 
 __all__ = ["Change", "GroupValues", "StepHooks"]
 
@@ -59,6 +58,7 @@ class GroupValues:
         self._cells: list[tuple[Group, str]] = []
         self._numbers: list[float] = []
         self._at: tuple[int, int] | None = None
+        self._total = 0  # for which the rows have their curves
 
     def lay_out(self) -> None:
         """Compute the low and high values of each group, and set those of the current step."""
@@ -73,6 +73,7 @@ class GroupValues:
                 row = rows.setdefault((param, plain), _Row(param, plain, self._shapes[param]))
                 row.members.append((group, low, high))
         self._rows = list(rows.values())
+        self._total = 0
         self._others = [row for row in self._rows if not row.plain]
         self._cells = [(g, row.param) for row in self._rows if row.plain for g, _, _ in row.members]
         if self._at is not None:
@@ -81,11 +82,18 @@ class GroupValues:
     def set(self, step: int, total: int) -> None:
         """Set the values for a step."""
         self._at = step, total
+        if total != self._total:
+            self._total = total
+            for row in self._rows:
+                row.curve = curve_of(row.shape, total)
         self._numbers = numbers = []
+        shape = None
         for row in self._rows:
             param = row.param
-            height = float(row.shape(step, total))
-            depth = 1 - height
+            if row.shape is not shape:
+                shape = row.shape
+                height = float(row.curve(step))
+                depth = 1 - height
             if row.plain:
                 for group, low, high in row.members:
                     group[param] = value = low * depth + high * height
@@ -107,8 +115,11 @@ class GroupValues:
         if groups is not self._groups or len(groups) != self._size:
             self.lay_out()
             return None
+        are_held = [group[param] for group, param in self._cells] == self._numbers
+        if are_held and not self._others:
+            return None
         change = None
-        if [group[param] for group, param in self._cells] != self._numbers:
+        if not are_held:
             for (group, param), value in zip(self._cells, self._numbers, strict=True):
                 found = _hold(group, param, value)
                 change = change or found
@@ -122,12 +133,13 @@ class GroupValues:
 class _Row:
     """Groups that have a parameter, with its low and high value in each."""
 
-    __slots__ = ("members", "param", "plain", "shape", "values")
+    __slots__ = ("curve", "members", "param", "plain", "shape", "values")
 
     def __init__(self, param: str, plain: bool, shape: Schedule) -> None:
         self.param = param
         self.plain = plain  # a number in the group, not a tensor or one of several betas
         self.shape = shape
+        self.curve: Curve  # the shape for the current length of the run
         self.members: list[tuple[Group, float, float]] = []
         self.values: list[float] = []  # the current ones, if not plain
 
@@ -161,6 +173,7 @@ class StepHooks:
         before: Called right before the update: after the closure if there is one, since the
             gradient hooks of the module and its callbacks run within the closure.
         after: Called after each step, except those that a gradient scaler skips.
+        index: Argument for both.
 
     Raises:
         TypeError: If ``optimizer`` is not a ``torch.optim.Optimizer``, or lacks its step hooks.
@@ -170,8 +183,9 @@ class StepHooks:
         self,
         optimizer: Optimizer,
         name: str,
-        before: Callable[[], None],
-        after: Callable[[], None],
+        before: Callable[[int], None],
+        after: Callable[[int], None],
+        index: int,
     ) -> None:
         kind = type(optimizer).__name__
         if not isinstance(optimizer, Optimizer):
@@ -181,7 +195,9 @@ class StepHooks:
             )
         self._before_step = before
         self._after_step = after
-        self._depth = 0
+        self._index = index
+        self.depth = 0  # of nested steps; to be reset after one that ended in an error
+        self._closure: Callable[[], object] = _nothing
         self._handles: list[RemovableHandle] = []
         try:
             self._handles.append(optimizer.register_step_pre_hook(self._before))
@@ -194,37 +210,41 @@ class StepHooks:
                 "or schedule it in configure_optimizers and omit the callback"
             ) from error
 
-    def reset(self) -> None:
-        """Forget a step that ended in an error."""
-        self._depth = 0
-
     def remove(self) -> None:
         """Remove the hooks from the optimizer."""
         for handle in self._handles:
             handle.remove()
         self._handles = []
+        self._closure = _nothing
 
     def _before(self, optimizer: Optimizer, args: Any, kwargs: Any) -> Any:
-        self._depth += 1
-        if self._depth == 1:  # torch calls the hooks again if step() calls super().step()
+        self.depth += 1
+        if self.depth == 1:  # torch calls the hooks again if step() calls super().step()
             if callable(closure := kwargs.get("closure")):
-                return args, {**kwargs, "closure": partial(self._then_before, closure)}
+                self._closure = closure
+                return args, {**kwargs, "closure": self._then_before}
             if len(args) > 1 and callable(args[1]):
-                return (args[0], partial(self._then_before, args[1]), *args[2:]), kwargs
-        self._before_step()
+                self._closure = args[1]
+                return (args[0], self._then_before, *args[2:]), kwargs
+        self._before_step(self._index)
         return None
 
-    def _then_before(self, closure: Callable[[], object]) -> object:
-        result = closure()
-        self._before_step()
+    def _then_before(self) -> object:
+        result = self._closure()
+        self._before_step(self._index)
         return result
 
     def _after(self, optimizer: Optimizer, args: object, kwargs: object) -> None:
-        self._depth -= 1
-        if self._depth > 0:
+        self.depth -= 1
+        if self.depth > 0:
             return
+        self._closure = _nothing  # which may hold the batch
         # A fused optimizer is called even if the scaler found infinities; it skips the step itself.
         found_inf = getattr(optimizer, "found_inf", None)
         if found_inf is not None and found_inf.item():
             return
-        self._after_step()
+        self._after_step(self._index)
+
+
+def _nothing() -> None:
+    """Stand in for a closure between steps."""

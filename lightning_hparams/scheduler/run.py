@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from lightning import LightningModule, Trainer
@@ -83,8 +82,7 @@ class ScheduledRun:
         self._clear()
         self._fit = trainer, module
         for index, optimizer in enumerate(trainer.optimizers):
-            before, after = partial(self._hold, index), partial(self._count, index)
-            self._hooks.append(StepHooks(optimizer, self._name, before, after))
+            self._hooks.append(StepHooks(optimizer, self._name, self._hold, self._count, index))
         self._take_up(loaded)
         self._started = list(self._steps), trainer.global_step
         self._timer = time_limit(trainer) if self._given is None else None
@@ -135,7 +133,7 @@ class ScheduledRun:
                 for index in range(len(self._values)):
                     self._apply(index)
         for hooks in self._hooks:
-            hooks.reset()
+            hooks.depth = 0
         for values in self._values:
             if change := values.hold():
                 self._warn_of_rival(change)

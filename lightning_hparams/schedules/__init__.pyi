@@ -1,3 +1,4 @@
+from ._steps import Curve as Curve
 from .bounds import (
     MomentumCycle as MomentumCycle,
     RateBound as RateBound,
@@ -9,6 +10,7 @@ from .combining import (
     Schedule as Schedule,
     as_schedule as as_schedule,
     check_call as check_call,
+    curve_of as curve_of,
     join as join,
     warmup as warmup,
 )

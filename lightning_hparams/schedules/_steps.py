@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
+from typing import TypeAlias
 
 from ..checks import in_range
 
-__all__ = ["anneal", "check_order", "held", "into_tail", "share_of_run", "to_steps"]
+__all__ = ["Curve", "anneal", "check_order", "held", "into_tail", "share_of_run", "to_steps"]
+
+Curve: TypeAlias = Callable[[int], float]
+"""A schedule for a run of known length: step -> multiplier."""
 
 
 def held(step: int, total: int) -> int:

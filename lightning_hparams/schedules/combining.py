@@ -6,17 +6,27 @@ import inspect
 import math
 import pkgutil
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from numbers import Real
 
 from torch.optim.lr_scheduler import LRScheduler
 
 from ..checks import in_range, one_of
-from ._steps import anneal, check_order, held, to_steps
-from .cycles import exp_range, one_cycle, triangular, triangular2
+from ._steps import Curve, anneal, check_order, held, to_steps
+from .cycles import (
+    exp_range,
+    exp_range_curve,
+    one_cycle,
+    one_cycle_curve,
+    triangular,
+    triangular2,
+    triangular2_curve,
+    triangular_curve,
+)
 from .decays import constant, cosine, flat_cosine, linear, polynomial, step, wsd
 
-__all__ = ["SCHEDULES", "Schedule", "as_schedule", "check_call", "join", "warmup"]
+__all__ = ["SCHEDULES", "Schedule", "as_schedule", "check_call", "curve_of", "join", "warmup"]
 
 Schedule = Callable[..., float]  # (step, total, **shape) -> multiplier
 
@@ -109,6 +119,28 @@ SCHEDULES: dict[str, Schedule] = {
     "warmup": warmup,
     "wsd": wsd,
 }
+
+
+_CURVES: dict[Schedule, Callable[..., Curve]] = {
+    exp_range: exp_range_curve,
+    one_cycle: one_cycle_curve,
+    triangular: triangular_curve,
+    triangular2: triangular2_curve,
+}
+
+
+def curve_of(schedule: Schedule, total: int) -> Curve:
+    """Return a schedule for a run of known length, as a function of the step.
+
+    Its values are those of the schedule; some schedules check their arguments only once this way.
+
+    >>> curve_of(linear, 5)(2)
+    0.5
+    """
+    if isinstance(schedule, partial) and not schedule.args and schedule.func in _CURVES:
+        shape = {**(schedule.func.__kwdefaults__ or {}), **schedule.keywords}
+        return _CURVES[schedule.func](total, **shape)
+    return lambda step: schedule(step, total)
 
 
 def as_schedule(schedule: Schedule | str) -> Schedule:

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Literal
 
 from ..checks import in_range, one_of
-from ._steps import anneal, held
+from ._steps import Curve, held
 
-__all__ = ["exp_range", "one_cycle", "triangular", "triangular2"]
+__all__ = [
+    "exp_range",
+    "exp_range_curve",
+    "one_cycle",
+    "one_cycle_curve",
+    "triangular",
+    "triangular2",
+    "triangular2_curve",
+    "triangular_curve",
+]
 
 _CYCLES = 4  # at least 3 cycles train most of the way, 4 or more do better (1506.01186, 3.2)
 
@@ -44,43 +55,50 @@ def one_cycle(
     >>> [round(one_cycle(step, 10), 3) for step in (0, 2, 9, 99)]
     [0.04, 1.0, 0.0, 0.0]
     """
-    if not 0 <= step < total:
-        step = held(step, total)
-    start, final, peak, back = _one_cycle_marks(
+    curve = one_cycle_curve(
         total, pct_start, div_factor, final_div_factor, anneal_strategy, three_phase
     )
-    if step == peak:
-        return 1.0
-    if step < peak:
-        return anneal(start, 1.0, step / peak, anneal_strategy)
-    if step < back:
-        return anneal(1.0, start, (step - peak) / (back - peak), anneal_strategy)
-    top = start if three_phase else 1.0
-    return anneal(top, final, (step - back) / (total - 1 - back), anneal_strategy)
+    return curve(held(step, total))
 
 
-@lru_cache
-def _one_cycle_marks(
+@lru_cache  # the checks take three times as long as the curve itself
+def one_cycle_curve(
     total: int,
     pct_start: float,
     div_factor: float,
     final_div_factor: float,
-    anneal_strategy: str,
+    anneal_strategy: Literal["cos", "linear"],
     three_phase: bool,
-) -> tuple[float, float, int, int]:
-    """Return the first and the last value, the step of the peak, and the end of the second phase.
-
-    Cached, because the checks take three times as long as the curve itself.
-    """
+) -> Curve:
+    """Return :func:`one_cycle` for a run of known length, as a function of the step."""
     in_range("pct_start", pct_start, 0, 1, remedy="0.3 is usual")
     in_range("div_factor", div_factor, above=0.0, remedy="25 is usual")
     in_range("final_div_factor", final_div_factor, above=0.0, remedy="1e4 is usual")
     one_of("anneal_strategy", anneal_strategy, ("cos", "linear"))
     start, last = 1 / div_factor, total - 1
+    final = start / final_div_factor
     peak = min(max(round(pct_start * total) - 1, 0), last)
     # The last step always belongs to the third phase, however short that is.
     back = max(peak, min(2 * peak, last - 1)) if three_phase else peak
-    return start, start / final_div_factor, peak, back
+    top = start if three_phase else 1.0
+    is_cos, cos, pi = anneal_strategy == "cos", math.cos, math.pi
+
+    def curve(step: int) -> float:
+        if step > last:
+            step = last
+        if step == peak:
+            return 1.0
+        if step < peak:
+            begin, end, share = start, 1.0, step / peak
+        elif step < back:
+            begin, end, share = 1.0, start, (step - peak) / (back - peak)
+        else:
+            begin, end, share = top, final, (step - back) / (last - back)
+        if is_cos:
+            share = (1 - cos(pi * share)) / 2
+        return begin * (1 - share) + end * share
+
+    return curve
 
 
 def triangular(
@@ -109,8 +127,15 @@ def triangular(
     >>> [triangular(step, 17) for step in (0, 1, 2, 3, 4, 16)]
     [0.25, 0.625, 1.0, 0.625, 0.25, 0.25]
     """
-    _, height = _in_cycle(step, total, base, step_size_up, step_size_down)
-    return base * (1 - height) + height
+    return triangular_curve(total, base, step_size_up, step_size_down)(held(step, total))
+
+
+@lru_cache
+def triangular_curve(
+    total: int, base: float, step_size_up: float | None, step_size_down: float | None
+) -> Curve:
+    """Return :func:`triangular` for a run of known length, as a function of the step."""
+    return _cycles(total, base, step_size_up, step_size_down)
 
 
 def triangular2(
@@ -126,9 +151,15 @@ def triangular2(
     >>> [triangular2(step, 17) for step in (2, 6, 10)]
     [1.0, 0.625, 0.4375]
     """
-    cycle, height = _in_cycle(step, total, base, step_size_up, step_size_down)
-    height *= 0.5**cycle
-    return base * (1 - height) + height
+    return triangular2_curve(total, base, step_size_up, step_size_down)(held(step, total))
+
+
+@lru_cache
+def triangular2_curve(
+    total: int, base: float, step_size_up: float | None, step_size_down: float | None
+) -> Curve:
+    """Return :func:`triangular2` for a run of known length, as a function of the step."""
+    return _cycles(total, base, step_size_up, step_size_down, lambda cycle, step: 0.5**cycle)
 
 
 def exp_range(
@@ -147,27 +178,49 @@ def exp_range(
     >>> [round(exp_range(step, 17, base=0.0, gamma=0.9), 3) for step in (0, 2, 6)]
     [0.0, 0.81, 0.531]
     """
-    in_range("gamma", gamma, high=1.0, above=0.0, remedy="0.99994 is Smith's")
-    _, height = _in_cycle(step, total, base, step_size_up, step_size_down)
-    height *= gamma ** held(step, total)
-    return base * (1 - height) + height
-
-
-def _in_cycle(
-    step: int, total: int, base: float, up: float | None, down: float | None
-) -> tuple[int, float]:
-    """Return the number of completed cycles, and the height in the current one, 0 to 1."""
-    step = held(step, total)
-    up, down = _cycle_sizes(total, base, up, down)
-    cycle, into = divmod(step, up + down)
-    return int(cycle), into / up if into <= up else (up + down - into) / down
+    return exp_range_curve(total, base, step_size_up, step_size_down, gamma)(held(step, total))
 
 
 @lru_cache
+def exp_range_curve(
+    total: int,
+    base: float,
+    step_size_up: float | None,
+    step_size_down: float | None,
+    gamma: float,
+) -> Curve:
+    """Return :func:`exp_range` for a run of known length, as a function of the step."""
+    in_range("gamma", gamma, high=1.0, above=0.0, remedy="0.99994 is Smith's")
+    return _cycles(total, base, step_size_up, step_size_down, lambda cycle, step: gamma**step)
+
+
+def _cycles(
+    total: int,
+    base: float,
+    up: float | None,
+    down: float | None,
+    scale: Callable[[int, int], float] | None = None,
+) -> Curve:
+    """Return cycles whose heights are scaled by a function of their number and the step."""
+    up, down = _cycle_sizes(total, base, up, down)
+    last, period = total - 1, up + down
+
+    def curve(step: int) -> float:
+        if step > last:
+            step = last
+        cycle, into = divmod(step, period)
+        height = into / up if into <= up else (period - into) / down
+        if scale is not None:
+            height *= scale(int(cycle), step)
+        return base * (1 - height) + height
+
+    return curve
+
+
 def _cycle_sizes(
     total: int, base: float, up: float | None, down: float | None
 ) -> tuple[float, float]:
-    """Return checked step sizes; cached, because the checks take longer than the schedule."""
+    """Return checked step sizes."""
     in_range("base", base, 0.0, 1.0, remedy="a quarter to a third is usual")
     if up is None:
         if down is not None:

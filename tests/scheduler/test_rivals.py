@@ -231,3 +231,24 @@ def test_only_changed_values_are_set_again():
     optimizer.add_param_group({"params": [torch.nn.Parameter(torch.zeros(1))], "lr": 5.0})
     assert values.hold() is None
     assert optimizer.param_groups[2]["lr"] == pytest.approx(0.1)
+
+
+def test_a_schedule_of_several_parameters_is_evaluated_once_a_step():
+    optimizer = torch.optim.SGD(
+        [{"params": [torch.nn.Parameter(torch.zeros(1))]} for _ in range(3)], lr=0.1, momentum=0.9
+    )
+    asked = []
+
+    def shape(step, total):
+        asked.append((step, total))
+        return step / total
+
+    spans = {"lr": (0.0, 0.1), "momentum": (0.9, 0.8)}
+    values = GroupValues(optimizer, dict.fromkeys(spans, shape), lambda *_: spans, 0, 3)
+    values.lay_out()
+    for step, total in (0, 4), (2, 4), (2, 8):
+        values.set(step, total)
+        assert asked.pop() == (step, total)
+        assert not asked
+    for group in optimizer.param_groups:
+        assert (group["lr"], group["momentum"]) == pytest.approx((0.025, 0.875))

@@ -13,6 +13,7 @@ from lightning_hparams.schedules import (
     as_schedule,
     constant,
     cosine,
+    curve_of,
     exp_range,
     flat_cosine,
     join,
@@ -56,6 +57,23 @@ def test_every_schedule_is_bounded_and_holds_past_the_end(name, total, at, beyon
     assert schedule(total + beyond, total) == schedule(total - 1, total)
 
 
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        *(partial(schedule) for schedule in EACH.values()),
+        partial(one_cycle, div_factor=10.0, anneal_strategy="linear"),
+        partial(one_cycle, pct_start=0.4, three_phase=True),
+        partial(triangular, base=0.1, step_size_up=7.0),
+        partial(triangular2, step_size_up=3.0, step_size_down=5.0),
+        partial(partial(exp_range, gamma=0.9), base=0.0),
+        lambda step, total: step / total,
+    ],
+)
+@given(total=st.integers(1, 300), at=st.integers(0, 400))
+def test_a_schedule_of_known_length_has_the_same_values(schedule, total, at):
+    assert curve_of(schedule, total)(at) == schedule(at, total)
+
+
 @pytest.mark.parametrize("name", EACH)
 def test_every_schedule_refuses_an_invalid_step_or_length(name):
     with pytest.raises(ValueError, match="`1 <= total` must hold, got total=0"):
@@ -66,7 +84,8 @@ def test_every_schedule_refuses_an_invalid_step_or_length(name):
 
 def test_every_schedule_has_a_name_and_can_be_pickled():
     names = set(lightning_hparams.schedules.__all__)
-    public = {name for name in names if name.islower()} - {"as_schedule", "as_rates", "check_call"}
+    others = {"as_rates", "as_schedule", "check_call", "curve_of"}
+    public = {name for name in names if name.islower()} - others
     assert set(SCHEDULES) == public
     for name, schedule in SCHEDULES.items():
         assert as_schedule(name) is schedule
