@@ -19,14 +19,30 @@ __all__ = ["Matches", "check_boxes", "confident", "match_boxes"]
 class Matches:
     """The outcome of matching P predicted boxes with T true ones."""
 
-    hits: npt.NDArray[np.bool_]  # (P,) whether the prediction matches a true box of its class
     found: npt.NDArray[np.bool_]  # (T,) whether the true box is matched
+    ignored: npt.NDArray[np.bool_]  # (P,) whether the prediction lies in a crowd instead
+    crowd: npt.NDArray[np.bool_]  # (T,) whether the true box is a crowd, which cannot be missed
+    partner: npt.NDArray[np.int64]  # (P,) index of the true box of a hit; -1 for other predictions
+
+    @property
+    def hits(self) -> npt.NDArray[np.bool_]:
+        """Whether each prediction matches a true box of its class, ``(P,)``."""
+        return self.partner >= 0
+
+    @property
+    def false(self) -> npt.NDArray[np.bool_]:
+        """Whether each prediction is a false positive, ``(P,)``."""
+        return ~(self.hits | self.ignored)
+
+    @property
+    def missed(self) -> npt.NDArray[np.bool_]:
+        """Whether each true box is missed, ``(T,)``."""
+        return ~(self.found | self.crowd)
 
     @property
     def counts(self) -> tuple[int, int, int]:
         """True positives, false positives and false negatives."""
-        hits = int(self.hits.sum())
-        return hits, len(self.hits) - hits, int((~self.found).sum())
+        return int(self.hits.sum()), int(self.false.sum()), int(self.missed.sum())
 
 
 def match_boxes(pred: Boxes, target: Boxes, *, min_iou: float = 0.5) -> Matches:
@@ -34,24 +50,32 @@ def match_boxes(pred: Boxes, target: Boxes, *, min_iou: float = 0.5) -> Matches:
 
     A true box is matched at most once, by a prediction of its class with an intersection over union
     of at least ``min_iou``. A prediction whose best box is taken falls back to the next best, as in
-    COCO (but not in Pascal VOC); one that is left without a box is a false positive.
+    COCO (but not in Pascal VOC); one that is left without a box is a false positive, unless a crowd
+    of its class covers at least ``min_iou`` of it.
 
     >>> box = torch.tensor([[0.0, 0.0, 10.0, 10.0]])
     >>> truth = {"boxes": box, "labels": torch.tensor([1])}
     >>> match_boxes({**truth, "scores": torch.tensor([0.9])}, truth).counts
     (1, 0, 0)
     """
-    hits = np.zeros(len(pred["boxes"]), dtype=bool)
+    partner = np.full(len(pred["boxes"]), -1, dtype=np.int64)
+    ignored = np.zeros(len(partner), dtype=bool)
     found = np.zeros(len(target["boxes"]), dtype=bool)
-    if not len(hits) or not len(found):
-        return Matches(hits, found)
+    crowd = found.copy()
+    if "crowd" in target:
+        crowd[:] = target["crowd"].cpu().numpy()
+    if not len(partner) or not len(found):
+        return Matches(found, ignored, crowd, partner)
     overlap = _overlaps(pred, target)
+    if crowd.any():
+        ignored = (_covered(pred, target)[:, crowd] >= min_iou).any(1)
+        overlap[:, crowd] = -1
     for index in np.argsort(-_scores(pred), kind="stable"):
         best = int(overlap[index].argmax())
         if overlap[index, best] >= min_iou:
-            hits[index] = found[best] = True
+            partner[index], found[best] = best, True
             overlap[:, best] = -1
-    return Matches(hits, found)
+    return Matches(found, ignored & (partner < 0), crowd, partner)
 
 
 def confident(pred: Boxes, min_score: float) -> Boxes:
@@ -94,8 +118,22 @@ def _overlaps(pred: Boxes, target: Boxes) -> npt.NDArray[np.float64]:
 
     # On the CPU: Apple's GPUs have no float64.
     overlap = box_iou(pred["boxes"].cpu().double(), target["boxes"].cpu().double())
+    return _of_same_class(overlap, pred, target)
+
+
+def _covered(pred: Boxes, target: Boxes) -> npt.NDArray[np.float64]:
+    """Compute the share of each prediction in each true box, ``(P, T)``; -1 as above."""
+    ours, theirs = (each["boxes"].cpu().double() for each in (pred, target))
+    upper = torch.maximum(ours[:, None, :2], theirs[None, :, :2])
+    lower = torch.minimum(ours[:, None, 2:], theirs[None, :, 2:])
+    area = (ours[:, 2:] - ours[:, :2]).prod(1, keepdim=True)
+    share = (lower - upper).clamp(min=0).prod(2) / area.clamp(min=torch.finfo(area.dtype).tiny)
+    return _of_same_class(share, pred, target)
+
+
+def _of_same_class(values: Tensor, pred: Boxes, target: Boxes) -> npt.NDArray[np.float64]:
     same = pred["labels"].cpu()[:, None] == target["labels"].cpu()[None]
-    array: npt.NDArray[np.float64] = torch.where(same, overlap, -1.0).numpy()
+    array: npt.NDArray[np.float64] = torch.where(same, values, -1.0).numpy()
     return array
 
 

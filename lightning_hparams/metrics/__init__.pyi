@@ -14,4 +14,11 @@ from .confusion import (
     pixel_accuracy as pixel_accuracy,
     segmentation_scores as segmentation_scores,
 )
+from .detections import (
+    BoxConfusion as BoxConfusion,
+    DetectionScores as DetectionScores,
+    average_precisions as average_precisions,
+    best_f1 as best_f1,
+    box_confusion as box_confusion,
+)
 from .score_counts import BoxScoreCounts as BoxScoreCounts, ScoreCounts as ScoreCounts

@@ -62,8 +62,8 @@ def detection_picture(
     pred = confident(pred, min_score)
     matches = match_boxes(pred, target)
     scale = (size[1] / image.shape[-1], size[0] / image.shape[-2])
-    truth = _drawable(target, matches.found, class_names, colors, scale, _MISSED)
-    guesses = _drawable(pred, matches.hits, class_names, colors, scale, _FALSE)
+    truth = _drawable(target, ~matches.missed, class_names, colors, scale, _MISSED)
+    guesses = _drawable(pred, ~matches.false, class_names, colors, scale, _FALSE)
     missed = [box for box in truth if box.dashed][:max_boxes]
     hits, false, lost = matches.counts
     counts = f"{hits} found, {false} false, {lost} missed"
@@ -173,8 +173,9 @@ def _class_legend(
     true, guessed = target["labels"].cpu().numpy(), pred["labels"].cpu().numpy()
     entries = []
     for label in sorted({*true.tolist(), *guessed.tolist()}):
-        there, found = int((true == label).sum()), int(matches.found[true == label].sum())
-        false = int((~matches.hits[guessed == label]).sum())
+        there = int((~matches.crowd)[true == label].sum())
+        found = int(matches.found[true == label].sum())
+        false = int(matches.false[guessed == label].sum())
         text = f"{names[label]}: {found} of {there}" + (f", {false} false" if false else "")
         entries.append(Entry(as_color(colors[label]), text))
     return entries

@@ -116,15 +116,17 @@ def _matched(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Labels, scores and hits of predictions, and labels of missed true boxes."""
     matches = match_boxes(pred, target)
-    hits, found = (torch.from_numpy(part) for part in (matches.hits, matches.found))
-    labels, missed = pred["labels"].cpu(), target["labels"].cpu()[~found]
+    counted = torch.from_numpy(~matches.ignored)
+    hits = torch.from_numpy(matches.hits)[counted]
+    labels, scores = (pred["labels"].cpu()[counted], pred["scores"].cpu()[counted])
+    missed = target["labels"].cpu()[torch.from_numpy(matches.missed)]
     highest = max([*labels.tolist(), *missed.tolist()], default=0)
     if highest >= len(names):
         raise ValueError(
             f"class_names has {len(names)} entries, but a box has label {highest}; "
             "name every class, in order"
         )
-    return labels, pred["scores"].cpu(), hits, missed
+    return labels, scores, hits, missed
 
 
 def _scaled(boxes: Boxes, scale: tuple[float, float]) -> Boxes:
@@ -134,6 +136,8 @@ def _scaled(boxes: Boxes, scale: tuple[float, float]) -> Boxes:
     made: Boxes = {"boxes": corners[kept], "labels": _kept(boxes["labels"], kept)}
     if "scores" in boxes:
         made["scores"] = _kept(boxes["scores"], kept)
+    if "crowd" in boxes:
+        made["crowd"] = _kept(boxes["crowd"], kept)
     return made
 
 

@@ -19,7 +19,7 @@ from torch import nn
 from ..checks import nearest, one_of
 from .weights import Statistics
 
-__all__ = ["build_model", "check_encoder", "input_statistics", "smallest_side"]
+__all__ = ["build_encoder", "build_model", "check_encoder", "input_statistics", "smallest_side"]
 
 _PROBE_S = 0.6  # timeout for probing the hub, which answers faster if it can be reached
 _ARCHITECTURES = smp.MODEL_ARCHITECTURES_MAPPING
@@ -101,6 +101,40 @@ def build_model(
                 f"encoder {encoder!r} has patches of {patch} pixels, but arch 'dpt' needs a power "
                 f"of 2; {_VIT!r} has 16"
             )
+    return model
+
+
+def build_encoder(encoder: str, weights: str | None, *, in_channels: int) -> nn.Module:
+    """Build an encoder alone: it returns feature maps at the strides 1, 2, 4, 8, 16 and 32.
+
+    Args:
+        encoder: As in :func:`build_model`.
+        weights: None for random initialisation, or a name such as ``"imagenet"``.
+        in_channels: Channels of an image.
+
+    Raises:
+        ValueError: For an unknown name (suggesting similar ones), or an encoder without such maps.
+        ConnectionError: If pretrained weights are not cached and cannot be downloaded.
+    """
+    check_encoder(encoder)
+    if weights is not None:
+        _check_pretrained(encoder, weights)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="For 'tu-'", category=UserWarning)
+        try:
+            model: nn.Module = smp.encoders.get_encoder(
+                encoder, in_channels=in_channels, depth=5, weights=weights
+            )
+        except _BUILD_ERRORS as error:
+            raise ValueError(
+                f"encoder {encoder!r} has no feature maps at strides 8, 16 and 32 ({error}); "
+                "'tu-mobilenetv3_small_100' has"
+            ) from error
+    if model.output_stride != 32:
+        raise ValueError(
+            f"encoder {encoder!r} has no feature maps at strides 8, 16 and 32, but up to "
+            f"{model.output_stride}; 'tu-mobilenetv3_small_100' has"
+        )
     return model
 
 

@@ -1,0 +1,350 @@
+"""Detectors by name: torchvision's, and an own one on the feature maps of any encoder."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import Tensor, nn
+from torchvision.models import detection
+from torchvision.models.detection.image_list import ImageList
+
+from ..checks import in_range, nearest, numbers_in, one_of, whole_number
+from ..isolation import random_state_kept
+from .encoders import build_encoder
+from .fcos import BOX_LOSSES, FcosHead, build_fcos
+
+__all__ = ["ARCHITECTURES", "Detector", "build_detector", "detections", "losses_and_detections"]
+
+_Target = dict[str, Tensor]
+
+_OWN = "fcos"
+_TORCHVISION = tuple(
+    name
+    for name in torchvision.models.list_models(module=detection)
+    if not name.startswith(("keypointrcnn", "maskrcnn"))  # which need more than boxes
+)
+ARCHITECTURES = (_OWN, *_TORCHVISION)
+ENCODER = "tu-mobilenetv3_small_100"
+_LEVELS = 3  # strides 8, 16 and 32
+_STRIDE = 32
+_SET_BY_TASK = {"weights", "progress", "num_classes", "weights_backbone", "image_mean", "image_std"}
+_RESIZING = {"min_size", "max_size", "size", "size_divisible", "fixed_size"}
+_THRESHOLDS = {
+    "score_thresh": "score_threshold",
+    "nms_thresh": "nms_threshold",
+    "detections_per_img": "max_detections",
+}
+
+
+class Detector(NamedTuple):
+    """A detector that takes normalised images, and how it numbers the classes."""
+
+    model: nn.Module
+    first_label: int  # 1 if label 0 is the background
+
+
+def build_detector(
+    arch: str,
+    encoder: str | None,
+    weights: str | None,
+    *,
+    in_channels: int,
+    num_classes: int,
+    box_loss: str | None,
+    args: Mapping[str, Any],
+    score_threshold: float | None = None,
+    nms_threshold: float | None = None,
+    max_detections: int | None = None,
+) -> Detector:
+    """Build a detector that neither normalises nor resizes images.
+
+    Args:
+        arch: One of :data:`ARCHITECTURES`.
+        encoder: For ``"fcos"``; None for the default. torchvision's detectors have their own.
+        weights: None for random initialisation, ``"imagenet"`` for the encoder, or ``"coco"`` for
+            everything but the last layers of a detector of torchvision.
+        in_channels: Channels of an image.
+        num_classes: C, without the background.
+        box_loss: None for the usual one of the detector.
+        args: Further arguments of the detector.
+        score_threshold: None for the usual one of the detector.
+        nms_threshold: None for the usual one of the detector.
+        max_detections: None for the usual number of the detector.
+
+    Raises:
+        ValueError: For an unknown name (suggesting similar ones), or parts that do not fit.
+        TypeError: For an argument that the detector does not take.
+        ConnectionError: If pretrained weights are not cached and cannot be downloaded.
+    """
+    one_of("arch", arch, ARCHITECTURES)
+    _check_args(arch, args)
+    build = _own if arch == _OWN else _torchvision
+    built = build(arch, encoder, weights, in_channels, num_classes, box_loss, args)
+    for module in built.model.modules():  # these stand in Faster R-CNN's second stage
+        if hasattr(module, "detections_per_img"):
+            for name, value in (
+                ("score_thresh", score_threshold),
+                ("nms_thresh", nms_threshold),
+                ("detections_per_img", max_detections),
+            ):
+                if value is not None:
+                    setattr(module, name, value)
+    built.model.transform = _Batching()
+    _outputs_in_float32(built.model)
+    return built
+
+
+def detections(model: nn.Module, images: Sequence[Tensor] | Tensor) -> list[_Target]:
+    """Return the boxes, labels and scores of normalised images; the model must be in eval mode."""
+    found: list[_Target] = model(images)
+    return found
+
+
+def losses_and_detections(
+    model: nn.Module, images: Sequence[Tensor] | Tensor, targets: list[_Target]
+) -> tuple[dict[str, Tensor], list[_Target]]:
+    """Return the losses and the detections of a model in eval mode, with one pass of the backbone.
+
+    torchvision computes losses in training mode only, where batch normalisation would take up the
+    statistics of these images, and dropout would change the loss. Here only the modules that
+    choose between the two are in training mode, not their layers.
+    """
+    shared = [getattr(model, name) for name in ("backbone", "head") if hasattr(model, name)]
+    switches = [getattr(model, name) for name in ("rpn", "roi_heads") if hasattr(model, name)]
+    with ExitStack() as stack:
+        for module in shared:
+            stack.enter_context(_computed_once(module))
+        found = detections(model, images)
+        # Faster R-CNN draws the proposals that it is trained with.
+        stack.enter_context(random_state_kept())
+        stack.enter_context(_choosing_losses([model, *switches]))
+        losses: dict[str, Tensor] = model(images, targets)
+    return losses, found
+
+
+class _Batching(nn.Module):
+    """Stack images of any sizes, in place of torchvision's resizing and second normalisation."""
+
+    def forward(
+        self, images: Sequence[Tensor] | Tensor, targets: list[_Target] | None = None
+    ) -> tuple[ImageList, list[_Target] | None]:
+        sizes = [(each.shape[-2], each.shape[-1]) for each in images]
+        height, width = (max(each) for each in zip(*sizes, strict=True))
+        whole = [side + -side % _STRIDE for side in (height, width)]
+        if isinstance(images, Tensor) and list(images.shape[-2:]) == whole:
+            return ImageList(images, sizes), targets
+        # Zero is the mean of a normalised image.
+        padded = [
+            F.pad(each, (0, whole[1] - each.shape[-1], 0, whole[0] - each.shape[-2]))
+            for each in images
+        ]
+        return ImageList(torch.stack(padded), sizes), targets
+
+    def postprocess(
+        self, result: list[_Target], image_shapes: object, original_image_sizes: object
+    ) -> list[_Target]:
+        """Return the detections: they are in pixels of the given images already."""
+        return result
+
+
+# -- building
+
+
+def _own(
+    arch: str,
+    encoder: str | None,
+    weights: str | None,
+    in_channels: int,
+    num_classes: int,
+    box_loss: str | None,
+    args: Mapping[str, Any],
+) -> Detector:
+    sizes = numbers_in("level_sizes", args.get("level_sizes", (8, 16, 32)))
+    if len(sizes) != _LEVELS or not 0 < sizes[0] < sizes[1] < sizes[2]:
+        raise ValueError(
+            "`level_sizes` must be 3 ascending sizes in pixels, one for each of the strides 8, 16 "
+            f"and 32, got {sizes}"
+        )
+    channels = whole_number("fpn_channels", args.get("fpn_channels", 64), 32)
+    if channels % 32:
+        raise ValueError(f"`fpn_channels` must be a multiple of 32, got {channels}")
+    whole_number("head_convs", args.get("head_convs", 2), 0)
+    in_range("center_sampling_radius", args.get("center_sampling_radius", 1.5), above=0.0)
+    one_of("box_loss", box_loss or "giou", BOX_LOSSES)
+    model = build_fcos(
+        build_encoder(encoder or ENCODER, weights, in_channels=in_channels),
+        num_classes,
+        box_loss=box_loss or "giou",
+        **args,
+    )
+    return Detector(model, 0)
+
+
+def _torchvision(
+    arch: str,
+    encoder: str | None,
+    weights: str | None,
+    in_channels: int,
+    num_classes: int,
+    box_loss: str | None,
+    args: Mapping[str, Any],
+) -> Detector:
+    if encoder is not None:
+        raise ValueError(f"arch {arch!r} has an encoder of its own; leave out encoder={encoder!r}")
+    if in_channels != 3:
+        raise ValueError(
+            f"arch {arch!r} takes images of 3 channels, got in_channels={in_channels}; "
+            f"arch={_OWN!r} takes any number"
+        )
+    if weights is not None:
+        one_of("weights", weights, ["imagenet", "coco"], otherwise="or a file")
+    first = 0 if arch.startswith(("fcos", "retinanet")) else 1
+    made = {**args, **_head(arch, num_classes, box_loss)}
+    model = _with_weights(arch, weights, num_classes=num_classes + first, **made)
+    if box_loss is not None and arch.startswith("retinanet"):
+        # torchvision's own way to give its second version another loss than the first.
+        model.head.regression_head._loss_type = box_loss
+    return Detector(model, first)
+
+
+def _head(arch: str, num_classes: int, box_loss: str | None) -> dict[str, nn.Module]:
+    """The head of a detector of torchvision with another box loss, if it differs in class."""
+    if box_loss is None:
+        return {}
+    if arch.startswith("fcos"):
+        one_of("box_loss", box_loss, BOX_LOSSES)
+        return {"head": FcosHead(256, num_classes, convs=4, box_loss=box_loss)}
+    if not arch.startswith("retinanet"):
+        raise ValueError(
+            f"arch {arch!r} has a fixed box loss, smooth L1; leave out box_loss={box_loss!r}"
+        )
+    one_of("box_loss", box_loss, ("l1", *BOX_LOSSES))
+    return {}
+
+
+def _with_weights(arch: str, weights: str | None, **args: Any) -> nn.Module:
+    """Build a detector of torchvision, with the pretrained weights that fit its classes."""
+    builder = detection.__dict__[arch]
+    encoder_weights = "DEFAULT" if weights == "imagenet" else None
+    try:
+        model: nn.Module = builder(
+            weights=None, weights_backbone=encoder_weights, progress=False, **args
+        )
+        if weights == "coco":
+            wanted = model.state_dict()
+            given = torchvision.models.get_model_weights(arch).DEFAULT.get_state_dict(
+                progress=False, check_hash=True
+            )
+            fitting = {
+                key: value
+                for key, value in given.items()
+                if key in wanted and value.shape == wanted[key].shape
+            }
+            model.load_state_dict(fitting, strict=False)
+    except OSError as error:  # of urllib
+        raise ConnectionError(
+            f"weights={weights!r} of arch {arch!r} are not in the local cache and cannot be "
+            f"downloaded ({error}); pass weights=None to train from scratch, or a file"
+        ) from error
+    return model
+
+
+def _check_args(arch: str, args: Mapping[str, Any]) -> None:
+    known = _known_args(arch)
+    for key in args:
+        if key in _THRESHOLDS:
+            raise TypeError(f"`arch_args`: pass {_THRESHOLDS[key]}= to the task instead of {key!r}")
+        if key in _RESIZING:
+            raise TypeError(
+                f"`arch_args` cannot have {key!r}: images keep their size; resize them in the data"
+            )
+        if key not in known:
+            hint = nearest(key, known) or f"; {arch} takes {sorted(known)}"
+            raise TypeError(f"`arch_args`: {arch} takes no {key!r}{hint}")
+
+
+def _known_args(arch: str) -> set[str]:
+    """The plain arguments of a detector: its builder hands the rest on to the class."""
+    if arch == _OWN:
+        functions: list[Callable[..., object]] = [build_fcos]
+    else:
+        families = {"fcos": detection.FCOS, "retinanet": detection.RetinaNet}
+        families |= {"ssd": detection.ssd.SSD} | {"fasterrcnn": detection.FasterRCNN}
+        family = next(each for name, each in families.items() if arch.startswith(name))
+        functions = [detection.__dict__[arch], family.__init__]
+    named = {
+        each.name
+        for function in functions
+        for each in inspect.signature(function).parameters.values()
+        if each.kind is not inspect.Parameter.VAR_KEYWORD
+        and (each.default is None or isinstance(each.default, int | float | tuple))
+    }
+    return {
+        name
+        for name in named - _SET_BY_TASK - _RESIZING - set(_THRESHOLDS) - {"box_loss"}
+        if not name.endswith(("_head", "head", "generator", "matcher", "predictor", "_pool"))
+    }
+
+
+# -- outputs
+
+
+def _outputs_in_float32(model: nn.Module) -> None:
+    """Leave the mixed precision of the layers before boxes and losses are computed."""
+    parts: Iterable[object] = (
+        getattr(model, "head", None),
+        getattr(getattr(model, "rpn", None), "head", None),
+        getattr(getattr(model, "roi_heads", None), "box_predictor", None),
+    )
+    for part in parts:
+        if isinstance(part, nn.Module):
+            part.register_forward_hook(_to_float32)
+
+
+def _to_float32(module: nn.Module, inputs: object, output: Any) -> Any:
+    if isinstance(output, Tensor):
+        return output.float()
+    if isinstance(output, Mapping):
+        return {key: _to_float32(module, inputs, value) for key, value in output.items()}
+    return type(output)(_to_float32(module, inputs, value) for value in output)
+
+
+@contextmanager
+def _computed_once(module: nn.Module) -> Iterator[None]:
+    """Let a module return the output of its first call again."""
+    before = vars(module).get("forward")
+    compute: Callable[..., Any] = module.forward
+    kept: list[Any] = []
+
+    def forward(*args: Any) -> Any:
+        if not kept:
+            kept.append(compute(*args))
+        return kept[0]
+
+    module.forward = forward
+    try:
+        yield
+    finally:
+        if before is None:
+            del module.forward
+        else:
+            module.forward = before
+
+
+@contextmanager
+def _choosing_losses(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """Set the flag of these modules, but not of those in them."""
+    before = [module.training for module in modules]
+    try:
+        for module in modules:
+            module.training = True
+        yield
+    finally:
+        for module, was in zip(modules, before, strict=True):
+            module.training = was
