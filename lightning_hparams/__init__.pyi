@@ -20,6 +20,9 @@ from .data import (
 )
 from .range_test import RangeTestResult as RangeTestResult
 from .sinks import mlflow_logger as mlflow_logger
-from .tasks import SegmentationTask as SegmentationTask
+from .tasks import (
+    DetectionTask as DetectionTask,
+    SegmentationTask as SegmentationTask,
+)
 
 __version__: str

@@ -68,7 +68,7 @@ def match_boxes(pred: Boxes, target: Boxes, *, min_iou: float = 0.5) -> Matches:
         return Matches(found, ignored, crowd, partner)
     overlap = _overlaps(pred, target)
     if crowd.any():
-        ignored = (_covered(pred, target)[:, crowd] >= min_iou).any(1)
+        ignored[:] = (_covered(pred, target)[:, crowd] >= min_iou).any(1)
         overlap[:, crowd] = -1
     for index in np.argsort(-_scores(pred), kind="stable"):
         best = int(overlap[index].argmax())

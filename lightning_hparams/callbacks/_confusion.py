@@ -43,6 +43,8 @@ class Confusion:
         if pending is None or not sinks:
             return
         counts, stage, step = pending
+        if names is not None and len(names) + 1 == len(counts):
+            names = [*names, "background"]  # detectors count what is missed, or nothing
         if names is None or len(names) != len(counts):
             names = [f"class {index}" for index in range(len(counts))]
         encoded = encode(confusion_picture(counts, names))

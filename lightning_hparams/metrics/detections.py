@@ -169,10 +169,10 @@ def average_precisions(
         ],
     )
     found = metric.compute()
-    precision = found["precision"][..., 0, -1].float()  # IoU x recall x class, for boxes of any size
-    present = sorted(
-        {int(each) for image in images for boxes in image for each in boxes["labels"]}
-    )
+    precision = found["precision"][
+        ..., 0, -1
+    ].float()  # IoU x recall x class, for boxes of any size
+    present = sorted({int(each) for image in images for boxes in image for each in boxes["labels"]})
     scores["ap"][present] = _mean_where_known(precision.flatten(0, 1))
     for name, at in (("map", slice(None)), ("map50", slice(0, 1)), ("map75", slice(5, 6))):
         scores[name] = _mean_where_known(precision[at].flatten(0, 1)).nanmean()
@@ -279,16 +279,15 @@ def _confused(false: Boxes, missed: Boxes, num_classes: int) -> Tensor:
         {"boxes": missed["boxes"], "labels": torch.zeros_like(missed["labels"])},
     )
     partner = torch.from_numpy(match_boxes(*anything, min_iou=_MIN_IOU).partner)
-    ours, theirs = (partner >= 0).nonzero()[:, 0], partner[partner >= 0]
-    background = torch.tensor(num_classes)
-    counts = _pairs(missed["labels"][theirs], false["labels"][ours], num_classes)
-    for labels, taken, is_true in ((missed["labels"], theirs, True), (false["labels"], ours, False)):
-        rest = torch.ones(len(labels), dtype=torch.bool)
-        rest[taken] = False
-        nothing = background.expand(int(rest.sum()))
-        both = (labels[rest], nothing) if is_true else (nothing, labels[rest])
-        counts += _pairs(*both, num_classes)
-    return counts
+    background = torch.tensor([num_classes])
+    # Without a partner, -1, the last one: the background.
+    counts = _pairs(
+        torch.cat([missed["labels"], background])[partner], false["labels"], num_classes
+    )
+    left = torch.ones(len(missed["labels"]), dtype=torch.bool)
+    left[partner[partner >= 0]] = False
+    labels = missed["labels"][left]
+    return counts + _pairs(labels, background.expand_as(labels), num_classes)
 
 
 def _pairs(true: Tensor, predicted: Tensor, num_classes: int) -> Tensor:

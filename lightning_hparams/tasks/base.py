@@ -141,7 +141,7 @@ class VisionTask(LightningModule):
                 where = paths[index] if paths else f"image {index} of the batch"
                 raise ValueError(f"{where} holds NaN or infinity; remove or replace it")
 
-    def first_pass(self, images: Tensor) -> Tensor:
+    def first_pass(self, *inputs: Any) -> Any:
         """Call the task with the first batch of a run.
 
         Raises:
@@ -149,14 +149,14 @@ class VisionTask(LightningModule):
                 impossible, and a later batch will be one.
         """
         with norms_of_one_pixel(self.model) as norms:
-            logits: Tensor = self(images)
+            output = self(*inputs)
         try:
             trainer = self.trainer
         except RuntimeError:  # the step was called without a Trainer
-            return logits
+            return output
         if norms and smallest_batch(trainer.train_dataloader, trainer.num_training_batches) == 1:
             raise self.one_image_error()
-        return logits
+        return output
 
     def one_image_error(self) -> ValueError:
         """Return the error for a training batch of one image."""

@@ -16,10 +16,11 @@ from torchvision.models.detection.image_list import ImageList
 
 from ..checks import in_range, nearest, numbers_in, one_of, whole_number
 from ..isolation import random_state_kept
-from .encoders import build_encoder
+from .encoders import build_encoder, input_statistics
 from .fcos import BOX_LOSSES, FcosHead, build_fcos
+from .weights import Statistics
 
-__all__ = ["ARCHITECTURES", "Detector", "build_detector", "detections", "losses_and_detections"]
+__all__ = ["ARCHITECTURES", "Detector", "build_detector", "losses_and_detections"]
 
 _Target = dict[str, Tensor]
 
@@ -40,13 +41,17 @@ _THRESHOLDS = {
     "nms_thresh": "nms_threshold",
     "detections_per_img": "max_detections",
 }
+_THRESHOLDS |= {f"box_{name}": ours for name, ours in _THRESHOLDS.items()}
 
 
 class Detector(NamedTuple):
-    """A detector that takes normalised images, and how it numbers the classes."""
+    """A detector that takes normalised images, and what a task needs to know of it."""
 
     model: nn.Module
+    encoder: nn.Module  # the part for which there are weights of classifiers
     first_label: int  # 1 if label 0 is the background
+    terms: tuple[str, ...]  # names of its losses, as torchvision has them
+    statistics: Statistics | None  # mean and deviation that its weights expect, in 0..1
 
 
 def build_detector(
@@ -58,9 +63,9 @@ def build_detector(
     num_classes: int,
     box_loss: str | None,
     args: Mapping[str, Any],
-    score_threshold: float | None = None,
-    nms_threshold: float | None = None,
-    max_detections: int | None = None,
+    score_threshold: float,
+    nms_threshold: float,
+    max_detections: int,
 ) -> Detector:
     """Build a detector that neither normalises nor resizes images.
 
@@ -73,9 +78,9 @@ def build_detector(
         num_classes: C, without the background.
         box_loss: None for the usual one of the detector.
         args: Further arguments of the detector.
-        score_threshold: None for the usual one of the detector.
-        nms_threshold: None for the usual one of the detector.
-        max_detections: None for the usual number of the detector.
+        score_threshold: Lowest score of a detection.
+        nms_threshold: Largest overlap of two detections of a class.
+        max_detections: Most detections of an image.
 
     Raises:
         ValueError: For an unknown name (suggesting similar ones), or parts that do not fit.
@@ -86,24 +91,22 @@ def build_detector(
     _check_args(arch, args)
     build = _own if arch == _OWN else _torchvision
     built = build(arch, encoder, weights, in_channels, num_classes, box_loss, args)
+    module: Any
     for module in built.model.modules():  # these stand in Faster R-CNN's second stage
         if hasattr(module, "detections_per_img"):
-            for name, value in (
-                ("score_thresh", score_threshold),
-                ("nms_thresh", nms_threshold),
-                ("detections_per_img", max_detections),
-            ):
-                if value is not None:
-                    setattr(module, name, value)
+            module.score_thresh, module.nms_thresh = score_threshold, nms_threshold
+            module.detections_per_img = max_detections
     built.model.transform = _Batching()
     _outputs_in_float32(built.model)
     return built
 
 
-def detections(model: nn.Module, images: Sequence[Tensor] | Tensor) -> list[_Target]:
-    """Return the boxes, labels and scores of normalised images; the model must be in eval mode."""
-    found: list[_Target] = model(images)
-    return found
+def losses_of(arch: str) -> tuple[str, ...]:
+    """Return the names of an architecture's losses, as torchvision has them."""
+    if arch.startswith("fasterrcnn"):
+        return ("loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg")
+    centered = ("bbox_ctrness",) if arch.startswith("fcos") else ()
+    return ("classification", "bbox_regression", *centered)
 
 
 def losses_and_detections(
@@ -120,7 +123,7 @@ def losses_and_detections(
     with ExitStack() as stack:
         for module in shared:
             stack.enter_context(_computed_once(module))
-        found = detections(model, images)
+        found: list[_Target] = model(images)
         # Faster R-CNN draws the proposals that it is trained with.
         stack.enter_context(random_state_kept())
         stack.enter_context(_choosing_losses([model, *switches]))
@@ -177,13 +180,11 @@ def _own(
     whole_number("head_convs", args.get("head_convs", 2), 0)
     in_range("center_sampling_radius", args.get("center_sampling_radius", 1.5), above=0.0)
     one_of("box_loss", box_loss or "giou", BOX_LOSSES)
-    model = build_fcos(
-        build_encoder(encoder or ENCODER, weights, in_channels=in_channels),
-        num_classes,
-        box_loss=box_loss or "giou",
-        **args,
-    )
-    return Detector(model, 0)
+    name = encoder or ENCODER
+    part = build_encoder(name, weights, in_channels=in_channels)
+    model = build_fcos(part, num_classes, box_loss=box_loss or "giou", **args)
+    expected = None if weights is None else input_statistics(name, weights)
+    return Detector(model, part, 0, losses_of(arch), expected)
 
 
 def _torchvision(
@@ -210,7 +211,12 @@ def _torchvision(
     if box_loss is not None and arch.startswith("retinanet"):
         # torchvision's own way to give its second version another loss than the first.
         model.head.regression_head._loss_type = box_loss
-    return Detector(model, first)
+    backbone = model.backbone
+    encoder_module = getattr(backbone, "body", backbone)  # SSD's has no feature pyramid
+    expected = (list(model.transform.image_mean), list(model.transform.image_std))
+    return Detector(
+        model, encoder_module, first, losses_of(arch), None if weights is None else expected
+    )
 
 
 def _head(arch: str, num_classes: int, box_loss: str | None) -> dict[str, nn.Module]:
@@ -228,7 +234,7 @@ def _head(arch: str, num_classes: int, box_loss: str | None) -> dict[str, nn.Mod
     return {}
 
 
-def _with_weights(arch: str, weights: str | None, **args: Any) -> nn.Module:
+def _with_weights(arch: str, weights: str | None, **args: Any) -> Any:
     """Build a detector of torchvision, with the pretrained weights that fit its classes."""
     builder = detection.__dict__[arch]
     encoder_weights = "DEFAULT" if weights == "imagenet" else None

@@ -57,7 +57,7 @@ class PyramidEncoder(nn.Module):
         return levels
 
 
-class FcosHead(FCOSHead):
+class FcosHead(FCOSHead):  # type: ignore[misc]
     """torchvision's head of FCOS with a choice of box losses, all of them in float32.
 
     Args:
@@ -149,7 +149,7 @@ def build_fcos(
     )
 
 
-class _Locations(AnchorGenerator):
+class _Locations(AnchorGenerator):  # type: ignore[misc]
     """Squares around each location of the feature maps.
 
     In float32 for feature maps of any type: in bfloat16, 257 pixels are 256.
