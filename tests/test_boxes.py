@@ -33,6 +33,16 @@ def test_an_overlap_of_one_half_is_enough(height, found):
     assert match_boxes(boxes([[0, 0, 10, height]], [1], [0.9]), truth).counts[0] == found
 
 
+def test_in_a_crowd_of_its_class_a_prediction_is_neither_hit_nor_false():
+    truth = boxes([[0, 0, 100, 100], [200, 0, 210, 10]], [1, 1])
+    truth["crowd"] = torch.tensor([True, False])
+    inside = [[10, 10, 20, 20], [30, 10, 40, 20], [200, 0, 210, 10], [95, 0, 110, 10]]
+    matches = match_boxes(boxes(inside, [1, 2, 1, 1], [0.9, 0.8, 0.7, 0.6]), truth)
+    assert matches.ignored.tolist() == [True, False, False, False]
+    assert matches.counts == (1, 2, 0)
+    assert match_boxes(boxes([], [], []), truth).counts == (0, 0, 1)  # a crowd cannot be missed
+
+
 def test_without_boxes_on_one_side_nothing_matches():
     none, one = boxes([], [], []), boxes([[0, 0, 1, 1]], [0], [0.5])
     assert match_boxes(none, none).counts == (0, 0, 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics import Metric
@@ -156,6 +157,9 @@ def average_precisions(
 
     metric = MeanAveragePrecision(
         backend="faster_coco_eval",
+        # COCO's own: torchmetrics' are float32, above which 0.6, say, is no longer a recall of 3/5.
+        iou_thresholds=np.linspace(0.5, 0.95, 10).tolist(),
+        rec_thresholds=np.linspace(0.0, 1.0, 101).tolist(),
         extended_summary=True,
         max_detection_thresholds=[1, 10, max(max_detections, 11)],
         sync_on_compute=False,
