@@ -13,10 +13,12 @@ from .callbacks import (
 )
 from .data import (
     BrainTissueData as BrainTissueData,
+    CocoData as CocoData,
     DigitsData as DigitsData,
     ImageFolderData as ImageFolderData,
     MaskFolderData as MaskFolderData,
     SyntheticShapesData as SyntheticShapesData,
+    VocData as VocData,
 )
 from .range_test import RangeTestResult as RangeTestResult
 from .sinks import mlflow_logger as mlflow_logger

@@ -13,11 +13,13 @@ from .base import (
     VisionData as VisionData,
     collate as collate,
 )
+from .box_files import BoxFileData as BoxFileData, BoxFileDataset as BoxFileDataset
 from .brain import (
     BrainTissueData as BrainTissueData,
     brain_slices as brain_slices,
     brain_split as brain_split,
 )
+from .coco import CocoData as CocoData
 from .digits import DigitsData as DigitsData, digit_images as digit_images
 from .files import FileData as FileData, LabelFileDataset as LabelFileDataset
 from .guess import voc_palette as voc_palette
@@ -27,3 +29,4 @@ from .mask_folder import FileDataset as FileDataset, MaskFolderData as MaskFolde
 from .masks import MaskReader as MaskReader
 from .pictures import read_header as read_header
 from .shapes import ShapesDataset as ShapesDataset, SyntheticShapesData as SyntheticShapesData
+from .voc import VocData as VocData

@@ -22,6 +22,7 @@ __all__ = [
     "check_depth",
     "check_one_size",
     "check_palettes",
+    "in_pixels",
     "mask_facts",
     "pair_headers",
     "read_pair",
@@ -179,8 +180,8 @@ def check_one_size(headers: Mapping[Path, ImageHeader]) -> None:
     if len(examples) > 1:
         (one, first), (other, second), *_ = examples.items()
         raise ValueError(
-            f"{first} is {_pixels(one)} and {second} is {_pixels(other)}: images in a batch must "
-            "have the same size; pass size= to resize all of them"
+            f"{first} is {in_pixels(one)} and {second} is {in_pixels(other)}: images in a batch "
+            "must have the same size; pass size= to resize all of them"
         )
 
 
@@ -210,10 +211,11 @@ def _sizes_differ(
     image: Path, size: tuple[int, int], mask: Path, other: tuple[int, int]
 ) -> ValueError:
     return ValueError(
-        f"{mask} is {_pixels(other)}, but {image} is {_pixels(size)}; "
+        f"{mask} is {in_pixels(other)}, but {image} is {in_pixels(size)}; "
         "a mask must have the size of its image"
     )
 
 
-def _pixels(size: tuple[int, int]) -> str:
+def in_pixels(size: tuple[int, int]) -> str:
+    """Return height and width as text for an error."""
     return f"{size[0]} x {size[1]} pixels (H x W)"

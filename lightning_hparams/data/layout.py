@@ -19,7 +19,7 @@ from .pairs import (
     key_of,
 )
 
-__all__ = ["SPLIT_WORDS", "find_layout", "matched", "split_of", "without_masks"]
+__all__ = ["SPLIT_WORDS", "find_layout", "matched", "split_of", "split_word", "without_masks"]
 
 SPLIT_WORDS = {
     **dict.fromkeys(("train", "training", "trn"), "train"),
@@ -129,6 +129,16 @@ def split_of(keys: Iterable[str]) -> dict[str, str] | None:
     """
     found = {key: _role(key.split("/")[:1]).split if "/" in key else "" for key in keys}
     return found if all(found.values()) and "train" in found.values() else None
+
+
+def split_word(name: str) -> str | None:
+    """Return the split that a name contains, if it contains one.
+
+    >>> split_word("train2017"), split_word("instances_val2017"), split_word("cats")
+    ('train', 'validation', None)
+    """
+    splits = [SPLIT_WORDS[word] for word in _words(name) if word in SPLIT_WORDS]
+    return splits[0] if splits else None
 
 
 def _one_split(
