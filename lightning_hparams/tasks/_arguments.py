@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..checks import names_in, numbers_in
+from ..checks import names_in, numbers_in, one_of
 from .weights import Statistics, is_file
 
 __all__ = ["checked_class_names", "checked_class_weights", "input_scale", "weights_file"]
@@ -58,9 +58,14 @@ def checked_class_names(names: list[str] | None, num_classes: int) -> list[str]:
     return names
 
 
-def checked_class_weights(weights: Sequence[float] | None, num_classes: int) -> list[float] | None:
-    """Return one weight for each class; None stays None."""
+def checked_class_weights(
+    weights: Sequence[float] | str | None, num_classes: int
+) -> list[float] | None:
+    """Return one weight for each class; None for None, and for ``"auto"``."""
     if weights is None:
+        return None
+    if isinstance(weights, str):
+        one_of("class_weights", weights, ["auto"], otherwise="or a list of numbers")
         return None
     listed = numbers_in(
         "class_weights", weights, remedy="give one for each class, in the order of class_names"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import ClassVar, NamedTuple, cast
+from typing import Any, ClassVar, NamedTuple, cast
 
+import torch
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torchmetrics import Metric
 
 from ..metrics import BatchMean
 from ..tags import Stage, tag
+from ._class_weights import counts_of_training, weights_by_counts
 from ._loaders import counted_samples
 from .base import VisionTask
 
@@ -85,6 +88,43 @@ class EvaluatedTask(VisionTask):
     """
 
     main_score: ClassVar[str]  # which one of the scores the progress bar shows
+    num_classes: int
+    class_names: list[str]
+    loss: nn.Module
+    _counted = False  # whether the class weights are those of the data
+
+    def setup(self, stage: str) -> None:
+        """Set the class weights if they follow from the data: ``class_weights="auto"``."""
+        super().setup(stage)
+        if self.hparams.get("class_weights") != "auto" or stage == "predict":
+            return
+        # Once trained, validation does not need the training data.
+        if not self._counted or stage == "fit":
+            counts = counts_of_training(self.trainer, self.num_classes)
+            self.set_class_weights(weights_by_counts(counts))
+            listed = zip(self.class_names, self._class_weights, counts, strict=True)
+            table = ", ".join(f"{name} {weight:.3g} ({count})" for name, weight, count in listed)
+            rank_zero_info(
+                "class_weights, the square root of the inverse frequency in the training data, by "
+                f"class (and its count): {table}"
+            )
+            self._counted = True
+
+    def set_class_weights(self, weights: list[float]) -> None:
+        """Give the loss a weight for each class.
+
+        A subclass overrides it if its ``loss`` has no buffer ``class_weights``.
+        """
+        self._class_weights = weights
+        like = self.mean
+        self.loss.class_weights = torch.tensor(weights, dtype=torch.float32, device=like.device)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the class weights that were used, so that a loaded task needs no training data."""
+        super().on_save_checkpoint(checkpoint)
+        if self._counted and "hyper_parameters" in checkpoint:
+            kept = {**checkpoint["hyper_parameters"], "class_weights": self._class_weights}
+            checkpoint["hyper_parameters"] = kept
 
     def scores(self, stage: Stage) -> Scores:
         """Compute the scores of a stage from its evaluation."""

@@ -1,34 +1,38 @@
-"""Shared by all tasks: normalisation, optimizer, named parameter groups."""
+"""Shared by all tasks: optimizer, named parameter groups, freezing, compilation."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
 
-import torch
-from lightning import LightningModule
+from lightning import Trainer
 from lightning.pytorch.utilities import rank_zero_warn
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
+from typing_extensions import Self
 
-from ..checks import in_range
+from ..checks import in_range, one_of, whole_number
 from ..optim import check_optimizer, make_optimizer, named_groups
+from ._averaging import keep_counters
+from ._freezing import has_finetuning, norms_within, train_what_is_optimized, wrap_again
 from ._loaders import norms_of_one_pixel, smallest_batch
+from ._normalisation import NormalisedInput
+from ._parts import two_parts, with_layer_decay
 
-__all__ = ["VisionTask", "two_parts"]
+__all__ = ["Freeze", "VisionTask", "two_parts"]
+
+Freeze = Literal["none", "encoder"]
 
 _NAMES = ("arch", "model", "encoder")  # arguments of tasks that name the model
-_UNITS = "give it in units of 0..1"
-_WILD = 20.0  # larger values mean that an image was not in 0..1: photographs stay below 3
 
 
-class VisionTask(LightningModule):
+class VisionTask(NormalisedInput):
     """A model with its optimizer and the normalisation of its input.
 
     Args:
-        model: Takes normalised images. A submodule ``encoder`` gets parameter groups of its own;
-            a task for models without one overrides :meth:`model_parts`.
+        model: Takes normalised images. A submodule ``encoder`` is its pretrained part; a task for
+            models without one overrides :attr:`backbone` or :meth:`model_parts`.
         mean: Mean of each image channel, in units of 0..1.
         std: Standard deviation of each image channel, in units of 0..1, above 0.
         optimizer: Name of a class in ``torch.optim``.
@@ -36,10 +40,16 @@ class VisionTask(LightningModule):
         lr: Learning rate, above 0.
         weight_decay: At least 0; None for the optimizer's default.
         encoder_lr_mult: The learning rate of the pretrained part as a multiple of ``lr``, above 0.
+        layer_decay: The learning rate of each layer of the pretrained part as a multiple of that of
+            the next one, above 0; 1 for one rate. Its parameter groups are named by layer then.
+        freeze: ``"encoder"`` does not train the pretrained part, and keeps the statistics of its
+            batch normalisations.
+        unfreeze_at: First epoch in which it is trained after all, at least 1; None for never. Its
+            parameters are in the optimizer from the start, so a run can be resumed at any epoch.
+        compile: Compile the model with ``torch.compile``. Checkpoints stay the same.
+        grad_checkpointing: Compute activations of the pretrained part again in the backward pass
+            instead of storing them, which takes less memory and more time. For models of timm.
     """
-
-    mean: Tensor
-    std: Tensor
 
     def __init__(
         self,
@@ -52,94 +62,52 @@ class VisionTask(LightningModule):
         lr: float = 1e-3,
         weight_decay: float | None = None,
         encoder_lr_mult: float = 1.0,
+        layer_decay: float = 1.0,
+        freeze: Freeze = "none",
+        unfreeze_at: int | None = None,
+        compile: bool = False,  # as torch names it
+        grad_checkpointing: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(mean, std)
         check_optimizer(optimizer, lr, weight_decay, optimizer_args or {})
         in_range("encoder_lr_mult", encoder_lr_mult, above=0.0, below=math.inf)
-        for value in mean:
-            in_range("mean", value, above=-math.inf, below=math.inf, remedy=_UNITS)
-        for value in std:
-            in_range("std", value, above=0.0, below=math.inf, remedy=_UNITS)
+        in_range("layer_decay", layer_decay, high=1.0, above=0.0, remedy="0.75 is usual")
+        _check_freezing(freeze, unfreeze_at)
         self.model = model
-        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1))
-        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
+        if grad_checkpointing:
+            _checkpoint_gradients(model)
+        if compile:
+            model.compile()  # unlike torch.compile(model), it leaves names and copies as they are
         self._optimizer = optimizer
         self._optimizer_args = dict(optimizer_args or {})
         self._weight_decay = weight_decay
-        self._encoder_lr_mult = encoder_lr_mult
+        self._encoder_lr_mult, self._layer_decay = encoder_lr_mult, layer_decay
+        self._freeze, self._unfreeze_at, self._frozen = freeze, unfreeze_at, False
         self.lr = lr  # a plain attribute, as Lightning's tuner and the range test expect it
+
+    @property
+    def backbone(self) -> nn.Module:
+        """The part of the model that pretrained weights are for, where Lightning looks for it.
+
+        It is the whole model if that has no such part.
+        """
+        encoder = getattr(self.model, "encoder", None)
+        return encoder if isinstance(encoder, nn.Module) else self.model
 
     def model_parts(self) -> Mapping[str, Iterable[nn.Parameter]]:
         """Return the parameters of each part of the model, by the name of its parameter groups.
 
         The first part is the one that pretrained weights are for, the last one is the rest.
         """
-        encoder = getattr(self.model, "encoder", None)
-        return two_parts(self.model, [encoder] if isinstance(encoder, nn.Module) else [])
+        backbone = self.backbone
+        return two_parts(self.model, [] if backbone is self.model else [backbone])
 
-    def normalise(self, images: Tensor) -> Tensor:
-        """Normalise images ``(N, I, H, W)``, uint8 in 0..255 or floating point in 0..1.
-
-        For images of different sizes see :meth:`normalise_each`.
-
-        Raises:
-            ValueError: If the number of channels differs from the task's.
-            TypeError: If the images have an integer type other than uint8.
-        """
-        channels = self.mean.shape[0]
-        if images.ndim != 4 or images.shape[1] != channels:
-            raise ValueError(
-                f"images must be (N, {channels}, H, W), got {tuple(images.shape)}; "
-                "pass in_channels= to the task if the images are right"
-            )
-        return self._scaled(images)
-
-    def normalise_each(self, images: Iterable[Tensor]) -> list[Tensor]:
-        """Normalise images ``(I, H, W)`` of different sizes; see :meth:`normalise`."""
-        return [self.normalise(image[None] if image.ndim == 3 else image)[0] for image in images]
-
-    def _scaled(self, images: Tensor) -> Tensor:
-        if images.dtype == torch.uint8:
-            images = images.to(self.mean.dtype) / 255
-        elif not images.is_floating_point():
-            raise TypeError(f"images must be uint8 or floating point in 0..1, got {images.dtype}")
-        return (images.to(self.mean.dtype) - self.mean) / self.std
-
-    def check_images(self, images: Tensor | Sequence[Tensor], paths: Sequence[str] = ()) -> None:
-        """Check the values of floating point images ``(N, I, H, W)``, such as the first batch.
-
-        Warns if they do not seem to be in 0..1, but in 0..255, say.
-
-        Args:
-            images: A tensor, or one tensor ``(I, H, W)`` for each image.
-            paths: Their files, for the message.
-
-        Raises:
-            ValueError: If an image holds NaN or infinity, which would make the weights NaN.
-        """
-        self.check_finite(images, paths)
-        batches = [images] if isinstance(images, Tensor) else [image[None] for image in images]
-        floats = [batch for batch in batches if batch.is_floating_point()]
-        largest = max((float(self.normalise(batch).abs().max()) for batch in floats), default=0.0)
-        if largest > _WILD:
-            rank_zero_warn(
-                f"normalised images reach {largest:.0f}: floating point images must "
-                "lie in 0..1; divide by 255, or pass them as uint8"
-            )
-
-    def check_finite(self, images: Tensor | Sequence[Tensor], paths: Sequence[str] = ()) -> None:
-        """Check images for NaN and infinity; see :meth:`check_images`.
-
-        Raises:
-            ValueError: If an image holds either; names its path if ``paths`` are given.
-        """
-        if isinstance(images, Tensor) and _all_finite(images):
-            return
-        for index, image in enumerate(images):
-            # The sum of large values may overflow, so a second look decides.
-            if not _all_finite(image) and not bool(image.isfinite().all()):
-                where = paths[index] if paths else f"image {index} of the batch"
-                raise ValueError(f"{where} holds NaN or infinity; remove or replace it")
+    def attached_trainer(self) -> Trainer | None:
+        """Return the Trainer; None if a method is called without one."""
+        try:
+            return self.trainer
+        except RuntimeError:
+            return None
 
     def first_pass(self, *inputs: Any) -> Any:
         """Call the task with the first batch of a run.
@@ -150,9 +118,8 @@ class VisionTask(LightningModule):
         """
         with norms_of_one_pixel(self.model) as norms:
             output = self(*inputs)
-        try:
-            trainer = self.trainer
-        except RuntimeError:  # the step was called without a Trainer
+        trainer = self.attached_trainer()
+        if trainer is None:
             return output
         if norms and smallest_batch(trainer.train_dataloader, trainer.num_training_batches) == 1:
             raise self.one_image_error()
@@ -170,16 +137,25 @@ class VisionTask(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep a checkpoint from downloading pretrained weights that it replaces when loaded."""
+        keep_counters(self.attached_trainer(), self)
         if "weights" in checkpoint.get("hyper_parameters", {}):
             kept = {**checkpoint["hyper_parameters"], "weights": None}
             checkpoint["hyper_parameters"] = kept
 
     def configure_optimizers(self) -> Optimizer:
         """Create an optimizer with named groups: each part of the model, with and without decay."""
-        parts = {name: list(parameters) for name, parameters in self.model_parts().items()}
-        rates = dict.fromkeys(parts, self.lr)
-        rates[next(iter(parts))] *= self._encoder_lr_mult
-        groups = named_groups({name: (parts[name], rates[name]) for name in parts})
+        parts = {name: (list(ps), self.lr) for name, ps in self.model_parts().items()}
+        if has_finetuning(self.attached_trainer()):  # it adds what it has frozen later
+            for parameters, _ in parts.values():
+                parameters[:] = [p for p in parameters if p.requires_grad]
+        first, *others = parts
+        inside, rate = parts[first][0], self.lr * self._encoder_lr_mult
+        pretrained = {first: (inside, rate)}
+        if self._layer_decay < 1 and inside:
+            pretrained = with_layer_decay(
+                first, inside, rate, model=self.model, decay=self._layer_decay
+            )
+        groups = named_groups({**pretrained, **{name: parts[name] for name in others}})
         return make_optimizer(
             self._optimizer,
             groups,
@@ -188,8 +164,39 @@ class VisionTask(LightningModule):
             args=self._optimizer_args,
         )
 
+    def setup(self, stage: str) -> None:
+        """Freeze what is not trained at first, before the model is wrapped for several devices."""
+        if stage == "fit" and self._freeze != "none":
+            self._frozen = True
+            _require_gradients(self._pretrained(), False)
+            self._set_norms(self.training)  # Lightning warns where they are not, at the start
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training, except for batch normalisations that are frozen."""
+        super().train(mode)
+        if self._frozen:
+            self._set_norms(False)
+        return self
+
+    def on_validation_start(self) -> None:
+        """Prepare averaged weights, which are validated instead of the current ones."""
+        keep_counters(self.attached_trainer(), self)
+
+    def on_train_epoch_end(self) -> None:
+        """Prepare averaged weights, which are the task's after the last epoch."""
+        keep_counters(self.attached_trainer(), self)
+
+    def on_train_epoch_start(self) -> None:
+        """Unfreeze if it is time to."""
+        self._unfreeze_in_time()
+
     def on_train_start(self) -> None:
-        """Warn about an optimizer that does not work with mini-batches."""
+        """Freeze or unfreeze as the epoch demands; warn about an unsuitable optimizer."""
+        if self._frozen:
+            self._set_norms(False)
+        self._unfreeze_in_time()  # a run resumed within an epoch does not start that epoch
+        if has_finetuning(self.trainer) and train_what_is_optimized(self.model, self.trainer):
+            wrap_again(self.trainer)
         batches = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches
         if self._optimizer == "Rprop" and batches > 1:
             rank_zero_warn(
@@ -198,18 +205,42 @@ class VisionTask(LightningModule):
                 "use RMSprop, or one batch per epoch"
             )
 
+    def _unfreeze_in_time(self) -> None:
+        at = self._unfreeze_at
+        if self._frozen and at is not None and self.current_epoch >= at:
+            self._frozen = False
+            _require_gradients(self._pretrained(), True)
+            self._set_norms(self.training)
+            wrap_again(self.trainer)
 
-def two_parts(
-    model: nn.Module,
-    pretrained: Sequence[nn.Module],
-    names: tuple[str, str] = ("encoder", "decoder"),
-) -> dict[str, list[nn.Parameter]]:
-    """Divide the parameters of a model into those of some of its modules, and the others."""
-    first = {id(p): p for module in pretrained for p in module.parameters()}
-    others = [p for p in model.parameters() if id(p) not in first]
-    return {names[0]: list(first.values()), names[1]: others}
+    def _set_norms(self, training: bool) -> None:
+        for norm in norms_within(self.model, self._pretrained()):
+            norm.train(training)
+
+    def _pretrained(self) -> list[nn.Parameter]:
+        return list(next(iter(self.model_parts().values())))
 
 
-def _all_finite(images: Tensor) -> bool:
-    """Whether all values are finite, by one sum; large, finite ones may overflow, and look bad."""
-    return not images.is_floating_point() or bool(images.sum(dtype=torch.float32).isfinite())
+def _require_gradients(parameters: Iterable[nn.Parameter], required: bool) -> None:
+    for parameter in parameters:
+        parameter.requires_grad_(required)
+
+
+def _check_freezing(freeze: str, unfreeze_at: int | None) -> None:
+    one_of("freeze", freeze, ("none", "encoder"))
+    if unfreeze_at is None:
+        return
+    whole_number("unfreeze_at", unfreeze_at, 1, remedy="epochs count from 0")
+    if freeze == "none":
+        raise ValueError(f"`unfreeze_at` needs freeze='encoder', got unfreeze_at={unfreeze_at}")
+
+
+def _checkpoint_gradients(model: nn.Module) -> None:
+    found = (getattr(module, "set_grad_checkpointing", None) for module in model.modules())
+    set_checkpointing = next(filter(callable, found), None)
+    if set_checkpointing is None:
+        raise ValueError(
+            "`grad_checkpointing=True` needs a model of timm that supports it, got "
+            f"{type(model).__name__}; leave it out, or choose another encoder"
+        )
+    set_checkpointing(True)

@@ -149,12 +149,18 @@ class DetectionTask(DetectionSteps):
             setattr(self, f"{stage}_evaluation", Evaluation(terms, boxes=boxes))
             setattr(self, f"{stage}_counts", BoxConfusion(boxes))  # where monitors look for them
 
+    @property
+    def backbone(self) -> nn.Module:
+        """The encoder, where Lightning's callbacks look for it."""
+        return nn.ModuleList(self._encoder)
+
     def model_parts(self) -> dict[str, list[nn.Parameter]]:
         """Return the parameters of the encoder, and of the feature pyramid and heads."""
         return two_parts(self.model, self._encoder)
 
     def setup(self, stage: str) -> None:
         """Check that the data module has the classes of this task."""
+        super().setup(stage)
         data = getattr(self.trainer, "datamodule", None)
         if data is None or stage == "predict":
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from ..outputs import SegmentationKind
 from ._arguments import checked_class_names, checked_class_weights, input_scale, weights_file
 from ._evaluation import Evaluation
 from ._segmentation_steps import SegmentationSteps
+from .base import Freeze
 from .encoders import build_model, input_statistics, smallest_side
 from .weights import Statistics, load_weights
 
@@ -49,7 +51,8 @@ class SegmentationTask(SegmentationSteps):
         loss: Names of losses and their weights; see :data:`lightning_hparams.losses.LOSSES`.
         loss_args: Further arguments of each loss, by its name.
         class_weights: Weight of each class in the losses, at least 0; for binary two (background,
-            foreground).
+            foreground). ``"auto"`` for the square root of the inverse frequency in the training
+            data, which the data module counts (``class_counts()``).
         ignore_index: Mask value of pixels that are left out of loss and metrics. It may be one of
             the classes, which then scores NaN.
         threshold: Probability from which a label is present (binary and multilabel), in 0..1.
@@ -63,6 +66,14 @@ class SegmentationTask(SegmentationSteps):
         weight_decay: At least 0; None for the optimizer's default. Does not apply to biases and
             the scales of normalisation layers.
         encoder_lr_mult: The encoder's learning rate as a multiple of ``lr``.
+        layer_decay: The learning rate of each layer of the encoder as a multiple of that of the
+            next one, above 0; 1 for one rate.
+        freeze: ``"encoder"`` does not train the encoder, and keeps the statistics of its batch
+            normalisations.
+        unfreeze_at: First epoch in which the encoder is trained after all; None for never.
+        compile: Compile the model with ``torch.compile``; checkpoints stay the same.
+        grad_checkpointing: Compute activations of the encoder, a timm model, again in the backward
+            pass instead of storing them.
 
     Logged by Lightning, with stage ``train``, ``val`` or ``test``: ``loss/{stage}`` and
     ``metric/{miou,mdice,pixel_accuracy,mean_accuracy}/{stage}``. Available to callbacks, and
@@ -88,7 +99,7 @@ class SegmentationTask(SegmentationSteps):
         class_names: list[str] | None = None,
         loss: str | dict[str, float] | None = None,
         loss_args: dict[str, dict[str, object]] | None = None,
-        class_weights: list[float] | None = None,
+        class_weights: list[float] | Literal["auto"] | None = None,
         ignore_index: int | None = None,
         threshold: float = 0.5,
         mean: list[float] | None = None,
@@ -98,6 +109,11 @@ class SegmentationTask(SegmentationSteps):
         lr: float = 1e-3,
         weight_decay: float | None = None,
         encoder_lr_mult: float = 1.0,
+        layer_decay: float = 1.0,
+        freeze: Freeze = "none",
+        unfreeze_at: int | None = None,
+        compile: bool = False,
+        grad_checkpointing: bool = False,
     ) -> None:
         one_of("task", task, _KINDS)
         whole_number("num_classes", num_classes, 1 if task == "multilabel" else 2, 256)
@@ -107,7 +123,7 @@ class SegmentationTask(SegmentationSteps):
         if ignore_index is not None:
             whole_number("ignore_index", ignore_index)
         in_range("threshold", threshold, 0, 1)
-        class_weights = checked_class_weights(class_weights, num_classes)
+        given_weights = checked_class_weights(class_weights, num_classes)
         if class_names is None and task == "binary":
             class_names = ["background", "foreground"]
         names = checked_class_names(class_names, num_classes)
@@ -131,6 +147,11 @@ class SegmentationTask(SegmentationSteps):
             lr=lr,
             weight_decay=weight_decay,
             encoder_lr_mult=encoder_lr_mult,
+            layer_decay=layer_decay,
+            freeze=freeze,
+            unfreeze_at=unfreeze_at,
+            compile=compile,
+            grad_checkpointing=grad_checkpointing,
         )
         self.save_hyperparameters()
         self._smallest_side = smallest_side(arch, model)
@@ -140,7 +161,7 @@ class SegmentationTask(SegmentationSteps):
             {"ce": 1.0, "dice": 1.0} if loss is None else loss,
             task=task,
             ignore_index=ignore_index,
-            class_weights=class_weights,
+            class_weights=given_weights,
             loss_args=loss_args,
             validate_target=False,  # check_mask does this, and names the file
         )
