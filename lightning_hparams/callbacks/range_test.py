@@ -97,8 +97,10 @@ class LRRangeTest(Callback):
         val_batches: Validation batches per step for ``stage="val"``, at least 1.
         probe_steps: If above 0, train briefly with a one-cycle schedule of this many steps (50 is
             usual) at the suggestion and below, usually two or three times, and lower it while that
-            improves the loss. Useful for unscaled targets, which diverge later than a sweep can
-            see, and for trained networks, whose loss does not fall during a sweep.
+            improves the loss. Then train at the constant rate for six times as long, at most the
+            run's length, and lower it until such a training keeps half of the fall. Useful for
+            unscaled targets, which diverge later than a sweep can see, and for trained networks,
+            whose loss does not fall during a sweep.
         at_epochs: Epochs at whose start the test runs. After epoch 0 it starts from the current
             weights and optimizer state and scales the rates in the optimizers and schedules: the
             schedule keeps its shape and peaks at the suggestion.

@@ -18,9 +18,9 @@ from .curve import (
 )
 from .plan import check_plan as check_plan
 from .plot import Chart as Chart
+from .probing import probe as probe
 from .result import (
     RangeTestResult as RangeTestResult,
     Status as Status,
     analyse as analyse,
-    probe as probe,
 )

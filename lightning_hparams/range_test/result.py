@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from .. import json_text
-from ..checks import in_range, one_of
+from ..checks import one_of
 from ..render import Picture
 from .curve import (
     MIN_POINTS,
@@ -45,13 +45,12 @@ __all__ = [
     "analyse",
     "check_range_test",
     "lr_values",
-    "probe",
+    "range_base",
     "smooth",
 ]
 
 Status = Literal["ok", "no_descent", "no_divergence", "too_few_points", "non_finite", "not_trained"]
 _USABLE = ("ok", "no_divergence")
-_TRAINED = 0.5  # of the fall in the sweep; a working training falls at least as far
 
 
 # -- the result ------------------------------------------------------------------------------------
@@ -77,6 +76,7 @@ class RangeTestResult:
     param: str
     rule: str
     probes: tuple[tuple[float, float], ...] = ()  # rate and loss of each short training
+    longer: tuple[tuple[float, float], ...] = ()  # and of each longer one, at a constant rate
 
     def __post_init__(self) -> None:
         # Tuples compare items by identity first: with math.nan for each NaN, a copy is equal.
@@ -93,9 +93,19 @@ class RangeTestResult:
     @property
     def reason(self) -> str:
         """Explanation of the status."""
+        return f"{self._of_sweep()}{self._of_trainings()}"
+
+    @property
+    def _fell(self) -> bool:
+        """Whether the loss fell in most sweeps."""
+        return 2 * sum(rate is not None for rate in self.per_repeat) > len(self.per_repeat)
+
+    def _of_sweep(self) -> str:
         match self.status:
+            case "ok" | "not_trained" if not self._fell:
+                return "the loss did not fall in the sweep"
             case "ok":
-                return f"the loss fell and then rose{self._tried(', checked by')}"
+                return "the loss fell and then rose"
             case "no_divergence":
                 return f"the loss fell and had not risen at {self.lrs[-1]:.2g}; raise max_lr"
             case "no_descent":
@@ -111,17 +121,28 @@ class RangeTestResult:
             case "non_finite":
                 return f"the loss was not finite at {self.lrs[-1]:.2g}, before it had fallen"
             case "not_trained":
-                return (
-                    f"the loss fell in the sweep, but not in{self._tried('')}; before training it "
-                    f"is {self.losses[0]:.3g}; lower min_lr and max_lr, or scale the targets"
-                )
+                return "the loss fell in the sweep"
 
-    def _tried(self, before: str) -> str:
-        """Describe the short trainings, with their rates and losses."""
+    def _of_trainings(self) -> str:
+        """Describe the trainings after the sweep, with their rates and losses."""
         if not self.probes:
             return ""
-        each = ", ".join(f"{loss:.3g} at {rate:.2g}" for rate, loss in self.probes)
-        return f"{before} {len(self.probes)} short trainings (loss {each})"
+        short = f"{_counted(self.probes, 'short')} (loss {_each(self.probes)})"
+        longer = f"{_counted(self.longer, 'longer')} (loss {_each(self.longer)})"
+        if self.status == "not_trained":
+            if not self.longer:
+                where = f", but not in {short}"
+            else:
+                joined = " and in" if self._fell else ", but in"
+                where = f"{joined} {short}, but did not stay low in {longer}"
+            return (
+                f"{where}; before training it is {self.losses[0]:.3g}; "
+                "lower min_lr and max_lr, or scale the targets"
+            )
+        if not self.applies:
+            return f"; nor did it fall in {short}"
+        joined = ", checked by" if self._fell else ", but in"
+        return f"{joined} {short} and {longer}" if self.longer else f"{joined} {short}"
 
     def rows(self) -> list[dict[str, float]]:
         """One row per step, for a logger: rate, loss and smoothed loss.
@@ -234,7 +255,7 @@ def analyse(
         smoothed=() if shown is None else tuple(shown.smoothed.tolist()),
         status=status,
         suggestion=suggestion,
-        base_lr=_base(started, suggestion),
+        base_lr=range_base(started, suggestion),
         max_lr=suggestion,
         edge=_middle(None if curve is None or not curve.left else curve.edge for curve in curves),
         diverged_at=_middle(None if curve is None else curve.ended for curve in curves),
@@ -244,71 +265,6 @@ def analyse(
         seconds=seconds,
         param=param,
         rule=name,
-    )
-
-
-def probe(
-    result: RangeTestResult,
-    train: Callable[[float], float],
-    *,
-    factor: float = 3.0,
-    limit: int = 6,
-) -> RangeTestResult:
-    """Check a suggestion by short trainings, and lower it while that improves the loss.
-
-    A sweep spends one step at each rate, so it misses a rate that kills the network after fifty
-    (unscaled targets), and it finds no fall in a network that is already trained. Two short
-    trainings reveal both, at the suggested rate and at a third of it. Only lower rates are tried,
-    because short runs favour higher rates than long ones.
-
-    Args:
-        result: Result of a range test. Without a suggestion, the first rate is half of its edge.
-        train: Trains a short one-cycle, of about 50 steps, with the given peak and from the same
-            start as the sweep, and returns the final loss, averaged over several batches.
-        factor: Ratio of one rate to the next, above 1.
-        limit: Maximum number of trainings, at least 2.
-
-    Returns:
-        The result with the rate that trained best. The suggestion stays as it was if there is no
-        first rate, or if the loss fell neither in the sweep nor in the trainings. If it fell in the
-        sweep but less than half as far in every training, the status is ``not_trained`` and there
-        is no suggestion.
-    """
-    in_range("factor", factor, above=1.0, remedy="3 is usual")
-    in_range("limit", limit, 2, remedy="6 is usual")
-    curve = read(Sweep(result.lrs, result.losses))
-    first = result.suggestion
-    if first is None and result.edge is not None:
-        first = result.edge / 2
-    if first is None or curve is None:
-        return result
-    probes: list[tuple[float, float]] = []
-    for index in range(limit):
-        rate = first / factor**index
-        loss = train(rate)
-        probes.append((rate, loss if math.isfinite(loss) else math.inf))
-        if index and probes[-1][1] >= probes[-2][1] < math.inf:
-            break
-    best, lowest = min(probes, key=lambda pair: pair[1])
-    if result.applies and not lowest < curve.start - _TRAINED * curve.drop:
-        # Many steps at this rate undo the gain of single ones, so it is unfit for training.
-        return replace(
-            result,
-            status="not_trained",
-            suggestion=None,
-            base_lr=None,
-            max_lr=None,
-            probes=tuple(probes),
-        )
-    if not result.applies and not lowest < curve.start - curve.noise / 2:
-        return replace(result, probes=tuple(probes))
-    return replace(
-        result,
-        status=result.status if result.applies else "ok",
-        suggestion=best,
-        base_lr=_base(result.base_lr or best / 10, best),
-        max_lr=best,
-        probes=tuple(probes),
     )
 
 
@@ -333,6 +289,15 @@ def rises_from_the_first(losses: Sequence[float]) -> bool:
     first, second = np.array_split(head, 2)
     halves_rise = first[-1] > first[0] and second[-1] > second[0]
     return slope > max(10 * error, 0.0) and bool(halves_rise)
+
+
+def _counted(trainings: Sequence[object], kind: str) -> str:
+    count = len(trainings)
+    return f"{count} {kind} training{'s' if count > 1 else ''}"
+
+
+def _each(trainings: Iterable[tuple[float, float]]) -> str:
+    return ", ".join(f"{loss:.3g} at {rate:.2g}" for rate, loss in trainings)
 
 
 def _checked(rule: Rule, curve: Curve) -> float:
@@ -367,7 +332,7 @@ def _middle(rates: Iterable[float | None]) -> float | None:
     return math.exp(sum(map(math.log, there)) / len(there))
 
 
-def _base(started: float | None, peak: float | None) -> float | None:
+def range_base(started: float | None, peak: float | None) -> float | None:
     """The rate where the loss began to fall, at most a quarter of the peak (Smith, 1506.01186)."""
     if started is None or peak is None:
         return None
@@ -401,12 +366,14 @@ def from_json(kind: type[_Result], text: str) -> _Result:
         ValueError: If the text was not written from this class.
     """
     values = json_text.read(text)
-    names = {item.name for item in fields(kind)}  # type: ignore[arg-type]
+    items = fields(kind)  # type: ignore[arg-type]
+    names = {item.name for item in items}
+    needed = {item.name for item in items if item.default is MISSING}  # not in older results
     found = set(values) if isinstance(values, dict) else set()
-    if found != names:
+    if not needed <= found <= names:
         raise ValueError(
             f"this is not the JSON of a {kind.__name__}: "
-            f"missing {sorted(names - found)}, unknown {sorted(found - names)}"
+            f"missing {sorted(needed - found)}, unknown {sorted(found - names)}"
         )
     return kind(**{name: _frozen(value) for name, value in values.items()})
 

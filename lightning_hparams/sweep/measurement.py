@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from statistics import fmean
@@ -42,6 +42,10 @@ _VALUES: dict[str, tuple[float, ...]] = {
 }
 
 
+# Steps of a longer training, as a multiple of those of a short one.
+_LONGER = 6
+
+
 @dataclass(frozen=True)
 class Measurement:
     """Settings of a range test, as in :class:`LRRangeTest`.
@@ -54,7 +58,7 @@ class Measurement:
         repeats: Sweeps per value.
         val_batches: Validation batches per step; 0 for the training loss.
         rule: How the rate is chosen.
-        probe_steps: Steps of each short training; 0 to skip them.
+        probe_steps: Steps of each short training, a sixth of those of a longer one; 0 for none.
         callbacks: Callbacks to run in each sweep, as copies.
         isolation: How the user's module is protected: ``"copy"`` or ``"snapshot"``.
     """
@@ -82,10 +86,10 @@ class Measurement:
         seconds = time.perf_counter() - start
         result: Result
         if self.param == "lr":
-            (same,) = sweeps.values()
-            result = analyse(same, self.rule, seconds=seconds)
+            ((value, same),) = found.items()
+            result = analyse(sweeps[value], self.rule, seconds=seconds)
             if self.probe_steps:
-                tried = probe(result, partial(self._probed, place))
+                tried = probe(result, partial(self._probed, place), self._hold(place, same[-1]))
                 result = replace(tried, seconds=time.perf_counter() - start)
         else:
             result = compare_values(self.param, sweeps, rule=self.rule, seconds=seconds)
@@ -109,10 +113,31 @@ class Measurement:
     def _probed(self, place: Place, peak: float) -> float:
         """Loss at the end of a short one-cycle training; infinite if it diverged."""
         steps = self.probe_steps
-        plan = self._plan([peak * one_cycle(step, steps) for step in range(steps)], 0.0)
+        return self._trained(place, [peak * one_cycle(step, steps) for step in range(steps)])
+
+    def _held(self, place: Place, steps: int, warm_up: float, rate: float) -> float:
+        """Loss at the end of a training at a constant rate, reached in ``warm_up`` steps."""
+        return self._trained(place, [rate * min((n + 1) / warm_up, 1.0) for n in range(steps)])
+
+    def _hold(self, place: Place, found: Found) -> Callable[[float], float] | None:
+        """The longer training; None if what is left of the run is as short as a probe.
+
+        It begins as the run does: at once, or by a warm-up if the module's schedule has one.
+        """
+        left = found.length.steps - place.trainer.global_step
+        steps = min(_LONGER * self.probe_steps, left)
+        if not steps > self.probe_steps:
+            return None
+        warms_up = any(lift > 1 for lifts in found.lifts for lift in lifts)
+        return partial(self._held, place, int(steps), steps / 10 if warms_up else 1)
+
+    def _trained(self, place: Place, rates: Sequence[float]) -> float:
+        """Mean loss over the last fifth of a training; infinite if it diverged."""
         with random_state_kept(), place.generators_kept():
-            losses = run_sweep(place, place.own_data(), plan, self.isolation).sweep.losses
-        return fmean(losses[-(steps // 5) :]) if len(losses) == steps else math.inf
+            data = place.own_data()
+            sweep = run_sweep(place, data, self._plan(rates, 0.0), self.isolation).sweep
+        last = sweep.losses[-(len(rates) // 5) :]
+        return fmean(last) if len(sweep.losses) == len(rates) else math.inf
 
     def _plan(self, rates: Sequence[float], value: float) -> Plan:
         is_batch, is_lr = self.param == "batch_size", self.param == "lr"

@@ -731,6 +731,47 @@ def test_short_trainings_lower_a_rate_that_a_sweep_is_too_short_to_refuse():
     assert probed.suggestion == best[0]
 
 
+class Sleeping(LightningModule):
+    """Two quadratics; at rates above 0.2 the second one grows, from far below the first."""
+
+    def __init__(self):
+        super().__init__()
+        self.lr = 0.1
+        self.at = torch.nn.Parameter(torch.tensor([1.0, 1e-40], dtype=torch.float64))
+
+    def training_step(self, batch, batch_idx):
+        return (torch.tensor([1.0, 10.0]) * self.at**2).sum() / 2
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=self.lr)
+
+
+def end_of_training(lr, steps):
+    module = Sleeping()
+    module.lr = lr
+    quiet_trainer(max_steps=steps, max_epochs=-1).fit(module, easy())
+    return module.training_step(None, 0).item()
+
+
+def test_a_rate_that_trains_for_fifty_steps_and_diverges_by_three_hundred_is_lowered():
+    kept = lr_range_test(Sleeping(), easy(), probe_steps=50, apply=False)
+    (best, low), *_ = kept.longer
+    assert low == float("inf")
+    assert best == min(kept.probes, key=lambda pair: pair[1])[0]
+    assert end_of_training(best, 50) < 0.5
+    assert not end_of_training(best, 300) < 0.5
+    assert kept.applies
+    assert kept.suggestion == pytest.approx(best / 3)
+    assert end_of_training(kept.suggestion, 300) < 0.5
+
+
+@pytest.mark.parametrize(("max_steps", "checked"), [(60, True), (50, False)])
+def test_a_longer_training_is_no_longer_than_the_run(max_steps, checked):
+    trainer = quiet_trainer(max_steps=max_steps, max_epochs=-1)
+    result = lr_range_test(Sleeping(), easy(), trainer, probe_steps=50, apply=False)
+    assert bool(result.longer) == checked
+
+
 def test_the_same_seed_gives_the_same_result():
     def run():
         seeded()

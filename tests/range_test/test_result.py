@@ -1,6 +1,7 @@
 import json
 import math
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -316,6 +317,55 @@ def test_the_losses_of_short_trainings_are_in_the_message():
     assert probed.status == "ok"
     for rate, loss in probed.probes:
         assert f"{loss:.3g} at {rate:.2g}" in probed.summary()
+
+
+def test_a_longer_training_that_stays_low_leaves_the_rate_alone():
+    result = ranged(curve())
+    plain = probe(result, trainer(result.suggestion)[0])
+    held = probe(result, trainer(result.suggestion)[0], lambda rate: 0.4)
+    assert held.longer == ((plain.suggestion, 0.4),)
+    assert replace(held, longer=()) == plain
+    assert "and 1 longer training (loss 0.4 at" in held.summary()
+
+
+def test_a_rate_at_which_a_longer_training_fails_is_lowered():
+    result = ranged(curve())
+    train, _ = trainer(result.suggestion)
+    held = probe(result, train, lambda rate: math.nan if rate > result.suggestion / 5 else 0.6)
+    assert held.status == "ok"
+    assert held.suggestion == held.max_lr == pytest.approx(result.suggestion / 9)
+    assert held.base_lr <= held.max_lr / 4
+    assert [loss for _, loss in held.longer] == [math.inf, math.inf, 0.6]
+    for rate, loss in (*held.probes, *held.longer):
+        assert f"{loss:.3g} at {rate:.2g}" in held.summary()
+    assert RangeTestResult.from_json(held.to_json()) == held
+
+
+@pytest.mark.parametrize("end", [math.nan, math.inf, 2.3])
+def test_a_rate_at_which_no_longer_training_keeps_the_fall_is_no_suggestion(end):
+    fell, flat = ranged(curve()), ranged(trained(0))
+    for result, seen in ((fell, "the loss fell in the sweep"), (flat, "the loss did not fall")):
+        held = probe(result, trainer(result.edge / 2)[0], lambda rate: end)
+        assert held.status == "not_trained"
+        assert held.suggestion is held.max_lr is held.base_lr is None
+        assert held.reason.startswith(seen)
+        for rate, loss in (*held.probes, *held.longer):
+            assert f"{loss:.3g} at {rate:.2g}" in held.reason
+
+
+def test_the_losses_of_short_trainings_are_in_the_message_of_every_status():
+    results = [ranged(trained(0)), fallen(V_SHAPED[:70]), fallen(V_SHAPED)]
+    assert [each.status for each in results] == ["no_descent", "no_divergence", "ok"]
+    for result in results:
+        for end in (0.5, 1e9):
+            assert f"{end:.3g} at" in probe(result, lambda rate, end=end: end).reason
+
+
+def test_a_result_saved_before_there_were_longer_trainings_is_read():
+    result = ranged(curve())
+    values = json.loads(result.to_json())
+    del values["longer"]
+    assert RangeTestResult.from_json(json.dumps(values)) == result
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.1])
