@@ -96,7 +96,8 @@ def soak(steps: int) -> Gauge:
         trainer = Trainer(
             accelerator="cpu",
             logger=[TensorBoardLogger(root, default_hp_metric=False), CSVLogger(root, "csv")],
-            max_epochs=steps // AN_EPOCH,
+            max_epochs=-1,
+            max_steps=steps,
             log_every_n_steps=10,
             callbacks=[
                 OneCycle(0.1),
@@ -120,6 +121,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20_000)
     parser.add_argument("--kills", type=int, default=14)
     options = parser.parse_args()
+    if options.steps < 2 * BLOCK:
+        parser.error(f"--steps must be at least {2 * BLOCK}, which make a first and a last block")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
     print(about())

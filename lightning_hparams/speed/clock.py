@@ -237,19 +237,25 @@ class StepClock(Generic[Moment]):
         self.timer.wait_for(self._pending[-1][4])
         between, totals = self.timer.between, self._totals
         for previous, pause, restart, fetches, end, samples, steps, counts in self._pending:
-            requested, arrived = fetches[::2], fetches[1::2]
-            if restart is not None:
-                requested[:1] = [restart]
-            first = requested[0] if requested else None
-            if pause is not None and previous is not None and first is not None:
-                self._add_pause(pause, between(previous, first))
-            start = first if pause is not None or previous is None else previous
-            if not counts or start is None:
+            if pause is None and restart is None and previous is not None and len(fetches) == 2:
+                start, wait = previous, between(*fetches)  # the usual case, twice as fast
+            else:
+                requested, arrived = fetches[::2], fetches[1::2]
+                if restart is not None:
+                    requested[:1] = [restart]
+                first = requested[0] if requested else None
+                if pause is not None and previous is not None and first is not None:
+                    self._add_pause(pause, between(previous, first))
+                if pause is not None or previous is None:
+                    previous = first
+                if previous is None:
+                    continue
+                start, wait = previous, 0.0
+                for begin, done in zip(requested, arrived, strict=False):
+                    wait += between(begin, done)
+            if not counts:
                 continue
             seconds = between(start, end)
-            wait = 0.0
-            for begin, done in zip(requested, arrived, strict=False):
-                wait += between(begin, done)
             self._seconds.append(seconds)
             self._waited.append(wait)
             self._samples.append(samples)
