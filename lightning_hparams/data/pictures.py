@@ -6,7 +6,8 @@ pages, and three of four bands, so those files are read by tifffile or unpacked 
 
 from __future__ import annotations
 
-import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,9 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import tifffile
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngImageFile
 from PIL.PpmImagePlugin import PpmImageFile
+
+from .limits import REMEDY, check_file, check_size, check_strips, limited_header
 
 __all__ = [
     "SUFFIXES",
@@ -38,7 +41,6 @@ SUFFIXES = frozenset(
 # Without a list, Pillow tries every plugin: its EPS plugin starts Ghostscript.
 _FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "DIB", "GIF", "PPM")
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_LONGEST = 1 << 16  # pixels of a side; JPEG ends there too
 _ORIENTATION = 0x0112  # the EXIF tag
 _ALPHA = (1, 2)  # values of TIFF's ExtraSamples; 0 is a band of another kind
 _DEEP = {"I;16", "I;16B", "I;16L", "I", "F"}  # Pillow's modes of more than 8 bits a band
@@ -82,14 +84,13 @@ def read_header(path: Path) -> ImageHeader:
         ValueError: If :func:`open_picture` cannot read the image.
     """
     try:
-        _check_file(path)
+        check_file(path)
         if _is_tiff(path):
             with tifffile.TiffFile(path) as file:
                 page = _Tiff(path, file)
                 if not page.by_pillow:
                     return page.header
-        with Image.open(path, formats=_FORMATS) as image:
-            _check_image(path, image)
+        with _opened(path) as image:
             width, height = image.size
             palette = image.getpalette("RGB") if image.mode in ("P", "PA") else None
             return ImageHeader(
@@ -111,14 +112,13 @@ def open_picture(path: Path) -> Picture:
         ValueError: If it cannot be read completely and without loss.
     """
     try:
-        _check_file(path)
+        check_file(path)
         if _is_tiff(path):
             with tifffile.TiffFile(path) as file:
                 page = _Tiff(path, file)
                 if not page.by_pillow:
                     return page.read()
-        with Image.open(path, formats=_FORMATS) as image:
-            _check_image(path, image)
+        with _opened(path) as image:
             lossy = image.format in ("JPEG", "MPO", "WEBP")
             orientation = _orientation(image)
             if _png_depth(path, image) == 16 and image.mode not in _DEEP:
@@ -199,7 +199,7 @@ class _Tiff:
         self.order = [*where, *(axis for axis in range(len(axes)) if axis not in where)]
         shape = [int(self.series.shape[axis]) for axis in self.order]
         self.height, self.width, self.bands = shape[0], shape[1], int(np.prod(shape[2:]))
-        _check_size(path, self.width, self.height)
+        check_size(path, self.width, self.height, self.bands)
         self.alpha = any(int(kind) in _ALPHA for kind in self.page.extrasamples)
         self.photometric = tifffile.PHOTOMETRIC(self.page.photometric).name
         self.color = self.photometric == "RGB"
@@ -234,6 +234,7 @@ class _Tiff:
                 f"{self.path} is a TIFF with photometric {self.photometric} and "
                 f"{self.page.bitspersample} bits; save it as RGB or grayscale"
             )
+        self._check_strips()
         try:
             pixels = self.series.asarray()
         except ValueError as error:
@@ -254,23 +255,25 @@ class _Tiff:
             self.path, None, pixels, self.alpha, self.color, self.orientation, lossy=False
         )
 
+    def _check_strips(self) -> None:
+        page = self.page
+        if page.compression == tifffile.COMPRESSION.NONE:
+            return
+        pixels = int(np.prod(page.chunks)) * np.dtype(page.dtype).itemsize
+        counts = [
+            count for one in self.series.pages if one is not None for count in one.databytecounts
+        ]
+        check_strips(self.path, max(counts, default=0), pixels)
+
 
 def _refusal(path: Path, error: Exception) -> ValueError:
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
-        return ValueError(f"{path} is too large to be read ({error}); {_REMEDY}")
+        return ValueError(f"{path} is too large to be read ({error}); {REMEDY}")
     if isinstance(error, ValueError) and str(error).startswith(str(path)):
         return error
+    if isinstance(error, UnidentifiedImageError):  # its message shows the open file
+        error = ValueError(f"its content is none of {', '.join(_FORMATS)}")
     return ValueError(f"{path} cannot be read as an image ({error}); replace or remove it")
-
-
-_REMEDY = (
-    "cut it into tiles, or raise PIL.Image.MAX_IMAGE_PIXELS for trusted files that fit into memory"
-)
-
-
-def _check_file(path: Path) -> None:
-    if not stat.S_ISREG(path.stat().st_mode):  # opening a named pipe waits for a writer
-        raise ValueError(f"{path} is not a regular file but a folder, pipe or device; remove it")
 
 
 def _is_tiff(path: Path) -> bool:
@@ -278,22 +281,16 @@ def _is_tiff(path: Path) -> bool:
         return file.read(4) in _TIFF
 
 
-def _check_size(path: Path, width: int, height: int) -> None:
-    most = Image.MAX_IMAGE_PIXELS
-    if most is not None and width * height > most:
-        raise ValueError(
-            f"{path} has {height} x {width} pixels (H x W), more than the limit of {most:,}; "
-            f"{_REMEDY}"
-        )
-    if max(width, height) > _LONGEST:
-        raise ValueError(
-            f"{path} has {height} x {width} pixels (H x W); no side may be longer than "
-            f"{_LONGEST}: cut it into tiles"
-        )
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    with limited_header(path) as file, Image.open(file, formats=_FORMATS) as image:
+        file.limited = False
+        _check_image(path, image)
+        yield image
 
 
 def _check_image(path: Path, image: Image.Image) -> None:
-    _check_size(path, *image.size)
+    check_size(path, *image.size)
     # Further images in a JPEG (MPO) are previews and depth maps from a phone camera.
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":
@@ -334,7 +331,7 @@ def _deep_png(path: Path, orientation: int) -> Picture:
         bands = {2: 3, 4: 2, 6: 4}[file.read(26)[25]]  # from the header's colour type
     if bands == 2:  # as many bytes per pixel as four bands of 8 bits
         high, low = np.split(_png_bytes(path, "RGBA").reshape(-1, 2, 2), 2, axis=2)
-        with Image.open(path, formats=_FORMATS) as image:
+        with _opened(path) as image:
             width, height = image.size
         high, low = (part.reshape(height, width, 2) for part in (high, low))
     else:
@@ -347,7 +344,7 @@ def _deep_png(path: Path, orientation: int) -> Picture:
 
 def _png_bytes(path: Path, raw_mode: str) -> Pixels:
     """Decode the pixels of a PNG with another unpacker than Pillow would choose."""
-    with Image.open(path, formats=("PNG",)) as image:
+    with _opened(path) as image:
         assert isinstance(image, PngImageFile)
         image.tile = [tile._replace(args=raw_mode) for tile in image.tile]
         return np.array(image)

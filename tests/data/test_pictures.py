@@ -1,5 +1,6 @@
 """Files are read at full depth and with every band, or refused by name."""
 
+import io
 import os
 import time
 import zlib
@@ -192,3 +193,66 @@ def test_the_size_limit_is_that_of_pillow(tmp_path, monkeypatch):
         read_header(path)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
     assert read_image(path, 3).shape == (3, 6, 8)
+
+
+def _jpeg(before_pixels):
+    buffer = io.BytesIO()
+    Image.fromarray(COLOR).save(buffer, "JPEG")
+    return buffer.getvalue()[:2] + before_pixels + buffer.getvalue()[2:]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        _jpeg((b"\xff\xe1\xff\xffExif\0\0" + b"A" * 65527) * 800),
+        b"\xff\xd8" + b"\xff" * 20_000_000,
+        b"P6 #" + b"x" * 20_000_000,
+        b"P6 " + b" " * 20_000_000,
+    ],
+    ids=["JPEG segments", "JPEG markers", "PPM comment", "PPM spaces"],
+)
+def test_a_header_without_end_is_refused_quickly(tmp_path, content):
+    path = tmp_path / "long.png"
+    path.write_bytes(content)
+    started = time.perf_counter()
+    for read in (read_header, lambda path: read_image(path, 3)):
+        with pytest.raises(ValueError, match=r"long.png has a header of more than .*save it again"):
+            read(path)
+    assert time.perf_counter() - started < 5
+
+
+def test_metadata_of_usual_length_are_no_reason_to_refuse_a_photograph(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(_jpeg((b"\xff\xe2\xff\xff" + b"A" * 65533) * 100))
+    assert read_image(tmp_path / "a.jpg", 3).shape == (3, 6, 8)
+    noise = rng.integers(0, 256, (2400, 2400, 3), dtype=np.uint8)  # 17 MB of pixels
+    for ending in ("png", "webp", "bmp", "ppm", "tif"):
+        fast = {"webp": {"lossless": True, "method": 0}, "png": {"compress_level": 0}}
+        path = save(tmp_path / f"noise.{ending}", noise, **fast.get(ending, {}))
+        assert path.stat().st_size > 16 << 20
+        assert np.array_equal(read_image(path, 3).permute(1, 2, 0), noise)
+
+
+def test_bands_and_pages_count_towards_the_size_limit(tmp_path, monkeypatch):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((5, 6, 8), np.uint8), photometric="minisblack")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 59)
+    with pytest.raises(ValueError, match=r"a.tif has 6 x 8 pixels .*and 5 bands .*limit of 236"):
+        read_image(path, 5)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 60)
+    assert read_image(path, 5).shape == (5, 6, 8)
+
+
+def test_a_tiff_strip_that_expands_beyond_its_pixels_is_refused_unread(tmp_path):
+    path = tmp_path / "bomb.tif"
+    tifffile.imwrite(path, DEEP, photometric="rgb", compression="zlib")
+    assert read_image(path, 3).shape == (3, 6, 8)
+    bomb = zlib.compress(b"\0" * 100_000_000)
+    with tifffile.TiffFile(path, mode="r+") as file:
+        page = file.pages[0]
+        end = path.stat().st_size
+        page.tags["StripByteCounts"].overwrite(len(bomb))
+        page.tags["StripOffsets"].overwrite(end)
+    with path.open("ab") as file:
+        file.write(bomb)
+    with pytest.raises(ValueError, match=r"bomb.tif stores .* for a strip of 288 bytes"):
+        read_image(path, 3)
