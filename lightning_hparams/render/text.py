@@ -22,6 +22,7 @@ __all__ = ["LINE", "Entry", "font", "framed", "phrase", "shortened", "text_width
 
 LINE = 20  # height of a line of text
 _SWATCH = 12
+_LONGEST = 4096  # letters measured and drawn
 _NARROWEST = 200  # minimum panel width in pixels, so that titles, legend and key fit
 
 Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -104,8 +105,12 @@ def _other_fonts() -> list[Font]:
 
 def _has(one: Font, text: str) -> bool:
     """Whether a font has all letters of a text."""
-    missing = bytes(one.getmask(_NO_LETTER))
-    return all(letter.isspace() or bytes(one.getmask(letter)) != missing for letter in text)
+    return all(letter.isspace() or _has_letter(one, letter) for letter in set(text))
+
+
+@functools.lru_cache(maxsize=16384)
+def _has_letter(one: Font, letter: str) -> bool:
+    return bytes(one.getmask(letter)) != bytes(one.getmask(_NO_LETTER))
 
 
 def _ascent(one: Font) -> int:
@@ -118,7 +123,10 @@ def _without_accents(text: str) -> str:
 
 
 def text_width(text: str) -> int:
-    """Width in pixels of a text drawn by :func:`phrase`, without margins."""
+    """Width in pixels of a text drawn by :func:`phrase`, without margins.
+
+    Only the first 4096 letters count, which are more than any picture has room for.
+    """
     return sum(_word_width(word) + 4 for word in _words(text)) - 4
 
 
@@ -131,7 +139,7 @@ def phrase(text: str, ink: Color = INK, paper: Color = PAPER) -> Picture:
 
 
 def _words(text: str) -> list[str]:
-    return " ".join(text.splitlines()).split(" ")
+    return " ".join(text[:_LONGEST].splitlines()).split(" ")
 
 
 @functools.lru_cache(maxsize=4096)

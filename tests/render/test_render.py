@@ -1,6 +1,7 @@
 import io
 import time
 import warnings
+import warnings
 
 import numpy as np
 import pytest
@@ -404,6 +405,20 @@ def test_names_of_any_length_are_shortened_quickly(letter):
     assert text.text_width(short) <= 200
     assert short.endswith("...")
     assert text.text_width(name[: len(short) - 2] + "...") > 200  # one more letter does not fit
+
+
+@pytest.mark.parametrize("letters", ["a", "道路", "u\u0308", "a b"])
+def test_pictures_with_names_of_any_length_are_drawn_quickly(letters):
+    names = [letters * 25_000, letters * 25_000 + "b"]
+    masks = torch.tensor([[0, 1]]).repeat(8, 4)[None]
+    box = {"boxes": torch.tensor([[0.0, 0.0, 4.0, 4.0]]), "labels": torch.tensor([1])}
+    image = torch.zeros(3, 8, 8, dtype=torch.uint8)
+    start = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # this machine may have no font with these letters
+        segmentation_pictures(image[None], masks, masks, names)
+        detection_picture(image, {**box, "scores": torch.tensor([0.9])}, box, names)
+    assert time.perf_counter() - start < 3
 
 
 def test_a_shortened_name_keeps_as_many_letters_as_fit():
