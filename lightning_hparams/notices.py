@@ -2,15 +2,41 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
-from collections.abc import Hashable, Iterator
+from collections import Counter
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
 
-__all__ = ["FAILURE", "Notices", "kind_of"]
+__all__ = ["FAILURE", "Notices", "kind_of", "warn_user"]
 
 FAILURE = "failure"  # default topic of a failure
+_NAMES = 5  # of one kind, after which further ones are not warned about
+# Packages between the user's code and a warning of ours.
+_BETWEEN = {
+    "lightning_hparams", "lightning", "lightning_fabric", "lightning_utilities",
+    "pytorch_lightning", "torch", "contextlib", "functools",
+}  # fmt: skip
+
+
+def warn_user(message: str) -> None:
+    """Warn on rank zero, at the user's line rather than one of this package or Lightning."""
+    # Three of the frames below are those of rank_zero_warn.
+    rank_zero_warn(message, stacklevel=3 + _level())
+
+
+def _level() -> int:
+    """``stacklevel`` for a warning of the caller to show the innermost line of the user."""
+    level, frame = 1, sys._getframe(1)
+    while (outer := frame.f_back) is not None and _is_between(frame.f_globals):
+        level, frame = level + 1, outer
+    return level
+
+
+def _is_between(module: Mapping[str, object]) -> bool:
+    return str(module.get("__name__", "")).partition(".")[0] in _BETWEEN
 
 
 class Notices:
@@ -23,6 +49,7 @@ class Notices:
     def __init__(self, speaker: str = "") -> None:
         self._prefix = f"{speaker}: " if speaker else ""
         self._seen: set[Hashable] = set()
+        self._names: Counter[str] = Counter()
 
     def warn(self, about: Hashable, message: str) -> None:
         """Warn, unless this topic has had a message.
@@ -33,7 +60,18 @@ class Notices:
             message: The text.
         """
         if self._is_new(about):
-            rank_zero_warn(self._prefix + message)
+            warn_user(self._prefix + message)
+
+    def warn_of_name(self, kind: str, name: str, message: str) -> None:
+        """Warn about a name that comes from the user's code, such as the key of a loss.
+
+        Such names may contain a number that changes with each step, so only the first few of a kind
+        are warned about.
+        """
+        if (kind, name) not in self._seen and self._names[kind] < _NAMES:
+            self._names[kind] += 1
+            rest = "; no warning about further ones" if self._names[kind] == _NAMES else ""
+            self.warn((kind, name), message + rest)
 
     def info(self, about: Hashable, message: str) -> None:
         """Inform, unless this topic has had a message; see :meth:`warn`."""
@@ -85,6 +123,7 @@ class Notices:
     def clear(self) -> None:
         """Forget all topics, as for a new run."""
         self._seen.clear()
+        self._names.clear()
 
     def __contains__(self, about: Hashable) -> bool:
         return about in self._seen
@@ -92,7 +131,7 @@ class Notices:
     def _warn_here(self, about: Hashable, message: str, error: Exception) -> None:
         if self._is_new(about):
             text = f"{self._prefix}{message}: {type(error).__name__}: {error}"
-            warnings.warn(text, stacklevel=2)
+            warnings.warn(text, stacklevel=_level())
 
     def _is_new(self, about: Hashable) -> bool:
         is_new = about not in self._seen

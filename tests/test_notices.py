@@ -2,7 +2,12 @@
 
 import warnings
 
-from lightning_hparams.notices import Notices
+from lightning.pytorch.demos.boring_classes import BoringModel
+from lightning.pytorch.loggers import CSVLogger
+
+from lightning_hparams import MetricMonitor
+from lightning_hparams.notices import Notices, warn_user
+from tests.runs import quiet_trainer
 
 
 def warned(notices, *calls):
@@ -37,3 +42,39 @@ def test_after_clear_a_topic_is_warned_about_again():
     assert warned(notices, ("a", "once")) == ["once"]
     notices.clear()
     assert warned(notices, ("a", "twice")) == ["twice"]
+
+
+def test_names_that_change_with_each_step_are_warned_about_a_few_times_only():
+    notices = Notices()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for step in range(100):
+            notices.warn_of_name("term", f"loss_{step}", f"loss_{step} left out")
+            notices.warn_of_name("term", "other", "other left out")
+    texts = [str(warning.message) for warning in caught]
+    assert texts[:2] == ["loss_0 left out", "other left out"]
+    assert len(texts) == 5
+    assert "no warning about further ones" in texts[-1]
+
+
+def test_a_warning_shows_the_line_of_the_user():
+    calls = [
+        lambda: warn_user("a"),
+        lambda: Notices().warn("a", "a"),
+        lambda: Notices().failed("draw", ValueError("a")),
+    ]
+    for call in calls:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            call()
+        assert [warning.filename for warning in caught] == [__file__]
+    monitor = MetricMonitor(class_names=["a"])
+    module = BoringModel()
+    module.training_step = lambda batch, batch_idx: {
+        "loss": module(batch).sum(), "terms": "odd"
+    }  # fmt: skip
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        quiet_trainer(logger=CSVLogger("."), max_steps=2, callbacks=[monitor]).fit(module)
+    ours = [warning for warning in caught if "MetricMonitor" in str(warning.message)]
+    assert [warning.filename for warning in ours] == [__file__]

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 from lightning import LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_warn
+
+from ..notices import warn_user
 
 __all__ = ["gathered", "gradients_of", "own_part", "restore_gradients"]
 
@@ -28,13 +29,13 @@ def own_part(
     before, now = len(loaded["ranks"]), trainer.world_size
     size = None
     if before != now:
-        rank_zero_warn(
+        warn_user(
             f"ExactResume: the checkpoint is from {before} processes and this run has {now}; "
             "it will not equal the stopped run, and the random states are not restored"
         )
         return None
     if loaded["batches"] != trainer.num_training_batches:
-        rank_zero_warn(
+        warn_user(
             f"ExactResume: an epoch had {loaded['batches']} batches and has "
             f"{trainer.num_training_batches} now, so this run will not equal the stopped one; "
             "resume it with the same data and batch size"

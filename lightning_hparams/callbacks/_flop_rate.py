@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 from lightning import LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info
 
+from ..notices import warn_user
 from ..speed import Speed, peak_flops
 from ..tags import tag
 from ._flop_count import count_flops
@@ -54,7 +55,7 @@ class FlopRate:
         try:
             flops = count_flops(trainer, module, batch)
         except Exception as error:
-            rank_zero_warn(
+            warn_user(
                 f"{self._speaker} could not count the operations of a step, so it writes no "
                 f"FLOP/s: {type(error).__name__}: {error}"
             )

@@ -40,7 +40,9 @@ class Scalars:
         written = {writable(tag): value for tag, value in values.items()}
         for tag in values if written.keys() != values.keys() else ():
             if tag != writable(tag):
-                self._notices.warn(tag, f"{tag!r} cannot be encoded; written as {writable(tag)!r}")
+                self._notices.warn_of_name(
+                    "tag", tag, f"{tag!r} cannot be encoded; written as {writable(tag)!r}"
+                )
         if written:
             self._tags.update(written)
             self.sinks.scalars(written, step)

@@ -174,7 +174,9 @@ class MetricMonitor(Monitor):
             values = self._rates | {tag: float(value) for tag, value in self._norms.items()}
             found, refused = losses(outputs, trainer.accumulate_grad_batches)
             for key, reason in refused.items():
-                self._notices.warn(key, f"{key} of training_step left out: {reason}")
+                self._notices.warn_of_name(
+                    "output", key, f"{key} of training_step left out: {reason}"
+                )
             self._scalars.write_step(trainer, values | found, self._written_step)
         self._rates, self._norms = {}, {}
 

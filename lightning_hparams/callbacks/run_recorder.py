@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from lightning import LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from ..checks import one_of
 from ..internals import log_step
+from ..notices import warn_user
 from ..provenance import (
     fingerprint,
     plain,
@@ -264,7 +264,7 @@ class RunRecorder(Monitor):
             if self.domains and not self._row.has_columns:
                 self._row.choose_columns(self._metrics.wanted(found, trainer))
             if message := self._metrics.missing(found, trainer, of_validation=of_validation):
-                rank_zero_warn(message)
+                warn_user(message)
         values = self._metrics.of(found, trainer, of_validation=of_validation)
         if not values:
             return

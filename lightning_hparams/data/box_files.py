@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..checks import names_in, one_of
+from ..notices import warn_user
 from ..outputs import Boxes
 from ..resize import resized
 from .augment import Augmentation, augmented_boxes, make_augmentation
@@ -135,7 +136,7 @@ class BoxFileData(FileData):
         if not counts["train"].sum():
             raise ValueError(f"{files.source}: no training image has a box; check the annotations")
         if (warning := unseen_classes(counts, files.names)) is not None:
-            rank_zero_warn(f"{files.source}: {warning}")
+            warn_user(f"{files.source}: {warning}")
         self._check_images(paths, headers)
         self.train_set, self.val_set = sets["train"], sets["validation"]
         self.test_set = sets.get("test", self.val_set)

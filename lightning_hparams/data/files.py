@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 import torch
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..checks import in_range, whole_number
+from ..notices import warn_user
 from ..resize import resized
 from .augment import Augmentation, Goal, augmented_image, check_augment
 from .base import Sample, VisionData
@@ -112,7 +113,7 @@ class FileData(VisionData):
             small = pool.map(lambda path: thumbnail(read_image(path, self.in_channels)), chosen)
             thumbnails = dict(zip(chosen, small, strict=True))
         if (warning := repeats(splits, thumbnails)) is not None:
-            rank_zero_warn(warning)
+            warn_user(warning)
         counts = ", ".join(f"{len(paths)} for {name}" for name, paths in splits.items())
         rank_zero_info(f"{os.path.commonpath([path.parent for path in paths])}: images {counts}")
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from ..checks import names_in, nearest, one_of
+from ..notices import warn_user
 from .augment import Augmentation, make_augmentation
 from .files import FileData, LabelFileDataset, image_headers, plain_path
 from .layout import split_of
@@ -168,7 +169,7 @@ class ImageFolderData(FileData):
                 name: _totals(one.class_counts(), self.num_classes) for name, one in sets.items()
             }
             if (warning := unseen_classes(counts, self.class_names)) is not None:
-                rank_zero_warn(f"{self.labels or self.images}: {warning}")
+                warn_user(f"{self.labels or self.images}: {warning}")
         self.train_set, self.val_set = sets["train"], sets["validation"]
         self.test_set = sets.get("test", self.val_set)
 

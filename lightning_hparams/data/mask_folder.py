@@ -10,11 +10,12 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..checks import one_of, whole_number
+from ..notices import warn_user
 from ..resize import resized
 from .augment import Augmentation, augmented, make_augmentation
 from .base import Sample, SegmentationData
@@ -281,7 +282,7 @@ class MaskFolderData(FileData, SegmentationData):
             ),
         ):
             if warning is not None:
-                rank_zero_warn(warning)
+                warn_user(warning)
 
     def _read(self, pair: Pair) -> tuple[MaskFacts, npt.NDArray[np.float32]]:
         small = thumbnail(read_image(pair[0], self.in_channels))

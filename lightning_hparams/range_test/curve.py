@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..checks import in_range, one_of, whole_number
+from ..notices import warn_user
 
 __all__ = [
     "PARAMS",
@@ -91,10 +91,9 @@ def lr_values(min_lr: float, max_lr: float, num_steps: int, mode: str = "exp") -
     whole_number("num_steps", num_steps, MIN_POINTS, remedy="100 is usual")
     one_of("mode", mode, ("exp", "linear"))
     if mode == "linear" and max_lr / min_lr > 100:
-        warnings.warn(
+        warn_user(
             f'mode="linear" from {min_lr:g} to {max_lr:g} spends nine tenths of its steps in the '
-            'last decade; use mode="exp", or at most two decades',
-            stacklevel=2,
+            'last decade; use mode="exp", or at most two decades'
         )
     space = np.linspace if mode == "linear" else np.geomspace
     values = space(min_lr, max_lr, num_steps).tolist()

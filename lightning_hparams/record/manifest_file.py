@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 from lightning import Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger
 
+from ..notices import warn_user
 from ..provenance import load_manifest, shortened_parts, to_json, to_markdown
 from ..sinks import Sinks
 
@@ -134,9 +134,7 @@ def _move_aside(path: Path, reason: str, logger: Logger) -> None:
             logger.experiment.log_artifact(logger.run_id, str(renamed))
     except Exception as error:
         kept = f"it could not be renamed: {error}"
-    warnings.warn(
-        f"RunRecorder: the earlier part of the run is unknown: {reason}; {kept}", stacklevel=2
-    )
+    warn_user(f"RunRecorder: the earlier part of the run is unknown: {reason}; {kept}")
 
 
 def _folder(trainer: Trainer, logger: Logger) -> Path | None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.loggers import MLFlowLogger
-from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from ..isolation import evaluation_mode, random_state_kept
+from ..notices import warn_user
 from ..sinks import MLflowSink, Sinks, input_for, is_rehearsal, register_model
 
 __all__ = ["check_forward", "check_registrable", "register"]
@@ -57,7 +57,7 @@ def register(sinks: Sinks, module: LightningModule, name: str) -> None:
                     raise TimeoutError("the server does not answer")
                 register_model(sink.logger, module, name)
             except Exception as error:
-                rank_zero_warn(
+                warn_user(
                     f"the model was not registered as {name!r}: {error}; the trained model is not "
                     "affected: call lightning_hparams.sinks.register_model(logger, module, name)"
                 )

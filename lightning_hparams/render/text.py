@@ -7,7 +7,6 @@ import functools
 import importlib.util
 import io
 import unicodedata
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TypeAlias
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ..notices import warn_user
 from .colors import INK, MARGIN, PAPER, Color, Picture
 
 __all__ = ["LINE", "Entry", "font", "framed", "phrase", "shortened", "text_width", "write"]
@@ -80,10 +80,9 @@ def _set(text: str) -> tuple[str, Font]:
 @functools.cache
 def _warn_of_letters() -> None:
     """Warn once, since class names recur in every picture."""
-    warnings.warn(
+    warn_user(
         "no font on this machine has all letters of the names in the pictures, so some are drawn "
-        "as boxes; install a font that has them, such as DejaVu Sans or Noto Sans CJK",
-        stacklevel=2,
+        "as boxes; install a font that has them, such as DejaVu Sans or Noto Sans CJK"
     )
 
 

@@ -223,8 +223,8 @@ class MLflowSink(Sink):
             try:
                 values[name] = float(value)
             except (TypeError, ValueError):
-                self._notices.warn(
-                    ("value", name), f"{name!r} is not a number and is left out: {value!r}"
+                self._notices.warn_of_name(
+                    "value", name, f"{name!r} is not a number and is left out: {value!r}"
                 )
         self.scalars(values, step or 0)
 

@@ -9,9 +9,10 @@ from weakref import ReferenceType, WeakKeyDictionary, ref
 
 from lightning import Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info
 from PIL import Image
 
+from ..notices import warn_user
 from ..render import Encoded
 from .base import Sink, SinkLogger
 from .files import FilesSink
@@ -80,7 +81,7 @@ def _open(logger: Logger, monitor: str, root: str) -> Sink:
         case CSVLogger() if "://" not in logger.log_dir:
             return FilesSink(logger.log_dir, logger)
         case _:
-            rank_zero_warn(
+            warn_user(
                 f"{monitor} writes numbers but no pictures to {type(logger).__name__}; "
                 "add a TensorBoardLogger, an MLFlowLogger or a CSVLogger with a folder on this "
                 "machine for pictures"

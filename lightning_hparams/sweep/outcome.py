@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from lightning import Trainer
-from lightning.pytorch.utilities import rank_zero_warn
 from torch.optim import Optimizer
 
 from ..internals import log_step
+from ..notices import warn_user
 from ..optim import set_param
 from ..range_test import ParamTestResult, RangeTestResult
 from ..render import encode
@@ -69,7 +69,7 @@ def warn_of_another_peak(
     suggestion = chosen(result)
     for callback in trainer.callbacks:  # type: ignore[attr-defined]  # set on construction
         if isinstance(callback, FollowsRangeTest) and callback.own_peak():
-            rank_zero_warn(
+            warn_user(
                 f"the range test suggests a peak of {suggestion:.3g}, but "
                 f"{type(callback).__name__}(max_lr={callback.own_peak()}) sets another; "
                 "leave out max_lr to train at the suggestion"
@@ -78,7 +78,7 @@ def warn_of_another_peak(
     largest = max(map(max, peak_rates(trainer.optimizers, configs, found.length)))
     if abs(largest / suggestion - 1) > _TOLERANCE:
         names = " and ".join(f"`{name}`" for name in applied) or "the optimizers"
-        rank_zero_warn(
+        warn_user(
             f"the range test set {names} for a peak of {suggestion:.3g}, but the "
             f"optimizers are configured with {largest:.3g}; let configure_optimizers make all "
             "rates from it, or name the attribute that they are made of by `attr`"
@@ -90,7 +90,7 @@ def fail(result: Result, on_fail: str, *, launched: bool) -> None:
     text = f"the range test suggests nothing ({result.status}): {result.reason}"
     if on_fail == "raise":
         raise RuntimeError(f"{text}; pass on_fail='keep' to train at the configured rate")
-    rank_zero_warn(
+    warn_user(
         f"{text}; " + ("training continues at" if launched else "keep to") + " the configured rate"
     )
 
@@ -111,7 +111,7 @@ def show(place: Place, result: Result) -> None:
             sinks.scalars({f"{tag}/suggestion": result.suggestion}, log_step(trainer))
         sinks.flush()
     except Exception as error:
-        rank_zero_warn(
+        warn_user(
             f"LRRangeTest could not log its result ({type(error).__name__}: {error}); it is in "
             "`LRRangeTest.result` and in the checkpoints"
         )

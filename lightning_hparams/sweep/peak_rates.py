@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.types import LRSchedulerConfig
 from torch import Tensor
 from torch.optim import Optimizer
@@ -18,6 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from ..internals import LAST_RATES, PARTS
 from ..isolation import random_state_kept
+from ..notices import warn_user
 
 __all__ = ["RunLength", "made_by", "peak_rates", "present_peak", "scale_rates"]
 
@@ -171,7 +171,7 @@ def _tried(scheduler: Any, calls: float) -> list[float] | None:
                 if float(group["lr"]) > highest[place]:
                     highest[place], last = float(group["lr"]), call
     if last == _TRIED - 1:
-        rank_zero_warn(
+        warn_user(
             f"the range test follows {type(scheduler).__name__} for {_TRIED} steps, and the rate "
             f"still rises there: the suggestion is reached at that step, and not at the peak"
         )

@@ -9,12 +9,12 @@ from typing import Any
 
 from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
-from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import nn
 
 from ..internals import fit_data, initial_hparams
 from ..isolation import copy_data, copy_module, dissolve, is_bound_to_itself, module_kept
+from ..notices import warn_user
 from ..random_states import generators_kept
 from .stand_ins import NoLogger
 
@@ -100,7 +100,7 @@ class Place:
         """Copy the data for a sweep; warn about sources that cannot be copied."""
         own, uncopied = copy_data(self.data, self._replacements())
         if uncopied:
-            rank_zero_warn(
+            warn_user(
                 f"the range test reads from the same {' and '.join(uncopied)} as the training "
                 "data, which cannot be copied: a position in it moves on; open files anew in each "
                 "worker, or read at absolute positions"

@@ -6,9 +6,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from lightning.pytorch.utilities import rank_zero_warn
-
 from ..hparam_slots import Slot, alike_names, find_slots, is_number
+from ..notices import warn_user
 from .place import Place
 
 __all__ = ["WrittenSlots", "restore"]
@@ -122,7 +121,7 @@ def restore(place: Place, applied: Mapping[str, object], param: str, attr: str |
         for slot in (*numbers, *_by_name(place.records, [name]).get(name, [])):
             slot.write(value)
     if refused:
-        rank_zero_warn(
+        warn_user(
             f"the checkpoint would have LRRangeTest set {' and '.join(refused)}, which a range "
             f"test of {' or '.join(map(repr, names_tested(param, attr)))} does not do here: it is "
             "left as it is; pass the `attr` that the checkpoint was made with"

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 
 import torch
 from lightning import LightningModule
-from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from ..checks import in_range
+from ..notices import warn_user
 
 __all__ = ["NormalisedInput"]
 
@@ -83,7 +83,7 @@ class NormalisedInput(LightningModule):
         floats = [batch for batch in batches if batch.is_floating_point()]
         largest = max((float(self.normalise(batch).abs().max()) for batch in floats), default=0.0)
         if largest > _WILD:
-            rank_zero_warn(
+            warn_user(
                 f"normalised images reach {largest:.0f}: floating point images must "
                 "lie in 0..1; divide by 255, or pass them as uint8"
             )

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from lightning import Trainer
-from lightning.pytorch.utilities import rank_zero_warn
 from torch import nn
 from torch.optim import Optimizer
 from typing_extensions import Self
 
 from ..checks import in_range, one_of, whole_number
+from ..notices import warn_user
 from ..optim import check_optimizer, make_optimizer, named_groups
 from ._averaging import keep_counters
 from ._freezing import has_finetuning, norms_within, train_what_is_optimized, wrap_again
@@ -199,7 +199,7 @@ class VisionTask(NormalisedInput):
             wrap_again(self.trainer)
         batches = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches
         if self._optimizer == "Rprop" and batches > 1:
-            rank_zero_warn(
+            warn_user(
                 "Rprop compares the signs of successive gradients, which differ between "
                 f"mini-batches (Riedmiller & Braun 1993); this epoch has {batches:.0f} of them: "
                 "use RMSprop, or one batch per epoch"

@@ -1,7 +1,6 @@
 import io
 import time
 import warnings
-import warnings
 
 import numpy as np
 import pytest
