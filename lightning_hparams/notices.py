@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
+import inspect
 import warnings
 from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 
 from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
 
@@ -29,9 +30,10 @@ def warn_user(message: str) -> None:
 
 def _level() -> int:
     """``stacklevel`` for a warning of the caller to show the innermost line of the user."""
-    level, frame = 1, sys._getframe(1)
-    while (outer := frame.f_back) is not None and _is_between(frame.f_globals):
-        level, frame = level + 1, outer
+    here = inspect.currentframe()
+    level, frame = 1, here.f_back if here is not None else None
+    while frame is not None and frame.f_back is not None and _is_between(frame.f_globals):
+        level, frame = level + 1, frame.f_back
     return level
 
 
@@ -61,6 +63,10 @@ class Notices:
         """
         if self._is_new(about):
             warn_user(self._prefix + message)
+
+    def about(self, topic: Hashable) -> Callable[[str], None]:
+        """:meth:`warn` for one topic, as a function of the message."""
+        return partial(self.warn, topic)
 
     def warn_of_name(self, kind: str, name: str, message: str) -> None:
         """Warn about a name that comes from the user's code, such as the key of a loss.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -61,7 +61,12 @@ class Curves:
         self._lost = lost
 
     def count(
-        self, module: LightningModule, names: Sequence[str] | None, outputs: object, step: str
+        self,
+        module: LightningModule,
+        names: Sequence[str] | None,
+        outputs: object,
+        step: str,
+        on_missing_names: Callable[[str], None] | None = None,
     ) -> None:
         """Add a batch.
 
@@ -70,6 +75,7 @@ class Curves:
             names: Class names; required for boxes.
             outputs: Return value of a step of the module.
             step: Name of that step.
+            on_missing_names: Receives a message if there are too few names; None raises instead.
 
         Raises:
             TypeError: If the output lacks scores.
@@ -92,7 +98,9 @@ class Curves:
             )
         self._kind = kind.name
         ignore = module_value(module, "ignore_index")
-        options = DrawOptions(class_names=names, ignore_index=ignore)
+        options = DrawOptions(
+            class_names=names, ignore_index=ignore, on_missing_names=on_missing_names
+        )
         scores = kind.scores(kind.tidy(outputs, options), options, module.device)
         if scores is None:
             raise TypeError(
@@ -152,7 +160,8 @@ def _write_precision(
     sinks: Sinks,
     max_classes: int,
 ) -> None:
-    names = names or [f"class {index}" for index in range(counts.shape[1])]
+    names = list(names or ())
+    names += [f"class {index}" for index in range(len(names), counts.shape[1])]
     if counts.shape[1] == 1 and len(names) == 2:
         names = names[1:]  # binary: the probability of the foreground
     for label in range(min(counts.shape[1], max_classes)):

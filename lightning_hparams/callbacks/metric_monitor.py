@@ -197,12 +197,14 @@ class MetricMonitor(Monitor):
         if dataloader_idx or not trainer.loggers or not self._curves.wanted:
             return
         step = "test_step" if trainer.testing else "validation_step"
-        names = self._names(pl_module)
+        given = pl_module, self._names(pl_module), outputs, step
+        # Too few names in an argument are an error; those of the module are only looked at.
+        told = self._notices.about("class names") if self.class_names is None else None
         if trainer.sanity_checking:
-            self._curves.count(pl_module, names, outputs, step)
+            self._curves.count(*given, told)
             return
         with self._notices.attempt(f"curves of a {_stage(trainer)} set"), self._curves.all():
-            self._curves.count(pl_module, names, outputs, step)
+            self._curves.count(*given, told)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the confusion counts before the module may reset them."""

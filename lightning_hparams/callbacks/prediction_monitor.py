@@ -289,6 +289,10 @@ def _options(monitor: PredictionMonitor, module: LightningModule) -> DrawOptions
         rgb=monitor.rgb,
         min_score=monitor.min_score,
         colors=None if colors is None else np.array(colors, np.uint8),
+        # Too few names in an argument are an error; those of the module are only looked at.
+        on_missing_names=(
+            monitor._notices.about("class names") if monitor.class_names is None else None
+        ),
     )
 
 

@@ -19,7 +19,7 @@ REMEDY = (
 _LONGEST = 1 << 16  # pixels of a side; JPEG ends there too
 _BANDS = 4  # as many values as an image of that many bands with the most pixels
 _HEADER_READS = 100_000
-_HEADER_BYTES = 16 << 20
+_HEADER_BYTES = 8 << 20
 _CHUNK_SLACK = 4096  # bytes by which compressed data may exceed the pixels, besides a tenth
 
 

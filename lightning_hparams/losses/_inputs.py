@@ -36,7 +36,8 @@ def full_precision(loss: L) -> L:
     @functools.wraps(loss)
     def run(logits: Tensor, target: Tensor, **options: Any) -> Tensor:
         with torch.autocast(logits.device.type, enabled=False):
-            exact = logits if logits.dtype == torch.float64 else logits.float()
+            keep = logits.dtype == torch.float64 or logits.is_complex()  # refused by ``prepare``
+            exact = logits if keep else logits.float()
             return loss(exact, target, **options)
 
     return cast(L, run)
@@ -62,14 +63,23 @@ def prepare(
 ) -> Given:
     """Check the arguments that all losses share, and flatten the pixels."""
     one_of("task", task, ("multiclass", "binary", "multilabel"))
+    for name, value in (("logits", logits), ("target", target)):
+        if value.is_complex():
+            raise TypeError(f"{name} must be real, got {value.dtype}; use its abs() or real part")
     logits, target = _shaped(logits, target, task)
     if task == "multiclass" and target.is_floating_point():
         raise TypeError(f"a multiclass target must hold class indices, got {target.dtype}")
+    ignored: float | None = ignore_index
+    if ignore_index is not None and target.is_floating_point():
+        # As the target stores it: in float16, 65535 is infinity.
+        ignored = float(
+            torch.tensor(float(ignore_index), device="cpu").to(target.dtype).to(logits.dtype)
+        )
     # Cast before comparing: in uint8, -1 is 255 and 300 is 44.
     target = target.long() if task == "multiclass" else target.to(logits.dtype)
     valid = None
-    if ignore_index is not None:
-        valid = target != ignore_index
+    if ignored is not None:
+        valid = target != ignored
         target = target.masked_fill(~valid, 0)
     if validate_target:
         check_values(target, logits.shape[1] if task == "multiclass" else 2)

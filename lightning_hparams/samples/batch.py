@@ -81,6 +81,8 @@ class Batch:
         sizes = {key: len(self.output[key]) for key in self.kind.required if key != "kind"}
         if len(set(sizes.values())) > 1:
             raise ValueError(f"{step} must return as many images as preds and targets, got {sizes}")
+        if losses is not None and losses.is_complex():
+            raise TypeError(f"{step}: losses must be real, got {losses.dtype}; return their abs()")
         if losses is not None and tuple(losses.shape) != (count,):
             raise ValueError(
                 f"{step}: losses must be ({count},), one per sample, got {tuple(losses.shape)}"
@@ -200,6 +202,8 @@ def _is_whole(value: object) -> bool:
 def _check_image(image: object, step: str) -> None:
     if not isinstance(image, Tensor):
         raise TypeError(f"{step}: an image must be a tensor or an array, got {type_name(image)}")
+    if image.is_complex():
+        raise TypeError(f"{step}: an image must be real, got {image.dtype}; return images.abs()")
     if image.ndim != 3:
         raise ValueError(
             f"{step}: an image must be (channels, height, width), got {tuple(image.shape)}"

@@ -12,7 +12,7 @@ from ..boxes import check_boxes, confident, match_boxes
 from ..metrics import BoxScoreCounts
 from ..outputs import Boxes, StepOutput
 from ..render import Picture, detection_picture
-from .kind import DrawOptions, Kind, Sample, Scores, names_for
+from .kind import DrawOptions, Kind, Sample, Scores, completed_names, names_for
 
 __all__ = ["Detection"]
 
@@ -87,7 +87,7 @@ class Detection(Kind):
                 "MetricMonitor: detection curves need the names of all classes; pass class_names="
             )
         parts = [
-            _matched(pred, target, names)
+            _matched(pred, target, names, options)
             for pred, target in zip(output["preds"], output["targets"], strict=True)
         ]
 
@@ -112,7 +112,7 @@ def _tensors(boxes: object) -> object:
 
 
 def _matched(
-    pred: Boxes, target: Boxes, names: Sequence[str]
+    pred: Boxes, target: Boxes, names: Sequence[str], options: DrawOptions
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Labels, scores and hits of predictions, and labels of missed true boxes."""
     matches = match_boxes(pred, target)
@@ -121,12 +121,10 @@ def _matched(
     labels, scores = (pred["labels"].cpu()[counted], pred["scores"].cpu()[counted])
     missed = target["labels"].cpu()[torch.from_numpy(matches.missed)]
     highest = max([*labels.tolist(), *missed.tolist()], default=0)
-    if highest >= len(names):
-        raise ValueError(
-            f"class_names has {len(names)} entries, but a box has label {highest}; "
-            "name every class, in order"
-        )
-    return labels, scores, hits, missed
+    completed_names(names, highest + 1, options, f"a box has label {highest}")
+    # The counts have a row for each name, so boxes of other labels do not count.
+    named = labels < len(names)
+    return labels[named], scores[named], hits[named], missed[missed < len(names)]
 
 
 def _scaled(boxes: Boxes, scale: tuple[float, float]) -> Boxes:

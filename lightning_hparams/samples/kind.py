@@ -16,7 +16,16 @@ from torchmetrics import Metric
 from ..outputs import StepOutput
 from ..render import Picture, ValueRange, panel_size, to_rgb
 
-__all__ = ["DrawOptions", "Kind", "Sample", "Scores", "copied", "names_for", "shown_image"]
+__all__ = [
+    "DrawOptions",
+    "Kind",
+    "Sample",
+    "Scores",
+    "completed_names",
+    "copied",
+    "names_for",
+    "shown_image",
+]
 
 Copyable: TypeAlias = Tensor | npt.NDArray[np.generic] | Sequence[float] | float
 
@@ -32,6 +41,8 @@ class DrawOptions:
     value_range: ValueRange | None = None  # of the images; None: guessed for each batch
     min_score: float = 0.3  # of a box to be drawn
     colors: Picture | None = None  # (C, 3)
+    # Receives a message if there are too few names, which are then completed; None raises instead.
+    on_missing_names: Callable[[str], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -167,20 +178,33 @@ def names_for(highest: int, options: DrawOptions) -> Sequence[str]:
     Raises:
         ValueError: If there are fewer class names or colours than classes.
     """
-    names = options.class_names
-    if names is None:
-        names = [f"class {index}" for index in range(highest + 1)]
-    if len(names) <= highest:
-        raise ValueError(
-            f"class_names has {len(names)} entries, but there are {highest + 1} classes; "
-            "name every class, in order"
-        )
+    names = completed_names(
+        options.class_names or (), highest + 1, options, f"there are {highest + 1} classes"
+    )
     if options.colors is not None and len(options.colors) < len(names):
         raise ValueError(
             f"class_colors has {len(options.colors)} entries, but there are {len(names)} classes; "
             "give one per class"
         )
     return names
+
+
+def completed_names(
+    names: Sequence[str], count: int, options: DrawOptions, reason: str
+) -> Sequence[str]:
+    """``names``, with numbered ones for further classes up to ``count``.
+
+    Raises:
+        ValueError: If there are names, but too few, and the options have no receiver for that.
+    """
+    if len(names) >= count:
+        return names
+    if names:
+        text = f"class_names has {len(names)} entries, but {reason}; name every class, in order"
+        if options.on_missing_names is None:
+            raise ValueError(text)
+        options.on_missing_names(text)
+    return [*names, *(f"class {index}" for index in range(len(names), count))]
 
 
 def _as_tensors(value: object) -> object:

@@ -34,8 +34,7 @@ class Regression(Kind):
         shape, names = tuple(output["preds"].shape), options.class_names
         if len(shape) != 2 or not shape[1]:
             raise ValueError(f"{step}: regression preds must be (N,) or (N, D), got {shape}")
-        if names is not None:
-            _check_names(names, shape[1])
+        _names(names, shape[1], options)
 
     def losses(self, output: StepOutput, options: DrawOptions) -> Tensor:
         """Mean absolute error of each sample over its known values; a NaN target is unknown."""
@@ -47,15 +46,18 @@ class Regression(Kind):
 
     def draw(self, sample: Sample, options: DrawOptions, caption: str) -> Picture:
         """Draw the image above its true and predicted values."""
-        names = options.class_names
-        if names is not None:
-            _check_names(names, len(sample.pred))
+        names = _names(options.class_names, len(sample.pred), options)
         return regression_picture(sample.image, sample.pred, sample.target, names, caption=caption)
 
 
-def _check_names(names: Sequence[str], values: int) -> None:
-    if len(names) != values:
-        raise ValueError(
-            f"class_names has {len(names)} entries, but an image has {values} predicted values; "
-            "name every value, in order"
-        )
+def _names(names: Sequence[str] | None, values: int, options: DrawOptions) -> Sequence[str] | None:
+    if names is None or len(names) == values:
+        return names
+    text = (
+        f"class_names has {len(names)} entries, but an image has {values} predicted values; "
+        "name every value, in order"
+    )
+    if options.on_missing_names is None:
+        raise ValueError(text)
+    options.on_missing_names(text)
+    return None

@@ -11,7 +11,7 @@ from torchmetrics import Metric
 from ..checks import type_name
 from ..metrics import ScoreCounts, confidences
 from ..outputs import StepOutput
-from .kind import DrawOptions, Scores
+from .kind import DrawOptions, Scores, completed_names
 
 __all__ = [
     "check_tensors",
@@ -95,12 +95,10 @@ def class_scores(probs: Tensor, targets: Tensor, options: DrawOptions) -> Scores
     Raises:
         ValueError: If there are fewer names than classes.
     """
-    names, classes, ignore = options.class_names, probs.shape[1], options.ignore_index
-    if names and len(names) < classes:
-        raise ValueError(
-            f"class_names has {len(names)} entries, but predictions have {classes} classes; "
-            "name every class, in order"
-        )
+    classes, ignore = probs.shape[1], options.ignore_index
+    completed_names(
+        options.class_names or (), classes, options, f"predictions have {classes} classes"
+    )
 
     def make_counter() -> Metric:
         return ScoreCounts(classes, ignore_index=ignore).to(probs.device)

@@ -535,11 +535,6 @@ def test_precision_recall_curves_of_boxes_count_matches():
     ("module", "error", "message"),
     [
         (Foreign(), TypeError, r"with pr_curves=True, validation_step must .*, got None$"),
-        (
-            Named(),
-            ValueError,
-            "class_names has 2 entries, but predictions have 3 classes; name every class",
-        ),
         (Boxed(), ValueError, "detection curves need the names of all classes; pass class_names="),
     ],
 )
@@ -745,7 +740,19 @@ def test_class_names_may_be_a_hyperparameter():
     assert {"pr/cat/val", "pr/dog/val"} <= every_tag(logger.log_dir)
 
 
-@pytest.mark.parametrize("given", ["cat", {"cat": 0, "dog": 7}, 3, lambda: 1 / 0])
+def test_a_module_with_too_few_class_names_gets_numbered_ones_and_one_warning():
+    logger = TensorBoardLogger(".", default_hp_metric=False)
+    trainer = quiet_trainer(logger=logger, callbacks=[MetricMonitor(pr_curves=True)], max_epochs=2)
+    text = "class_names has 2 entries, but predictions have 3 classes; name every class"
+    with pytest.warns(UserWarning, match=text) as warned:
+        trainer.fit(Named(), ones(), ones())
+    assert sum("class_names has 2" in str(one.message) for one in warned) == 1
+    assert {"pr/cat/val", "pr/dog/val"} <= every_tag(logger.log_dir)
+    with pytest.raises(ValueError, match=text):
+        fit_foreign(Named(), callbacks=[MetricMonitor(pr_curves=True, class_names=["a", "b"])])
+
+
+@pytest.mark.parametrize("given", ["cat", {"cat": 0, "dog": 7}, 3, lambda: 1 / 0, iter("ab")])
 def test_unreadable_class_names_are_ignored_with_one_warning(given):
     class Pets(WithMatrix):
         class_names = property(lambda self: given)

@@ -214,15 +214,15 @@ def _jpeg(before_pixels):
 def test_a_header_without_end_is_refused_quickly(tmp_path, content):
     path = tmp_path / "long.png"
     path.write_bytes(content)
-    started = time.perf_counter()
+    started = time.process_time()
     for read in (read_header, lambda path: read_image(path, 3)):
         with pytest.raises(ValueError, match=r"long.png has a header of more than .*save it again"):
             read(path)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 def test_metadata_of_usual_length_are_no_reason_to_refuse_a_photograph(tmp_path):
-    (tmp_path / "a.jpg").write_bytes(_jpeg((b"\xff\xe2\xff\xff" + b"A" * 65533) * 100))
+    (tmp_path / "a.jpg").write_bytes(_jpeg((b"\xff\xe2\xff\xff" + b"A" * 65533) * 60))
     assert read_image(tmp_path / "a.jpg", 3).shape == (3, 6, 8)
     noise = rng.integers(0, 256, (2400, 2400, 3), dtype=np.uint8)  # 17 MB of pixels
     for ending in ("png", "webp", "bmp", "ppm", "tif"):

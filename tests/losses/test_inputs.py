@@ -103,3 +103,20 @@ def test_soft_targets_are_refused():
 def test_unknown_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         dice_loss(torch.zeros(1, 3, 2, 2), torch.zeros(1, 2, 2).long(), **options)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("ignored", [65535, -70000, 257, 255])
+def test_an_ignore_index_is_compared_as_a_target_of_low_precision_stores_it(dtype, ignored):
+    logits, target = torch.randn(1, 1, 2, 2), torch.tensor([[[0.0, 1.0], [1.0, ignored]]])
+    options = {"task": "binary", "ignore_index": ignored}
+    expected = dice_loss(logits, target, **options)
+    torch.testing.assert_close(dice_loss(logits, target.to(dtype), **options), expected)
+
+
+def test_complex_values_are_refused():
+    real = torch.zeros(1, 1, 2, 2)
+    with pytest.raises(TypeError, match=r"logits must be real, got torch.complex64"):
+        dice_loss(real + 1j, real, task="binary")
+    with pytest.raises(TypeError, match=r"target must be real, got torch.complex64"):
+        dice_loss(real, real + 1j, task="binary")
