@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
+from ..checks import type_name
 from ..notices import Notices, kind_of
 from ..sinks import Sinks, is_rehearsal
 from ._idle_hooks import skip_idle_hooks
@@ -72,7 +73,13 @@ class Monitor(Callback):
 def module_value(module: LightningModule, name: str) -> Any:
     """An attribute of a module, or else its hyperparameter of that name; None if it has neither."""
     value = getattr(module, name, None)
-    return getattr(module, "hparams", {}).get(name) if value is None else value
+    value = getattr(module, "hparams", {}).get(name) if value is None else value
+    if isinstance(value, Iterator):
+        raise TypeError(
+            f"`{name}` of the module is a {type_name(value)}, which can be read only once; make it "
+            "a list"
+        )
+    return value
 
 
 def _guarded(name: str, hook: Callable[..., object]) -> Callable[..., object]:

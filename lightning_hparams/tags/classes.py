@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from numbers import Integral
 from typing import cast
 
@@ -34,11 +34,6 @@ def class_names(given: object) -> list[str] | None:
         given = [member.name for member in given]
     elif callable(given):
         given = given()
-    elif isinstance(given, Iterator):
-        raise TypeError(
-            f"class names must be a list of names, got {type_name(given)}, which can be read only "
-            "once; pass list(...) of it"
-        )
     if given is None:
         return None
     if hasattr(given, "tolist"):  # arrays, tensors and pandas columns
