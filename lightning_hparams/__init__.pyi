@@ -13,10 +13,12 @@ from .callbacks import (
 )
 from .data import (
     BrainTissueData as BrainTissueData,
+    Cifar10Data as Cifar10Data,
     CocoData as CocoData,
     DigitsData as DigitsData,
     ImageFolderData as ImageFolderData,
     MaskFolderData as MaskFolderData,
+    OxfordPetData as OxfordPetData,
     SyntheticShapesData as SyntheticShapesData,
     VocData as VocData,
 )

@@ -28,5 +28,6 @@ from .images import read_image as read_image
 from .mask_folder import FileDataset as FileDataset, MaskFolderData as MaskFolderData
 from .masks import MaskReader as MaskReader
 from .pictures import read_header as read_header
+from .public import Cifar10Data as Cifar10Data, OxfordPetData as OxfordPetData
 from .shapes import ShapesDataset as ShapesDataset, SyntheticShapesData as SyntheticShapesData
 from .voc import VocData as VocData

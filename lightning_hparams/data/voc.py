@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
@@ -19,6 +19,7 @@ from .box_files import Annotated, BoxFileData, BoxFiles, split_annotated
 from .files import plain_path
 from .layout import split_of
 from .pairs import first_names, image_paths, key_of
+from .public import download_voc
 from .splits import found_in, names_of, split_keys
 
 __all__ = ["VocData", "parse_xml"]
@@ -126,6 +127,31 @@ class VocData(BoxFileData):
         self.save_hyperparameters(
             ignore=[] if isinstance(augment, (bool, str)) else ["augment"], logger=False
         )
+
+    @classmethod
+    def public(
+        cls, root: str | Path, year: str = "2012", *, download: bool = False, **options: Any
+    ) -> VocData:
+        """Create the data module for a year of Pascal VOC, 2007 to 2012.
+
+        Args:
+            root: Folder that holds, or will hold, ``VOCdevkit``.
+            year: The year; only 2007 has a test set.
+            download: Download the data if it is not there.
+            options: Further arguments.
+
+        Raises:
+            FileNotFoundError: If the data is not there.
+            ConnectionError: If it cannot be downloaded.
+        """
+        folder = Path(root) / "VOCdevkit" / f"VOC{year}"
+        if download:
+            folder = download_voc(root, year)
+        if not folder.is_dir():
+            raise FileNotFoundError(
+                f"`root`: {folder} is not there; pass download=True, or the folder of VOCdevkit"
+            )
+        return cls(folder, **{"one_based": True, **options})
 
     def _images_to_predict(self) -> list[Path]:
         folder = self.predict_images or _images_folder(_root(self.folder))

@@ -1,11 +1,16 @@
 """Loaders, batches and samplers that all data modules share."""
 
+import os
+import subprocess
+import sys
+import textwrap
+
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 from lightning import LightningModule
 
-from lightning_hparams import DigitsData, SyntheticShapesData
+from lightning_hparams import DigitsData, ExactResume, SyntheticShapesData
 from lightning_hparams.data import (
     BalancedSampler,
     MaskDataset,
@@ -13,6 +18,7 @@ from lightning_hparams.data import (
     balanced_weights,
     collate,
 )
+from tests.callbacks.schedule_runs import SaveEach
 from tests.runs import quiet_trainer
 
 
@@ -113,6 +119,63 @@ def test_a_trainer_shows_a_balanced_order_that_depends_on_the_epoch(monkeypatch)
     assert first != second
     shown = torch.bincount(data.train_set.class_counts()[first], minlength=3)
     assert (shown - 4).abs().max() <= 1
+
+
+def balanced():
+    return SyntheticShapesData(
+        num_train=12, num_val=1, size=16, batch_size=2, task="classification", sampler="balanced"
+    )
+
+
+@pytest.mark.parametrize("steps", [4, 6])  # within an epoch and at its end
+def test_a_resumed_run_continues_the_balanced_order(tmp_path, steps):
+    whole, rest = Watch(), Watch()
+    callbacks = [ExactResume(), SaveEach(tmp_path)]
+    quiet_trainer(max_epochs=3, callbacks=callbacks).fit(whole, balanced())
+    again = quiet_trainer(max_epochs=3, callbacks=[ExactResume()])
+    again.fit(rest, balanced(), ckpt_path=tmp_path / f"{steps}.ckpt")
+    assert rest.shown == whole.shown[2 * steps :]
+
+
+DDP = """
+    import sys, torch, lightning
+    from tests.data.test_base import Watch, balanced
+
+    if __name__ == "__main__":
+        module = Watch()
+        trainer = lightning.Trainer(
+            accelerator="cpu", devices=2, strategy="ddp", max_epochs=2, logger=False,
+            enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        )
+        torch.manual_seed(trainer.global_rank)  # processes seldom agree in this
+        trainer.fit(module, balanced())
+        torch.save(module.shown, f"shown{trainer.global_rank}.pt")
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_train_on_one_balanced_draw(tmp_path):
+    (tmp_path / "script.py").write_text(textwrap.dedent(DDP))
+    root = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
+    result = subprocess.run(
+        [sys.executable, "script.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    both = [torch.load(tmp_path / f"shown{rank}.pt") for rank in (0, 1)]
+    data = balanced()
+    data.setup("fit")
+    sampler = data.train_dataloader().sampler
+    expected = []
+    for epoch in range(2):
+        sampler.set_epoch(epoch)
+        expected += list(sampler)
+    assert [index for pair in zip(*both, strict=True) for index in pair] == expected
 
 
 def test_boxes_and_images_of_different_sizes_stay_lists():
