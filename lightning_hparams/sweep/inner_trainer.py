@@ -81,6 +81,7 @@ class InnerTrainer(Trainer):
             enable_model_summary=False,
         )
         inner.limit_val_batches = 0  # overfit_batches would set it
+        inner.callbacks = list(callbacks)  # without those that installed packages add to Trainers
         inner._place, inner._data = place, data
         return inner
 

@@ -597,3 +597,28 @@ def test_our_own_schedules_follow_where_optimizers_are_scaled():
 def test_a_state_that_is_not_a_range_tests_is_refused_in_words(state):
     with pytest.raises(ValueError, match=r"must hold what LRRangeTest\.state_dict\(\) returned"):
         LRRangeTest().load_state_dict(state)
+
+
+def test_callbacks_of_installed_packages_stay_out_of_the_sweep(tmp_path, monkeypatch):
+    info = tmp_path / "counting_steps-1.0.dist-info"
+    info.mkdir()
+    info.joinpath("METADATA").write_text(
+        "Metadata-Version: 2.1\nName: counting-steps\nVersion: 1\n"
+    )
+    info.joinpath("entry_points.txt").write_text(
+        "[lightning.pytorch.callbacks_factory]\ncounting = counting_steps:make\n"
+    )
+    tmp_path.joinpath("counting_steps.py").write_text(
+        "from lightning import Callback\n"
+        "steps = []\n"
+        "class Counting(Callback):\n"
+        "    def on_train_batch_end(self, trainer, *args):\n"
+        "        steps.append(type(trainer).__name__)\n"
+        "def make():\n"
+        "    return Counting()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    quiet_trainer(callbacks=[LRRangeTest(**SHORT)], max_steps=3).fit(Net(), loader())
+    import counting_steps
+
+    assert counting_steps.steps == ["Trainer"] * 3
