@@ -6,6 +6,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from .pairs import first_names
 
 __all__ = ["identical_files", "near_duplicates", "repeats", "thumbnail"]
 
+_HEAD = 1 << 14  # bytes
 _SIDE = 16  # of a thumbnail
 _BITS = 24  # of 240 that may differ: more than a change of size or compression makes
 _LEAST_CORRELATION = 0.99
@@ -52,20 +54,29 @@ def repeats(
 def identical_files(splits: Mapping[str, Sequence[Path]]) -> list[tuple[Path, Path]]:
     """Return pairs of a training file and one of another split with the same content, by SHA-256.
 
-    Only files of equal size are read.
+    Only files of equal size are read, and completely only those that start alike: uncompressed
+    images all have the same size.
     """
     train = set(splits.get("train", ()))
     by_size: defaultdict[int, list[Path]] = defaultdict(list)
     for path in dict.fromkeys(path for paths in splits.values() for path in paths):
         by_size[path.stat().st_size].append(path)
-    alike = [
-        path
-        for paths in by_size.values()
-        if 0 < len(train.intersection(paths)) < len(paths)
-        for path in paths
-    ]
-    with ThreadPoolExecutor() as pool:
-        digests = dict(zip(alike, pool.map(_digest, alike), strict=True))
+    digests: dict[Path, bytes] = {}
+    groups = list(by_size.values())
+    for count in (_HEAD, -1):
+        alike = [
+            path
+            for paths in groups
+            if 0 < len(train.intersection(paths)) < len(paths)
+            for path in paths
+        ]
+        with ThreadPoolExecutor() as pool:
+            found = pool.map(partial(_digest, count=count), alike)
+            digests = dict(zip(alike, found, strict=True))
+        by_digest: defaultdict[bytes, list[Path]] = defaultdict(list)
+        for path, digest in digests.items():
+            by_digest[digest].append(path)
+        groups = list(by_digest.values())
     first: dict[bytes, Path] = {}
     for path in alike:
         if path in train:
@@ -119,8 +130,9 @@ def _hash(small: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
     return np.asarray(small[:, 1:] > small[:, :-1]).ravel()
 
 
-def _digest(path: Path) -> bytes:
-    return hashlib.sha256(path.read_bytes()).digest()
+def _digest(path: Path, count: int) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.sha256(file.read(count)).digest()
 
 
 def _shown(pair: tuple[Path, Path]) -> str:

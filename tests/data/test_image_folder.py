@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lightning_hparams import ImageFolderData
-from lightning_hparams.data.duplicates import near_duplicates, thumbnail
+from lightning_hparams.data.duplicates import identical_files, near_duplicates, thumbnail
 from tests.data.files import save
 
 RNG = np.random.default_rng(0)
@@ -346,3 +346,14 @@ def test_different_images_are_not_taken_for_duplicates():
     names = [*images]
     splits = {"train": [*names[:100], "empty"], "validation": [*names[100:], "empty"]}
     assert near_duplicates(splits, images | empty) == []
+
+
+def test_files_that_only_start_alike_are_not_identical(tmp_path):
+    image = np.zeros((200, 200, 3), np.uint8)
+    other = image.copy()
+    other[0, 0] = 255  # stored last in a bitmap
+    for name, pixels in {"train": image, "val": other, "same": image}.items():
+        save(tmp_path / f"{name}.bmp", pixels)
+    train, val, same = (tmp_path / f"{name}.bmp" for name in ("train", "val", "same"))
+    assert identical_files({"train": [train], "validation": [val]}) == []
+    assert identical_files({"train": [train], "test": [val, same]}) == [(train, same)]

@@ -497,3 +497,24 @@ def test_too_few_images_for_a_split_are_refused(tmp_path):
         save(tmp_path / kind / "only.png", np.zeros((4, 4), np.uint8))
     with pytest.raises(ValueError, match=r"no image is left for validation .*; change val_frac"):
         make(tmp_path).setup("fit")
+
+
+def test_pixels_of_each_class_are_counted_in_the_training_masks(folder):
+    data = make(folder)
+    data.setup("fit")
+    masks = torch.stack([data.train_set[index]["mask"] for index in range(8)])
+    assert data.class_counts() == [int((masks == index).sum()) for index in range(3)]
+    assert sum(data.class_counts()) == 8 * 20 * 30
+
+
+def test_images_with_a_rare_class_are_shown_as_often_as_others(folder):
+    for index in range(10):
+        mask = np.zeros((20, 30), np.uint8)
+        mask[:, 15:] = 1 if index else 2
+        save(folder / "masks" / f"{index}.png", mask)
+    data = make(folder, sampler="balanced", batch_size=1, val_fraction=0.1, augment=False)
+    data.setup("fit")
+    masks = [batch["mask"] for batch in data.train_dataloader()]
+    rare, common = (sum(bool((mask == index).any()) for mask in masks) for index in (2, 1))
+    assert rare + common == 9
+    assert abs(rare - common) <= 1
