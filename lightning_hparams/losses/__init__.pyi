@@ -7,6 +7,7 @@ from .overlap import (
     tversky_loss as tversky_loss,
 )
 from .pixelwise import (
+    binary_cross_entropy_loss as binary_cross_entropy_loss,
     cross_entropy_loss as cross_entropy_loss,
     focal_loss as focal_loss,
     mse_loss as mse_loss,

@@ -8,9 +8,16 @@ from torch import Tensor
 
 from ..checks import in_range
 from ._inputs import Task, Weights, full_precision, prepare
-from ._pixels import above_0, of_true_class, pixel_weights, signed_logits, weighted_mean
+from ._pixels import (
+    above_0,
+    of_true_class,
+    one_hot,
+    pixel_weights,
+    signed_logits,
+    weighted_mean,
+)
 
-__all__ = ["cross_entropy_loss", "focal_loss", "mse_loss"]
+__all__ = ["binary_cross_entropy_loss", "cross_entropy_loss", "focal_loss", "mse_loss"]
 
 
 @full_precision
@@ -51,6 +58,47 @@ def cross_entropy_loss(
     spread = log_probs if given.weights is None else log_probs * given.weights[:, None]
     spread = spread.mean(1) if given.valid is None else spread.mean(1) * given.valid
     return (1 - label_smoothing) * loss - label_smoothing * spread.sum() / above_0(weights.sum())
+
+
+@full_precision
+def binary_cross_entropy_loss(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    task: Task = "multiclass",
+    ignore_index: int | None = None,
+    class_weights: Weights = None,
+    label_smoothing: float = 0.0,
+    validate_target: bool = True,
+) -> Tensor:
+    """Compute the cross entropy of the sigmoid of each class, averaged over classes too.
+
+    For multiclass, each class is told from all others (Wightman et al., arXiv:2110.00476); for
+    other tasks this is :func:`cross_entropy_loss`. Arguments are the same, but each multiclass
+    weight weighs a class in all pixels, as for multilabel.
+    """
+    options = {"class_weights": class_weights, "label_smoothing": label_smoothing}
+    if task != "multiclass":
+        return cross_entropy_loss(
+            logits,
+            target,
+            task=task,
+            ignore_index=ignore_index,
+            validate_target=validate_target,
+            **options,
+        )
+    given = prepare(logits, target, task, ignore_index, None, validate_target)
+    each = one_hot(given.target, given.logits.shape[1]).to(given.logits.dtype)
+    if given.valid is not None:
+        each = torch.where(given.valid[:, None], each, -1.0)
+    return cross_entropy_loss(
+        given.logits,
+        each,
+        task="multilabel",
+        ignore_index=None if given.valid is None else -1,
+        validate_target=False,
+        **options,
+    )
 
 
 @full_precision

@@ -21,11 +21,12 @@ from .overlap import (
     jaccard_loss,
     tversky_loss,
 )
-from .pixelwise import cross_entropy_loss, focal_loss, mse_loss
+from .pixelwise import binary_cross_entropy_loss, cross_entropy_loss, focal_loss, mse_loss
 
 __all__ = ["LOSSES", "WeightedLoss"]
 
 LOSSES: dict[str, Callable[..., Tensor]] = {
+    "bce": binary_cross_entropy_loss,
     "ce": cross_entropy_loss,
     "dice": dice_loss,
     "focal": focal_loss,

@@ -4,6 +4,7 @@ from .calibration import (
     calibration_error as calibration_error,
     confidences as confidences,
 )
+from .classification import classification_scores as classification_scores
 from .confusion import (
     ConfusionCounts as ConfusionCounts,
     class_recall as class_recall,
@@ -21,4 +22,5 @@ from .detections import (
     best_f1 as best_f1,
     box_confusion as box_confusion,
 )
+from .regression import RegressionErrors as RegressionErrors, ValueCounts as ValueCounts
 from .score_counts import BoxScoreCounts as BoxScoreCounts, ScoreCounts as ScoreCounts

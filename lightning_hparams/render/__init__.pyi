@@ -37,3 +37,4 @@ from .text import (
     text_width as text_width,
     write as write,
 )
+from .values import values_picture as values_picture

@@ -26,6 +26,8 @@ def reference(
     probs, hot, valid = (x.reshape(n, c, -1) for x in (probs, hot, valid))
     weights = [1.0] * c if weights is None else weights
     flat = logits.reshape(n, c, -1)
+    if name == "bce":
+        return pixelwise("ce", flat, hot, valid, "multilabel", weights)
     if name in ("ce", "focal", "mse"):
         return pixelwise(name, flat, hot, valid, task, weights)
     groups = [slice(None)] if reduction == "batch" else [slice(i, i + 1) for i in range(n)]

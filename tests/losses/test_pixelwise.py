@@ -3,7 +3,12 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings, strategies as st
 
-from lightning_hparams.losses import cross_entropy_loss, focal_loss, mse_loss
+from lightning_hparams.losses import (
+    binary_cross_entropy_loss,
+    cross_entropy_loss,
+    focal_loss,
+    mse_loss,
+)
 from tests.losses.reference import TASKS, random_case
 
 
@@ -81,3 +86,12 @@ def test_mse_lies_in_0_to_1():
     wrong[:, 1] = 50
     assert mse_loss(wrong, target) == 1
     assert mse_loss(-wrong, target) == 0
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_bce_is_that_of_torch_against_one_hot_targets(smoothing):
+    logits, target = random_case(3, "multiclass", 4, None)
+    ours = binary_cross_entropy_loss(logits, target, label_smoothing=smoothing)
+    hot = F.one_hot(target, 4).movedim(-1, 1).float()
+    hot = hot * (1 - smoothing) + smoothing / 2
+    torch.testing.assert_close(ours, F.binary_cross_entropy_with_logits(logits, hot))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_hparams.render import regression, regression_picture
+from lightning_hparams.render import regression, regression_picture, values_picture
 
 GREY, ORANGE = (205, 205, 205), (213, 94, 0)
 IMAGE = torch.full((3, 256, 256), 100, dtype=torch.uint8)
@@ -56,3 +56,24 @@ def test_any_image_and_any_value_can_be_drawn(shape, value):
     )
     assert picture.dtype == np.uint8
     assert picture.shape[0] > 256
+
+
+def test_predicted_values_are_drawn_against_true_ones():
+    counts = torch.zeros(2, 8, 8, dtype=torch.long)
+    counts[0, 0, 7] = 5  # a low value was predicted as a high one
+    picture = values_picture(counts, torch.tensor([[0.0, 1.0], [0.0, 1e6]]), ["a", "b"])
+    dark = (picture == np.array([8, 48, 107])).all(-1)
+    rows, columns = dark.nonzero()
+    assert dark.sum() > 500
+    assert rows.max() < picture.shape[0] / 2
+    assert columns.max() < picture.shape[1] / 4
+
+
+def test_only_the_first_of_many_values_are_drawn():
+    edges = torch.tensor([[0.0, 1.0]] * 30)
+    few, many = (
+        values_picture(torch.zeros(count, 4, 4), edges[:count], ["x"] * count) for count in (12, 30)
+    )
+    assert 0 < many.shape[0] - few.shape[0] < 30
+    with pytest.raises(ValueError, match="needs 2 names, one for each value"):
+        values_picture(torch.zeros(2, 4, 4), edges[:2], ["x"])
