@@ -25,6 +25,7 @@ from .data import (
 from .range_test import RangeTestResult as RangeTestResult
 from .sinks import mlflow_logger as mlflow_logger
 from .tasks import (
+    ClassificationTask as ClassificationTask,
     DetectionTask as DetectionTask,
     SegmentationTask as SegmentationTask,
 )

@@ -12,4 +12,5 @@ from .pixelwise import (
     focal_loss as focal_loss,
     mse_loss as mse_loss,
 )
+from .regression import REGRESSION_LOSSES as REGRESSION_LOSSES, RegressionLoss as RegressionLoss
 from .weighted import LOSSES as LOSSES, WeightedLoss as WeightedLoss

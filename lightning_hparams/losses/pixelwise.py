@@ -77,27 +77,20 @@ def binary_cross_entropy_loss(
     other tasks this is :func:`cross_entropy_loss`. Arguments are the same, but each multiclass
     weight weighs a class in all pixels, as for multilabel.
     """
-    options = {"class_weights": class_weights, "label_smoothing": label_smoothing}
-    if task != "multiclass":
-        return cross_entropy_loss(
-            logits,
-            target,
-            task=task,
-            ignore_index=ignore_index,
-            validate_target=validate_target,
-            **options,
-        )
-    given = prepare(logits, target, task, ignore_index, None, validate_target)
-    each = one_hot(given.target, given.logits.shape[1]).to(given.logits.dtype)
-    if given.valid is not None:
-        each = torch.where(given.valid[:, None], each, -1.0)
+    if task == "multiclass":
+        given = prepare(logits, target, task, ignore_index, None, validate_target)
+        logits, task, validate_target = given.logits, "multilabel", False
+        target = one_hot(given.target, logits.shape[1]).to(logits.dtype)
+        if given.valid is not None:
+            target, ignore_index = torch.where(given.valid[:, None], target, -1.0), -1
     return cross_entropy_loss(
-        given.logits,
-        each,
-        task="multilabel",
-        ignore_index=None if given.valid is None else -1,
-        validate_target=False,
-        **options,
+        logits,
+        target,
+        task=task,
+        ignore_index=ignore_index,
+        class_weights=class_weights,
+        label_smoothing=label_smoothing,
+        validate_target=validate_target,
     )
 
 

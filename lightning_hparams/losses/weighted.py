@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import numbers
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ from .overlap import (
 )
 from .pixelwise import binary_cross_entropy_loss, cross_entropy_loss, focal_loss, mse_loss
 
-__all__ = ["LOSSES", "WeightedLoss"]
+__all__ = ["LOSSES", "WeightedLoss", "check_loss_args", "loss_weights", "weighted_sum"]
 
 LOSSES: dict[str, Callable[..., Tensor]] = {
     "bce": binary_cross_entropy_loss,
@@ -76,14 +76,12 @@ class WeightedLoss(nn.Module):
         validate_target: bool = True,
     ) -> None:
         super().__init__()
-        self.weights = _loss_weights(losses)
+        self.weights = loss_weights(losses, LOSSES)
         self.loss_args = {name: dict(args) for name, args in (loss_args or {}).items()}
         self.task: Task = task
         self.ignore_index = ignore_index
         self.validate_target = validate_target
-        for name, args in self.loss_args.items():
-            one_of("loss_args", name, self.weights)
-            _check_args(name, args)
+        check_loss_args(self.loss_args, self.weights, LOSSES, shared=_SHARED)
         weights = None
         if class_weights is not None:
             listed = class_weights.tolist() if isinstance(class_weights, Tensor) else class_weights
@@ -123,7 +121,7 @@ class WeightedLoss(nn.Module):
 
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:
         """Return the weighted sum of the terms."""
-        return torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
+        return weighted_sum(self.weights, terms)
 
     def extra_repr(self) -> str:
         """Describe the sum."""
@@ -139,18 +137,33 @@ class WeightedLoss(nn.Module):
         self.terms(logits, target)
 
 
-def _loss_weights(losses: str | Mapping[str, float]) -> dict[str, float]:
+def weighted_sum(weights: Mapping[str, float], terms: Mapping[str, Tensor]) -> Tensor:
+    """Return the weighted sum of scalars."""
+    return torch.stack([weights[name] * term for name, term in terms.items()]).sum()
+
+
+def loss_weights(
+    losses: str | Mapping[str, float], known: Mapping[str, object], usual: str = "ce"
+) -> dict[str, float]:
+    """Return the weight of each loss by name, after checking names and weights.
+
+    Args:
+        losses: A name, or a dict of names and weights.
+        known: The known losses by name.
+        usual: A usual name, for messages.
+    """
     if isinstance(losses, str):
         losses = {losses: 1.0}
     if not isinstance(losses, Mapping):
+        example = "{'ce': 1.0, 'dice': 1.0}" if usual == "ce" else f"{usual!r}"
         raise TypeError(
             f"`loss` must be a name or a dict of names and weights, got {losses!r}; "
-            "{'ce': 1.0, 'dice': 1.0} is usual"
+            f"{example} is usual"
         )
     if not losses:
-        raise ValueError(f"`loss` needs at least one name, got {losses!r}; 'ce' is usual")
+        raise ValueError(f"`loss` needs at least one name, got {losses!r}; {usual!r} is usual")
     for name, weight in losses.items():
-        one_of("loss", name, LOSSES)
+        one_of("loss", name, known)
         if isinstance(weight, bool) or not isinstance(weight, numbers.Real):
             raise TypeError(f"the weight `loss[{name!r}]` must be a number, got {weight!r}")
         if not 0 < weight < math.inf:
@@ -161,13 +174,31 @@ def _loss_weights(losses: str | Mapping[str, float]) -> dict[str, float]:
     return dict(losses)
 
 
-def _check_args(name: str, args: Mapping[str, Any]) -> None:
-    known = [key for key in inspect.signature(LOSSES[name]).parameters if key not in _SHARED]
-    for key, value in args.items():
-        if key in _SHARED:
-            raise TypeError(f"`loss_args` for {name!r} repeats {key!r}; it is given for all losses")
-        if key not in known:
-            hint = nearest(key, known) or f"; it takes {known}"
-            raise TypeError(f"loss {name!r} takes no argument {key!r}{hint}")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"`loss_args[{name!r}][{key!r}]` must be finite, got {value}")
+def check_loss_args(
+    loss_args: Mapping[str, Mapping[str, Any]],
+    chosen: Mapping[str, float],
+    known: Mapping[str, Callable[..., Tensor]],
+    *,
+    shared: Sequence[str],
+) -> None:
+    """Check the names of further arguments of losses.
+
+    Args:
+        loss_args: Arguments by loss.
+        chosen: The losses that are used, by name.
+        known: All losses by name.
+        shared: Arguments that all losses get.
+    """
+    for name, args in loss_args.items():
+        one_of("loss_args", name, chosen)
+        allowed = [key for key in inspect.signature(known[name]).parameters if key not in shared]
+        for key, value in args.items():
+            if key in shared:
+                raise TypeError(
+                    f"`loss_args` for {name!r} repeats {key!r}; it is given for all losses"
+                )
+            if key not in allowed:
+                hint = nearest(key, allowed) or f"; it takes {allowed}"
+                raise TypeError(f"loss {name!r} takes no argument {key!r}{hint}")
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"`loss_args[{name!r}][{key!r}]` must be finite, got {value}")

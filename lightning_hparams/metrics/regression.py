@@ -130,4 +130,5 @@ class ValueCounts(CountingMetric):
         low, high = edges.T
         cells = (values.float() - low) / (high - low) * self.bins
         # Clamped before the cast: an infinite value has no integer.
-        return cells.nan_to_num().clamp(0, self.bins - 1).long()
+        clamped: Tensor = cells.nan_to_num().clamp(0, self.bins - 1)
+        return clamped.long()

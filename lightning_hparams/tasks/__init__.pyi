@@ -1,3 +1,4 @@
 from .base import VisionTask as VisionTask
+from .classification import ClassificationTask as ClassificationTask
 from .detection import DetectionTask as DetectionTask
 from .segmentation import SegmentationTask as SegmentationTask

@@ -1,4 +1,4 @@
-"""Images and masks of a batch, with checks."""
+"""Images, masks and other goals of a batch, with checks."""
 
 from __future__ import annotations
 
@@ -7,20 +7,25 @@ from typing import TypeAlias
 from torch import Tensor
 
 from ..checks import type_name
-from ..outputs import SegmentationBatch
+from ..outputs import ClassificationBatch, RegressionBatch, SegmentationBatch
 
-__all__ = ["Batch", "check_mask", "image_of", "mask_of", "paths_of"]
+__all__ = ["Batch", "check_mask", "goal_of", "image_of", "mask_of", "paths_of"]
 
 Batch: TypeAlias = "SegmentationBatch | tuple[Tensor, Tensor] | list[Tensor]"
+_AnyBatch: TypeAlias = "Batch | ClassificationBatch | RegressionBatch"
 
 
-def paths_of(batch: Batch) -> list[str]:
+def paths_of(batch: _AnyBatch) -> list[str]:
     """Return the paths of the images, if the batch has them."""
     return batch.get("path", []) if isinstance(batch, dict) else []
 
 
-def image_of(batch: Batch) -> Tensor:
+def image_of(batch: _AnyBatch, goal: str = "mask") -> Tensor:
     """Return the images of a batch.
+
+    Args:
+        batch: A dict, or a pair with the images first.
+        goal: What a batch has besides images, for the message.
 
     Raises:
         ValueError: If there are none, or they have no pixels.
@@ -31,11 +36,31 @@ def image_of(batch: Batch) -> Tensor:
     elif isinstance(batch, (tuple, list)) and batch:
         found = batch[0]
     if not isinstance(found, Tensor):
-        raise _no_batch(batch)
+        raise _no_batch(batch, goal)
     if not found.numel():
         raise ValueError(
             f"images must have pixels, got {tuple(found.shape)}; leave out empty batches and images"
         )
+    return found
+
+
+def goal_of(batch: _AnyBatch, goal: str) -> Tensor:
+    """Return what a model is to predict for the images of a batch.
+
+    Args:
+        batch: A dict, or a pair with the images first.
+        goal: Its key: ``"mask"``, ``"label"`` or ``"value"``.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    found: object = None
+    if isinstance(batch, dict):
+        found = batch.get(goal)
+    elif isinstance(batch, (tuple, list)) and len(batch) > 1:
+        found = batch[1]
+    if not isinstance(found, Tensor):
+        raise _no_batch(batch, goal)
     return found
 
 
@@ -49,13 +74,7 @@ def mask_of(batch: Batch) -> Tensor:
         ValueError: If there are none.
         TypeError: If they have a floating point type.
     """
-    found: object = None
-    if isinstance(batch, dict):
-        found = batch.get("mask")
-    elif isinstance(batch, (tuple, list)) and len(batch) > 1:
-        found = batch[1]
-    if not isinstance(found, Tensor):
-        raise _no_batch(batch)
+    found = goal_of(batch, "mask")
     if found.is_floating_point():
         raise TypeError(f"masks must be integers, got {found.dtype}; convert them with .long()")
     return found.long()
@@ -85,7 +104,7 @@ def check_mask(mask: Tensor, classes: int, ignore_index: int | None, paths: list
     )
 
 
-def _no_batch(batch: object) -> ValueError:
+def _no_batch(batch: object, goal: str) -> ValueError:
     named: dict[object, object] = {}
     if isinstance(batch, dict):
         named = batch
@@ -93,6 +112,6 @@ def _no_batch(batch: object) -> ValueError:
         named = dict(enumerate(batch))
     got = {key: type_name(value) for key, value in named.items()} or type_name(batch)
     return ValueError(
-        "a batch must be a dict of tensors 'image' and 'mask', or a pair (image, mask), "
+        f"a batch must be a dict of tensors 'image' and {goal!r}, or a pair (image, {goal}), "
         f"got {got}; rename the keys, or stack the tensors in the loader's collate_fn"
     )

@@ -19,7 +19,15 @@ from torch import nn
 from ..checks import nearest, one_of
 from .weights import Statistics
 
-__all__ = ["build_encoder", "build_model", "check_encoder", "input_statistics", "smallest_side"]
+__all__ = [
+    "build_encoder",
+    "build_model",
+    "check_downloads",
+    "check_encoder",
+    "check_timm_weights",
+    "input_statistics",
+    "smallest_side",
+]
 
 _PROBE_S = 0.6  # timeout for probing the hub, which answers faster if it can be reached
 _ARCHITECTURES = smp.MODEL_ARCHITECTURES_MAPPING
@@ -193,37 +201,61 @@ def _unknown_arg(arch: str, encoder: str, key: str) -> TypeError:
     return TypeError(f"`arch_args`: {arch} with encoder {encoder!r} takes no {key!r}{hint}")
 
 
-def _check_pretrained(encoder: str, weights: str) -> None:
-    """Fail immediately if a download would fail after half a minute of retries."""
-    if encoder.startswith("tu-"):
-        one_of("weights", weights, ["imagenet"], otherwise="or a file")
-        if not timm.models.is_model_pretrained(encoder[3:]):
-            raise ValueError(f"timm has no pretrained weights for {encoder!r}; pass weights=None")
-        config = timm.models.get_pretrained_cfg(encoder[3:])
-        repository, revision = config and config.hf_hub_id, None
-        names = ["model.safetensors", "pytorch_model.bin"]
-    else:
-        known = smp.encoders.encoders[encoder]["pretrained_settings"]
-        one_of("weights", weights, known, otherwise="or a file")
-        repository, revision = known[weights]["repo_id"], known[weights]["revision"]
-        names = ["model.safetensors"]
-    cached = repository and any(
-        isinstance(huggingface_hub.try_to_load_from_cache(repository, name, revision=revision), str)
-        for name in names
-    )
-    if not cached and not _hub_answers():
+def check_timm_weights(name: str) -> None:
+    """Check that a model of timm has pretrained weights, in the cache or on a hub that answers.
+
+    Raises:
+        ValueError: If it has none.
+        ConnectionError: If they cannot be downloaded.
+    """
+    if not timm.models.is_model_pretrained(name):
+        raise ValueError(f"timm has no pretrained weights for {name!r}; pass weights=None")
+    config = timm.models.get_pretrained_cfg(name)
+    repository = config.hf_hub_id if config else None
+    if not _cached(repository, ["model.safetensors", "pytorch_model.bin"], None):
+        hub = huggingface_hub.constants.ENDPOINT
+        check_downloads(hub, f"weights='imagenet' of encoder {name!r}")
+
+
+def check_downloads(url: str, what: str) -> None:
+    """Fail immediately if a download would fail after half a minute of retries.
+
+    Raises:
+        ConnectionError: If the server, or its proxy, does not accept a connection in time.
+    """
+    if not _answers(url):
         raise ConnectionError(
-            f"weights={weights!r} of encoder {encoder!r} are not in the local cache and "
-            f"{huggingface_hub.constants.ENDPOINT} cannot be reached; pass weights=None to train "
-            "from scratch, or weights='path/to/file.safetensors'"
+            f"{what} are not in the local cache and {url} cannot be reached; pass weights=None to "
+            "train from scratch, or weights='path/to/file.safetensors'"
         )
 
 
-def _hub_answers() -> bool:
-    """Whether a connection to the hub, or to its proxy, opens in time."""
-    if huggingface_hub.constants.HF_HUB_OFFLINE:
+def _check_pretrained(encoder: str, weights: str) -> None:
+    if encoder.startswith("tu-"):
+        one_of("weights", weights, ["imagenet"], otherwise="or a file")
+        check_timm_weights(encoder[3:])
+        return
+    known = smp.encoders.encoders[encoder]["pretrained_settings"]
+    one_of("weights", weights, known, otherwise="or a file")
+    settings = known[weights]
+    if not _cached(settings["repo_id"], ["model.safetensors"], settings["revision"]):
+        hub = huggingface_hub.constants.ENDPOINT
+        check_downloads(hub, f"weights={weights!r} of encoder {encoder!r}")
+
+
+def _cached(repository: str | None, names: list[str], revision: str | None) -> bool:
+    return repository is not None and any(
+        isinstance(huggingface_hub.try_to_load_from_cache(repository, name, revision=revision), str)
+        for name in names
+    )
+
+
+def _answers(server: str) -> bool:
+    """Whether a connection to a server, or to its proxy, opens in time."""
+    hub = huggingface_hub.constants.ENDPOINT
+    if server == hub and huggingface_hub.constants.HF_HUB_OFFLINE:
         return False
-    url = urllib.parse.urlsplit(huggingface_hub.constants.ENDPOINT)
+    url = urllib.parse.urlsplit(server)
     proxy = urllib.request.getproxies().get(url.scheme)
     if proxy and not urllib.request.proxy_bypass(url.hostname or ""):
         url = urllib.parse.urlsplit(proxy)

@@ -1,0 +1,152 @@
+"""Shared by the tasks that predict classes or values of whole images."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ._arguments import input_scale, weights_file
+from ._batches import image_of, paths_of
+from ._evaluation import EvaluatedTask
+from ._labels import ImageBatch
+from ._parts import two_parts
+from .classifiers import Classifier, build_classifier
+from .weights import Statistics, load_weights
+
+__all__ = ["ImageTask", "assembled"]
+
+
+def assembled(
+    model: str,
+    weights: str | os.PathLike[str] | None,
+    *,
+    in_channels: int,
+    outputs: int,
+    args: Mapping[str, object] | None,
+    mean: list[float] | None,
+    std: list[float] | None,
+) -> tuple[Classifier, Statistics]:
+    """Build a model, load its weights, and return the mean and deviation of its images too.
+
+    See :func:`build_classifier` for the arguments; ``weights`` may also be a file.
+    """
+    file = weights_file(weights)
+    built = build_classifier(
+        model,
+        None if weights is None or file is not None else str(weights),
+        in_channels=in_channels,
+        outputs=outputs,
+        args=args or {},
+    )
+    expected = built.statistics if weights is not None else None
+    if file is not None:
+        expected = _loaded(built, file)
+    return built, input_scale(mean, std, expected, in_channels)
+
+
+def _loaded(built: Classifier, file: Path) -> Statistics | None:
+    _, statistics = load_weights(built.model, file)
+    return built.statistics if statistics is None else statistics
+
+
+class ImageTask(EvaluatedTask):
+    """A task with one vector of outputs for each image.
+
+    A subclass builds its model by :func:`assembled`, and gives it to :meth:`use` after
+    ``super().__init__``.
+    """
+
+    goal: str  # key of a batch
+
+    def use(self, built: Classifier, image_size: int | None) -> None:
+        """Keep what there is to know about the model besides its weights.
+
+        Args:
+            built: The model with its properties.
+            image_size: As in the task.
+        """
+        self._heads = list(built.heads)
+        self._side = built.side if image_size is None else image_size
+        self._exact = built.fixed or image_size is not None
+
+    def model_parts(self) -> Mapping[str, Iterable[nn.Parameter]]:
+        """Return the parameters of the pretrained part, ``encoder``, and of the last layer."""
+        parts = two_parts(self.model, self._heads, ("head", "encoder"))
+        return {name: parts[name] for name in ("encoder", "head")}
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Compute outputs ``(N, outputs)`` of images ``(N, I, H, W)``."""
+        return self.outputs_of(self.resized(self.normalise(images)))
+
+    def outputs_of(self, images: Tensor) -> Tensor:
+        """Call the model with normalised, resized images."""
+        try:
+            outputs: Tensor = self.model(images)
+        except ValueError as error:  # from torch's batch normalisation
+            if "more than 1 value per channel" in str(error):
+                raise self.one_image_error() from error
+            raise
+        except (AssertionError, RuntimeError) as error:  # from timm and torch: sizes that are wrong
+            if isinstance(error, RuntimeError) and not _is_about_size(str(error)):
+                raise
+            height, width = images.shape[-2:]
+            raise ValueError(
+                f"the model does not take images of {height} x {width} pixels ({error}); pass "
+                "image_size= to resize them, or model_args={'img_size': ...} or "
+                "{'dynamic_img_size': True} if the timm model supports it"
+            ) from error
+        return outputs
+
+    def resized(self, images: Tensor) -> Tensor:
+        """Resize images whose shorter side is not what the model needs."""
+        height, width = images.shape[-2:]
+        shorter = min(height, width)
+        if shorter == self._side or (shorter > self._side and not self._exact):
+            return images
+        size = [round(side * self._side / shorter) for side in (height, width)]
+        shrinks = shorter > self._side
+        found: Tensor = F.interpolate(images, size=size, mode="bilinear", antialias=shrinks)
+        return found
+
+    def checked_images(self, batch: ImageBatch) -> Tensor:
+        """Return the images of a batch."""
+        return image_of(batch, self.goal)
+
+    def pass_training(self, images: Tensor, batch: ImageBatch, batch_idx: int) -> Tensor:
+        """Compute the outputs of a training batch; its values are checked as long as it is cheap.
+
+        Args:
+            images: The images, perhaps mixed.
+            batch: The batch that they come from.
+            batch_idx: Its number in the epoch.
+        """
+        original, paths = self.checked_images(batch), paths_of(batch)
+        if batch_idx == 0 and self.current_epoch == 0:
+            self.check_images(original, paths)
+            outputs: Tensor = self.first_pass(images)
+            return outputs
+        # Reading values synchronises with a GPU, so there only in epoch 0.
+        if self.checks_values(original):
+            self.check_finite(original, paths)
+        outputs = self(images)
+        return outputs
+
+    def checks_values(self, tensor: Tensor) -> bool:
+        """Whether values may be read: that synchronises with a GPU, so there only in epoch 0."""
+        return tensor.device.type == "cpu" or self.current_epoch == 0
+
+    def as_floats(self, images: Tensor) -> Tensor:
+        """Convert uint8 images to floating point ones in 0..1."""
+        if images.is_floating_point():
+            return images
+        self.normalise(images[:1])  # which refuses other integers
+        floats: Tensor = images.to(self.mean.dtype) / 255
+        return floats
+
+
+def _is_about_size(message: str) -> bool:
+    return any(part in message for part in ("Kernel size", "output size is too small"))
