@@ -31,6 +31,7 @@ _IOU_LOSSES = {
     "ciou": complete_box_iou_loss,
 }
 BOX_LOSSES = ("smooth_l1", *_IOU_LOSSES)
+_LEAST = 1e-4  # distance of a side, in units of the level
 
 
 class PyramidEncoder(nn.Module):
@@ -109,9 +110,9 @@ class FcosHead(FCOSHead):  # type: ignore[misc]
     ) -> Tensor:
         if self.box_loss == "smooth_l1":
             return F.smooth_l1_loss(outputs, distances, reduction="sum")
-        loss: Tensor = _IOU_LOSSES[self.box_loss](
-            self.box_coder.decode(outputs, reference), boxes, reduction="sum"
-        )
+        # torchvision's CIoU is NaN for a box without width and height, as of ReLUs that return 0.
+        decoded = self.box_coder.decode(outputs.clamp(min=_LEAST), reference)
+        loss: Tensor = _IOU_LOSSES[self.box_loss](decoded, boxes, reduction="sum")
         return loss
 
 
