@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..checks import described, writable_folder
+from ._prediction_boxes import BoxFile
 from ._prediction_files import MergedFile, Predicted, PredictionFiles
 from ._prediction_masks import MaskFiles
 from ._prediction_tables import LabelTable, ValueTable
@@ -35,6 +36,10 @@ class PredictionWriter(BasePredictionWriter):
     ``prob_{class}`` for each class; several labels of an image are separated by ``|``. Regression:
     the same with ``path`` and a column for each value. Rows have the order of the dataset.
 
+    Detection: one COCO file ``predictions.json`` with the images, the categories, and the boxes
+    with their scores as annotations, in pixels of the image files. The ids of the categories are
+    the module's ``category_ids``, or else 1..C.
+
     Predictions are not kept in memory: ``Trainer.predict`` returns None, as with
     ``return_predictions=False``. Files appear only when complete, so an interrupted run leaves no
     partial ones. Under DDP each process writes its own predictions, and each image is written once;
@@ -46,8 +51,9 @@ class PredictionWriter(BasePredictionWriter):
             float16: 264 MB per image for 11 classes and 12 megapixels.
 
     A ``predict_step`` returns one of the predictions in :mod:`lightning_hparams.outputs`, or any
-    dict with ``masks``, one per image, ``labels`` and ``probs``, or ``values``, and ``paths``; or
-    masks alone. Without ``paths``, the batch may have a ``path`` for each image.
+    dict with ``masks``, one per image, ``boxes`` and ``sizes``, ``labels`` and ``probs``, or
+    ``values``, and ``paths``; or masks alone. Without ``paths``, the batch may have a ``path`` for
+    each image.
 
     Raises:
         TypeError: If a prediction has another form.
@@ -129,7 +135,8 @@ class PredictionWriter(BasePredictionWriter):
     def _files_for(self, key: str, module: LightningModule, trainer: Trainer) -> PredictionFiles:
         if key == "masks":
             return MaskFiles(self.folder, module, trainer, probabilities=self.probabilities)
-        return (LabelTable if key == "labels" else ValueTable)(self.folder, module, trainer)
+        kinds: dict[str, type[MergedFile]] = {"labels": LabelTable, "boxes": BoxFile}
+        return kinds.get(key, ValueTable)(self.folder, module, trainer)
 
     def _discard(self) -> None:
         if isinstance(self._files, MergedFile):
@@ -169,7 +176,12 @@ def _common_folder(loaders: object) -> Path | None:
     return Path(os.path.commonpath(paths)) if paths else None
 
 
-_FORMS = {"masks": (), "labels": ("probs",), "values": ()}  # keys that tell kinds, and others
+_FORMS = {  # keys that tell kinds, and others
+    "masks": (),
+    "boxes": ("sizes",),
+    "labels": ("probs",),
+    "values": (),
+}
 
 
 def _form(prediction: object) -> tuple[str, Mapping[str, Any]]:
@@ -180,13 +192,15 @@ def _form(prediction: object) -> tuple[str, Mapping[str, Any]]:
             return key, found
     raise TypeError(
         "PredictionWriter needs a predict_step that returns masks, or a dict with 'paths' and "
-        "'masks', 'labels' and 'probs', or 'values' (see lightning_hparams.outputs), "
-        f"got {described(prediction)}"
+        "'masks', 'boxes' and 'sizes', 'labels' and 'probs', or 'values' (see "
+        f"lightning_hparams.outputs), got {described(prediction)}"
     )
 
 
 def _has_images(value: object) -> bool:
-    listed = isinstance(value, (list, tuple)) and all(isinstance(each, Tensor) for each in value)
+    listed = isinstance(value, (list, tuple)) and all(
+        isinstance(each, (Tensor, Mapping)) for each in value
+    )
     return isinstance(value, Tensor) or listed
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 from ..checks import in_range, one_of, whole_number
@@ -9,8 +11,8 @@ from ..metrics import BoxConfusion, DetectionScores
 from ._arguments import checked_class_names, input_scale, weights_file
 from ._detection_steps import DetectionSteps, loss_names
 from ._evaluation import Evaluation
-from .base import two_parts
-from .detectors import build_detector
+from .base import Freeze
+from .detectors import build_detector, compile_backbone, encoder_of
 from .encoders import input_statistics
 from .weights import load_weights
 
@@ -42,9 +44,10 @@ class DetectionTask(DetectionSteps):
             and ``center_sampling_radius`` (1.5).
         in_channels: Channels of an image.
         num_classes: C, the number of classes without the background.
-        class_names: One name per class; ``class 0``, ``class 1``, ... if None.
-        class_ids: One number per class, as in the annotations of a COCO file, for predictions;
-            1..C if None.
+        class_names: One name per class. None for those of the data module that the task is trained
+            with, or else ``class 0``, ``class 1``, ...
+        category_ids: One number per class, as in the annotations of a COCO file, for predictions.
+            None for those of the data module that the task is trained with, or else 1..C.
         box_loss: ``"smooth_l1"``, ``"giou"``, ``"diou"`` or ``"ciou"`` for FCOS and RetinaNet, and
             ``"l1"`` for RetinaNet; None for the usual one. Others have a fixed one, smooth L1.
         loss: Weight of each part of the loss, 1 where it is not given: ``classification``,
@@ -62,6 +65,14 @@ class DetectionTask(DetectionSteps):
         weight_decay: At least 0; None for the optimizer's default. Does not apply to biases and
             the scales of normalisation layers.
         encoder_lr_mult: The encoder's learning rate as a multiple of ``lr``.
+        layer_decay: The learning rate of each layer of the encoder as a multiple of that of the
+            next one, above 0; 1 for one rate.
+        freeze: ``"encoder"`` does not train the encoder, and keeps the statistics of its batch
+            normalisations.
+        unfreeze_at: First epoch in which the encoder is trained after all; None for never.
+        compile: Compile the encoder and the feature pyramid with ``torch.compile``.
+        grad_checkpointing: Compute activations of the encoder, a timm model, again in the backward
+            pass instead of storing them.
 
     Logged by Lightning, with stage ``train``, ``val`` or ``test``: ``loss/{stage}`` and
     ``metric/{map,map50,map75,precision,recall,f1}/{stage}``. Available to callbacks, and written to
@@ -88,7 +99,7 @@ class DetectionTask(DetectionSteps):
         in_channels: int = 3,
         num_classes: int = 1,
         class_names: list[str] | None = None,
-        class_ids: list[int] | None = None,
+        category_ids: list[int] | None = None,
         box_loss: str | None = None,
         loss: dict[str, float] | None = None,
         score_threshold: float = 0.05,
@@ -101,6 +112,11 @@ class DetectionTask(DetectionSteps):
         lr: float = 1e-3,
         weight_decay: float | None = None,
         encoder_lr_mult: float = 1.0,
+        layer_decay: float = 1.0,
+        freeze: Freeze = "none",
+        unfreeze_at: int | None = None,
+        compile: bool = False,
+        grad_checkpointing: bool = False,
     ) -> None:
         whole_number("num_classes", num_classes, 1)
         whole_number("in_channels", in_channels, 1)
@@ -123,7 +139,9 @@ class DetectionTask(DetectionSteps):
         )
         expected = built.statistics
         if file is not None:
-            part, expected = load_weights(built.model, file, parts={"encoder": built.encoder})
+            part, expected = load_weights(
+                built.model, file, parts={"encoder": encoder_of(built.model)}
+            )
             if part == "encoder" and encoder is not None:
                 expected = input_statistics(encoder, None)
         mean, std = input_scale(mean, std, expected, in_channels)
@@ -136,12 +154,18 @@ class DetectionTask(DetectionSteps):
             lr=lr,
             weight_decay=weight_decay,
             encoder_lr_mult=encoder_lr_mult,
+            layer_decay=layer_decay,
+            freeze=freeze,
+            unfreeze_at=unfreeze_at,
+            grad_checkpointing=grad_checkpointing,
         )
         self.save_hyperparameters()
-        self._encoder = (built.encoder,)  # a tuple keeps it from becoming a second submodule
+        if compile:  # the rest depends on the values of boxes
+            compile_backbone(built.model)
         self.first_label = built.first_label
         self.num_classes, self.class_names = num_classes, names
-        self.class_ids = _class_ids(class_ids, num_classes)
+        self.category_ids = _category_ids(category_ids, num_classes)
+        self._given = {"class_names": class_names, "category_ids": category_ids}
         terms = loss_names(built.terms)
         self.loss_weights = _loss_weights(loss, terms)
         for stage in ("val", "test"):
@@ -152,39 +176,45 @@ class DetectionTask(DetectionSteps):
     @property
     def backbone(self) -> nn.Module:
         """The encoder, where Lightning's callbacks look for it."""
-        return nn.ModuleList(self._encoder)
-
-    def model_parts(self) -> dict[str, list[nn.Parameter]]:
-        """Return the parameters of the encoder, and of the feature pyramid and heads."""
-        return two_parts(self.model, self._encoder)
+        return encoder_of(self.model)
 
     def setup(self, stage: str) -> None:
-        """Check that the data module has the classes of this task."""
+        """Check that the data module has the classes of this task, or take them over from it."""
         super().setup(stage)
         data = getattr(self.trainer, "datamodule", None)
         if data is None or stage == "predict":
             return
-        for name, ours, given in (
-            ("num_classes", self.num_classes, True),
-            ("class_names", self.class_names, self.hparams["class_names"] is not None),
-            ("class_ids", self.class_ids, self.hparams["class_ids"] is not None),
-        ):
-            theirs = getattr(data, name, None)
-            theirs = list(theirs) if isinstance(theirs, (list, tuple)) else theirs
-            if given and theirs is not None and theirs != ours:
-                raise ValueError(
-                    f"`{name}` of the data must be those of the task, {ours}, got {theirs}; pass "
-                    f"{name}=data.{name} to a new task, or order the classes of the data alike"
-                )
+        _check_same("num_classes", self.num_classes, getattr(data, "num_classes", None))
+        for name, given in self._given.items():
+            theirs = list(getattr(data, name, None) or [])
+            if given is not None:
+                _check_same(name, given, theirs or None)
+            elif stage == "fit" and len(theirs) == self.num_classes:
+                setattr(self, name, theirs)
+                self._given[name] = theirs
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the classes that the task was trained with."""
+        super().on_save_checkpoint(checkpoint)
+        if "hyper_parameters" in checkpoint:
+            checkpoint["hyper_parameters"] = {**checkpoint["hyper_parameters"], **self._given}
 
 
-def _class_ids(ids: list[int] | None, num_classes: int) -> list[int]:
+def _check_same(name: str, ours: object, theirs: object) -> None:
+    if theirs is not None and theirs != ours:
+        raise ValueError(
+            f"`{name}` of the data must be those of the task, {ours}, got {theirs}; pass "
+            f"{name}=data.{name} to a new task, or order the classes of the data alike"
+        )
+
+
+def _category_ids(ids: list[int] | None, num_classes: int) -> list[int]:
     if ids is None:
         return list(range(1, num_classes + 1))
-    found = [whole_number("class_ids", each, 0) for each in ids]
+    found = [whole_number("category_ids", each, 0) for each in ids]
     if len(found) != num_classes or len(set(found)) != num_classes:
         raise ValueError(
-            f"`class_ids` needs {num_classes} different numbers (num_classes), got {found}"
+            f"`category_ids` needs {num_classes} different numbers (num_classes), got {found}"
         )
     return found
 

@@ -20,7 +20,14 @@ from .encoders import build_encoder, input_statistics
 from .fcos import BOX_LOSSES, FcosHead, build_fcos
 from .weights import Statistics
 
-__all__ = ["ARCHITECTURES", "Detector", "build_detector", "losses_and_detections"]
+__all__ = [
+    "ARCHITECTURES",
+    "Detector",
+    "build_detector",
+    "compile_backbone",
+    "encoder_of",
+    "losses_and_detections",
+]
 
 _Target = dict[str, Tensor]
 
@@ -48,7 +55,6 @@ class Detector(NamedTuple):
     """A detector that takes normalised images, and what a task needs to know of it."""
 
     model: nn.Module
-    encoder: nn.Module  # the part for which there are weights of classifiers
     first_label: int  # 1 if label 0 is the background
     terms: tuple[str, ...]  # names of its losses, as torchvision has them
     statistics: Statistics | None  # mean and deviation that its weights expect, in 0..1
@@ -101,6 +107,20 @@ def build_detector(
     return built
 
 
+def encoder_of(model: Any) -> nn.Module:
+    """Return the part of a detector that weights of classifiers are for."""
+    backbone: nn.Module = model.backbone
+    for name in ("encoder", "body"):  # ours, and torchvision's beside a feature pyramid
+        if isinstance(inner := getattr(backbone, name, None), nn.Module):
+            return inner
+    return backbone
+
+
+def compile_backbone(model: Any) -> None:
+    """Compile the part of a detector that does not depend on the values of boxes."""
+    model.backbone.compile()
+
+
 def losses_of(arch: str) -> tuple[str, ...]:
     """Return the names of an architecture's losses, as torchvision has them."""
     if arch.startswith("fasterrcnn"):
@@ -118,11 +138,10 @@ def losses_and_detections(
     statistics of these images, and dropout would change the loss. Here only the modules that
     choose between the two are in training mode, not their layers.
     """
-    shared = [getattr(model, name) for name in ("backbone", "head") if hasattr(model, name)]
+    shared = [name for name in ("backbone", "head") if hasattr(model, name)]
     switches = [getattr(model, name) for name in ("rpn", "roi_heads") if hasattr(model, name)]
     with ExitStack() as stack:
-        for module in shared:
-            stack.enter_context(_computed_once(module))
+        stack.enter_context(_computed_once(model, shared))
         found: list[_Target] = model(images)
         # Faster R-CNN draws the proposals that it is trained with.
         stack.enter_context(random_state_kept())
@@ -184,7 +203,7 @@ def _own(
     part = build_encoder(name, weights, in_channels=in_channels)
     model = build_fcos(part, num_classes, box_loss=box_loss or "giou", **args)
     expected = None if weights is None else input_statistics(name, weights)
-    return Detector(model, part, 0, losses_of(arch), expected)
+    return Detector(model, 0, losses_of(arch), expected)
 
 
 def _torchvision(
@@ -211,12 +230,8 @@ def _torchvision(
     if box_loss is not None and arch.startswith("retinanet"):
         # torchvision's own way to give its second version another loss than the first.
         model.head.regression_head._loss_type = box_loss
-    backbone = model.backbone
-    encoder_module = getattr(backbone, "body", backbone)  # SSD's has no feature pyramid
     expected = (list(model.transform.image_mean), list(model.transform.image_std))
-    return Detector(
-        model, encoder_module, first, losses_of(arch), None if weights is None else expected
-    )
+    return Detector(model, first, losses_of(arch), None if weights is None else expected)
 
 
 def _head(arch: str, num_classes: int, box_loss: str | None) -> dict[str, nn.Module]:
@@ -321,26 +336,35 @@ def _to_float32(module: nn.Module, inputs: object, output: Any) -> Any:
     return type(output)(_to_float32(module, inputs, value) for value in output)
 
 
+class _Once(nn.Module):
+    """Stands in for a module, and returns the output of its first call again."""
+
+    def __init__(self, module: Any) -> None:
+        super().__init__()
+        self.module = module
+        self.kept: list[Any] = []
+
+    def forward(self, *args: Any) -> Any:
+        if not self.kept:
+            self.kept.append(self.module(*args))
+        return self.kept[0]
+
+    def compute_loss(self, *args: Any) -> Any:
+        """Return the losses, for the head of a detector."""
+        return self.module.compute_loss(*args)
+
+
 @contextmanager
-def _computed_once(module: nn.Module) -> Iterator[None]:
-    """Let a module return the output of its first call again."""
-    before = vars(module).get("forward")
-    compute: Callable[..., Any] = module.forward
-    kept: list[Any] = []
-
-    def forward(*args: Any) -> Any:
-        if not kept:
-            kept.append(compute(*args))
-        return kept[0]
-
-    module.forward = forward
+def _computed_once(model: nn.Module, names: Iterable[str]) -> Iterator[None]:
+    """Let these modules of a model compute their output in its next call only."""
+    before = {name: getattr(model, name) for name in names}
     try:
+        for name, module in before.items():
+            setattr(model, name, _Once(module).train(module.training))
         yield
     finally:
-        if before is None:
-            del module.forward
-        else:
-            module.forward = before
+        for name, module in before.items():
+            setattr(model, name, module)
 
 
 @contextmanager

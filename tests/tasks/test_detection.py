@@ -238,8 +238,8 @@ def _collated(samples):
 def test_a_batch_of_one_image_raises_before_the_first_optimizer_step():
     task = detector()
     samples = [{"image": torch.rand(3, 32, 32), "target": boxes([[1, 1, 9, 9]])}]
+    loader = DataLoader(samples, 1, collate_fn=_collated)
     with pytest.raises(ValueError, match="must hold 2 images or more, got 1"):
-        loader = DataLoader(samples, 1, collate_fn=_collated)
         quiet_trainer(num_sanity_val_steps=0).fit(task, loader, loader)
 
 
@@ -310,16 +310,29 @@ def test_all_monitors_show_a_detection_without_an_argument(tmp_path):
 
 def test_a_checkpoint_holds_the_classes_and_loads_without_weights(tmp_path):
     data = shapes("detection", size=64)
-    task = detector(class_names=data.class_names, class_ids=[7, 90, 3])
+    task = detector(class_names=data.class_names, category_ids=[7, 90, 3])
     trainer = quiet_trainer(fast_dev_run=True)
     trainer.fit(task, data)
     trainer.save_checkpoint(tmp_path / "a.ckpt")
     loaded = DetectionTask.load_from_checkpoint(tmp_path / "a.ckpt")
     assert loaded.class_names == data.class_names
-    assert loaded.class_ids == [7, 90, 3]
+    assert loaded.category_ids == [7, 90, 3]
     for name, value in task.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], value), name
     json.dumps(dict(loaded.hparams))
+
+
+def test_a_task_without_names_takes_those_of_its_training_data(tmp_path):
+    task = detector(num_classes=3)
+    data = Other(num_classes=3, class_names=["dog", "cat", "cow"], category_ids=[4, 2, 9])
+    trainer = quiet_trainer(fast_dev_run=True)
+    trainer.fit(task, data)
+    assert "class/ap/dog/val" in trainer.callback_metrics
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    loaded = DetectionTask.load_from_checkpoint(tmp_path / "a.ckpt")
+    assert (loaded.class_names, loaded.category_ids) == (["dog", "cat", "cow"], [4, 2, 9])
+    with pytest.raises(ValueError, match="`class_names` of the data must be those of the task"):
+        quiet_trainer().validate(loaded, Other(class_names=["cat", "dog", "cow"]))
 
 
 class Other(LightningDataModule):
@@ -337,13 +350,13 @@ class Other(LightningDataModule):
     ("given", "message"),
     [
         ({"class_names": ["cat", "dog", "cow"]}, r"`class_names` of the data must be those of the"),
-        ({"class_ids": [1, 2, 4]}, r"`class_ids` .* \[1, 2, 3\], got \[1, 2, 4\]"),
+        ({"category_ids": [1, 2, 4]}, r"`category_ids` .* \[1, 2, 3\], got \[1, 2, 4\]"),
         ({"num_classes": 4}, r"`num_classes` .* 3, got 4; pass num_classes=data.num_classes"),
     ],
 )
 @pytest.mark.parametrize("method", ["fit", "validate"])
 def test_data_of_other_classes_is_refused(given, message, method):
-    task = detector(class_names=["dog", "cat", "cow"], class_ids=[1, 2, 3])
+    task = detector(class_names=["dog", "cat", "cow"], category_ids=[1, 2, 3])
     with pytest.raises(ValueError, match=message):
         getattr(quiet_trainer(), method)(task, Other(**given))
 
@@ -358,7 +371,7 @@ def test_data_of_other_classes_is_refused(given, message, method):
         ({"arch": "retinanet_resnet50_fpn", "in_channels": 4}, ValueError, "3 channels, got"),
         ({"num_classes": 0}, ValueError, "`1 <= num_classes`"),
         ({"class_names": ["a"], "num_classes": 2}, ValueError, "needs 2 different names"),
-        ({"class_ids": [1, 1]}, ValueError, "`class_ids` needs 3 different numbers"),
+        ({"category_ids": [1, 1]}, ValueError, "`category_ids` needs 3 different numbers"),
         ({"box_loss": "iou"}, ValueError, "did you mean 'giou'"),
         (
             {"arch": "ssdlite320_mobilenet_v3_large", "box_loss": "giou"},
@@ -395,7 +408,10 @@ NAN, INF = float("nan"), float("inf")
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        (boxes([[NAN, 1, 2, 3]]), r"photos/1.png, box 0 must be finite, got \[nan, 1.0, 2.0, 3.0\]"),
+        (
+            boxes([[NAN, 1, 2, 3]]),
+            r"photos/1.png, box 0 must be finite, got \[nan, 1.0, 2.0, 3.0\]",
+        ),
         (boxes([[1, 1, INF, 3]]), r"photos/1.png, box 0 must be finite"),
         (boxes([[5, 5, 5, 9]]), r"photos/1.png, box 0 must have x1 < x2 .* boxes='drop'"),
         (boxes([[9, 5, 7, 9]]), r"must have x1 < x2 and y1 < y2 \(xyxy\), got \[9.0, 5.0"),
@@ -421,7 +437,7 @@ def test_a_bad_target_raises_and_is_named_by_its_file(target, message, step):
 
 def test_boxes_in_units_of_the_image_are_refused():
     scaled = boxes([[0.1, 0.2, 0.4, 0.9]])
-    with pytest.raises(ValueError, match="boxes must be xyxy in pixels, but all values .* <= 1"):
+    with pytest.raises(ValueError, match=r"boxes must be xyxy in pixels, but all values .* <= 1"):
         detector().training_step(batch(scaled, scaled), 0)
 
 
@@ -445,7 +461,7 @@ def test_bad_batches_raise_before_the_first_optimizer_step(bad, message):
 
 def test_labels_that_are_not_whole_numbers_are_refused():
     target = {**boxes(), "labels": torch.tensor([1.0])}
-    with pytest.raises(TypeError, match="labels must be integers, got torch.float32"):
+    with pytest.raises(TypeError, match=r"labels must be integers, got torch.float32"):
         detector().training_step(batch(target), 0)
 
 
