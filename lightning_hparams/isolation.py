@@ -17,6 +17,7 @@ import random
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -35,7 +36,7 @@ from .function_copies import (
     is_filled,
 )
 from .internals import LOADER_ITERATOR, compiles_itself
-from .random_states import GENERATORS, get_state, set_state
+from .random_states import GENERATORS, get_state, restored_by, set_state
 
 __all__ = [
     "copy_data",
@@ -67,22 +68,18 @@ def random_state_kept(module: nn.Module | None = None) -> Iterator[None]:
     """
     parts = [] if module is None else list(module.modules())
     held = [one for part in parts for one in vars(part).values() if isinstance(one, GENERATORS)]
-    states = [get_state(one) for one in held]
-    python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else None
-    mps = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
-    try:
+    steps: list[Callable[[], object]] = [
+        partial(random.setstate, random.getstate()),
+        partial(np.random.set_state, np.random.get_state()),
+        partial(torch.set_rng_state, torch.get_rng_state()),
+        *(partial(set_state, one, get_state(one)) for one in held),
+    ]
+    if torch.cuda.is_available():
+        steps.append(partial(torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all()))
+    if torch.backends.mps.is_available():
+        steps.append(partial(torch.mps.set_rng_state, torch.mps.get_rng_state()))
+    with restored_by(steps):
         yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)
-        torch.set_rng_state(cpu)
-        if cuda is not None:
-            torch.cuda.set_rng_state_all(cuda)
-        if mps is not None:
-            torch.mps.set_rng_state(mps)
-        for one, state in zip(held, states, strict=True):
-            set_state(one, state)
 
 
 # -- modules ---------------------------------------------------------------------------------------
@@ -265,7 +262,7 @@ def module_kept(module: nn.Module, shared: Sequence[object] = ()) -> Iterator[No
         (tensor, tensor.data, tensor.detach().to("cpu", copy=True), tensor.grad)
         for tensor in tensors
     ]
-    wants_grad = [(parameter, parameter.requires_grad) for parameter in module.parameters()]
+    wishes = [partial(one.requires_grad_, one.requires_grad) for one in module.parameters()]
     parts = list(module.modules())
     memo = {id(one): one for one in (*tensors, *parts, *shared)}
     memo.update(_results(module))
@@ -275,22 +272,24 @@ def module_kept(module: nn.Module, shared: Sequence[object] = ()) -> Iterator[No
         for content in (cell.cell_contents for cell in cells_of(function) if is_filled(cell))
     ]
     attributes = [(part, dict(vars(part)), _copies(part, memo)) for part in parts]
-    try:
-        yield
-    finally:
+
+    def restore_attributes() -> None:
         for content, copied in held:
             _put_back(content, copied)
         for part, originals, copies in attributes:
             part.__dict__.clear()
             for name, original in originals.items():
                 part.__dict__[name] = _put_back(original, copies[name])
+
+    def restore_tensors() -> None:
         with torch.no_grad():
             for tensor, data, value, grad in values:
                 tensor.data = data
                 tensor.copy_(value)
                 tensor.grad = grad
-        for parameter, wanted in wants_grad:
-            parameter.requires_grad_(wanted)
+
+    with restored_by([restore_attributes, restore_tensors, *wishes]):
+        yield
 
 
 def _copies(part: nn.Module, memo: dict[int, Any]) -> dict[str, Any]:

@@ -7,8 +7,8 @@ import random
 import sys
 import types
 from collections import deque
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +25,7 @@ __all__ = [
     "find_generators",
     "generators_kept",
     "get_state",
+    "restored_by",
     "set_state",
 ]
 
@@ -112,12 +113,28 @@ def generators_kept(*roots: object, skip: tuple[object, ...] = ()) -> Iterator[N
         skip: Objects to skip.
     """
     found = find_generators({str(index): root for index, root in enumerate(roots)}, skip)
-    states = [(generator, get_state(generator)) for generator in found.values()]
+    with restored_by([functools.partial(set_state, one, get_state(one)) for one in found.values()]):
+        yield
+
+
+@contextmanager
+def restored_by(steps: Sequence[Callable[[], object]]) -> Iterator[None]:
+    """Call functions on exit; after an error in the block, their own errors do not replace it.
+
+    After most CUDA errors every further call to the device fails, too.
+
+    Args:
+        steps: What to call, in this order.
+    """
     try:
         yield
-    finally:
-        for generator, state in states:
-            set_state(generator, state)
+    except BaseException:
+        for step in steps:
+            with suppress(Exception):
+                step()
+        raise
+    for step in steps:
+        step()
 
 
 def _parts(value: object) -> Iterator[tuple[str, object]]:

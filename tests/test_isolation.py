@@ -23,6 +23,9 @@ from lightning_hparams.isolation import (
     module_kept,
     random_state_kept,
 )
+from lightning_hparams.random_states import generators_kept
+
+HELD = torch.Generator()
 
 
 def draws():
@@ -401,3 +404,30 @@ def test_many_small_parts_take_no_longer_than_pickling_them(kind, copied):
     own = fastest(copied, module)
     # Measured: a ninth for tensors, and for objects 0.8 times in data and 1.4 times in a module.
     assert own < (8 if copied is copy_module else 4) * pickled
+
+
+@pytest.mark.parametrize("keep", [random_state_kept, lambda: generators_kept(HELD)])
+def test_an_error_is_not_replaced_by_one_of_restoring(keep, monkeypatch):
+    """After a CUDA error every further call fails."""
+
+    def fails(*_):
+        raise RuntimeError("device-side assert")
+
+    monkeypatch.setattr(torch, "set_rng_state", fails)
+    monkeypatch.setattr("lightning_hparams.random_states.set_state", fails)
+    before = random.getstate()
+    with pytest.raises(ValueError, match="mine"), keep():  # noqa: PT012
+        random.random()
+        raise ValueError("mine")
+    if keep is random_state_kept:
+        assert random.getstate() == before
+
+
+def test_an_error_is_not_replaced_by_one_of_restoring_a_module(monkeypatch):
+    module = torch.nn.Linear(2, 1)
+    module.frozen = False
+    with pytest.raises(ValueError, match="mine"), module_kept(module):  # noqa: PT012
+        module.frozen = True
+        monkeypatch.setattr(torch.Tensor, "copy_", lambda *_: 1 / 0)
+        raise ValueError("mine")
+    assert module.frozen is False

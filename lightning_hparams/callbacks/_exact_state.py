@@ -30,8 +30,9 @@ def own_part(
     size = None
     if before != now:
         warn_user(
-            f"ExactResume: the checkpoint is from {before} processes and this run has {now}; "
-            "it will not equal the stopped run, and the random states are not restored"
+            f"ExactResume: the checkpoint has the random states of {before} processes and this run "
+            f"has {now}, so they are not restored and it will not equal the stopped run; a "
+            "checkpoint saved on an exception has those of one process"
         )
         return None
     if loaded["batches"] != trainer.num_training_batches:

@@ -6,7 +6,7 @@ import math
 
 from lightning import Trainer
 
-from ..internals import log_step, set_log_step
+from ..internals import log_step, set_log_step, validates_next
 from ..sinks import Sinks
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "lightning_writes",
     "pictures_due",
     "resume_sinks",
+    "resumes",
     "validations_in",
 ]
 
@@ -42,19 +43,32 @@ def lightning_writes(trainer: Trainer) -> bool:
     return every > 0 and (log_step(trainer) + 1) % every == 0
 
 
+def resumes(trainer: Trainer) -> bool:
+    """Whether training continues from a checkpoint, perhaps one from before the first step."""
+    return bool(trainer.global_step or trainer.ckpt_path)
+
+
 def resume_sinks(trainer: Trainer, sinks: Sinks) -> None:
     """Discard what an earlier process wrote after the checkpoint that this one resumes from."""
-    if trainer.global_step:
-        sinks.resume(_batches_that_stepped(trainer) - 1)
+    if resumes(trainer):
+        # A validation in the middle of an accumulation is logged at the step to come.
+        sinks.resume(_batches_that_stepped(trainer) - (not _validated_between_steps(trainer)))
 
 
-def align_log_step(trainer: Trainer) -> None:
-    """Set Lightning's logging step to the step of the checkpoint if it lags behind.
+def align_log_step(trainer: Trainer, restored: int) -> None:
+    """Set Lightning's logging step to the step of the checkpoint.
 
     After several mid-epoch resumes its counter stays one behind, so a step would be written twice,
-    by Lightning too. To be called when the first batch begins.
+    by Lightning too. From a checkpoint that was saved before a batch or within one, as on an
+    exception, it starts one ahead and would leave a step out. To be called when the first batch
+    begins.
+
+    Args:
+        trainer: The Trainer that resumes.
+        restored: The counter when training started. It is larger than the step if the loader
+            yields None as a batch, and is then left alone.
     """
-    if trainer.lightning_module.automatic_optimization and log_step(trainer) < trainer.global_step:
+    if trainer.lightning_module.automatic_optimization and restored <= trainer.global_step:
         set_log_step(trainer, trainer.global_step)
 
 
@@ -69,6 +83,12 @@ def _batches_that_stepped(trainer: Trainer) -> int:
     else:
         counted = trainer.fit_loop.total_batch_idx + 1
     return max(log_step(trainer), counted)
+
+
+def _validated_between_steps(trainer: Trainer) -> bool:
+    progress = trainer.fit_loop.epoch_loop.batch_progress
+    between = progress.current.ready % trainer.accumulate_grad_batches
+    return bool(between) and not progress.is_last_batch and validates_next(trainer)
 
 
 def validations_in(trainer: Trainer) -> int:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
 from ..checks import type_name
+from ..internals import log_step
 from ..notices import Notices, kind_of
 from ..sinks import Sinks, is_rehearsal
 from ._idle_hooks import skip_idle_hooks
-from ._log_step import align_log_step, resume_sinks
+from ._log_step import align_log_step, resume_sinks, resumes
 
 __all__ = ["Monitor", "module_value"]
 
@@ -54,14 +55,15 @@ class Monitor(Callback):
     def _go_on(self, trainer: Trainer) -> None:
         """Continue from an earlier process's checkpoint; to be called when training starts."""
         resume_sinks(trainer, self._sinks)
-        if trainer.global_step and not callable(self.on_train_batch_start):
-            setattr(self, _FIRST_BATCH, self._begin_first_batch)
+        if resumes(trainer) and not callable(self.on_train_batch_start):
+            begin = partial(self._begin_first_batch, log_step(trainer))
+            setattr(self, _FIRST_BATCH, begin)
 
-    def _begin_first_batch(self, trainer: Trainer, *_: object) -> None:
+    def _begin_first_batch(self, restored: int, trainer: Trainer, *_: object) -> None:
         """Run once, in place of a hook that would cost time in every batch."""
         setattr(self, _FIRST_BATCH, None)
         with self._notices.instead_of_errors("find the step to resume at"):
-            align_log_step(trainer)
+            align_log_step(trainer, restored)
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]

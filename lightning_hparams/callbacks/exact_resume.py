@@ -133,9 +133,17 @@ class ExactResume(Callback):
             self._speak_again()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the random states of all processes; must be called in each of them."""
+        """Return the random states of all processes; must be called in each of them.
+
+        In a checkpoint saved on an exception, which may have occurred in one process, while the
+        others would be awaited forever, those of this process.
+        """
         state = self._last if self._fit is None else self._state()
-        return {} if state is None else {"ranks": gathered(state[0]), **state[1]}
+        if state is None:
+            return {}
+        own, shared = state
+        alone = self._fit is not None and self._fit[0].interrupted
+        return {"ranks": [own] if alone else gathered(own), **shared}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore these states at the start of training."""

@@ -83,8 +83,8 @@ class RunRecorder(Monitor):
         hparams: Hyperparameters in addition to those saved by the module and the data module.
         register: Name for registering the final model in MLflow, with its signature. Needs the
             module's ``example_input_array``, which is passed through it once before training.
-            A server that does not answer within the logger's ``timeout`` is skipped with a
-            warning; the upload itself is limited only by MLflow's own request timeouts.
+            A server that does not answer a request within the logger's ``timeout``, or accepts no
+            more of the upload for that long, is skipped with a warning.
 
     Attributes:
         manifest: The manifest as last written, on rank zero.

@@ -9,7 +9,14 @@ from torch import Tensor
 
 from ..isolation import evaluation_mode, random_state_kept
 from ..notices import warn_user
-from ..sinks import MLflowSink, Sinks, input_for, is_rehearsal, register_model
+from ..sinks import (
+    MLflowSink,
+    Sinks,
+    answered_within,
+    input_for,
+    is_rehearsal,
+    register_model,
+)
 
 __all__ = ["check_forward", "check_registrable", "register"]
 
@@ -47,15 +54,16 @@ def check_forward(module: LightningModule) -> None:
 def register(sinks: Sinks, module: LightningModule, name: str) -> None:
     """Register a trained model in each MLflow sink; a failure is only a warning.
 
-    The server must first answer within the sink's deadline. The upload itself has no deadline, as
-    a large model takes time; MLflow limits each of its requests.
+    The server must answer each request within the sink's deadline, or accept more of an upload,
+    which may take longer in all.
     """
     for sink in sinks:
         if isinstance(sink, MLflowSink):
             try:
                 if not sink.answers():
                     raise TimeoutError("the server does not answer")
-                register_model(sink.logger, module, name)
+                with answered_within(sink.timeout):
+                    register_model(sink.logger, module, name)
             except Exception as error:
                 warn_user(
                     f"the model was not registered as {name!r}: {error}; the trained model is not "

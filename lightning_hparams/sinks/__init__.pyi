@@ -10,6 +10,7 @@ from .base import (
 from .files import FilesSink as FilesSink
 from .many import Sinks as Sinks
 from .mlflow import MLflowSink as MLflowSink
+from .mlflow_requests import answered_within as answered_within
 from .mlflow_runs import (
     input_for as input_for,
     mlflow_logger as mlflow_logger,

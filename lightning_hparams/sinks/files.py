@@ -133,6 +133,8 @@ class FilesSink(Sink):
             last = {tag: _last_step(tag.removeprefix(prefix), step) for _, tag, _ in rows}
             kept = [row for row in rows if int(row[0]) <= last[row[1]]]
             _replace(self._table(), csv_text(_COLUMNS, kept))
+            for at, tag, value in kept:
+                self._new.remember(tag.removeprefix(prefix), float(value), int(at))
         for kind in ("images", "histograms", "pr_curves", "texts", "tables"):
             for path in (self._folder / kind).rglob("step_*"):
                 tag = path.parent.relative_to(self._folder / kind).as_posix()

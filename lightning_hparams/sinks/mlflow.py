@@ -35,7 +35,7 @@ from .delivery import Delivery
 from .lightning_loggers import ReplacedMethod, with_prefix
 from .mlflow_metrics import VALUES, WaitingMetrics
 from .mlflow_names import Names, image_name, metric_name
-from .mlflow_requests import is_refusal, send_params
+from .mlflow_requests import answered_within, is_refusal, send_params
 from .mlflow_runs import TIMEOUT, continue_run
 from .new_values import NewValues
 from .text import csv_text, file_path
@@ -76,10 +76,10 @@ class MLflowSink(Sink):
         self._logger = logger
         self._folder = Path(folder or ".").absolute()
         self._new = NewValues()
-        self._timeout: float = getattr(logger, TIMEOUT, _TIMEOUT) if timeout is None else timeout
+        self.timeout: float = getattr(logger, TIMEOUT, _TIMEOUT) if timeout is None else timeout
         self._delivery = Delivery(
             "mlflow",
-            timeout=self._timeout,
+            timeout=self.timeout,
             most=_WAITING,
             failed=self._tell_error,
             gave_up=self._tell_silence,
@@ -171,8 +171,9 @@ class MLflowSink(Sink):
         if identity == begun:
             return
         try:
-            if continue_run(self._logger, identity):
-                return
+            with answered_within(self.timeout):
+                if continue_run(self._logger, identity):
+                    return
         except self._mlflow.exceptions.MlflowException:
             return  # the run is in another store
         self._notices.info(
@@ -242,7 +243,8 @@ class MLflowSink(Sink):
         """Finalize as Lightning's logger does, if the server answers."""
         self.flush(wait=True)
         if has_run(self._logger) and self.answers():
-            type(self._logger).finalize(self._logger, status)
+            with answered_within(self.timeout):
+                type(self._logger).finalize(self._logger, status)
 
     def _forget(self, step: int) -> None:
         """Skip values already written: MLflow cannot delete them, and would plot them twice."""
@@ -253,7 +255,10 @@ class MLflowSink(Sink):
         return mlflow_client(self._logger)
 
     def _run_id(self) -> str:
-        return current_run(self._logger)
+        if has_run(self._logger):
+            return current_run(self._logger)
+        with answered_within(self.timeout):  # starts one
+            return current_run(self._logger)
 
     def _params(self, values: Mapping[str, Scalar], *, tell_drift: bool) -> None:
         texts = {self._names.of(name, metric_name): str(value) for name, value in values.items()}
@@ -287,7 +292,7 @@ class MLflowSink(Sink):
         kept = f"the values are kept in {path}" if path else "the values could not be kept"
         self._notices.warn(
             "silence",
-            f"no answer for {self._timeout:g} s, so these are not delivered yet: "
+            f"no answer for {self.timeout:g} s, so these are not delivered yet: "
             f"{', '.join(parts)}; {kept}, and are delivered if the run is resumed or the server "
             "answers before the run ends",
         )

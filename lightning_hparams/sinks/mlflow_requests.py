@@ -2,19 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from ..checks import require
+from ..provenance import redact
 from .mlflow_names import NAME_LENGTH
 from .mlflow_undelivered import Row
 
-__all__ = ["MOST_METRICS", "is_refusal", "send_metrics", "send_params"]
+__all__ = [
+    "MOST_METRICS",
+    "answered_within",
+    "check_answers",
+    "is_refusal",
+    "send_metrics",
+    "send_params",
+]
 
 MOST_METRICS = 1000  # per request, as of params
 _MOST_PARAMS = 100
 _PARAM_LENGTH = 6000
 _REFUSED = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")  # error codes of invalid requests
+
+
+@contextmanager
+def answered_within(seconds: float) -> Iterator[None]:
+    """Limit how long MLflow waits for its server: per read or write, without retries.
+
+    By default it waits 120 s and retries seven times. A large upload may take longer than
+    ``seconds`` while the server accepts it.
+    """
+    limits = {
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(math.ceil(seconds)),
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    }
+    before = {name: os.environ.get(name) for name in limits}
+    os.environ.update(limits)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def check_answers(client: Any, seconds: float) -> None:
+    """Check that a client's server can be reached; a database needs no check.
+
+    Raises:
+        TimeoutError: If it does not answer in time.
+    """
+    uri = str(client.tracking_uri)
+    if not uri.startswith(("http:", "https:")):
+        return
+    with answered_within(seconds):
+        try:
+            client.search_experiments(max_results=1)
+        except Exception as error:
+            text = (
+                f"the MLflow server at {uri} has not answered within {seconds:g} s; start it, or "
+                f"pass a longer mlflow_logger(timeout=...): {error}"
+            )
+            raise TimeoutError(redact(text, os.environ)) from error
 
 
 def is_refusal(error: Exception) -> bool:

@@ -16,6 +16,7 @@ from torch import Tensor
 from ..checks import in_range, require, type_name
 from ..internals import adopt_run, current_run, mlflow_client, run_name
 from ..isolation import evaluation_mode
+from .mlflow_requests import check_answers
 
 __all__ = ["TIMEOUT", "continue_run", "input_for", "mlflow_logger", "register_model"]
 
@@ -53,6 +54,7 @@ def mlflow_logger(
 
     Raises:
         ValueError: If the URI is a plain file store.
+        TimeoutError: If a server does not answer.
         ModuleNotFoundError: If MLflow is not installed.
     """
     require("mlflow", extra="mlflow")
@@ -71,6 +73,8 @@ def mlflow_logger(
     # Otherwise each `self.log` waits for the database: 23 ms with SQLite.
     options.setdefault("synchronous", False)
     logger = MLFlowLogger(experiment_name, tracking_uri=uri, **options)
+    # A Trainer begins the run before any callback, and would wait for hours.
+    check_answers(mlflow_client(logger), timeout)
     # Lightning does not remember whether it was given a run or started one.
     setattr(logger, _BEGAN, options.get("run_id") is None)
     setattr(logger, TIMEOUT, timeout)

@@ -24,7 +24,8 @@ def batch_size(batch: object) -> int | None:
     each entry is a sample. Graphs, packed sequences and nested tensors know their size. Where the
     entries of a list may be samples or inputs of the model, such as images of 13 channels, the
     result is None. Otherwise the size is that of the tensor with the most dimensions, which is the
-    image rather than, say, a weight per class; of several, the first.
+    image rather than, say, a weight per class; of several of different sizes, such as those of
+    combined loaders, None.
 
     >>> import torch
     >>> batch_size({"weights": torch.ones(21), "image": torch.ones(8, 3, 4, 4)})
@@ -34,7 +35,10 @@ def batch_size(batch: object) -> int | None:
     """
     if isinstance(batch, Tensor):  # the usual case, ten times as fast
         return batch.size(0) if batch.ndim else None
-    return max(_sizes(batch), key=lambda found: found[0], default=(0, None))[1]
+    found = list(_sizes(batch))
+    best = max((strength for strength, _ in found), default=0)
+    sizes = {size for strength, size in found if strength == best}
+    return sizes.pop() if len(sizes) == 1 else None
 
 
 _SAMPLES = 1000  # a list of samples is better evidence than any number of dimensions

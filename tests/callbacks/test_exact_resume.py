@@ -13,6 +13,7 @@ import pytest
 import torch
 from lightning import Callback, LightningModule
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.demos.boring_classes import BoringModel
 from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
 
 from lightning_hparams import ExactResume, OneCycle
@@ -278,7 +279,7 @@ def test_another_batch_size_or_number_of_processes_warns(tmp_path):
     (own,) = (value for key, value in checkpoint["callbacks"].items() if "ExactResume" in key)
     own["ranks"] *= 2
     torch.save(checkpoint, tmp_path / "two.ckpt")
-    with pytest.warns(UserWarning, match="is from 2 processes and this run has 1"):
+    with pytest.warns(UserWarning, match="of 2 processes and this run has 1"):
         run(ckpt_path=tmp_path / "two.ckpt")
 
 
@@ -411,3 +412,22 @@ def test_two_resumed_processes_equal_those_that_never_stopped(tmp_path):
         assert same(whole, again)
     first, second = (torch.load(tmp_path / f"whole{rank}.pt")[1] for rank in (0, 1))
     assert not equal(first[:1], second[:1])
+
+
+def test_a_checkpoint_saved_on_an_exception_awaits_no_other_process(tmp_path, monkeypatch):
+    """The others may be waiting for this one."""
+    monkeypatch.setattr("lightning_hparams.callbacks.exact_resume.gathered", lambda own: 1 / 0)
+
+    class Crash(BoringModel):
+        def training_step(self, batch, batch_idx):
+            raise RuntimeError("crash")
+
+    class Saving(Callback):
+        def on_exception(self, trainer, pl_module, exception):
+            trainer.save_checkpoint(tmp_path / "kept.ckpt")
+
+    trainer = quiet_trainer(callbacks=[Saving(), ExactResume()])
+    with pytest.raises(RuntimeError, match="crash"):
+        trainer.fit(Crash(), DataLoader(torch.ones(2, 32)))
+    kept = torch.load(tmp_path / "kept.ckpt", weights_only=True)
+    assert len(kept["callbacks"]["ExactResume"]["ranks"]) == 1

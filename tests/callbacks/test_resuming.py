@@ -111,6 +111,59 @@ def test_a_run_resumed_at_any_step_has_each_value_exactly_once(tmp_path, when, o
         assert written(root) == (table, board), path
 
 
+class SavesIn(Callback):
+    """Saves a checkpoint whenever a hook is called."""
+
+    def __init__(self, hook, folder):
+        self.count = 0
+
+        def save(trainer, *args):
+            trainer.save_checkpoint(folder / f"{self.count:02d}.ckpt")
+            self.count += 1
+
+        setattr(self, hook, save)
+
+
+@pytest.mark.filterwarnings(MID_EPOCH)
+@pytest.mark.filterwarnings("ignore:Experiment logs directory")
+@pytest.mark.parametrize("hook", ["on_train_batch_start", "on_after_backward"])
+def test_a_checkpoint_from_before_or_within_a_batch_leaves_no_gap_and_repeats_no_value(
+    tmp_path, hook
+):
+    """As one saved on an exception is."""
+    kept = tmp_path / "kept"
+    monitors = [MetricMonitor(), RunRecorder(), SavesIn(hook, kept)]
+    fit(tmp_path / "whole", False, callbacks=monitors, enable_checkpointing=False)
+    paths = sorted(kept.glob("*.ckpt"))
+    assert len(paths) == 12
+    for path in paths[::3]:  # among them one before any step
+        root = tmp_path / path.stem
+        shutil.copytree(tmp_path / "whole", root)
+        fit(root, False, path, callbacks=[MetricMonitor(), RunRecorder()])
+        assert written(root) == written(tmp_path / "whole"), path
+
+
+@pytest.mark.filterwarnings(MID_EPOCH)
+@pytest.mark.filterwarnings("ignore:Experiment logs directory")
+@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")
+def test_a_validation_within_an_accumulation_is_kept_with_its_checkpoint(tmp_path):
+    """Lightning logs it at the step to come."""
+    options = {"accumulate_grad_batches": 3, "val_check_interval": 2, "epochs": 1}
+    whole, kept = tmp_path / "whole", tmp_path / "kept"
+    saving = ModelCheckpoint(kept, save_top_k=-1)
+    fit(whole, False, callbacks=[MetricMonitor(), RunRecorder(), saving], **options)
+    table, board = written(whole)
+    paths = sorted(kept.glob("*.ckpt"))
+    assert len(paths) == 2
+    for path in paths:
+        root = tmp_path / path.stem
+        shutil.copytree(whole, root)
+        fit(root, False, path, callbacks=[MetricMonitor(), RunRecorder()], **options)
+        found = written(root)
+        assert not table - found[0]
+        assert not board - found[1]
+
+
 class Stop(Callback):
     """Crashes so many steps after the checkpoint that the run goes on from."""
 

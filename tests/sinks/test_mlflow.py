@@ -4,6 +4,7 @@ import copy
 import json
 import os
 import pickle
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,8 +19,10 @@ import pytest
 import torch
 from lightning import LightningModule
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.demos.boring_classes import BoringModel
 from lightning.pytorch.loggers import MLFlowLogger
 from PIL import Image
+from torch.utils.data import DataLoader
 
 import lightning_hparams
 from lightning_hparams import MetricMonitor, RunRecorder, mlflow_logger
@@ -231,6 +234,34 @@ def test_an_unreachable_server_does_not_end_the_run_and_later_receives_all_value
     assert undelivered(logger) == []
     client, run = read(logger)
     assert steps_of(client, run, "a") == [0, 1, 2]
+
+
+@pytest.fixture
+def silent_server():
+    """The address of a server that accepts connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+def test_a_server_that_never_answers_is_an_error_before_training(silent_server):
+    start = time.monotonic()
+    with pytest.raises(TimeoutError, match=f"{silent_server} has not answered within 1 s.*timeout"):
+        mlflow_logger(silent_server, timeout=1)
+    assert time.monotonic() - start < 10
+
+
+def test_an_upload_that_is_never_answered_costs_the_timeout(uri, silent_server, monkeypatch):
+    logger = logger_of(uri, timeout=1)
+    sink = MLflowSink(logger)
+    monkeypatch.setattr(
+        "lightning_hparams.record.registration.register_model",
+        lambda *args: mlflow.MlflowClient(silent_server).create_registered_model("shapes"),
+    )
+    start = time.monotonic()
+    with pytest.warns(UserWarning, match="the model was not registered as 'shapes'"):
+        register(Sinks([sink]), BoringModel(), "shapes")
+    assert time.monotonic() - start < 10
+    assert "MLFLOW_HTTP_REQUEST_TIMEOUT" not in os.environ
 
 
 def undelivered(logger):
@@ -458,6 +489,46 @@ def test_values_already_written_are_skipped(uri):
     client, run = read(later)
     steps = {key: steps_of(client, run, key) for key in run.data.metrics}
     assert steps == {"p-lr": [*range(8)], "p-loss": [*range(8)], "p-new": [4, 5, 6, 7]}
+
+
+@pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch")
+@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")
+@pytest.mark.parametrize(
+    "options", [{}, {"val_check_interval": 0.5}, {"accumulate_grad_batches": 2}]
+)
+def test_a_run_resumed_at_any_step_has_each_value_exactly_once(empty_database, tmp_path, options):
+    def train(root, ckpt_path=None, **kwargs):
+        torch.manual_seed(0)
+        task = BoringModel()
+        task.validation_step = lambda batch, batch_idx: task.log("loss/val", task(batch).sum())
+        trainer = quiet_trainer(
+            logger=logger_of(f"sqlite:///{root}/mlflow.db"), max_epochs=2,
+            log_every_n_steps=1, num_sanity_val_steps=0, **options, **kwargs,
+        )  # fmt: skip
+        data = DataLoader(torch.ones(4, 32)), DataLoader(torch.ones(1, 32))
+        trainer.fit(task, *data, ckpt_path=ckpt_path)
+
+    def points(root):
+        client = mlflow.MlflowClient(f"sqlite:///{root}/mlflow.db")
+        (run,) = client.search_runs([client.get_experiment_by_name("tests").experiment_id])
+        return {key: steps_of(client, run, key) for key in run.data.metrics if key != "epoch"}
+
+    whole, kept = tmp_path / "whole", tmp_path / "kept"
+    whole.mkdir()
+    shutil.copy(empty_database, whole / "mlflow.db")
+    saving = ModelCheckpoint(kept, save_top_k=-1, every_n_train_steps=1)
+    callbacks = [MetricMonitor(), RunRecorder(), saving]
+    train(whole, callbacks=callbacks, enable_checkpointing=True)
+    expected = points(whole)
+    paths = sorted(kept.glob("*.ckpt"))
+    steps = [*range(len(paths))]
+    assert expected["lr/group 0"] == steps
+    assert expected["loss/val"] == sorted(set(expected["loss/val"]))
+    for path in paths:
+        root = tmp_path / path.stem
+        shutil.copytree(whole, root)  # the run continued after the checkpoint
+        train(root, path, callbacks=[MetricMonitor(), RunRecorder()])
+        assert points(root) == expected, path
 
 
 def steps_of(client, run, key):

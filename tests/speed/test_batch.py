@@ -104,3 +104,9 @@ def test_the_order_of_a_dict_does_not_matter(n, order):
         "weights": torch.ones(21),
     }
     assert batch_size({key: parts[key] for key in order}) == n
+
+
+def test_batches_of_several_loaders_have_no_common_size():
+    first, second = (torch.zeros(size, 3, 4, 4) for size in (4, 6))
+    assert batch_size({"labeled": (first, torch.zeros(4)), "unlabeled": second}) is None
+    assert batch_size({"labeled": first, "unlabeled": first}) == 4
