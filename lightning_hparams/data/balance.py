@@ -19,8 +19,9 @@ def balanced_weights(counts: Tensor) -> Tensor:
 
     Images with several classes get, of all weights that balance the classes, those of the largest
     entropy (iterative scaling: Darroch and Ratcliff, 1972), so that as many different images as
-    possible are shown; where none balance them, the classes come as close as a few hundred steps
-    bring them. Images without any class keep the mean weight.
+    possible are shown; where none balance them, the classes come closer. A class in all images,
+    such as a background, is left out; images with no other class are one class, if they are most.
+    Images without any class keep the mean weight.
 
     Args:
         counts: The class of each image ``(N,)``, or how often each has each class ``(N, C)``, where
@@ -34,10 +35,21 @@ def balanced_weights(counts: Tensor) -> Tensor:
         weights = 1 / frequency[counts]
         return weights / weights.sum()
     present = (counts > 0).double()
-    present = present[:, present.any(0)]
+    frequency = present.sum(0)
+    everywhere = frequency == len(counts)
+    present = present[:, (frequency > 0) & ~everywhere]
+    if bool(everywhere.any()) and present.numel():
+        # No weights change the share of a class in all images, such as a background; but images of
+        # nothing else may be too many.
+        alone = ~present.any(1, keepdim=True)
+        if alone.sum() > present.sum(0).max():
+            present = torch.cat([present, alone.double()], 1)
+    frequency = present.sum(0)
     if not present.numel():
         return torch.full((len(counts),), 1 / len(counts), dtype=torch.float64)
     most = present.sum(1).max()
+    # Where no weights balance the classes, these would grow until only a few images are left.
+    bound = float((frequency.max() / frequency.min()).log()) + 3
     logs = torch.zeros(present.shape[1], dtype=torch.float64)
     for _ in range(_STEPS):
         weights = (present @ logs).softmax(0)
@@ -46,7 +58,7 @@ def balanced_weights(counts: Tensor) -> Tensor:
         if float(gap.abs().max()) < 0.01:
             break
         # Centred, so that images with many classes are not favoured for their number.
-        logs = logs - (gap - gap.mean()) / most
+        logs = (logs - (gap - gap.mean()) / most).clamp(-bound, bound)
     return (present @ logs).softmax(0)
 
 

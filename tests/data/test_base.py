@@ -68,6 +68,24 @@ def test_a_class_that_never_occurs_does_not_disturb_the_balance():
     assert balanced_weights(counts)[3] == pytest.approx(0.5, rel=0.02)
 
 
+def test_a_class_in_all_images_does_not_single_out_those_with_many_classes():
+    generator = torch.Generator().manual_seed(0)
+    counts = (torch.rand(300, 4, generator=generator) < 0.3).long()
+    counts[:, 0] = 7  # a background
+    indices = list(BalancedSampler(counts))
+    assert len(set(indices)) > 200
+    shown = (counts[indices, 1:] > 0).sum(0).double()
+    assert float((shown / shown.mean() - 1).abs().max()) <= 0.1
+
+
+def test_classes_that_cannot_be_balanced_leave_many_images():
+    counts = torch.ones(300, 3, dtype=torch.int64)
+    counts[:3, 0] = counts[3:6, 1] = 0  # each in almost all images
+    counts[::20, 2] = 0
+    counts[1::30, 2] = 0
+    assert len(set(BalancedSampler(counts))) > 100
+
+
 def test_processes_share_one_balanced_draw_and_each_epoch_has_another():
     labels = torch.tensor([0] * 30 + [1] * 4)
     single = BalancedSampler(labels)
@@ -198,22 +216,23 @@ class Masks(SegmentationData):
         self.num_classes, self.class_names, self.in_channels = 3, ["a", "b", "c"], 1
 
     def setup(self, stage):
-        masks = torch.tensor([[[0, 0], [1, 255]], [[0, 0], [0, 0]]], dtype=torch.uint8)
-        images = torch.zeros(2, 1, 2, 2, dtype=torch.uint8)
-        self.train_set = MaskDataset(images, masks, ["1", "2"], num_classes=3)
+        masks = torch.zeros(5, 2, 2, dtype=torch.uint8)
+        masks[0] = torch.tensor([[0, 0], [1, 255]])
+        images = torch.zeros(5, 1, 2, 2, dtype=torch.uint8)
+        self.train_set = MaskDataset(images, masks, ["a"] * 5, num_classes=3)
 
 
 def test_pixels_of_each_class_are_counted():
     data = Masks()
     data.setup("fit")
-    assert data.class_counts() == [6, 1, 0]
+    assert data.class_counts() == [18, 1, 0]
 
 
 def test_balanced_masks_show_rare_classes_as_often_as_common_ones():
     data = Masks(sampler="balanced")
     data.setup("fit")
-    # Only one image has the second class, but it has the first as well.
-    assert data.train_dataloader().sampler.weights[0] > 0.9
+    weights = data.train_dataloader().sampler.weights
+    assert weights.tolist() == pytest.approx([0.5, *[0.125] * 4], rel=0.02)
 
 
 def test_counting_before_setup_says_so():
