@@ -27,6 +27,7 @@ from .sinks import mlflow_logger as mlflow_logger
 from .tasks import (
     ClassificationTask as ClassificationTask,
     DetectionTask as DetectionTask,
+    RegressionTask as RegressionTask,
     SegmentationTask as SegmentationTask,
 )
 

@@ -11,6 +11,8 @@ kind needs no registration.
 Confusion matrices are drawn for modules with the attributes ``val_counts`` and ``test_counts``:
 metrics whose ``compute()`` returns ``(C, C)`` with one row per true class, such as
 :class:`~lightning_hparams.metrics.ConfusionCounts` or ``MulticlassConfusionMatrix``.
+Predicted values are drawn against true ones for modules with a metric
+``lightning_hparams.metrics.ValueCounts`` at ``val_pairs`` and ``test_pairs``.
 
 Shapes: N images, C classes, I image channels, H x W pixels.
 """

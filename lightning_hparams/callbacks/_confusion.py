@@ -1,19 +1,23 @@
-"""The confusion matrix of a validation, taken when it is complete and drawn when it is due."""
+"""The confusion matrix, or the predicted values, of a validation, drawn when it is due."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from lightning import LightningModule
 from torch import Tensor
 from torchmetrics import Metric
 
-from ..render import confusion_picture, encode
+from ..metrics import ValueCounts
+from ..render import confusion_picture, encode, values_picture
 from ..sinks import Sinks
 from ..tags import Stage, tag
 
-__all__ = ["Confusion", "confusion_counts"]
+__all__ = ["Confusion", "confusion_counts", "value_counts"]
+
+_Counts: TypeAlias = "tuple[Tensor | None, tuple[Tensor, Tensor] | None]"  # of classes, of values
 
 
 class Confusion:
@@ -24,13 +28,15 @@ class Confusion:
 
     def forget(self) -> None:
         """Discard all counts."""
-        self._taken: Tensor | None = None
-        self._pending: tuple[Tensor, Stage, int] | None = None
+        self._taken: _Counts | None = None
+        self._pending: tuple[_Counts, Stage, int] | None = None
 
     def take(self, module: LightningModule, stage: Stage) -> None:
         """Take the counts before the module may reset them. Call on every rank."""
         self._taken = None
-        self._taken = confusion_counts(module, stage)
+        counts, pairs = confusion_counts(module, stage), value_counts(module, stage)
+        if counts is not None or pairs is not None:
+            self._taken = counts, pairs
 
     def hold(self, stage: Stage, step: int) -> None:
         """Keep the counts just taken for ``step``, replacing the earlier ones."""
@@ -42,13 +48,31 @@ class Confusion:
         pending, self._pending = self._pending, None
         if pending is None or not sinks:
             return
-        counts, stage, step = pending
-        if names is not None and len(names) + 1 == len(counts):
-            names = [*names, "background"]  # detectors count what is missed, or nothing
-        if names is None or len(names) != len(counts):
-            names = [f"class {index}" for index in range(len(counts))]
-        encoded = encode(confusion_picture(counts, names))
-        sinks.image(tag("confusion", stage=stage), encoded, step)
+        (counts, pairs), stage, step = pending
+        if counts is not None:
+            encoded = encode(confusion_picture(counts, _names(names, len(counts), "class")))
+            sinks.image(tag("confusion", stage=stage), encoded, step)
+        if pairs is not None:
+            cells, edges = pairs
+            encoded = encode(values_picture(cells, edges, _names(names, len(cells), "value")))
+            sinks.image(tag("predicted", stage=stage), encoded, step)
+
+
+def _names(names: Sequence[str] | None, count: int, each: str) -> Sequence[str]:
+    if names is None or len(names) != count:
+        return [f"{each} {index}" for index in range(count)]
+    return names
+
+
+def value_counts(module: LightningModule, stage: Stage) -> tuple[Tensor, Tensor] | None:
+    """Counts of true and predicted values over all ranks, and their range. Call on every rank."""
+    metric = getattr(module, f"{stage}_pairs", None)
+    if not isinstance(metric, ValueCounts):
+        return None
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The ``compute`` method of metric")
+        counts: Tensor = metric.compute().cpu()
+    return (counts, metric.edges.cpu()) if bool(counts.sum() > 0) else None
 
 
 def confusion_counts(module: LightningModule, stage: Stage) -> Tensor | None:

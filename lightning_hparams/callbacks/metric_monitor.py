@@ -55,6 +55,7 @@ class MetricMonitor(Monitor):
     | `norm/grad/{group}` | Euclidean norm of its gradients before clipping | |
     | `weights/{parameter}`, `grads/{parameter}` | ``histograms=True``: once per epoch | histogram |
     | `confusion/{val,test}` | true vs predicted class, see ``val_counts`` below | picture |
+    | `predicted/{val,test}` | predicted vs true values of a regression | picture |
     | `pr/{class}/{val,test}` | ``pr_curves=True``: precision vs recall | curve |
     | `calibration/{val,test}` | ``calibration=True``: accuracy vs confidence | picture |
     | `confidence/{val,test}` | ``calibration=True``: distribution of confidence | histogram |
@@ -67,10 +68,10 @@ class MetricMonitor(Monitor):
     training and validation in one chart, and all classes of a score in another.
 
     The confusion matrix comes from the module's metric ``val_counts`` (``test_counts``): ours, or
-    any metric whose ``compute()`` returns ``(C, C)``, such as torchmetrics'
-    ``MulticlassConfusionMatrix``. Precision-recall curves use 101 score bins and the outputs of
-    ``validation_step``, see :mod:`lightning_hparams.outputs`; boxes are matched at an IoU of 0.5.
-    Calibration, with its error in ``metric/calibration_error``, is computed for the most probable
+    any metric whose ``compute()`` returns ``(C, C)``, such as torchmetrics'; predicted values from
+    ``val_pairs``, our ``ValueCounts``. Precision-recall curves use 101 score bins and the outputs
+    of ``validation_step``, see :mod:`lightning_hparams.outputs`; boxes are matched at an IoU of
+    0.5. Calibration, with its error in ``metric/calibration_error``, is for the most probable
     class, each label in multilabel tasks, or each box. With several dataloaders these use the first
     one, and Lightning appends ``/dataloader_idx_{number}`` to the tags of scores.
 

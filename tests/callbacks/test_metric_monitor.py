@@ -18,6 +18,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from lightning_hparams import MetricMonitor, OneCycle, SpeedMonitor
+from lightning_hparams.metrics import ValueCounts
 from lightning_hparams.sinks import TensorBoardSink
 from tests.runs import documented, matching, quiet_trainer, read_events, shapes
 
@@ -47,7 +48,10 @@ def every_tag(folder):
 def test_exactly_the_tags_of_the_table_are_written():
     data = shapes()
     monitor = MetricMonitor(histograms=True, pr_curves=True, calibration=True, max_classes=3)
-    trainer, _ = run(matching(data), data, callbacks=[monitor])
+    task = matching(data)
+    task.val_pairs = ValueCounts(1)  # of a regression
+    task.val_pairs.update(torch.rand(3, 1), torch.rand(3, 1))
+    trainer, _ = run(task, data, callbacks=[monitor])
     trainer.test(trainer.lightning_module, data, verbose=False)
     tags = every_tag(trainer.logger.log_dir) - {"epoch", "custom_scalars__config__"}
     patterns = documented(MetricMonitor)

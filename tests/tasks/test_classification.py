@@ -6,12 +6,18 @@ import math
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
 from sklearn import metrics as sklearn
 from torch.utils.data import DataLoader
 
-from lightning_hparams import ClassificationTask, ExactResume
+from lightning_hparams import (
+    ClassificationTask,
+    ExactResume,
+    MetricMonitor,
+    PredictionMonitor,
+)
 from lightning_hparams.outputs import ClassificationPrediction, TrainingOutput
-from tests.runs import quiet_trainer
+from tests.runs import quiet_trainer, read_events
 
 TINY = {"model": "test_resnet", "image_size": 16}
 
@@ -328,3 +334,16 @@ def test_a_batch_without_images_is_refused_in_every_step(step):
     batch = {"img": torch.rand(2, 3, 16, 16), "label": torch.zeros(2).long()}
     with pytest.raises(ValueError, match="dict of tensors 'image' and 'label', or a pair"):
         getattr(task_for(), step)(batch, 0)
+
+
+@pytest.mark.parametrize("kind", ["multiclass", "multilabel"])
+def test_the_monitors_show_a_classification_without_an_argument(tmp_path, kind):
+    logger = TensorBoardLogger(tmp_path, default_hp_metric=False)
+    monitors = [MetricMonitor(pr_curves=True, calibration=True), PredictionMonitor()]
+    task, data = task_for(task=kind), loader(task=kind)
+    quiet_trainer(logger=logger, callbacks=monitors, log_every_n_steps=1).fit(task, data, data)
+    tags = read_events(logger.log_dir).Tags()
+    assert {"calibration/val", "val_worst/00"} <= set(tags["images"])
+    assert ("confusion/val" in tags["images"]) == (kind == "multiclass")
+    assert any(tag.startswith("pr/class 3") for tag in tags["tensors"])
+    assert {"class/recall/class 3/val", "best/metric/macro_f1/val"} <= set(tags["scalars"])
