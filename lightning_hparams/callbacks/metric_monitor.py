@@ -67,21 +67,20 @@ class MetricMonitor(Monitor):
     ``EarlyStopping(monitor="lr/decoder")`` works. A TensorBoard *custom scalars* page shows
     training and validation in one chart, and all classes of a score in another.
 
-    The confusion matrix comes from the module's metric ``val_counts`` (``test_counts``): ours, or
-    any metric whose ``compute()`` returns ``(C, C)``, such as torchmetrics'; predicted values from
-    ``val_pairs``, our ``ValueCounts``. Precision-recall curves use 101 score bins and the outputs
-    of ``validation_step``, see :mod:`lightning_hparams.outputs`; boxes are matched at an IoU of
-    0.5. Calibration, with its error in ``metric/calibration_error``, is for the most probable
-    class, each label in multilabel tasks, or each box. With several dataloaders these use the first
-    one, and Lightning appends ``/dataloader_idx_{number}`` to the tags of scores.
+    The confusion matrix comes from the module's metric ``val_counts`` (``test_counts``), whose
+    ``compute()`` returns ``(C, C)``, such as torchmetrics'; predicted values from ``val_pairs``, our
+    ``ValueCounts``. Precision-recall curves use 101 score bins and the outputs of
+    ``validation_step``, see :mod:`lightning_hparams.outputs`; boxes are matched at an IoU of 0.5.
+    Calibration is for the most probable class, each label in multilabel tasks, or each box, its
+    error in ``metric/calibration_error``. With several dataloaders these use the first one, and
+    Lightning appends ``/dataloader_idx_{number}`` to the tags of scores.
 
     A value that the module itself logs at the end of an epoch is not written again, so
     ``loss/train`` remains a single curve. No error here ends a running training: later outputs in
     an unexpected form are omitted, with a single warning that names them.
 
     Args:
-        max_classes: Maximum number of classes with curves of their own, at least 0; a message
-            says if there are more.
+        max_classes: Maximum number of classes with curves, at least 0; more are told.
         norms: Write the norms of weights and gradients.
         histograms: Write histograms of all weights and gradients.
         pr_curves: Write precision-recall curves, which takes 0.1 s per batch of 16 x 256 x 256
