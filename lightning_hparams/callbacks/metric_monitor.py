@@ -68,8 +68,8 @@ class MetricMonitor(Monitor):
     training and validation in one chart, and all classes of a score in another.
 
     The confusion matrix comes from the module's metric ``val_counts`` (``test_counts``), whose
-    ``compute()`` returns ``(C, C)``, such as torchmetrics'; predicted values from ``val_pairs``, our
-    ``ValueCounts``. Precision-recall curves use 101 score bins and the outputs of
+    ``compute()`` returns ``(C, C)``, such as torchmetrics'; predicted values from ``val_pairs``,
+    our ``ValueCounts``. Precision-recall curves use 101 score bins and the outputs of
     ``validation_step``, see :mod:`lightning_hparams.outputs`; boxes are matched at an IoU of 0.5.
     Calibration is for the most probable class, each label in multilabel tasks, or each box, its
     error in ``metric/calibration_error``. With several dataloaders these use the first one, and
