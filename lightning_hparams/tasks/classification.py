@@ -41,7 +41,8 @@ class ClassificationTask(ClassificationSteps):
         class_names: One name per class; ``class 0``, ``class 1``, ... if None.
         image_size: The task resizes images so that their shorter side has this many pixels. None
             enlarges only those below what the model needs: twice its total stride, usually 64
-            pixels, or the one size of a model that has one.
+            pixels, or the one size of a model that has one. For images of 8 to 32 pixels, model
+            ``"resnet10t"`` with ``image_size=32`` is accurate at a small cost.
         loss: ``"ce"`` (cross entropy), ``"bce"`` (each class against all others), ``"focal"`` or
             ``"mse"`` (of probabilities), or a dict of names and weights.
         loss_args: Further arguments of each loss, by its name: ``{"focal": {"gamma": 2.0}}``.
