@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -20,8 +21,11 @@ from ..outputs import (
 from ..tags import Stage, tag
 from ._batches import Batch, check_mask, image_of, mask_of, paths_of
 from ._evaluation import EvaluatedTask, Scores
+from ._tiles import flipped_mean, tiled
 
-__all__ = ["SegmentationSteps"]
+__all__ = ["SegmentationSteps", "TestTime"]
+
+TestTime = Literal["none", "flips"]
 
 _TRAIN_LOSS = tag("loss", stage="train")
 
@@ -39,6 +43,10 @@ class SegmentationSteps(EvaluatedTask):
     ignore_index: int | None
     threshold: float
     loss: WeightedLoss
+    tile: int | None
+    tile_overlap: float
+    tta: TestTime
+    exported_names = ("probabilities",)
 
     def predicted(self, probs: Tensor) -> Tensor:
         """Convert probabilities ``(N, C, H, W)`` to uint8 masks as ``SegmentationOutput.preds``."""
@@ -51,6 +59,16 @@ class SegmentationSteps(EvaluatedTask):
     def probabilities(self, logits: Tensor) -> Tensor:
         """Convert logits to float32 probabilities ``(N, C, H, W)``."""
         return logits.float().softmax(1) if self.task == "multiclass" else logits.float().sigmoid()
+
+    def infer(self, images: Tensor) -> Tensor:
+        """Compute logits as in validation and prediction: in tiles, and of flipped images."""
+        return (
+            flipped_mean(self._in_tiles, images) if self.tta == "flips" else self._in_tiles(images)
+        )
+
+    def exported_output(self, images: Tensor) -> Tensor:
+        """Compute probabilities ``(N, C, H, W)``."""
+        return self.probabilities(self(images))
 
     def training_step(self, batch: Batch, batch_idx: int) -> TrainingOutput:
         """Compute the loss of one batch."""
@@ -80,7 +98,7 @@ class SegmentationSteps(EvaluatedTask):
         """Predict probabilities and masks of each image, at its size before it was resized."""
         images = image_of((batch, batch) if isinstance(batch, Tensor) else batch)
         about = batch if isinstance(batch, dict) else SegmentationBatch()
-        probs = self.probabilities(self(images))
+        probs = self.probabilities(self.infer(images))
         sizes = about.get("size")
         wanted = [tuple(probs.shape[-2:])] * len(probs) if sizes is None else sizes.tolist()
         fitted = [_fitted(one[None], size) for one, size in zip(probs, wanted, strict=True)]
@@ -96,6 +114,12 @@ class SegmentationSteps(EvaluatedTask):
         counts: ConfusionCounts = getattr(self, f"{stage}_counts")
         names, ignored = self.class_names, self.ignore_index
         return Scores(*segmentation_scores(counts.compute(), names, ignore_index=ignored))
+
+    def _in_tiles(self, images: Tensor) -> Tensor:
+        if self.tile is None:
+            logits: Tensor = self(images)
+            return logits
+        return tiled(self, images, self.tile, self.tile_overlap)
 
     def _add(
         self,
@@ -118,7 +142,7 @@ class SegmentationSteps(EvaluatedTask):
 
     def _evaluate(self, batch: Batch, stage: Stage) -> SegmentationOutput:
         images, target = self._checked(batch)
-        logits = self(images)
+        logits = self.infer(images)
         terms = self.loss.terms(logits, target)
         loss = self.loss.total(terms)
         preds = self.predicted(logits if self.task == "multiclass" else self.probabilities(logits))

@@ -15,9 +15,9 @@ from ..checks import in_range, one_of, whole_number
 from ..notices import warn_user
 from ..optim import check_optimizer, make_optimizer, named_groups
 from ._averaging import keep_counters
+from ._export import ExportableTask
 from ._freezing import has_finetuning, norms_within, train_what_is_optimized, wrap_again
 from ._loaders import norms_of_one_pixel, smallest_batch
-from ._normalisation import NormalisedInput
 from ._parts import two_parts, with_layer_decay
 
 __all__ = ["Freeze", "VisionTask", "two_parts"]
@@ -27,7 +27,7 @@ Freeze = Literal["none", "encoder"]
 _NAMES = ("arch", "model", "encoder")  # arguments of tasks that name the model
 
 
-class VisionTask(NormalisedInput):
+class VisionTask(ExportableTask):
     """A model with its optimizer and the normalisation of its input.
 
     Args:

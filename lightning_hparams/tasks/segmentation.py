@@ -14,7 +14,7 @@ from ..metrics import ConfusionCounts
 from ..outputs import SegmentationKind
 from ._arguments import checked_class_names, checked_class_weights, input_scale, weights_file
 from ._evaluation import Evaluation
-from ._segmentation_steps import SegmentationSteps
+from ._segmentation_steps import SegmentationSteps, TestTime
 from .base import Freeze
 from .encoders import build_model, input_statistics, smallest_side
 from .weights import Statistics, load_weights
@@ -56,6 +56,11 @@ class SegmentationTask(SegmentationSteps):
         ignore_index: Mask value of pixels that are left out of loss and metrics. It may be one of
             the classes, which then scores NaN.
         threshold: Probability from which a label is present (binary and multilabel), in 0..1.
+        tile: Height and width of the tiles in which larger images are validated, tested and
+            predicted, so that memory does not depend on their size; None for whole images.
+        tile_overlap: Share of a tile that overlaps with the next one, in 0..0.9.
+        tta: ``"flips"`` validates, tests and predicts with the mean logits of each image and its
+            flips, which takes four times as long.
         mean: Mean of each channel in units of 0..1. None for what the weights expect (known for
             pretrained weights, checkpoints of a task, and files for encoders from timm), otherwise
             ImageNet's for three channels and 0.5 for any other number.
@@ -102,6 +107,9 @@ class SegmentationTask(SegmentationSteps):
         class_weights: list[float] | Literal["auto"] | None = None,
         ignore_index: int | None = None,
         threshold: float = 0.5,
+        tile: int | None = None,
+        tile_overlap: float = 0.25,
+        tta: TestTime = "none",
         mean: list[float] | None = None,
         std: list[float] | None = None,
         optimizer: str = "AdamW",
@@ -123,6 +131,10 @@ class SegmentationTask(SegmentationSteps):
         if ignore_index is not None:
             whole_number("ignore_index", ignore_index)
         in_range("threshold", threshold, 0, 1)
+        if tile is not None:
+            whole_number("tile", tile, 32, remedy="512 is usual")
+        in_range("tile_overlap", tile_overlap, 0, 0.9, remedy="0.25 is usual")
+        one_of("tta", tta, ("none", "flips"))
         given_weights = checked_class_weights(class_weights, num_classes)
         if class_names is None and task == "binary":
             class_names = ["background", "foreground"]
@@ -157,6 +169,7 @@ class SegmentationTask(SegmentationSteps):
         self._smallest_side = smallest_side(arch, model)
         self.task, self.num_classes, self.class_names = task, num_classes, names
         self.ignore_index, self.threshold = ignore_index, threshold
+        self.tile, self.tile_overlap, self.tta = tile, tile_overlap, tta
         self.loss = WeightedLoss(
             {"ce": 1.0, "dice": 1.0} if loss is None else loss,
             task=task,

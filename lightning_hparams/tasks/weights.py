@@ -165,7 +165,7 @@ def _matches(
 def _in_order(
     targets: list[tuple[str, nn.Module]], states: list[dict[str, Tensor]]
 ) -> Iterator[_Match]:
-    """Match tensors by their order, where the shapes and last names of all agree but the head's.
+    """Match tensors by their order, where the shapes and last names of all agree but a head's.
 
     Other packages have the same architectures with other names of their layers: ``_blocks.0._bn0``
     for timm's ``blocks.0.0.bn1``.
@@ -173,7 +173,7 @@ def _in_order(
     for part, module in targets:
         ours = module.state_dict()
         for state in states:
-            if len(ours) < _FEWEST or not len(ours) <= len(state) <= len(ours) + _HEAD:
+            if len(ours) < _FEWEST or len(state) < len(ours) - _HEAD:
                 continue
             pairs = list(zip(ours.items(), state.items(), strict=False))
             equal = [

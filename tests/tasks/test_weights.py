@@ -5,9 +5,11 @@ import argparse
 import pytest
 import timm
 import torch
+import torchvision
 from torch import nn
 
 from lightning_hparams import SegmentationTask
+from lightning_hparams.tasks.weights import load_weights
 from tests.runs import SMALL
 
 ENCODER = "mobilenetv3_small_100"  # timm's name for the encoder in SMALL
@@ -164,3 +166,66 @@ def test_a_file_without_a_dict_of_tensors_is_refused(tmp_path, content):
         ValueError, match=r"weights.pt must hold a dict of tensors by name, got \w+; save"
     ):
         SegmentationTask(weights=str(tmp_path / "weights.pt"), **SMALL)
+
+
+def renamed(state):
+    """The same tensors in the same order, as other packages name their layers."""
+    return {
+        f"_blocks.{index}.{key.rpartition('.')[2]}": value
+        for index, (key, value) in enumerate(state.items())
+    }
+
+
+@pytest.mark.parametrize("classes", [1000, 7])
+def test_weights_of_other_names_load_in_their_order(tmp_path, classes):
+    source = timm.create_model("tf_efficientnet_lite0", num_classes=classes)
+    torch.save(renamed(source.state_dict()), tmp_path / "w.pth")
+    model = timm.create_model("tf_efficientnet_lite0", num_classes=5)
+    head = model.classifier.weight.clone()
+    assert load_weights(model, tmp_path / "w.pth") == ("model", None)
+    for (key, ours), theirs in zip(
+        model.state_dict().items(), source.state_dict().values(), strict=True
+    ):
+        assert key.startswith("classifier") or torch.equal(ours, theirs), key
+    assert torch.equal(model.classifier.weight, head)
+
+
+def test_a_classifiers_weights_of_other_names_load_into_an_encoder_in_their_order(tmp_path):
+    source = timm.create_model("tf_efficientnet_lite0").state_dict()
+    torch.save(renamed(source), tmp_path / "w.pth")
+    task = loaded(tmp_path / "w.pth", encoder="tu-tf_efficientnet_lite0")
+    for key, value in task.model.encoder.model.state_dict().items():
+        assert torch.equal(value, source[key]), key
+    assert task.mean.flatten().tolist() == [0.5] * 3
+
+
+def test_tensors_in_another_order_are_refused(tmp_path):
+    state = renamed(timm.create_model("tf_efficientnet_lite0").state_dict())
+    torch.save(dict(reversed(state.items())), tmp_path / "w.pth")
+    with pytest.raises(ValueError, match="weights of another architecture"):
+        load_weights(timm.create_model("tf_efficientnet_lite0"), tmp_path / "w.pth")
+
+
+def test_a_head_of_another_size_is_reported(tmp_path, caplog):
+    torch.save(timm.create_model("resnet10t", num_classes=7).state_dict(), tmp_path / "w.pt")
+    model = timm.create_model("resnet10t", num_classes=3)
+    with caplog.at_level("INFO"):
+        assert load_weights(model, tmp_path / "w.pt")[0] == "model"
+    assert "fc.weight stays as it is, since its shape is (3, 512), not (7, 512)" in caplog.text
+
+
+def test_a_model_without_parts_loads_weights_of_torchvision(tmp_path):
+    source = torchvision.models.resnet18(num_classes=4)
+    torch.save({"state_dict": prefixed(source.state_dict(), "model.")}, tmp_path / "w.pt")
+    model = timm.create_model("resnet18", num_classes=4)
+    load_weights(model, tmp_path / "w.pt")
+    assert same(model, source)
+
+
+def test_weights_of_a_torchvision_detectors_backbone_load_into_a_classifier(tmp_path):
+    source = torchvision.models.resnet18(num_classes=4)
+    state = {k: v for k, v in source.state_dict().items() if not k.startswith("fc.")}
+    torch.save(prefixed(state, "backbone.body."), tmp_path / "w.pt")
+    model = timm.create_model("resnet18", num_classes=4)
+    load_weights(model, tmp_path / "w.pt")
+    assert torch.equal(model.layer4[1].conv2.weight, source.layer4[1].conv2.weight)

@@ -1,0 +1,189 @@
+"""Models as files that other programs run: ONNX, and torch's exported programs."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import warnings
+from collections.abc import Iterator
+from importlib.metadata import version
+from inspect import signature
+from os import PathLike
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from ..checks import require, whole_number
+from ._normalisation import NormalisedInput
+
+__all__ = ["ExportableTask"]
+
+_SUFFIXES = (".onnx", ".pt2")
+# Without it (torch before 2.9), a size at which a feature map has one pixel forbids all sizes.
+_DEFERRED = "prefer_deferred_runtime_asserts_over_guards"
+_FACTS = "metadata.json"  # name of the text in a .pt2 file
+
+
+class ExportableTask(NormalisedInput):
+    """A task that can be written to a file for other programs."""
+
+    exported_names: ClassVar[tuple[str, ...]] = ("output",)  # of what exported_output returns
+
+    def exported_output(self, images: Tensor) -> Any:
+        """Compute what an exported file does, from floating point images ``(N, I, H, W)``.
+
+        Normalisation and all that follows the logits belong in it.
+        """
+        return self(images)
+
+    def exported_facts(self) -> dict[str, object]:
+        """Return what a reader of an exported file needs to know, as plain values."""
+        facts = {name: getattr(self, name, None) for name in ("task", "class_names", "threshold")}
+        return {name: value for name, value in facts.items() if value is not None}
+
+    def export(
+        self,
+        path: str | PathLike[str],
+        *,
+        size: tuple[int, int] = (256, 256),
+        any_size: bool = True,
+    ) -> Path:
+        """Write the model to a file that runs without this package.
+
+        The file takes images in 0..1 as float32 ``(N, I, H, W)``, normalises them and returns
+        probabilities. It holds the names of the classes, mean and deviation, the threshold and
+        versions: in ONNX as ``metadata_props``, with lists as JSON, in ``.pt2`` as the extra file
+        ``metadata.json``.
+
+        Args:
+            path: Ends in ``.onnx`` (with the extra ``export`` installed) or ``.pt2``.
+            size: Height and width of the images, or of an example if the file takes any.
+            any_size: Whether the file takes images of any size, and not only of ``size``.
+
+        Returns:
+            The path.
+
+        Raises:
+            ValueError: If the model cannot be exported like that.
+            ModuleNotFoundError: If the extra is not installed.
+        """
+        return _export(self, path, size, any_size)
+
+
+class _Exported(nn.Module):
+    """What a file computes: from images in 0..1 to what a task makes of its logits."""
+
+    def __init__(self, task: ExportableTask) -> None:
+        super().__init__()
+        self.task = task
+
+    def forward(self, images: Tensor) -> Any:
+        return self.task.exported_output(images)
+
+
+def _export(
+    task: ExportableTask, path: str | PathLike[str], size: tuple[int, int], any_size: bool
+) -> Path:
+    """Write a task to a file; see :meth:`ExportableTask.export`."""
+    file = Path(path)
+    if file.suffix not in _SUFFIXES:
+        raise ValueError(f"`path` must end in one of {list(_SUFFIXES)}, got {str(path)!r}")
+    for side in size:
+        whole_number("size", side, 1)
+    onnx = None
+    if file.suffix == ".onnx":
+        onnx = require("onnx", extra="export")
+        require("onnxscript", extra="export")
+    # A copy is not compiled, and leaves the task on its device and in its mode.
+    module = _Exported(copy.deepcopy(task).cpu().float()).eval()
+    example = torch.rand(2, task.mean.shape[0], *size)
+    shapes = {0: Dim("images", min=1), 2: Dim("height", min=1), 3: Dim("width", min=1)}
+    dynamic = shapes if any_size else {0: shapes[0]}
+    facts = _facts(task, None if any_size else size)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    known = signature(torch.export.export).parameters
+    deferred: dict[str, Any] = {_DEFERRED: True} if _DEFERRED in known else {}
+    with _plain_tracing(any_size), torch.no_grad():
+        program = torch.export.export(
+            module,
+            (example,),
+            dynamic_shapes={"images": dynamic},
+            strict=False,
+            **deferred,
+        )
+        _drop_assertions(program)
+        if any_size:
+            _check_sizes(module, program, size)
+        if onnx is None:
+            torch.export.save(program, file, extra_files={_FACTS: json.dumps(facts)})
+            return file
+        written = torch.onnx.export(
+            program,
+            (),
+            input_names=["images"],
+            output_names=list(task.exported_names),
+            dynamo=True,
+            verbose=False,
+        )
+    assert written is not None  # as with dynamo=True
+    model = written.model_proto
+    for key, value in facts.items():
+        text = value if isinstance(value, str) else json.dumps(value)
+        model.metadata_props.append(onnx.StringStringEntryProto(key=key, value=text))
+    onnx.save(model, file)
+    return file
+
+
+def _drop_assertions(program: ExportedProgram) -> None:
+    """Remove assertions that hold at the example's size, such as that it needs no padding."""
+    graph = program.graph_module.graph
+    for node in list(graph.nodes):
+        if str(node.target) == "aten._assert_scalar.default":
+            graph.erase_node(node)
+    graph.eliminate_dead_code()
+    program.graph_module.recompile()
+
+
+def _check_sizes(module: _Exported, program: ExportedProgram, size: tuple[int, int]) -> None:
+    """Compare with the task at two other sizes, since the tracer may take one for a constant."""
+    traced = program.module()
+    for height, width in ((size[0] + 19, size[1] + 32), (size[0] + 64, size[1] + 7)):
+        images = torch.rand(1, module.task.mean.shape[0], height, width)
+        for ours, theirs in zip(_tensors(traced(images)), _tensors(module(images)), strict=True):
+            if not torch.allclose(ours, theirs, rtol=0, atol=1e-4):
+                raise ValueError(f"it depends on the size, here {height} x {width}")
+
+
+def _tensors(output: Any) -> list[Tensor]:
+    return [output] if isinstance(output, Tensor) else list(output)
+
+
+def _facts(task: ExportableTask, size: tuple[int, int] | None) -> dict[str, object]:
+    """Return everything that a reader of the file needs to know."""
+    packages = ("lightning-hparams", "torch")
+    return {
+        "input": "images, float32 (N, I, H, W) in 0..1, not normalised",
+        "size": "any" if size is None else list(size),
+        "channels": task.mean.shape[0],
+        "mean": task.mean.flatten().tolist(),  # applied inside
+        "std": task.std.flatten().tolist(),
+        "versions": {name: version(name) for name in packages},
+        **task.exported_facts(),
+    }
+
+
+@contextlib.contextmanager
+def _plain_tracing(any_size: bool) -> Iterator[None]:
+    """Hide what exporters warn of their own code, and explain what they cannot trace."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        except (RuntimeError, ValueError, AssertionError) as error:
+            remedy = "pass any_size=False and size=(height, width)" if any_size else "see the cause"
+            reason = str(error).strip().partition("\n")[0]
+            raise ValueError(f"this model cannot be exported ({reason}); {remedy}") from error
