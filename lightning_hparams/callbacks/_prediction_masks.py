@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -21,13 +21,28 @@ __all__ = ["MaskFiles"]
 
 
 class MaskFiles(PredictionFiles):
-    """One PNG per image, or per image and label, and its probabilities if asked for."""
+    """One PNG per image, or per image and label, and its probabilities if asked for.
+
+    Args:
+        folder: Where to write.
+        module: The module that predicts.
+        trainer: The running Trainer.
+        probabilities: Whether to write them too.
+        inputs: Resolved paths of files that must not be replaced.
+    """
 
     def __init__(
-        self, folder: Path, module: LightningModule, trainer: Trainer, *, probabilities: bool
+        self,
+        folder: Path,
+        module: LightningModule,
+        trainer: Trainer,
+        *,
+        probabilities: bool,
+        inputs: Collection[Path] = (),
     ) -> None:
         super().__init__(folder, module, trainer)
         self.probabilities = probabilities
+        self.inputs = inputs
         self._written: dict[Path, str] = {}
 
     def write(self, predicted: Predicted) -> None:
@@ -66,8 +81,12 @@ class MaskFiles(PredictionFiles):
         other = self._written.setdefault(target, path)
         if other != path:
             raise ValueError(f"{other} and {path} would both be written to {target}; rename one")
-        if path and target.resolve() == Path(path).resolve():
-            raise ValueError(f"a mask would replace its image {path}; pass another folder")
+        whole = target.resolve()
+        if whole in self.inputs or (path and whole == Path(path).resolve()):
+            raise ValueError(
+                f"the mask of {path} would replace {target}, which is itself a file of the data; "
+                "pass another folder"
+            )
         replaced(target, save)
 
 

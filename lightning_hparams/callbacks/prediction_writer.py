@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..checks import described, writable_folder
+from ._input_files import InputFiles, common_folder, input_files, resolved
 from ._prediction_boxes import BoxFile
 from ._prediction_files import MergedFile, Predicted, PredictionFiles
 from ._prediction_masks import MaskFiles
@@ -58,7 +58,7 @@ class PredictionWriter(BasePredictionWriter):
     Raises:
         TypeError: If a prediction has another form.
         ValueError: If two images would be written to the same file, or if the folder is that of
-            the images.
+            the images, or a file of the data would be replaced.
         PermissionError: Before predicting, if the folder cannot be written to.
         RuntimeError: If a table lacks the rows of another machine.
     """
@@ -70,6 +70,7 @@ class PredictionWriter(BasePredictionWriter):
         self._root: Path | None = None
         self._files: PredictionFiles | None = None  # of the kind of the first prediction
         self._count = 0  # images so far
+        self._inputs: frozenset[Path] = frozenset()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse objects of ``pytorch_lightning``."""
@@ -78,12 +79,15 @@ class PredictionWriter(BasePredictionWriter):
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Create the folder, and tell Lightning not to keep predictions."""
         writable_folder("PredictionWriter's folder", self.folder)
-        self._root = _common_folder(trainer.predict_dataloaders)
+        listed = input_files(trainer.predict_dataloaders)
+        self._root = common_folder(listed)
         if self._root is not None and self.folder.resolve() == Path(self._root).resolve():
             raise ValueError(
                 "PredictionWriter's folder must not be the folder of the images, whose files the "
                 f"masks could replace, got {self.folder}; pass another"
             )
+        self._inputs = resolved(listed)
+        self._refuse_to_replace(listed)
         self._files, self._count = None, 0
         trainer.predict_loop.return_predictions = False
 
@@ -134,9 +138,28 @@ class PredictionWriter(BasePredictionWriter):
 
     def _files_for(self, key: str, module: LightningModule, trainer: Trainer) -> PredictionFiles:
         if key == "masks":
-            return MaskFiles(self.folder, module, trainer, probabilities=self.probabilities)
+            return MaskFiles(
+                self.folder,
+                module,
+                trainer,
+                probabilities=self.probabilities,
+                inputs=self._inputs,
+            )
         kinds: dict[str, type[MergedFile]] = {"labels": LabelTable, "boxes": BoxFile}
         return kinds.get(key, ValueTable)(self.folder, module, trainer)
+
+    def _refuse_to_replace(self, listed: Sequence[Sequence[InputFiles]] | None) -> None:
+        """Check that the mask of no image has the path of a file that the data consists of."""
+        folder, several = self.folder.resolve(), listed is not None and len(listed) > 1
+        for number, files in enumerate(listed or []):
+            base = folder / str(number) if several else folder
+            for image, *_ in files:
+                name = relative_name(str(image), self._root)
+                if (target := base / f"{name}.png") in self._inputs:
+                    raise ValueError(
+                        f"PredictionWriter's folder: the mask of {image} would replace {target}, "
+                        "which is itself a file of the data; pass another folder"
+                    )
 
     def _discard(self) -> None:
         if isinstance(self._files, MergedFile):
@@ -162,18 +185,6 @@ def relative_name(path: str, root: Path | None) -> PurePosixPath:
     stem = PurePosixPath(*parts)
     known = stem.suffix.lower() in Image.registered_extensions()
     return stem.with_suffix("") if known else stem
-
-
-def _common_folder(loaders: object) -> Path | None:
-    """The common folder of all the datasets' files, or None if a dataset does not list them."""
-    paths: list[str] = []
-    for loader in loaders if isinstance(loaders, Sequence) else [loaders]:
-        files = getattr(getattr(loader, "dataset", None), "files", None)
-        if not isinstance(files, Sequence):
-            return None
-        first = [file[0] if isinstance(file, tuple) else file for file in files]
-        paths += [str(Path(path).parent) for path in first if isinstance(path, (str, Path))]
-    return Path(os.path.commonpath(paths)) if paths else None
 
 
 _FORMS = {  # keys that tell kinds, and others

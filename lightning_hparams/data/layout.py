@@ -17,6 +17,7 @@ from .pairs import (
     has_mask_word,
     image_paths,
     key_of,
+    without_mask_names,
 )
 
 __all__ = ["SPLIT_WORDS", "find_layout", "matched", "split_of", "split_word", "without_masks"]
@@ -103,21 +104,25 @@ def matched(
 
 
 def without_masks(files: Mapping[str, Path]) -> dict[str, Path]:
-    """Return the images among files by key, judged by the names of their folders.
+    """Return the images among files by key, judged by the names of folders and files.
 
     These are the files in folders such as ``images``; if there are none, all that are not in
-    folders such as ``masks``; and if these are all, the files themselves.
+    folders such as ``masks``; and if these are all, the files themselves. Of these, masks next to
+    their images are left out.
 
     >>> without_masks({"images/1": Path("1.png"), "masks/1": Path("2.png")})
     {'images/1': PosixPath('1.png')}
     >>> without_masks({"train/1": Path("1.png"), "trainannot/1": Path("2.png")})
     {'train/1': PosixPath('1.png')}
+    >>> without_masks({"1_sat": Path("1_sat.jpg"), "1_mask": Path("1_mask.png")})
+    {'1_sat': PosixPath('1_sat.jpg')}
     """
     kinds = {key: _role(key.split("/")[:-1]).kind for key in files}
     for kind in ("image", ""):
         if kind in kinds.values():
-            return {key: path for key, path in files.items() if kinds[key] == kind}
-    return dict(files)
+            files = {key: path for key, path in files.items() if kinds[key] == kind}
+            break
+    return without_mask_names(files)
 
 
 def split_of(keys: Iterable[str]) -> dict[str, str] | None:

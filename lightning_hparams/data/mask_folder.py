@@ -87,7 +87,8 @@ class MaskFolderData(FileData, SegmentationData):
         test_split: The same for test; removed before a random split. Without it, the test set is
             the validation set.
         predict_images: Folder of images to predict; None for all of ``images``. If it has a folder
-            ``images``, only that is read, and otherwise none of ``masks``, ``labels``, ...
+            ``images``, only that is read, and otherwise none of ``masks``, ``labels``, ... Masks
+            next to their images, such as ``1_mask.png`` next to ``1_sat.jpg``, are left out.
         size: Height and width ``[H, W]`` to resize to, or one number for both; None for no
             resizing. Masks are not interpolated. The task still predicts at the files' own size.
         in_channels: 3 for RGB, 1 for grey, or the number of bands in the files.
@@ -208,7 +209,8 @@ class MaskFolderData(FileData, SegmentationData):
         """Create a data module with classes and other arguments inferred from the files.
 
         Masks of 0 and 255 are binary; 255 along with class indices is ignored; sparse values and
-        colours become one class each. Each conclusion is logged in a line.
+        colours become one class each, unless they are too rare. Each conclusion is logged in a
+        line.
 
         Args:
             images: As above.
@@ -216,7 +218,7 @@ class MaskFolderData(FileData, SegmentationData):
             given: Further arguments, which take precedence.
 
         Raises:
-            ValueError: If files do not fit.
+            ValueError: If files do not fit, or if a few pixels have a value of their own.
             FileNotFoundError: If a folder or file does not exist.
         """
         kept = {name: value for name, value in given.items() if value is not None}
@@ -240,7 +242,9 @@ class MaskFolderData(FileData, SegmentationData):
     def _images_to_predict(self) -> list[Path]:
         if self.predict_images is None:
             return [*self.source.all_images().values()]
-        return [*without_masks(files_by_key(self.predict_images, "predict_images")).values()]
+        suffix = self.source.mask_suffix
+        files = files_by_key(self.predict_images, "predict_images", but=suffix)
+        return [*without_masks(files).values()]
 
     def _dataset(
         self,

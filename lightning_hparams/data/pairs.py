@@ -25,6 +25,7 @@ __all__ = [
     "image_paths",
     "key_of",
     "pattern_of",
+    "without_mask_names",
 ]
 
 Pair: TypeAlias = tuple[Path, Path]
@@ -183,6 +184,18 @@ def has_mask_word(key: str) -> bool:
     (True, False, False)
     """
     return _without(key, MASK_WORDS) != key
+
+
+def without_mask_names(files: Mapping[str, Path]) -> dict[str, Path]:
+    """Leave out files called after another one and a word for a mask.
+
+    >>> files = {name: Path(name) for name in ("1_sat", "1_mask", "2", "mask_2", "3_mask")}
+    >>> list(without_mask_names(files))
+    ['1_sat', '2', '3_mask']
+    """
+    masks = {key: _without(key, MASK_WORDS | IMAGE_WORDS) for key in files if has_mask_word(key)}
+    images = {_without(key, IMAGE_WORDS) for key in files if key not in masks}
+    return {key: path for key, path in files.items() if masks.get(key) not in images}
 
 
 def _without(key: str, words: Iterable[str]) -> str:

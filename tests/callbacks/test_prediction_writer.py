@@ -10,9 +10,9 @@ import pytest
 import torch
 from lightning import LightningModule
 from PIL import Image
-from torch.utils.data import DataLoader
+from torch.utils.data import ConcatDataset, DataLoader, Subset
 
-from lightning_hparams import MaskFolderData, PredictionWriter
+from lightning_hparams import MaskFolderData, PredictionWriter, SegmentationTask
 from lightning_hparams.callbacks.prediction_writer import relative_name
 from lightning_hparams.data import MaskReader
 from tests.runs import matching, quiet_trainer, shapes
@@ -143,7 +143,7 @@ def test_two_images_with_the_same_name_are_refused(tmp_path):
     data = folder_data(make(tmp_path / "in", ["a.png", "b.png"]))
     data.setup("predict")
     make(tmp_path / "other", ["a.jpg", "a.png"])
-    data.predict_set.files = [(tmp_path / "other" / f"a.{end}", None) for end in ("jpg", "png")]
+    data.predict_set.paths = [tmp_path / "other" / f"a.{end}" for end in ("jpg", "png")]
     data.setup = lambda stage: None
     trainer = quiet_trainer(callbacks=[PredictionWriter(tmp_path / "out")])
     with pytest.raises(ValueError, match=r"a.jpg and .*a.png would both be written to .*a.png"):
@@ -156,7 +156,7 @@ def test_masks_never_replace_the_images_they_are_predicted_from(tmp_path, monkey
     before = {path: path.read_bytes() for path in root.iterdir()}
     if not lists_files:
         module = "lightning_hparams.callbacks.prediction_writer"
-        monkeypatch.setattr(f"{module}._common_folder", lambda loaders: root)
+        monkeypatch.setattr(f"{module}.input_files", lambda loaders: None)
         monkeypatch.setattr(f"{module}.relative_name", lambda path, root: Path("../in/a"))
     folder = root if lists_files else tmp_path / "out"
     trainer = quiet_trainer(callbacks=[PredictionWriter(folder)])
@@ -164,6 +164,27 @@ def test_masks_never_replace_the_images_they_are_predicted_from(tmp_path, monkey
     with pytest.raises(ValueError, match="replace"):
         trainer.predict(matching(data), data)
     assert {path: path.read_bytes() for path in root.iterdir()} == before
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize("task", ["binary", "multilabel"])
+def test_masks_never_replace_another_image(tmp_path, task, wrapped):
+    """The mask of 1.png belongs to north/1.png, or north/1_b.png, which is an image too."""
+    root = make(tmp_path / "in", ["1.png", "north/1.png", "north/1_b.png"])
+    before = {path: path.read_bytes() for path in root.rglob("*.png")}
+    (tmp_path / "link").symlink_to(root)
+    data = MaskFolderData(root, num_classes=2, task="binary", size=32, num_workers=0)
+    paths = sorted(before)
+    data._images_to_predict = lambda: paths
+    data.setup("predict")
+    task = SegmentationTask(
+        encoder="tu-resnet10t", num_classes=2, task=task, class_names=["a", "b"]
+    )
+    predicted = ConcatDataset([Subset(data.predict_set, [0, 1])]) if wrapped else data.predict_set
+    trainer = quiet_trainer(callbacks=[PredictionWriter(tmp_path / "link" / "north")])
+    with pytest.raises(ValueError, match=r"mask of .*in/1.png would replace .*north/1.*.png"):
+        trainer.predict(task, DataLoader(predicted))
+    assert {path: path.read_bytes() for path in before} == before
 
 
 def test_an_interrupted_write_leaves_no_partial_file(tmp_path, monkeypatch):

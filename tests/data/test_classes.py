@@ -190,3 +190,61 @@ def test_a_guess_leaves_the_number_of_classes_to_a_given_palette(tmp_path):
         save(tmp_path / "masks" / f"{name}.png", np.zeros((4, 4, 3), np.uint8))
     assert MaskFolderData.guessed(tmp_path, palette=COLORS).num_classes == 3
     assert MaskFolderData.guessed(tmp_path, class_values={0: 0, 255: 1}).num_classes == 2
+
+
+def folder_of_masks(root, count, value, pixels, usual=(0, 255)):
+    """Masks of 32 x 32 pixels, half of each usual value; the last has a few pixels of another."""
+    for index in range(count):
+        mask = np.full((32, 32, *np.shape(usual[0])), usual[0], np.uint8)
+        mask[:, 16:] = usual[1]
+        if index == count - 1:
+            mask.reshape(-1, *np.shape(usual[0]))[:pixels] = value
+        save(root / "images" / f"{index}.png", np.full((32, 32, 3), 9 * index, np.uint8))
+        save(root / "masks" / f"{index}.png", mask)
+    return root
+
+
+@pytest.mark.parametrize("value", [1, 37, 254])
+def test_a_stray_pixel_makes_no_class_of_its_own(tmp_path, value):
+    folder = folder_of_masks(tmp_path, 6, value, 2)
+    options = rf"class_values={{0: 0, 255: 1, {value}: 2}}"
+    if value > 1:  # the index of a class cannot be ignored
+        options = rf"ignore_index={value} .* or {options}"
+    message = rf"value {value} in 2 of the 1024 pixels of .*5.png \(0.2%\), and in 1 of the 6 masks"
+    with pytest.raises(ValueError, match=rf"{message} read, too rare .*: correct .*{options}"):
+        MaskFolderData.guessed(folder)
+    values = {0: 0, 255: 1, value: 2}
+    assert MaskFolderData.guessed(folder, class_values=values).num_classes == 3
+    if value > 1:
+        ignoring = MaskFolderData.guessed(folder, ignore_index=value)
+        assert (ignoring.task, ignoring.ignore_index) == ("binary", value)
+        ignoring.setup("fit")
+
+
+def test_a_stray_pixel_does_not_turn_the_foreground_into_ignored_pixels(tmp_path):
+    folder = folder_of_masks(tmp_path, 6, 1, 2)
+    with pytest.raises(ValueError, match="ignore_index=255 if 255 marks pixels to ignore"):
+        MaskFolderData.guessed(folder, class_names=["ground", "road"])
+
+
+def test_a_stray_colour_makes_no_class_of_its_own(tmp_path):
+    usual = ([0, 0, 0], [10, 20, 30])
+    folder = folder_of_masks(tmp_path, 6, [1, 2, 3], 2, usual)
+    with pytest.raises(ValueError, match=r"colour \[1, 2, 3\] in 2 .*5.png .*palette="):
+        MaskFolderData.guessed(folder)
+    palette = [*usual, [1, 2, 3]]
+    assert MaskFolderData.guessed(folder, palette=palette, num_classes=3).num_classes == 3
+
+
+def test_a_rare_class_index_is_pointed_out(tmp_path):
+    folder = folder_of_masks(tmp_path, 6, 2, 2, usual=(0, 1))
+    with pytest.warns(UserWarning, match=r"value 2, .*5.png .*becomes a class; .*ignore_index=2"):
+        data = MaskFolderData.guessed(folder)
+    assert data.num_classes == 3
+    assert MaskFolderData.guessed(folder, num_classes=3).num_classes == 3
+
+
+@pytest.mark.parametrize("value", [37, 128])
+def test_a_value_of_some_size_is_a_class(tmp_path, value):
+    folder = folder_of_masks(tmp_path, 6, value, 32)
+    assert MaskFolderData.guessed(folder).num_classes == 3

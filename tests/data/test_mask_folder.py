@@ -518,3 +518,30 @@ def test_images_with_a_rare_class_are_shown_as_often_as_others(folder):
     rare, common = (sum(bool((mask == index).any()) for mask in masks) for index in (2, 1))
     assert rare + common == 9
     assert abs(rare - common) <= 1
+
+
+@pytest.mark.parametrize(
+    ("names", "kept"),
+    [
+        (["1_sat.jpg", "1_mask.png", "2_sat.jpg"], ["1_sat.jpg", "2_sat.jpg"]),
+        (["img_1.png", "mask_1.png"], ["img_1.png"]),
+        (["1.jpg", "1_label.png", "2_label.png"], ["1.jpg", "2_label.png"]),
+        (["images/1.jpg", "images/1_mask.png", "other/2.jpg"], ["images/1.jpg"]),
+        (["north/1.jpg", "south/1_mask.png"], ["north/1.jpg", "south/1_mask.png"]),
+        (["1_mask.png", "2_mask.png"], ["1_mask.png", "2_mask.png"]),
+    ],
+)
+def test_prediction_leaves_out_masks_called_after_an_image(tmp_path, names, kept):
+    for name in names:
+        save(tmp_path / name, np.zeros((4, 4, 3), np.uint8))
+    data = MaskFolderData(tmp_path, num_classes=2, predict_images=tmp_path)
+    data.setup("predict")
+    assert data.predict_set.paths == [tmp_path / name for name in kept]
+
+
+def test_prediction_leaves_out_masks_with_the_given_suffix(tmp_path):
+    for name in ("1.png", "1_m.png"):
+        save(tmp_path / name, np.zeros((4, 4, 3), np.uint8))
+    data = MaskFolderData(tmp_path, num_classes=2, predict_images=tmp_path, mask_suffix="_m")
+    data.setup("predict")
+    assert data.predict_set.paths == [tmp_path / "1.png"]
