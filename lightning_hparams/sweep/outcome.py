@@ -118,14 +118,14 @@ def show(place: Place, result: Result) -> None:
 
 
 def share(result: Result, found: Found) -> str:
-    """Describe the steps of the test as a share of the run; empty if its length is unknown."""
+    """Compare the steps of the test with those of the run; empty if its length is unknown."""
     planned = found.length.steps
     if not 0 < planned < float("inf"):
         return ""
-    return (
-        f"; {result.steps_run} optimizer steps, {result.steps_run / planned:.0%} of the "
-        f"{planned:g} of the run"
-    )
+    text = f"; {result.steps_run} optimizer steps"
+    if result.steps_run > planned:
+        return f"{text}, more than the {planned:.0f} of the run itself"
+    return f"{text}, {result.steps_run / planned:.0%} of the run's {planned:.0f}"
 
 
 def _set_everywhere(optimizers: Sequence[Optimizer], result: ParamTestResult) -> None:

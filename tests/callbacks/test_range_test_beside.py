@@ -555,10 +555,13 @@ def test_a_resumed_run_has_the_rate_that_was_found(tmp_path):
     assert again.result == first.result
 
 
-def test_it_says_what_share_of_the_run_it_takes(caplog):
+@pytest.mark.parametrize(
+    ("epochs", "said"), [(2, "more than the 16 of the run itself"), (10, "50% of the run's 80")]
+)
+def test_it_says_what_share_of_the_run_it_takes(caplog, epochs, said):
     with caplog.at_level("INFO", logger="lightning.pytorch.utilities.rank_zero"):
-        fit(Net(), LRRangeTest(min_lr=1e-6, max_lr=1e-4, num_steps=40), max_epochs=2)
-    assert "40 optimizer steps, 250% of the 16 of the run" in caplog.text
+        fit(Net(), LRRangeTest(min_lr=1e-6, max_lr=1e-4, num_steps=40), max_epochs=epochs)
+    assert f"40 optimizer steps, {said}" in caplog.text
 
 
 def test_worker_processes_are_kept_when_the_data_start_over(monkeypatch):
