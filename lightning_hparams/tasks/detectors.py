@@ -17,7 +17,7 @@ from torchvision.models.detection.image_list import ImageList
 from ..checks import in_range, nearest, numbers_in, one_of, whole_number
 from ..isolation import random_state_kept
 from .encoders import build_encoder, input_statistics
-from .fcos import BOX_LOSSES, FcosHead, build_fcos
+from .fcos import BOX_LOSSES, LEVEL_SIZES, FcosHead, build_fcos
 from .weights import Statistics
 
 __all__ = [
@@ -187,7 +187,7 @@ def _own(
     box_loss: str | None,
     args: Mapping[str, Any],
 ) -> Detector:
-    sizes = numbers_in("level_sizes", args.get("level_sizes", (8, 16, 32)))
+    sizes = numbers_in("level_sizes", args.get("level_sizes", LEVEL_SIZES))
     if len(sizes) != _LEVELS or not 0 < sizes[0] < sizes[1] < sizes[2]:
         raise ValueError(
             "`level_sizes` must be 3 ascending sizes in pixels, one for each of the strides 8, 16 "

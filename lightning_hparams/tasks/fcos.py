@@ -23,7 +23,7 @@ from torchvision.ops import (
     sigmoid_focal_loss,
 )
 
-__all__ = ["BOX_LOSSES", "FcosHead", "PyramidEncoder", "build_fcos"]
+__all__ = ["BOX_LOSSES", "LEVEL_SIZES", "FcosHead", "PyramidEncoder", "build_fcos"]
 
 _IOU_LOSSES = {
     "giou": generalized_box_iou_loss,
@@ -31,6 +31,8 @@ _IOU_LOSSES = {
     "ciou": complete_box_iou_loss,
 }
 BOX_LOSSES = ("smooth_l1", *_IOU_LOSSES)
+LEVEL_SIZES = (4, 8, 16)  # half the strides: for objects of some ten to a hundred pixels
+_FIRST_DISTANCE = 1.0  # of each side before training, in units of the level
 _LEAST = 1e-4  # distance of a side, in units of the level
 
 
@@ -73,6 +75,8 @@ class FcosHead(FCOSHead):  # type: ignore[misc]
     ) -> None:
         super().__init__(channels, 1, num_classes, convs)
         self.box_loss = box_loss
+        # From 0, the ReLU of the distances would start without a gradient for half of them.
+        nn.init.constant_(self.regression_head.bbox_reg.bias, _FIRST_DISTANCE)
 
     def compute_loss(
         self,
@@ -122,7 +126,7 @@ def build_fcos(
     *,
     fpn_channels: int = 64,
     head_convs: int = 2,
-    level_sizes: Sequence[float] = (8, 16, 32),
+    level_sizes: Sequence[float] = LEVEL_SIZES,
     center_sampling_radius: float = 1.5,
     box_loss: str = "giou",
 ) -> FCOS:
@@ -133,7 +137,7 @@ def build_fcos(
         num_classes: C, without the background.
         fpn_channels: Channels of the feature pyramid and of the head, a multiple of 32.
         head_convs: Number of convolutions in each branch of the head.
-        level_sizes: Unit of length of each level in pixels, usually its stride: one for each
+        level_sizes: Unit of length of each level in pixels, at most its stride: one for each
             feature map to use, from the finest. A level predicts objects of 4 to 8 units, measured
             from a location to the farthest side; the first one smaller objects too, and the last
             one larger ones.

@@ -4,6 +4,7 @@ import contextlib
 import enum
 import math
 import re
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from lightning_hparams import MetricMonitor, OneCycle, SpeedMonitor
+from lightning_hparams.callbacks._confusion import Confusion
 from lightning_hparams.metrics import ValueCounts
 from lightning_hparams.sinks import TensorBoardSink
 from tests.runs import documented, matching, quiet_trainer, read_events, shapes
@@ -464,6 +466,24 @@ def test_the_confusion_matrix_is_drawn_at_the_first_validations_and_the_last():
     assert [image.step for image in events.Images("confusion/val")] == [0, 1, 2, 3]
     _, events = run(max_epochs=7, limit_train_batches=1)
     assert [image.step for image in events.Images("confusion/val")] == [0, 1, 2, 4, 6]
+
+
+@pytest.mark.parametrize("extra", [0, 1, 2])
+def test_one_row_more_than_classes_is_the_background(monkeypatch, extra):
+    seen = []
+    monkeypatch.setattr(
+        "lightning_hparams.callbacks._confusion.confusion_picture",
+        lambda counts, names: seen.append(names) or np.zeros((4, 4, 3), np.uint8),
+    )
+    module = Foreign()
+    module.val_counts = MulticlassConfusionMatrix(2 + extra)
+    module.val_counts.update(torch.tensor([0, 1]), torch.tensor([0, 1]))
+    confusion = Confusion()
+    confusion.take(module, "val")
+    confusion.hold("val", 3)
+    confusion.draw(["cat", "dog"], Mock())
+    numbered = [f"class {index}" for index in range(4)]
+    assert seen == [(["cat", "dog"], ["cat", "dog", "background"], numbered)[extra]]
 
 
 class WithMatrix(Foreign):
