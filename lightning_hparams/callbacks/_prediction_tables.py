@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Sequence
 from typing import BinaryIO
 
 from torch import Tensor
 
+from ..sinks import csv_rows
 from ._prediction_files import MergedFile, Predicted, listed
 from ._rank_parts import replaced
 
@@ -25,10 +25,11 @@ class _Table(MergedFile):
         """Write the table."""
 
         def save(file: BinaryIO) -> None:
-            text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-            table = csv.writer(text)
-            table.writerow(["path", *self.columns])
-            table.writerows(self.rows.rows(counts))
+            # A path may hold bytes that are not UTF-8.
+            text = io.TextIOWrapper(file, "utf-8", errors="surrogateescape", newline="")
+            text.write(csv_rows([["path", *self.columns]]))
+            for row in self.rows.rows(counts):
+                text.write(csv_rows([row]))
             text.flush()
             text.detach()
 

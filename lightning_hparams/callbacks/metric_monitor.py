@@ -106,7 +106,7 @@ class MetricMonitor(Monitor):
         class_names: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
-        whole_number("max_classes", max_classes, 0)
+        max_classes = whole_number("max_classes", max_classes, 0)
         if class_names is not None:
             names_in("class_names", class_names)
         self.max_classes = max_classes

@@ -115,8 +115,8 @@ class PredictionMonitor(Monitor):
         adapter: str | Callable[..., Mapping[str, Any]] | None = None,
     ) -> None:
         super().__init__()
-        whole_number("num_samples", num_samples, 1)
-        whole_number("worst_k", worst_k, 0)
+        num_samples = whole_number("num_samples", num_samples, 1)
+        worst_k = whole_number("worst_k", worst_k, 0)
         in_range("min_score", min_score, 0, 1)
         _check_select(select)
         one_of("schedule", schedule, ("log", "every"))

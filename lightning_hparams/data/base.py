@@ -67,8 +67,8 @@ class VisionData(LightningDataModule):
         sampler: Literal["random", "balanced"] = "random",
     ) -> None:
         super().__init__()
-        whole_number("batch_size", batch_size, 1)
-        whole_number("num_workers", num_workers, 0)
+        batch_size = whole_number("batch_size", batch_size, 1)
+        num_workers = whole_number("num_workers", num_workers, 0)
         one_of("sampler", sampler, ("random", "balanced"))
         self.batch_size = batch_size
         self.num_workers = num_workers

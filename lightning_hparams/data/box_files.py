@@ -22,7 +22,7 @@ from .box_checks import BoxPolicy, Objects, checked_boxes
 from .files import FileData, image_headers, image_sample
 from .image_folder import unseen_classes
 from .images import to_channels
-from .inspection import in_pixels
+from .inspection import in_pixels, undecided_turns
 from .pictures import common_orientation, open_picture
 
 __all__ = ["Annotated", "BoxFileData", "BoxFileDataset", "BoxFiles", "split_annotated"]
@@ -113,6 +113,9 @@ class BoxFileData(FileData):
                     "was annotated, or correct the size and the boxes"
                 )
             turns[each.path], sizes[each.path] = turn[0], size
+        told_sizes = {each.path: (headers[each.path], each.size) for each in every}
+        if (warning := undecided_turns(told_sizes)) is not None:
+            warn_user(f"{files.source}: {warning}")
         objects, told = checked_boxes(
             [each.objects for each in every],
             [sizes[each.path] for each in every],

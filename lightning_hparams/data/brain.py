@@ -54,8 +54,8 @@ class BrainTissueData(SegmentationData):
         num_workers: int = 0,
     ) -> None:
         super().__init__(batch_size, num_workers)
-        whole_number("size", size, 32, _SIDE)
-        whole_number("gap", gap, 0, 10)
+        size = whole_number("size", size, 32, _SIDE)
+        gap = whole_number("gap", gap, 0, 10)
         if not isinstance(augment, bool):
             raise TypeError(f"`augment` must be True or False, got {augment!r}")
         self.save_hyperparameters(logger=False)  # see MaskFolderData

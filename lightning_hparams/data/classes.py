@@ -40,7 +40,7 @@ def the_class_names(
         ValueError: If they do not match ``num_classes`` or the task.
     """
     if num_classes is not None:
-        whole_number("num_classes", num_classes)
+        num_classes = whole_number("num_classes", num_classes)
     if class_names is None and num_classes is None and task != "binary":
         name, given = "palette", palette
         if palette is None:

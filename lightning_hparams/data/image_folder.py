@@ -16,7 +16,7 @@ from ..notices import warn_user
 from .augment import Augmentation, make_augmentation
 from .files import FileData, LabelFileDataset, image_headers, plain_path
 from .layout import split_of
-from .pairs import first_names, image_paths
+from .pairs import first_names, image_paths, unread_images
 from .splits import split_keys
 from .tables import labels_of, read_table, values_of
 
@@ -275,8 +275,11 @@ def _images_below(folder: Path, name: str) -> dict[str, Path]:
         unicodedata.normalize("NFC", path.relative_to(folder).as_posix()): path
         for path in image_paths(folder, below=True)
     }
+    unread = unread_images(folder)
     if not found:
-        raise ValueError(f"`{name}`: {folder} has no images; check the path")
+        raise ValueError(f"`{name}`: {unread or f'{folder} has no images; check the path'}")
+    if unread is not None:
+        warn_user(unread)
     return found
 
 

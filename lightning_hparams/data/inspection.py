@@ -27,6 +27,7 @@ __all__ = [
     "pair_headers",
     "read_pair",
     "turned_alone",
+    "undecided_turns",
 ]
 
 
@@ -165,6 +166,29 @@ def turned_alone(headers: Mapping[Pair, tuple[ImageHeader, ImageHeader]]) -> str
     return (
         f"{first_names(names)}: only the image or only the mask has an EXIF orientation; both are "
         "read as stored. If they do not match, remove the orientation from the file"
+    )
+
+
+def undecided_turns(
+    images: Mapping[Path, tuple[ImageHeader, tuple[int, int] | None]],
+) -> str | None:
+    """Return a warning about images whose boxes could refer to the pixels before or after turning.
+
+    Args:
+        images: Header of each image, and the height and width by its annotations, if they give any.
+    """
+    found = [
+        path.name
+        for path, (header, size) in images.items()
+        if header.orientation != 1 and (size is None or header.size == header.stored)
+    ]
+    if not found:
+        return None
+    return (
+        f"{first_names(found)} have an EXIF orientation, and the size in the annotations does not "
+        "show whether it was applied before boxes were drawn; it is applied to images that it "
+        "rotates by 90 degrees if they are not square, and not to others. Look at some boxes, and "
+        "save the images without an orientation if they do not fit"
     )
 
 

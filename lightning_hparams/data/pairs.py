@@ -26,11 +26,16 @@ __all__ = [
     "key_of",
     "pattern_of",
     "without_mask_names",
+    "unread_images",
 ]
 
 Pair: TypeAlias = tuple[Path, Path]
 
 _LISTED = 5
+_UNREAD = frozenset(
+    {".arw", ".avif", ".cr2", ".cr3", ".dcm", ".dng", ".exr", ".hdr", ".heic", ".heif", ".j2k"}
+    | {".jp2", ".jxl", ".nef", ".nii", ".npy", ".orf", ".psd", ".raf", ".rw2", ".svg", ".tga"}
+)
 IMAGE_WORDS = frozenset(
     {"image", "images", "img", "imgs", "photo", "photos", "picture", "pictures", "frame", "frames"}
     | {"input", "inputs", "rgb", "sat", "jpegimages", "leftimg8bit"}
@@ -53,6 +58,19 @@ def image_paths(folder: Path, *, below: bool) -> list[Path]:
     return [
         path for path in paths if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
     ]
+
+
+def unread_images(folder: Path) -> str | None:
+    """Return a warning about files below a folder in formats of images that are not supported."""
+    found = Counter(
+        path.suffix.lower()
+        for path in _walk(folder, set())
+        if path.suffix.lower() in _UNREAD and not path.name.startswith(".")
+    )
+    if not found:
+        return None
+    counts = ", ".join(f"{count} {suffix}" for suffix, count in found.most_common())
+    return f"{folder}: left out files that cannot be read ({counts}); convert them to PNG or JPEG"
 
 
 def key_of(path: Path, folder: Path) -> str:

@@ -35,8 +35,8 @@ __all__ = [
 Pixels = npt.NDArray[Any]
 
 SUFFIXES = frozenset(
-    {".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm"}
-    | {".tif", ".tiff", ".webp"}
+    {".bmp", ".dib", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm"}
+    | {".ppm", ".tif", ".tiff", ".webp"}
 )
 # Without a list, Pillow tries every plugin: its EPS plugin starts Ghostscript.
 _FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "DIB", "GIF", "PPM")
@@ -200,6 +200,10 @@ class _Tiff:
         shape = [int(self.series.shape[axis]) for axis in self.order]
         self.height, self.width, self.bands = shape[0], shape[1], int(np.prod(shape[2:]))
         check_size(path, self.width, self.height, self.bands)
+        if np.dtype(self.series.dtype).kind == "c":
+            raise ValueError(
+                f"{path} holds complex numbers; save their magnitude, or both parts as bands"
+            )
         self.alpha = any(int(kind) in _ALPHA for kind in self.page.extrasamples)
         self.photometric = tifffile.PHOTOMETRIC(self.page.photometric).name
         self.color = self.photometric == "RGB"

@@ -90,9 +90,9 @@ class SyntheticShapesData(VisionData):
     ) -> None:
         super().__init__(batch_size, num_workers, sampler)
         one_of("task", task, _CLASS_NAMES)
-        whole_number("num_train", num_train, 1)
-        whole_number("num_val", num_val, 1)
-        whole_number("size", size, 16)
+        num_train = whole_number("num_train", num_train, 1)
+        num_val = whole_number("num_val", num_val, 1)
+        size = whole_number("size", size, 16)
         if sampler == "balanced" and task == "regression":
             raise ValueError("`sampler='balanced'` needs classes, which task='regression' lacks")
         self.save_hyperparameters(logger=False)  # see MaskFolderData

@@ -221,7 +221,7 @@ def names_of(files: Mapping[str, Path]) -> dict[str, str]:
 
 def found_in(name: str, names: Mapping[str, str]) -> str | None:
     """Return the key of a file by any of its names; paths from another machine by their tails."""
-    name = name.replace("\\", "/")
+    name = unicodedata.normalize("NFC", name).replace("\\", "/")
     tails = [name, *(name[match.end() :] for match in re.finditer("/", name))]
     for tail in tails:
         if tail in names:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..checks import in_range
+from ..checks import whole_number
 from ._states import CountingMetric, as_long
 
 __all__ = ["CalibrationCounts", "calibration_error", "confidences"]
@@ -30,8 +30,7 @@ class CalibrationCounts(CountingMetric):
 
     def __init__(self, bins: int = 15) -> None:
         super().__init__()
-        in_range("bins", bins, 1)
-        self.bins = bins
+        self.bins = bins = whole_number("bins", bins, 1)
         # Integer sums do not depend on the order and need no float64, which some devices lack.
         self.add_state("counts", torch.zeros(3, bins, dtype=torch.long), dist_reduce_fx="sum")
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..checks import in_range, one_of
+from ..checks import one_of, whole_number
 from ._states import CountingMetric, as_long
 
 __all__ = [
@@ -54,6 +54,9 @@ def confusion_counts(
             f"got {tuple(preds.shape)} and {tuple(target.shape)}"
         )
     preds, target = (_comparable(values.flatten()) for values in (preds, target))
+    num_classes = int(num_classes)  # numpy's uint8 would overflow
+    if ignore_index is not None:
+        ignore_index = int(ignore_index)
     counts = None
     # Reading the values would synchronise with a GPU, which does not need the faster path.
     if preds.device.type == "cpu":
@@ -184,8 +187,8 @@ class ConfusionCounts(CountingMetric):
     ) -> None:
         super().__init__()
         one_of("task", task, _TASKS)
-        in_range("num_classes", num_classes, 1 if task == "multilabel" else 2)
-        self.num_classes = num_classes
+        lowest = 1 if task == "multilabel" else 2
+        self.num_classes = num_classes = whole_number("num_classes", num_classes, lowest)
         self.task = task
         self.ignore_index = ignore_index
         shape = (num_classes, 6) if task == "multilabel" else (num_classes**2 + 2,)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from ..boxes import Matches, match_boxes
-from ..checks import in_range
+from ..checks import whole_number
 from ..outputs import Boxes
 from ._states import CountingMetric
 
@@ -49,9 +49,8 @@ class DetectionScores(CountingMetric):
 
     def __init__(self, num_classes: int, *, max_detections: int = 100) -> None:
         super().__init__()
-        in_range("num_classes", num_classes, 1)
-        in_range("max_detections", max_detections, 1)
-        self.num_classes, self.max_detections = num_classes, max_detections
+        self.num_classes = whole_number("num_classes", num_classes, 1)
+        self.max_detections = whole_number("max_detections", max_detections, 1)
         # Tables rather than one tensor per image: ranks may have different numbers of images.
         for name in ("sizes", "found", "found_labels", "true", "true_labels"):
             self.add_state(name, [], dist_reduce_fx="cat")
@@ -223,7 +222,7 @@ def box_confusion(images: Sequence[Image], threshold: Tensor, num_classes: int) 
         the last row false positives.
     """
     counts = torch.zeros(num_classes + 1, num_classes + 1, dtype=torch.long)
-    for pred, target in images:
+    for pred, target in (map(_long_labels, image) for image in images):
         sure = _rows(pred, pred["scores"] >= threshold[pred["labels"]])
         matches = match_boxes(sure, target, min_iou=_MIN_IOU)
         labels = sure["labels"][torch.from_numpy(matches.hits)]
@@ -297,6 +296,11 @@ def _confused(false: Boxes, missed: Boxes, num_classes: int) -> Tensor:
 def _pairs(true: Tensor, predicted: Tensor, num_classes: int) -> Tensor:
     side = num_classes + 1
     return torch.bincount(true * side + predicted, minlength=side * side).view(side, side)
+
+
+def _long_labels(boxes: Boxes) -> Boxes:
+    """In uint8, labels would wrap around, and index as a mask."""
+    return {**boxes, "labels": boxes["labels"].long()}
 
 
 def _rows(boxes: Boxes, kept: Tensor) -> Boxes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..checks import in_range
+from ..checks import whole_number
 from ._states import CountingMetric, as_long
 
 __all__ = ["BoxScoreCounts", "ScoreCounts"]
@@ -20,8 +20,9 @@ class _BinnedCounts(CountingMetric):
 
     def __init__(self, num_classes: int, *, thresholds: int = 101) -> None:
         super().__init__()
-        in_range("num_classes", num_classes, 1)
-        in_range("thresholds", thresholds, 2)
+        # Python's int: numpy's uint8 would overflow below.
+        num_classes = whole_number("num_classes", num_classes, 1)
+        thresholds = whole_number("thresholds", thresholds, 2)
         self.num_classes, self.thresholds = num_classes, thresholds
         for name, shape in (
             ("right", (num_classes, thresholds)),

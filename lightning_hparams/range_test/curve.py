@@ -88,7 +88,7 @@ def lr_values(min_lr: float, max_lr: float, num_steps: int, mode: str = "exp") -
     """
     in_range("min_lr", min_lr, above=0.0, remedy="1e-7 is usual")
     in_range("max_lr", max_lr, high=1e300, above=min_lr, remedy="10 is usual")
-    whole_number("num_steps", num_steps, MIN_POINTS, remedy="100 is usual")
+    num_steps = whole_number("num_steps", num_steps, MIN_POINTS, remedy="100 is usual")
     one_of("mode", mode, ("exp", "linear"))
     if mode == "linear" and max_lr / min_lr > 100:
         warn_user(

@@ -22,3 +22,4 @@ from .opening import (
     open_sinks as open_sinks,
 )
 from .tensorboard import TensorBoardSink as TensorBoardSink
+from .text import csv_rows as csv_rows

@@ -119,9 +119,9 @@ class DetectionTask(DetectionSteps):
         compile: bool = False,
         grad_checkpointing: bool = False,
     ) -> None:
-        whole_number("num_classes", num_classes, 1)
-        whole_number("in_channels", in_channels, 1)
-        whole_number("max_detections", max_detections, 1)
+        num_classes = whole_number("num_classes", num_classes, 1)
+        in_channels = whole_number("in_channels", in_channels, 1)
+        max_detections = whole_number("max_detections", max_detections, 1)
         in_range("score_threshold", score_threshold, 0, 1)
         in_range("nms_threshold", nms_threshold, 0, 1)
         names = checked_class_names(class_names, num_classes)

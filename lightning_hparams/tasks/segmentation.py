@@ -124,12 +124,14 @@ class SegmentationTask(SegmentationSteps):
         grad_checkpointing: bool = False,
     ) -> None:
         one_of("task", task, _KINDS)
-        whole_number("num_classes", num_classes, 1 if task == "multilabel" else 2, 256)
+        num_classes = whole_number(
+            "num_classes", num_classes, 1 if task == "multilabel" else 2, 256
+        )
         if task == "binary" and num_classes != 2:
             raise ValueError(f"`num_classes` must be 2 for a binary task, got {num_classes}")
-        whole_number("in_channels", in_channels, 1)
+        in_channels = whole_number("in_channels", in_channels, 1)
         if ignore_index is not None:
-            whole_number("ignore_index", ignore_index)
+            ignore_index = whole_number("ignore_index", ignore_index)
         in_range("threshold", threshold, 0, 1)
         if tile is not None:
             whole_number("tile", tile, 32, remedy="512 is usual")

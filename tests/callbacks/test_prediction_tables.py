@@ -143,3 +143,26 @@ def test_two_processes_write_the_table_of_one(tmp_path):
     two = predict(tmp_path / "2", data=loader(5, 1), devices=2, strategy="ddp_fork")
     assert one == two
     assert [path.name for path in Path(tmp_path / "2").iterdir()] == ["predictions.csv"]
+
+
+def test_names_are_no_formulas_in_a_spreadsheet(tmp_path):
+    class Hostile(Fixed):
+        class_names = ("=1+1", "@SUM(A1)", "-2+3")
+
+    samples = [{"x": torch.tensor(3.0), "path": "=HYPERLINK(0).png"}]
+    trainer = quiet_trainer(callbacks=[PredictionWriter(tmp_path)])
+    trainer.predict(Hostile(), DataLoader(samples))
+    header, row = table(tmp_path)
+    assert header == ["path", "label", "prob_=1+1", "prob_@SUM(A1)", "prob_-2+3"]
+    assert row[:2] == ["'=HYPERLINK(0).png", "'@SUM(A1)"]
+    trainer.predict(Hostile("values"), DataLoader(samples))
+    header, row = table(tmp_path)
+    assert header == ["path", "'=1+1", "'@SUM(A1)", "'-2+3"]
+    assert float(row[3]) == 299999
+
+
+def test_paths_that_are_not_utf_8_are_written_as_they_are(tmp_path):
+    samples = [{"x": torch.tensor(3.0), "path": "a\udcff.png"}]
+    trainer = quiet_trainer(callbacks=[PredictionWriter(tmp_path)])
+    trainer.predict(Fixed(), DataLoader(samples))
+    assert b"\na\xff.png," in (tmp_path / "predictions.csv").read_bytes()

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -207,6 +208,34 @@ def test_boxes_follow_the_orientation_that_the_annotations_mean(tmp_path):
     }
     assert sizes["0.jpg"] == (30, 40)
     assert sizes["1.jpg"] == (40, 30)
+
+
+@pytest.mark.parametrize(
+    ("orientation", "shape", "told", "warns"),
+    [
+        (3, (40, 30), True, True),  # turned by 180 degrees, the size stays
+        (6, (30, 30), True, True),
+        (6, (40, 30), False, True),
+        (6, (40, 30), True, False),  # the size decides
+        (1, (30, 30), False, False),
+    ],
+)
+def test_an_orientation_that_the_annotations_leave_open_is_named(
+    tmp_path, orientation, shape, told, warns
+):
+    content = coco(tmp_path / "images", ["cat", "dog"], SIX)
+    path = tmp_path / "images" / "0.jpg"
+    oriented(path, RNG.integers(0, 256, (*shape, 3), dtype=np.uint8), orientation)
+    content["images"][0] |= {"file_name": "0.jpg", "height": shape[0], "width": shape[1]}
+    if not told:
+        del content["images"][0]["height"]
+    data = make(tmp_path, content)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        data.setup("fit")
+    found = [str(one.message) for one in caught if "EXIF orientation" in str(one.message)]
+    assert len(found) == warns
+    assert all("0.jpg" in text for text in found)
 
 
 def broken(change):

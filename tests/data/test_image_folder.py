@@ -2,6 +2,7 @@
 
 import math
 import pickle
+import unicodedata
 
 import numpy as np
 import pytest
@@ -92,6 +93,37 @@ def test_hidden_files_and_other_files_are_left_out(classes):
     picture(classes / ".cache" / "1.png")
     (classes / "notes.txt").write_text("hello")
     assert sum(ready(make(classes)).class_counts()) == 16
+
+
+def test_images_in_formats_that_cannot_be_read_are_counted(classes):
+    for index in range(3):
+        (classes / "cat" / f"{index}.HEIC").write_bytes(b"heic")
+    (classes / "dog" / "old").mkdir()
+    (classes / "dog" / "old" / "1.jp2").write_bytes(b"jp2")
+    data = make(classes)
+    with pytest.warns(UserWarning, match=r"left out files .*3 \.heic, 1 \.jp2.*convert them"):
+        data.setup("fit")
+    assert sum(data.class_counts()) == 16
+
+
+@pytest.mark.parametrize("suffix", [".jfif", ".jpe"])
+def test_other_suffixes_of_jpeg_are_read(classes, suffix):
+    save(classes / "cat" / f"new{suffix}", np.zeros((12, 12, 3), np.uint8), format="JPEG")
+    assert sum(ready(make(classes)).class_counts()) == 17
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC"), ("NFD", "NFD")])
+def test_names_with_accents_are_found_in_either_form(tmp_path, forms):
+    on_disk, written = (unicodedata.normalize(form, "caf\u00e9") for form in forms)
+    for index in range(6):
+        picture(tmp_path / "images" / f"{on_disk}{index}.png")
+    rows = [f"{written}{index}.png,{'ab'[index % 2]}" for index in range(6)]
+    names = [f"{written}{index}" for index in range(6)]
+    (tmp_path / "train.txt").write_text("\n".join(names[:4]), encoding="utf-8")
+    (tmp_path / "val.txt").write_text("\n".join(names[4:]), encoding="utf-8")
+    lists = {"train_split": tmp_path / "train.txt", "val_split": tmp_path / "val.txt"}
+    data = ready(table(tmp_path, "\n".join(["image,label", *rows]), **lists))
+    assert data.class_counts() == [2, 2]
 
 
 @pytest.mark.parametrize("names", [("train", "val", "test"), ("training", "valid", "testing")])

@@ -256,3 +256,12 @@ def test_a_tiff_strip_that_expands_beyond_its_pixels_is_refused_unread(tmp_path)
         file.write(bomb)
     with pytest.raises(ValueError, match=r"bomb.tif stores .* for a strip of 288 bytes"):
         read_image(path, 3)
+
+
+def test_complex_numbers_are_refused(tmp_path):
+    path = tmp_path / "radar.tif"
+    tifffile.imwrite(path, np.ones((6, 8), np.complex64))
+    with pytest.raises(ValueError, match=r"radar\.tif holds complex numbers; save their magnitude"):
+        read_image(path, 1)
+    with pytest.raises(ValueError, match="holds complex numbers"):
+        read_header(path)

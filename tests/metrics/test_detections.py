@@ -200,3 +200,16 @@ def test_states_move_with_the_metric_and_keep_their_type():
     scores = updated(random_images(1))
     before = scores.compute()["map"]
     assert torch.equal(scores.to(torch.bfloat16).compute()["map"], before)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32])
+def test_labels_of_any_integer_type_are_counted_alike(dtype):
+    boxes = torch.tensor([[0.0, 0.0, 10.0, 10.0], [20.0, 20.0, 40.0, 40.0]])
+    found = {"boxes": boxes, "labels": torch.tensor([3, 19]), "scores": torch.tensor([0.9, 0.8])}
+    true = {"boxes": boxes, "labels": torch.tensor([19, 19])}
+    narrow = [{**each, "labels": each["labels"].to(dtype)} for each in (found, true)]
+    threshold = torch.full((20,), 0.5)
+    counts = box_confusion([tuple(narrow)], threshold, 20)
+    assert counts.equal(box_confusion([(found, true)], threshold, 20))
+    assert counts[19, 3] == counts[19, 19] == 1
+    assert counts.sum() == 2

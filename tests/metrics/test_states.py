@@ -1,5 +1,8 @@
 """Metrics inside a module that is cast: their states keep their dtype and continue to count."""
 
+from inspect import signature
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -13,6 +16,7 @@ OURS = [
     for name in metrics.__all__
     if isinstance(found := getattr(metrics, name), type) and issubclass(found, Metric)
 ]
+COUNTS = {"num_classes", "thresholds", "bins", "max_detections"}
 CASTS = {
     "to bfloat16": lambda module: module.to(torch.bfloat16),
     "to float16": lambda module: module.to(dtype=torch.float16),
@@ -32,7 +36,11 @@ def build(metric):
 
 
 def dtypes(metric):
-    return {name: getattr(metric, name).dtype for name in metric._defaults}
+    states = {name: getattr(metric, name) for name in metric._defaults}
+    return {
+        name: [part.dtype for part in (state if isinstance(state, list) else [state])]
+        for name, state in states.items()
+    }
 
 
 @pytest.mark.parametrize("cast", CASTS.values(), ids=CASTS)
@@ -69,3 +77,23 @@ def test_a_mean_stays_exact_in_a_module_of_low_precision(value):
         metric.update(value, 4)
     metric.update(torch.tensor(0.0), 1000)
     assert float(metric.compute()) == pytest.approx(1.5 * 4000 / 5000)
+
+
+@pytest.mark.parametrize(
+    "metric", [each for each in OURS if COUNTS & set(signature(each).parameters)]
+)
+def test_numbers_of_numpy_do_not_overflow(metric):
+    numbers = {name: np.uint8(200) for name in signature(metric).parameters if name in COUNTS}
+    plain = metric(**{name: int(number) for name, number in numbers.items()})
+    given = metric(**numbers)
+    for name in numbers:
+        assert type(getattr(given, name)) is int
+    assert {name: np.shape(default) for name, default in given._defaults.items()} == {
+        name: np.shape(default) for name, default in plain._defaults.items()
+    }
+
+
+def test_confusion_counts_take_numbers_of_numpy():
+    preds, target = torch.tensor([19, 3, 3]), torch.tensor([19, 3, 255])
+    given = metrics.confusion_counts(preds, target, np.uint8(20), ignore_index=np.uint8(255))
+    assert given.equal(metrics.confusion_counts(preds, target, 20, ignore_index=255))
