@@ -150,7 +150,7 @@ class CocoData(BoxFileData):
         sources = self.sources or _layout(self.images)
         files = {name: _open(path) for name, (_, path) in sources.items()}
         train = files["train"]
-        by_name = {name: category for category, name in sorted(train.names.items())}
+        by_name = {name: category for category, name in sorted(train.names.items(), key=_in_order)}
         names = [*by_name]
         if self._given is not None:
             for name in self._given:
@@ -235,6 +235,7 @@ def _open(path: Path) -> _Coco:
     names: dict[int, str] = {}
     for category in content["categories"]:
         number, name = _get(path, "category", category, "id", "name")
+        _check_id(path, "a category", number)
         if number in names or name in names.values():
             raise ValueError(
                 f"{path} has two categories with id {number} or the name {name!r}; ids and names "
@@ -243,7 +244,13 @@ def _open(path: Path) -> _Coco:
         names[number] = str(name)
     images: dict[Any, dict[str, Any]] = {}
     for image in content["images"]:
-        number, _ = _get(path, "image", image, "id", "file_name")
+        number, file_name = _get(path, "image", image, "id", "file_name")
+        _check_id(path, "an image", number)
+        if not isinstance(file_name, str) or not file_name:
+            raise ValueError(
+                f"{path}: the image with id {number!r} has file_name {file_name!r}; it must be the "
+                "name of a file"
+            )
         if number in images:
             raise ValueError(f"{path} has two images with the id {number!r}; ids must differ")
         images[number] = image
@@ -253,16 +260,21 @@ def _open(path: Path) -> _Coco:
             path, "annotation", annotation, "image_id", "category_id", "bbox"
         )
         about = f"{path}: annotation {annotation.get('id')!r}"
+        _check_id(path, "an annotation", image, "image_id")
+        _check_id(path, "an annotation", category, "category_id")
         if image not in images:
             raise ValueError(f"{about} has image_id {image!r}, which no image has; remove it")
         if category not in names:
             raise ValueError(
                 f"{about} of {images[image]['file_name']} has category_id {category!r}, which is "
-                f"not among the categories {first_names([str(each) for each in sorted(names)])}"
+                f"not among the categories {first_names([str(each) for each in names])}"
             )
-        numeric = isinstance(box, list) and all(isinstance(v, (int, float)) for v in box)
-        if not numeric or len(box) != 4:
-            raise ValueError(f"{about} has bbox {box!r}; it must be [x, y, width, height]")
+        if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
+            raise ValueError(f"{about} has bbox {box!r:.200}; it must be [x, y, width, height]")
+        if annotation.get("iscrowd", 0) not in (0, 1):  # "0" would be true
+            raise ValueError(
+                f"{about} has iscrowd {annotation['iscrowd']!r:.100}; it must be 0 or 1"
+            )
         grouped[image].append(annotation)
     return _Coco(path, names, images, grouped)
 
@@ -272,6 +284,36 @@ def _get(path: Path, kind: str, item: object, *keys: str) -> list[Any]:
         shown = repr(item)[:100]
         raise ValueError(f"{path}: each {kind} must have {list(keys)}, got {shown}")
     return [item[key] for key in keys]
+
+
+def _check_id(path: Path, item: str, number: object, key: str = "id") -> None:
+    if isinstance(number, bool) or not isinstance(number, (int, float, str)):
+        raise ValueError(
+            f"{path}: {item} has {key} {number!r:.100}; it must be a whole number, or text"
+        )
+
+
+def _is_number(value: object) -> bool:
+    # JSON has integers of any length, of which no float holds the largest.
+    return isinstance(value, (int, float)) and not (isinstance(value, int) and abs(value) > 2**53)
+
+
+def _in_order(category: tuple[int, str]) -> tuple[bool, int]:
+    """Sort ids that are numbers before those that are text."""
+    return isinstance(category[0], str), category[0]
+
+
+def _size(coco: _Coco, image: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return height and width by the annotations; None if they are missing or 0."""
+    sides = image.get("height"), image.get("width")
+    try:
+        height, width = (int(side or 0) for side in sides)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(
+            f"{coco.path}: the image {image['file_name']} has height and width {sides}; they must "
+            "be whole numbers of pixels"
+        ) from error
+    return (height, width) if height and width else None
 
 
 def _check_names(ours: _Coco, train: _Coco) -> None:
@@ -300,9 +342,8 @@ def _images(coco: _Coco, folder: Path, names: Sequence[str]) -> dict[str, Annota
             np.array([index_of[each["category_id"]] for each in kept], dtype=np.int64),
             np.array([bool(each.get("iscrowd", 0)) for each in kept], dtype=bool),
         )
-        size = image.get("height"), image.get("width")
-        whole = (int(size[0]), int(size[1])) if size[0] and size[1] else None
-        found[paths[number].as_posix()] = Annotated(paths[number], whole, objects)
+        size = _size(coco, image)
+        found[paths[number].as_posix()] = Annotated(paths[number], size, objects)
     if len(found) < len(coco.images):
         raise ValueError(f"{coco.path} has several images with one file_name; merge them")
     return found

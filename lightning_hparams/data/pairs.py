@@ -25,8 +25,8 @@ __all__ = [
     "image_paths",
     "key_of",
     "pattern_of",
-    "without_mask_names",
     "unread_images",
+    "without_mask_names",
 ]
 
 Pair: TypeAlias = tuple[Path, Path]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..checks import in_range
+from ..checks import whole_number
 from ._states import CountingMetric
 
 __all__ = ["RegressionErrors", "ValueCounts"]
@@ -38,7 +38,7 @@ class RegressionErrors(CountingMetric):
 
     def __init__(self, num_values: int) -> None:
         super().__init__()
-        in_range("num_values", num_values, 1)
+        num_values = whole_number("num_values", num_values, 1)
         # None: the states of all ranks are stacked. Means cannot be merged without the counts.
         self.add_state("count", torch.zeros(num_values, dtype=torch.long), dist_reduce_fx=None)
         for name in ("mean", "squares", "absolute", "squared"):
@@ -104,8 +104,8 @@ class ValueCounts(CountingMetric):
 
     def __init__(self, num_values: int, bins: int = 64) -> None:
         super().__init__()
-        in_range("num_values", num_values, 1)
-        in_range("bins", bins, 2)
+        num_values = whole_number("num_values", num_values, 1)
+        bins = whole_number("bins", bins, 2)
         self.num_values, self.bins = num_values, bins
         self.edges = torch.tensor([[0.0, 1.0]] * num_values, dtype=torch.float32)
         shape = (num_values, bins, bins)

@@ -120,12 +120,12 @@ class ClassificationTask(ClassificationSteps):
         grad_checkpointing: bool = False,
     ) -> None:
         one_of("task", task, _KINDS)
-        whole_number("num_classes", num_classes, 1 if task == "multilabel" else 2)
-        whole_number("in_channels", in_channels, 1)
+        num_classes = whole_number("num_classes", num_classes, 1 if task == "multilabel" else 2)
+        in_channels = whole_number("in_channels", in_channels, 1)
         if image_size is not None:
-            whole_number("image_size", image_size, 1)
+            image_size = whole_number("image_size", image_size, 1)
         if ignore_index is not None:
-            whole_number("ignore_index", ignore_index)
+            ignore_index = whole_number("ignore_index", ignore_index)
         in_range("threshold", threshold, 0, 1)
         weights_of_classes = checked_class_weights(class_weights, num_classes)
         names = checked_class_names(class_names, num_classes)

@@ -109,10 +109,10 @@ class RegressionTask(ImageTask):
         compile: bool = False,
         grad_checkpointing: bool = False,
     ) -> None:
-        whole_number("num_values", num_values, 1)
-        whole_number("in_channels", in_channels, 1)
+        num_values = whole_number("num_values", num_values, 1)
+        in_channels = whole_number("in_channels", in_channels, 1)
         if image_size is not None:
-            whole_number("image_size", image_size, 1)
+            image_size = whole_number("image_size", image_size, 1)
         names = _names(class_names, num_values)
         criterion = RegressionLoss(loss, loss_args=loss_args)
         built, (mean, std) = assembled(

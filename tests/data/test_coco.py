@@ -290,6 +290,38 @@ def no_annotations(content):
     content["annotations"] = []
 
 
+def listed_id(content):
+    content["images"][0]["id"] = [1]
+
+
+def listed_category(content):
+    content["annotations"][0]["category_id"] = [1]
+
+
+def null_category(content):
+    content["categories"][0]["id"] = None
+
+
+def no_name(content):
+    content["images"][0]["file_name"] = None
+
+
+def huge_box(content):
+    content["annotations"][0]["bbox"][0] = 10**400
+
+
+def text_crowd(content):
+    content["annotations"][0]["iscrowd"] = "0"
+
+
+def text_size(content):
+    content["images"][0]["height"] = "large"
+
+
+def nan_size(content):
+    content["images"][0]["height"] = float("nan")
+
+
 def same_image(content):
     content["images"][1]["file_name"] = "0.png"
 
@@ -309,6 +341,14 @@ def same_image(content):
         (nan_box, "image 0.png: the box .* is not finite"),
         (no_annotations, "no training image has a box"),
         (same_image, "several images with one file_name"),
+        (listed_id, r"an image has id \[1\]; it must be a whole number, or text"),
+        (listed_category, r"an annotation has category_id \[1\]"),
+        (null_category, "a category has id None"),
+        (no_name, "image with id 100 has file_name None; it must be the name of a file"),
+        (huge_box, "annotation 0 has bbox .*1000.*; it must be"),
+        (text_crowd, "annotation 0 has iscrowd '0'; it must be 0 or 1"),
+        (text_size, "image 0.png has height and width .'large', 40.; they must be whole numbers"),
+        (nan_size, "image 0.png has height and width .nan, 40."),
     ],
 )
 def test_annotations_that_do_not_fit_are_named(tmp_path, change, message):
