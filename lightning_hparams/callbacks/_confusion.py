@@ -59,6 +59,8 @@ class Confusion:
 
 
 def _names(names: Sequence[str] | None, count: int, each: str) -> Sequence[str]:
+    if names is not None and each == "class" and len(names) + 1 == count:
+        return [*names, "background"]  # detectors count what is missed, or nothing
     if names is None or len(names) != count:
         return [f"{each} {index}" for index in range(count)]
     return names
