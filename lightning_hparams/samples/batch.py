@@ -46,6 +46,12 @@ class Batch:
                 f"an output of kind {kind.name!r} must be a dict with {', '.join(kind.required)} "
                 f"(see lightning_hparams.outputs), got {sorted(output)}; add {', '.join(missing)}"
             )
+        for key in kind.required:
+            if key != "kind" and not _is_listed(output[key]):
+                raise TypeError(
+                    f"an output of kind {kind.name!r} must have {key} for each sample, got "
+                    f"{type_name(output[key])}; return a tensor or a list"
+                )
         return cls(kind, kind.tidy(output, options), options)
 
     def __len__(self) -> int:
@@ -87,6 +93,8 @@ class Batch:
             raise ValueError(
                 f"{step}: losses must be ({count},), one per sample, got {tuple(losses.shape)}"
             )
+        for key in ("logits", "probs"):
+            _check_scores(self.output.get(key), count, f"{step}: {key}")
         if self.output.get("indices") is not None:
             self._check_indices(self.output["indices"], step)
         for image in self.output["images"]:
@@ -191,6 +199,24 @@ def draw(sample: Sample, options: DrawOptions, caption: str) -> Picture:
         ValueError: If there are fewer class names or colours than classes.
     """
     return sample.kind.draw(sample, options, caption)
+
+
+def _is_listed(value: object) -> bool:
+    """Whether a value has a length; tensors of a single number have the method, but no length."""
+    return hasattr(value, "__len__") and getattr(value, "ndim", 1) > 0
+
+
+def _check_scores(scores: object, count: int, what: str) -> None:
+    if scores is None:
+        return
+    if not isinstance(scores, Tensor):
+        raise TypeError(f"{what} must be a tensor, got {type_name(scores)}")
+    if scores.is_complex():
+        raise TypeError(f"{what} must be real, got {scores.dtype}; return their abs()")
+    if scores.ndim == 0 or len(scores) != count:
+        raise ValueError(
+            f"{what} must be for {count} samples, one row each, got {tuple(scores.shape)}"
+        )
 
 
 def _is_whole(value: object) -> bool:

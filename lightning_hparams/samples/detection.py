@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -15,6 +16,9 @@ from ..render import Picture, detection_picture
 from .kind import DrawOptions, Kind, Sample, Scores, completed_names, names_for
 
 __all__ = ["Detection"]
+
+
+_KEYS = ("boxes", "labels", "scores", "crowd")
 
 
 class Detection(Kind):
@@ -44,6 +48,7 @@ class Detection(Kind):
                 sizes = {name: len(each[name]) for name in needed}
                 if len(set(sizes.values())) > 1:
                     raise ValueError(f"{step}, {key}: these must have the same length, got {sizes}")
+                _check_types(cast(Mapping[str, Tensor], each), f"{step}, {key}")
             check_boxes([each["boxes"] for each in output[key]], f"{step}, {key}")
 
     def losses(self, output: StepOutput, options: DrawOptions) -> Tensor:
@@ -108,7 +113,39 @@ class Detection(Kind):
 def _tensors(boxes: object) -> object:
     if not isinstance(boxes, Mapping):
         return boxes
-    return {key: torch.as_tensor(value) for key, value in boxes.items()}
+    # Targets often have further keys, such as the name of their file.
+    return {key: _tensor(key, boxes[key]) for key in _KEYS if boxes.get(key) is not None}
+
+
+def _tensor(key: str, value: object) -> Tensor:
+    try:
+        return torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            f"{key} of boxes must be a tensor of numbers, got {value!r:.80}; convert it"
+        ) from error
+
+
+def _check_types(boxes: Mapping[str, Tensor], what: str) -> None:
+    corners, labels, scores = (boxes.get(key) for key in ("boxes", "labels", "scores"))
+    if labels is not None:
+        if labels.dtype == torch.bool or labels.is_floating_point() or labels.is_complex():
+            if labels.numel():
+                raise TypeError(
+                    f"{what}: labels must be class indices, got {labels.dtype}; convert them with "
+                    ".long()"
+                )
+        elif bool((labels < 0).any()):
+            raise ValueError(f"{what}: labels must be at least 0, got {int(labels.min())}")
+    for key, value in (("boxes", corners), ("scores", scores)):
+        if value is not None and value.is_complex():
+            raise TypeError(f"{what}: {key} must be real, got {value.dtype}")
+    for key in ("labels", "scores", "crowd"):
+        value = boxes.get(key)
+        if value is not None and corners is not None and value.shape != corners.shape[:1]:
+            raise ValueError(
+                f"{what}: {key} must be ({len(corners)},), one per box, got {tuple(value.shape)}"
+            )
 
 
 def _matched(
@@ -123,8 +160,8 @@ def _matched(
     highest = max([*labels.tolist(), *missed.tolist()], default=0)
     completed_names(names, highest + 1, options, f"a box has label {highest}")
     # The counts have a row for each name, so boxes of other labels do not count.
-    named = labels < len(names)
-    return labels[named], scores[named], hits[named], missed[missed < len(names)]
+    named, known = ((each >= 0) & (each < len(names)) for each in (labels, missed))
+    return labels[named], scores[named], hits[named], missed[known]
 
 
 def _scaled(boxes: Boxes, scale: tuple[float, float]) -> Boxes:

@@ -210,6 +210,10 @@ def completed_names(
 def _as_tensors(value: object) -> object:
     if isinstance(value, np.ndarray):
         return torch.as_tensor(value)
+    if isinstance(value, Tensor) and value.is_nested:
+        return list(value.unbind())
+    if isinstance(value, Tensor) and value.layout != torch.strided:
+        return value.to_dense()
     if isinstance(value, (list, tuple)) and any(isinstance(each, np.ndarray) for each in value):
         return [_as_tensors(each) for each in value]
     if isinstance(value, Tensor) and value.dtype in (torch.uint32, torch.uint64):

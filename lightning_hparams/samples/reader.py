@@ -124,9 +124,10 @@ class Reader:
         if self._given_range is not None:
             low, high = self._given_range
             return ValueRange((float(low),), (float(high),))
-        guess, image = made.value_range, made.output["images"][0]
-        if not isinstance(image, Tensor):
-            return guess  # rejected by the check
+        image = made.output["images"][0]
+        if not isinstance(image, Tensor) or not image.numel():
+            return ValueRange((0.0,), (1.0,))  # rejected by the check
+        guess = made.value_range
         if image.is_floating_point():
             if self._mean is not None and self._std is not None:
                 return ValueRange.normalised(self._mean, self._std)

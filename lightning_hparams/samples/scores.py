@@ -35,6 +35,8 @@ def check_tensors(output: StepOutput, step: str) -> None:
     for key, value in (("preds", preds), ("targets", targets)):
         if not isinstance(value, Tensor):
             raise TypeError(f"{step}: {key} must be a tensor, got {type_name(value)}")
+        if value.is_complex():
+            raise TypeError(f"{step}: {key} must be real, got {value.dtype}; return their abs()")
     if preds.shape != targets.shape:
         raise ValueError(
             f"{step}: preds and targets must have the same shape, got {tuple(preds.shape)} and "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ def smallest_batch(loader: object, batches: float) -> int | None:
     >>> smallest_batch(DataLoader(range(9), batch_size=4), batches=3)
     1
     """
-    sampler = getattr(loader, "batch_sampler", None)
+    sampler = getattr(_alone(loader), "batch_sampler", None)
     if not isinstance(sampler, BatchSampler):
         return None
     try:
@@ -38,12 +38,23 @@ def counted_samples(loader: object) -> int | None:
     A ``DistributedSampler`` gives all processes the same number of samples: some get samples from
     the start of the set, a second time, as their last ones.
     """
+    loader = _alone(loader)
     batches = getattr(loader, "batch_sampler", None)
     sampler = getattr(loader if batches is None else batches, "sampler", None)
     if not isinstance(sampler, DistributedSampler) or sampler.drop_last:
         return None
     repeated = sampler.total_size - len(sampler.dataset)  # type: ignore[arg-type]
     return sampler.num_samples - (sampler.rank >= sampler.num_replicas - repeated)
+
+
+def _alone(loader: object) -> object:
+    """Return the only loader of a list or dict of loaders; other loaders as they are."""
+    loader = getattr(loader, "iterables", loader)  # of Lightning's CombinedLoader
+    if isinstance(loader, Mapping):
+        loader = [*loader.values()]
+    if isinstance(loader, (list, tuple)) and len(loader) == 1:
+        return _alone(loader[0])
+    return loader
 
 
 @contextmanager

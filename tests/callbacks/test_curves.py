@@ -80,3 +80,22 @@ def test_outputs_may_be_anything_if_no_curve_is_wanted():
     curves = Curves(pr_curves=False, calibration=False, max_classes=9)
     curves.count(MODULE, None, None, "validation_step")
     assert not curves.is_whole
+
+
+@pytest.mark.parametrize("label", [-1, 2, 9])
+def test_boxes_with_labels_that_have_no_name_are_left_out(label):
+    def counts(labels):
+        boxes = torch.tensor([[0.0, 0.0, 4.0, 4.0], [10.0, 10.0, 20.0, 20.0]])[: len(labels)]
+        scores = torch.tensor([0.9, 0.8])[: len(labels)]
+        found = {"boxes": boxes, "labels": torch.tensor(labels), "scores": scores}
+        true = {"boxes": boxes + 1000, "labels": torch.tensor(labels)}
+        curves, told = Curves(pr_curves=True, calibration=True, max_classes=9), []
+        output = {"kind": "detection", "preds": [found, found], "targets": [found, true]}
+        curves.count(MODULE, ["cat", "dog"], output, "validation_step", told.append)
+        return curves._scores.compute(), curves._calibration.compute(), told
+
+    scores, calibration, told = counts([0, label])
+    only_scores, only_calibration, _ = counts([0])
+    assert scores.equal(only_scores)
+    assert calibration.equal(only_calibration)
+    assert bool(told) == (label >= 2)

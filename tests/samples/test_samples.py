@@ -404,3 +404,89 @@ def test_values_are_drawn_with_or_without_an_axis():
     one, column = numbers([2.0], [3.0]), numbers([[2.0]], [[3.0]])
     np.testing.assert_array_equal(drawn(one), drawn(column))
     assert drawn(numbers([[2.0, 1.0]], [[3.0, 1.0]])).shape[0] > drawn(one).shape[0]
+
+
+def of_kind(kind, **changed):
+    """An output of two samples."""
+    boxes = {"boxes": [[0.0, 0.0, 4.0, 4.0]], "labels": [0], "scores": [0.5]}
+    entries = {
+        "classification": {"preds": torch.tensor([0, 1]), "targets": torch.tensor([0, 1])},
+        "regression": {"preds": torch.ones(2), "targets": torch.ones(2)},
+        "multiclass": {"preds": torch.zeros(2, 8, 8), "targets": torch.zeros(2, 8, 8)},
+        "detection": {"preds": [boxes] * 2, "targets": [boxes] * 2},
+    }[kind]
+    return {"kind": kind, "images": torch.rand(2, 3, 8, 8), **entries, **changed}
+
+
+@pytest.mark.parametrize("kind", ["classification", "regression", "multiclass", "detection"])
+@pytest.mark.parametrize("value", [None, 3, torch.tensor(1.0)])
+@pytest.mark.parametrize("key", ["images", "preds", "targets"])
+def test_entries_that_are_not_one_per_sample_are_refused(kind, key, value):
+    with pytest.raises(TypeError, match=f"must have {key} for each sample, got"):
+        check_output(of_kind(kind, **{key: value}), "validation_step", DrawOptions())
+
+
+@pytest.mark.parametrize("kind", ["classification", "regression", "multiclass", "detection"])
+def test_complex_images_are_refused(kind):
+    output = of_kind(kind)
+    output["images"] = output["images"] + 1j
+    with pytest.raises(TypeError, match=r"an image must be real, got torch\.complex64"):
+        check_output(output, "validation_step", DrawOptions())
+
+
+@pytest.mark.parametrize("kind", ["classification", "regression", "multiclass"])
+@pytest.mark.parametrize("keys", [("preds", "targets"), ("logits",), ("probs",)])
+def test_complex_values_are_refused(kind, keys):
+    changed = dict.fromkeys(keys, of_kind(kind)["preds"] + 1j)
+    with pytest.raises(TypeError, match=f"{keys[0]} must be real, got torch.complex64"):
+        check_output(of_kind(kind, **changed), "validation_step", DrawOptions())
+
+
+def test_scores_of_another_number_of_samples_are_refused():
+    output = of_kind("classification", logits=torch.zeros(3, 2))
+    with pytest.raises(ValueError, match=r"logits must be for 2 samples, one row each, got \(3, 2"):
+        check_output(output, "validation_step", DrawOptions())
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "error", "message"),
+    [
+        ("labels", [0.0], TypeError, "labels must be class indices, got torch.float32"),
+        ("labels", [True], TypeError, "labels must be class indices, got torch.bool"),
+        ("labels", [-1], ValueError, "labels must be at least 0, got -1"),
+        ("labels", [[0]], ValueError, r"labels must be \(1,\), one per box, got \(1, 1\)"),
+        ("labels", ["cat"], TypeError, "labels of boxes must be a tensor of numbers, got .'cat'"),
+        ("scores", [[0.5]], ValueError, r"scores must be \(1,\), one per box"),
+        ("crowd", [True, False], ValueError, r"crowd must be \(1,\), one per box, got \(2,\)"),
+        ("boxes", [[0j, 0, 4, 4]], TypeError, "boxes must be real"),
+    ],
+)
+def test_boxes_of_another_form_are_refused(key, value, error, message):
+    output = of_kind("detection")
+    output["preds"] = [{**output["preds"][0], key: value}, output["preds"][1]]
+    with pytest.raises(error, match=message):
+        check_output(output, "validation_step", DrawOptions())
+
+
+def test_further_keys_of_boxes_are_left_alone():
+    output = of_kind("detection")
+    output["targets"] = [{**output["targets"][0], "file": "1.jpg", "crowd": None}] * 2
+    check_output(output, "validation_step", DrawOptions())
+    assert drawn(output, class_names=["a"]).ndim == 3
+
+
+def test_names_that_do_not_fit_a_regression_are_dropped_with_one_message():
+    told = []
+    output = of_kind("regression")
+    picture = drawn(output, class_names=["a", "b"], on_missing_names=told.append)
+    np.testing.assert_array_equal(picture, drawn(output))
+    assert told
+    assert "class_names has 2 entries, but an image has 1 predicted values" in told[0]
+    with pytest.raises(ValueError, match="name every value, in order"):
+        drawn(output, class_names=["a", "b"])
+
+
+def test_sparse_images_are_drawn_as_others():
+    output = of_kind("classification")
+    sparse = {**output, "images": output["images"].to_sparse()}
+    np.testing.assert_array_equal(drawn(sparse, 1), drawn(output, 1))

@@ -60,3 +60,11 @@ def test_batch_normalisations_that_see_a_single_pixel_are_found(side):
         model(torch.rand(2, 3, 4, 4))
     assert norms == []
     assert not any(part._forward_pre_hooks for part in model.modules())
+
+
+@pytest.mark.parametrize("wrapped", [lambda one: [one], lambda one: {"a": one}, lambda one: (one,)])
+def test_a_loader_alone_in_a_list_counts_each_sample_once_too(wrapped):
+    sampler = DistributedSampler(range(10), num_replicas=3, rank=2, shuffle=False)
+    loader = DataLoader(range(10), batch_size=2, sampler=sampler)
+    assert counted_samples(wrapped(loader)) == counted_samples(loader) == 3
+    assert smallest_batch(wrapped(DataLoader(range(9), batch_size=4)), 3) == 1
