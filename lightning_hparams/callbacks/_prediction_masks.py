@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -18,6 +18,8 @@ from ._prediction_files import Predicted, PredictionFiles
 from ._rank_parts import replaced
 
 __all__ = ["MaskFiles"]
+
+_INVALID = {*'\\:*?"<>|'}  # in the name of a file, on some systems
 
 
 class MaskFiles(PredictionFiles):
@@ -68,9 +70,8 @@ class MaskFiles(PredictionFiles):
             picture = _picture(values, len(names))
             self._write(name, ".png", path, partial(picture.save, format="PNG"))
             return
-        for index, layer in enumerate(values):
-            label = names[index] if len(names) == len(values) else str(index)
-            ending = f"_{label.replace('/', '_')}.png"
+        for label, layer in zip(_in_file_names(names, len(values)), values, strict=True):
+            ending = f"_{label}.png"
             save = partial(_picture(layer, 2).save, format="PNG")
             self._write(name, ending, path, save)
 
@@ -88,6 +89,24 @@ class MaskFiles(PredictionFiles):
                 "pass another folder"
             )
         replaced(target, save)
+
+
+def _in_file_names(names: Sequence[str], count: int) -> list[str]:
+    """Return the part of a file's name for each label: its name if that is valid, or its index.
+
+    >>> _in_file_names(["road/path", "car", "a:b"], 3), _in_file_names(["a/b", "A_b"], 2)
+    (['road_path', 'car', '2'], ['0', '1'])
+    """
+    plain = [name.replace("/", "_") for name in names]
+    # Some file systems do not tell upper case from lower case.
+    if len(plain) != count or len({name.casefold() for name in plain}) < count:
+        return [str(index) for index in range(count)]
+    return [
+        name
+        if name.isprintable() and not _INVALID & {*name} and len(name.encode()) <= 100
+        else str(index)
+        for index, name in enumerate(plain)
+    ]
 
 
 def _probabilities(probs: list[Tensor] | None) -> list[npt.NDArray[np.float16]]:

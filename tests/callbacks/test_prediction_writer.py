@@ -131,6 +131,25 @@ def test_class_names_of_a_module_may_be_of_any_type(tmp_path, names):
 
 
 @pytest.mark.parametrize(
+    ("names", "parts"),
+    [
+        (["a/b", "a_b"], ["0", "1"]),
+        (["Disc", "disc"], ["0", "1"]),
+        (["x" * 5000, "disc"], ["0", "disc"]),
+        (["=1\n2", "\0"], ["0", "1"]),
+        (["\ud800", "a:b"], ["0", "1"]),
+    ],
+)
+def test_labels_whose_names_are_no_file_names_are_numbered(tmp_path, names, parts):
+    module = Fixed("multilabel")
+    module.class_names = names
+    trainer = quiet_trainer(callbacks=[PredictionWriter(tmp_path)])
+    trainer.predict(module, DataLoader(torch.zeros(1, 1, 4, 6)))
+    values = {path.name: np.asarray(Image.open(path)).max() for path in tmp_path.iterdir()}
+    assert values == {f"000000_{part}.png": index for index, part in enumerate(parts)}
+
+
+@pytest.mark.parametrize(
     ("form", "message"), [("float", "got .4, 6. of float32"), ("none", "got .'logits'.")]
 )
 def test_predictions_without_masks_are_refused(tmp_path, form, message):
