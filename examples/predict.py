@@ -8,6 +8,7 @@ import lightning
 import torch
 
 from lightning_hparams import MaskFolderData, PredictionWriter, SegmentationTask
+from lightning_hparams.checks import counted
 
 parser = ArgumentParser(description=__doc__, formatter_class=ArgumentDefaultsHelpFormatter)
 parser.add_argument("checkpoint", help="a .ckpt file")
@@ -46,7 +47,6 @@ if __name__ == "__main__":
             batch_size=args.batch_size,
             num_workers=args.num_workers,
         )
-        data.setup("predict")
         writer = PredictionWriter(args.out, probabilities=args.probabilities)
         trainer = lightning.Trainer(callbacks=[writer], logger=False, enable_checkpointing=False)
         trainer.predict(task, data)
@@ -56,4 +56,4 @@ if __name__ == "__main__":
         parser.exit(2, f"{parser.prog}: error: {reason.strip()}\n")
     if not trainer.is_global_zero:
         sys.exit()
-    print(f"{len(data.predict_set)} masks: {args.out}")
+    print(f"{counted(len(data.predict_set), 'mask')}: {args.out}")

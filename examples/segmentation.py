@@ -28,6 +28,9 @@ from lightning_hparams import (
     SyntheticShapesData,
 )
 from lightning_hparams.checks import writable_folder
+from lightning_hparams.tasks import check_resumable
+
+BUILT_IN = {"brain": BrainTissueData, "synthetic": SyntheticShapesData}
 
 
 def list_or_dict(text: str) -> object:
@@ -57,9 +60,7 @@ own.add_argument("--classes", nargs="+", dest="class_names", help="names, includ
 own.add_argument("--task", choices=["multiclass", "binary"])
 own.add_argument("--num-classes", type=int)
 own.add_argument("--ignore-index", type=int, help="mask value of pixels to ignore")
-own.add_argument(
-    "--palette", type=list_or_dict, help="colours by class, as '[[0, 0, 0], [255, 0, 0]]'"
-)
+own.add_argument("--palette", type=list_or_dict, help="colours, as '[[0, 0, 0], [255, 0, 0]]'")
 own.add_argument("--class-values", type=list_or_dict, help="{value: class}, as '{0: 0, 255: 1}'")
 own.add_argument("--mask-suffix", help="_mask for 1.jpg and 1_mask.png")
 own.add_argument("--image-pattern", help="as '*/*_leftImg8bit.png'")
@@ -75,10 +76,14 @@ OPTIONS = {action.dest: action.option_strings[0] for action in own._group_action
 
 
 def make_data(args: Namespace) -> lightning.LightningDataModule:
-    if args.data in ("brain", "synthetic") and not args.images:
-        made = {"brain": BrainTissueData, "synthetic": SyntheticShapesData}[args.data]
-        return made(size=args.size, batch_size=args.batch_size)
     given = {name: getattr(args, name) for name in OPTIONS}
+    names = [OPTIONS[name] for name, value in given.items() if value is not None]
+    if args.images and args.data != parser.get_default("data"):
+        raise ValueError(f"--images and --data {args.data} both name the images; leave out one")
+    if args.data in BUILT_IN and not args.images:
+        if names:
+            raise ValueError(f"{names[0]} does not apply to --data {args.data}; pass --data FOLDER")
+        return BUILT_IN[args.data](size=args.size, batch_size=args.batch_size)
     folders = given.pop("images") or args.data, given.pop("masks")
     return MaskFolderData.guessed(*folders, size=args.size, batch_size=args.batch_size, **given)
 
@@ -97,14 +102,16 @@ def make_task(args: Namespace, data: lightning.LightningDataModule) -> Segmentat
     )
 
 
-def checkpoint(args: Namespace) -> Path | None:
+def checkpoint(args: Namespace, task: SegmentationTask) -> Path | None:
     if args.resume is None:
         return None
     found = [Path(args.resume)] if args.resume else Path(args.logdir).rglob("last*.ckpt")
     files = [path for path in found if is_zipfile(path)]
     if not files:
         raise FileNotFoundError(f"--resume: no checkpoint at {args.resume or args.logdir}")
-    return max(files, key=lambda path: path.stat().st_mtime)
+    newest = max(files, key=lambda path: path.stat().st_mtime)
+    check_resumable(newest, task)
+    return newest
 
 
 def explained(error: Exception) -> str:
@@ -125,17 +132,17 @@ if __name__ == "__main__":
         parser.error(f"--epochs must be 1 or more, got {args.epochs}")
     try:
         writable_folder("--logdir", args.logdir)
-        resumed = checkpoint(args)
         lightning.seed_everything(args.seed, verbose=False)
         data = make_data(args)
         task = make_task(args, data)
+        resumed = checkpoint(args, task)
         data.setup("fit")
     except (ValueError, TypeError, OSError, ModuleNotFoundError) as error:
         parser.exit(2, f"{parser.prog}: error: {explained(error)}\n")
     pictures, finder = PredictionMonitor(), [] if args.lr else [LRRangeTest()]
     best = ModelCheckpoint(monitor="metric/miou/val", mode="max", filename="best")
     last = ModelCheckpoint(filename="last")
-    name = args.data if isinstance(data, (BrainTissueData, SyntheticShapesData)) else "folder"
+    name = args.data if isinstance(data, tuple(BUILT_IN.values())) else "folder"
     monitors = [MetricMonitor(), SpeedMonitor(), pictures, RunRecorder()]
     trainer = lightning.Trainer(
         max_epochs=args.epochs,

@@ -16,6 +16,7 @@ __all__ = [
     "as_number",
     "as_plain",
     "as_steps",
+    "counted",
     "described",
     "in_range",
     "names_in",
@@ -238,6 +239,16 @@ def described(value: object) -> str:
     ("['0', 'loss']", 'None')
     """
     return str(sorted(map(str, value))) if isinstance(value, Mapping) else type_name(value)
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number of things as text.
+
+    >>> counted(1, "mask"), counted(2, "mask"), counted(0, "class")
+    ('1 mask', '2 masks', '0 classes')
+    """
+    ending = "es" if noun.endswith(("s", "x", "ch")) else "s"
+    return f"{count} {noun}{'' if count == 1 else ending}"
 
 
 def writable_folder(name: str, folder: str | Path) -> Path:

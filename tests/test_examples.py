@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -58,7 +59,7 @@ def run(folder, *arguments, python=sys.executable, script="segmentation.py"):
 
 
 def test_the_example_is_short_enough_to_read_in_full():
-    assert len((EXAMPLES / "segmentation.py").read_text().splitlines()) < 170
+    assert len((EXAMPLES / "segmentation.py").read_text().splitlines()) < 180
     assert len((EXAMPLES / "predict.py").read_text().splitlines()) < 60
 
 
@@ -204,7 +205,7 @@ def test_one_command_trains_on_a_folder_and_the_next_predicts(tmp_path, kind):
     Image.fromarray(np.zeros((50, 70, 3), np.uint8)).save(images / "a.png")
     result = run(tmp_path, command[2], "new", "out", "--num-workers", "0", script="predict.py")
     assert result.returncode == 0, result.stderr[-3000:]
-    assert "1 masks: out" in result.stdout
+    assert "1 mask: out" in result.stdout
     with Image.open(tmp_path / "out" / "a.png") as mask:
         assert mask.size == (70, 50)
 
@@ -230,6 +231,7 @@ def test_classes_are_inferred_from_a_folder(tmp_path, kind):
         ("voc", ["--class-values", "{0:0"], r"--class-values: '{0:0' cannot .* '{0: 0, 255: 1}'"),
         ("voc", ["--palette", "{[0]: 1}"], r"--palette: .* cannot .* '\[\[0, 0, 0\], \[255, "),
         ("voc", ["--resume", "data/JPEGImages/0.jpg"], "--resume: no checkpoint at data/JPEG"),
+        ("voc", ["--images", "data/JPEGImages"], "--images and --data data both name the images"),
     ],
 )
 def test_an_error_names_the_option_that_helps_without_a_traceback(
@@ -240,6 +242,57 @@ def test_an_error_names_the_option_that_helps_without_a_traceback(
     assert result.returncode == 2
     assert re.search(message, result.stderr)
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (["--data", "synthetic", "--classes", "a", "b"], "--classes"),
+        (["--masks", "labels"], "--masks"),
+        (["--data", "synthetic", "--num-workers", "0"], "--num-workers"),
+    ],
+)
+def test_options_for_a_folder_are_refused_with_built_in_data(tmp_path, arguments, option):
+    result = run(tmp_path, *arguments)
+    assert result.returncode == 2
+    kind = "synthetic" if "synthetic" in arguments else "brain"
+    message = f"error: {option} does not apply to --data {kind}; pass --data FOLDER"
+    assert result.stderr.strip().endswith(message)
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ({"weight": torch.zeros(1)}, "it has no 'state_dict'; pass a .ckpt file that Lightning"),
+        ("zip", "is not a checkpoint of Lightning"),
+        ("other model", "of its weights differ .*: missing in the checkpoint, .* train the same"),
+    ],
+)
+def test_a_zip_that_cannot_be_resumed_from_is_refused_in_a_sentence(tmp_path, content, reason):
+    path = tmp_path / "some.zip"
+    if content == "zip":
+        with ZipFile(path, "w") as archive:
+            archive.writestr("a.txt", "text")
+    elif content == "other model":
+        parts = {"loops": {}, "callbacks": {}, "optimizer_states": [], "lr_schedulers": []}
+        torch.save({"state_dict": {"net.weight": torch.zeros(1)}, **parts}, path)
+    else:
+        torch.save(content, path)
+    result = run(tmp_path, *QUICK, "--encoder", "tu-resnet10t", "--resume", "some.zip")
+    assert result.returncode == 2, result.stderr
+    assert re.search(f"error: some.zip .*{reason}", result.stderr)
+    assert "Traceback" not in result.stderr
+
+
+def test_masks_beside_the_images_are_not_predicted(tmp_path, checkpoint):
+    (tmp_path / "new").mkdir()
+    for name in ("1_sat.jpg", "1_mask.png"):
+        Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(tmp_path / "new" / name)
+    result = run(tmp_path, checkpoint, "new", "out", "--num-workers", "0", script="predict.py")
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "1 mask: out" in result.stdout
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["1_sat.png"]
 
 
 def test_a_missing_folder_or_checkpoint_is_named(tmp_path):

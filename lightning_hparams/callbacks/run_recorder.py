@@ -55,9 +55,10 @@ class RunRecorder(Monitor):
     Lightning's own ``hp_metric``, which would hide all other metrics, is disabled.
 
     Without ``domains`` or a list of ``metrics``, TensorBoard creates a column for every value that
-    any run has, and initially shows five metrics, best values among them. With either, only the
-    chosen columns exist, and TensorBoard takes them from any one of the runs: choose the same in
-    all of them.
+    any run has. It sorts them itself, those that differ between runs first, then by name, and
+    initially shows five, and five metrics, best values among them. With either, only the chosen
+    columns exist, and TensorBoard takes them from any one of the runs: choose the same in all of
+    them. Those with a domain then come first, or else learning rate, optimizer and batch size.
 
     | tag | meaning | unit |
     |---|---|---|

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from ..checks import counted
 from .pairs import first_names
 
 __all__ = ["BoxPolicy", "Objects", "checked_boxes"]
@@ -126,7 +127,7 @@ def _raise_first(
 def _counted(which: Flags, owners: Sequence[tuple[int, int]], images: Sequence[Objects]) -> str:
     found = [owners[int(index)] for index in np.flatnonzero(which)]
     files = [*dict.fromkeys(images[image].where for image, _ in found)]
-    return f"{len(found)} of {len(owners)} boxes ({first_names(files)})"
+    return f"{len(found)} of {counted(len(owners), 'box')} ({first_names(files)})"
 
 
 def _shown(box: Floats) -> str:

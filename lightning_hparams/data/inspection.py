@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ..checks import counted
 from .images import to_channels
 from .masks import Color, MaskReader, colors_of_indices
 from .pairs import Pair, first_names
@@ -102,7 +103,9 @@ def absent_classes(
     counts = {name: _sum(some, len(names)) for name, some in facts.items()}
     everywhere = sum(counts.values(), np.zeros(len(names), np.int64))
     ignored = sum(fact.ignored for some in facts.values() for fact in some)
-    masks = f"the {total} masks" if read == total else f"the {read} masks read of {total}"
+    masks = (
+        f"the {counted(total, 'mask')}" if read == total else f"the {read} masks read of {total}"
+    )
     present = [name for name, count in zip(names, everywhere, strict=True) if count]
     if ignored and len(present) <= 1 and read == total:
         rest = f"only class {present[0]!r} remains" if present else "no pixels remain"

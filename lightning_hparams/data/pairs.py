@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
+from ..checks import counted
 from .pictures import SUFFIXES
 
 __all__ = [
@@ -134,8 +135,9 @@ def files_by_pattern(folder: Path, name: str, pattern: str) -> dict[str, Path]:
             found.append(("/".join(group for group in match.groups() if group), path))
     if not found:
         some = first_names([path.relative_to(folder).as_posix() for path in paths])
+        images = counted(len(paths), "image")
         raise ValueError(
-            f"`{name}`: {pattern!r} matches none of the {len(paths)} images below {folder}"
+            f"`{name}`: {pattern!r} matches none of the {images} below {folder}"
             + (f": {some}" if paths else "")
         )
     return _unique(found, folder, name)
@@ -242,9 +244,10 @@ def check_matched(images: Mapping[str, Path], masks: Mapping[str, Path]) -> None
     parts = [f"images without a mask: {first_names(alone)}"] if alone else []
     parts += [f"masks without an image: {first_names(spare)}"] if spare else []
     raise ValueError(
-        f"{_folder(images)} ({len(images)} images) and {_folder(masks)} ({len(masks)} masks) do "
-        f"not match: {'; '.join(parts)}; rename or remove them, or pass mask_suffix='_mask' for "
-        "that ending, or image_pattern='image_*.jpg' and mask_pattern='mask_*.png' for other names"
+        f"{_folder(images)} ({counted(len(images), 'image')}) and {_folder(masks)} "
+        f"({counted(len(masks), 'mask')}) do not match: {'; '.join(parts)}; "
+        "rename or remove them, or pass mask_suffix='_mask' for that ending, or "
+        "image_pattern='image_*.jpg' and mask_pattern='mask_*.png' for other names"
     )
 
 

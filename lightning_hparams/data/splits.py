@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from ..checks import counted
 from .pairs import Pair, first_names
 from .pictures import SUFFIXES
 
@@ -90,8 +91,8 @@ def read_keys(file: str | Path, files: Mapping[str, Path]) -> list[str]:
             keys[key] = None
     if unknown:
         raise ValueError(
-            f"{path} names {first_names(unknown)}, which is not among the {len(files)} images; a "
-            "line must hold a file name"
+            f"{path} names {first_names(unknown)}, which is not among the "
+            f"{counted(len(files), 'image')}; a line must hold a file name"
         )
     return [*keys]
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..checks import nearest
+from ..checks import counted, nearest
 from .layout import SPLIT_WORDS
 from .pairs import first_names
 from .splits import found_in, names_of
@@ -95,8 +95,8 @@ def read_table(
                 splits[key] = SPLIT_WORDS[row[index].lower()]
     if unknown:
         raise ValueError(
-            f"{path} names {first_names(unknown)}, which is not among the {len(files)} images; "
-            "a row must hold the name of a file"
+            f"{path} names {first_names(unknown)}, which is not among the "
+            f"{counted(len(files), 'image')}; a row must hold the name of a file"
         )
     return Table(path, [header[index] for index in chosen], named, rows, lines, splits or None)
 
@@ -221,7 +221,7 @@ def _image_column(
     ]
     if not max(hits):
         raise ValueError(
-            f"{path}: no column names any of the {count} images; its second line is "
+            f"{path}: no column names any of the {counted(count, 'image')}; its second line is "
             f"{some[min(1, len(some) - 1)]}, the images are "
             f"{first_names([*dict.fromkeys(names.values())])}"
         )
