@@ -1,4 +1,5 @@
 from .callbacks import (
+    AugmentationSheet as AugmentationSheet,
     Cyclic as Cyclic,
     ExactResume as ExactResume,
     LRRangeTest as LRRangeTest,

@@ -1,3 +1,4 @@
+from .augmentation_sheet import AugmentationSheet as AugmentationSheet
 from .cycles import Cyclic as Cyclic, OneCycle as OneCycle
 from .exact_resume import ExactResume as ExactResume
 from .metric_monitor import MetricMonitor as MetricMonitor

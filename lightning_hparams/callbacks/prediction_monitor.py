@@ -6,18 +6,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from lightning import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from PIL import Image
 
-from ..checks import in_range, names_in, one_of, whole_number
+from ..checks import in_range, one_of, whole_number
 from ..render import Picture
-from ..samples import DrawOptions, Reader
+from ..samples import Reader
 from ..sinks import is_rehearsal, open_sinks
-from ..tags import class_names as names_of
+from ._draw_options import check_channels, check_classes, draw_options
 from ._log_step import pictures_due, validations_in
-from ._monitor import Monitor, module_value
+from ._monitor import Monitor
 from ._pictures import Drawing, PictureWriter, page
 from ._sample_pass import SamplePass, Wanted
 from ._two_packages import refuse_other_lightning
@@ -121,8 +120,8 @@ class PredictionMonitor(Monitor):
         _check_select(select)
         one_of("schedule", schedule, ("log", "every"))
         one_of("layout", layout, ("samples", "sheet"))
-        _check_classes(class_names, class_colors, background)
-        _check_channels(rgb, mean, std, value_range)
+        check_classes(class_names, class_colors, background)
+        check_channels(rgb, mean, std, value_range)
         self.num_samples = num_samples
         # A checkpoint with NumPy integers cannot be loaded with weights_only=True.
         self.select = select if isinstance(select, str) else [int(index) for index in select]
@@ -253,7 +252,7 @@ class PredictionMonitor(Monitor):
         self._pass = SamplePass(
             trainer,
             self._reader,
-            _options(self, module),
+            draw_options(self, module, self._notices, min_score=self.min_score),
             Wanted(self.select, self.num_samples, self.worst_k, chosen),
             num_batches=num_batches,
             is_due=self._is_due(trainer),
@@ -278,24 +277,6 @@ class PredictionMonitor(Monitor):
             self.pictures = self._writer.draw(stage, drawing, only_one=is_rehearsal(trainer))
 
 
-def _options(monitor: PredictionMonitor, module: LightningModule) -> DrawOptions:
-    ignore, colors, names = monitor.ignore_index, monitor.class_colors, None
-    with monitor._notices.attempt("class_names"):
-        names = names_of(monitor.class_names or module_value(module, "class_names"))
-    return DrawOptions(
-        class_names=names,
-        ignore_index=module_value(module, "ignore_index") if ignore is None else ignore,
-        background=monitor.background,
-        rgb=monitor.rgb,
-        min_score=monitor.min_score,
-        colors=None if colors is None else np.array(colors, np.uint8),
-        # Too few names in an argument are an error; those of the module are only looked at.
-        on_missing_names=(
-            monitor._notices.about("class names") if monitor.class_names is None else None
-        ),
-    )
-
-
 def _check_select(select: str | Sequence[int]) -> None:
     if isinstance(select, str):
         one_of("select", select, _SELECTIONS, otherwise="or a list of dataset indices")
@@ -307,42 +288,3 @@ def _check_select(select: str | Sequence[int]) -> None:
     else:
         for index in select:
             whole_number("select", index, 0)
-
-
-def _check_classes(
-    names: Sequence[str] | None,
-    colors: Sequence[Sequence[int]] | None,
-    background: int | None,
-) -> None:
-    if names is not None:
-        names_in("class_names", names)
-    for color in colors or ():
-        if len(color) != 3:
-            raise ValueError(f"`class_colors` needs (red, green, blue), got {color}")
-        for part in color:
-            whole_number("class_colors", part, 0, 255)
-    if background is not None:
-        whole_number("background", background, -1, remedy="-1 paints every class")
-
-
-def _check_channels(
-    rgb: Sequence[int],
-    mean: Sequence[float] | None,
-    std: Sequence[float] | None,
-    value_range: Sequence[float] | None,
-) -> None:
-    if len(rgb) != 3:
-        raise ValueError(f"`rgb` needs 3 channels, got {rgb}; repeat one three times for grey")
-    for channel in rgb:
-        whole_number("rgb", channel, 0)
-    if (mean is None) != (std is None) or len(mean or []) != len(std or []):
-        raise ValueError(
-            f"`mean` and `std` must be given together, one value per channel, got {mean=}, {std=}"
-        )
-    for value in std or ():
-        in_range("std", value, above=0.0)
-    if value_range is not None and (len(value_range) != 2 or value_range[0] >= value_range[1]):
-        raise ValueError(
-            f"`value_range` must be the lowest and highest value, got {value_range}; "
-            "(0, 255) is usual"
-        )

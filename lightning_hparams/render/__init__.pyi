@@ -1,5 +1,8 @@
 from .calibration import calibration_picture as calibration_picture
-from .classification import classification_picture as classification_picture
+from .classification import (
+    classification_picture as classification_picture,
+    classification_truth as classification_truth,
+)
 from .colors import (
     ERROR_COLORS as ERROR_COLORS,
     MARGIN as MARGIN,
@@ -9,7 +12,10 @@ from .colors import (
     palette as palette,
 )
 from .confusion import confusion_picture as confusion_picture
-from .detection import detection_picture as detection_picture
+from .detection import (
+    detection_picture as detection_picture,
+    detection_truth as detection_truth,
+)
 from .images import (
     Encoded as Encoded,
     ValueRange as ValueRange,
@@ -21,7 +27,11 @@ from .images import (
     to_rgb as to_rgb,
     value_extremes as value_extremes,
 )
-from .regression import regression_picture as regression_picture
+from .mask_truth import segmentation_truth as segmentation_truth
+from .regression import (
+    regression_picture as regression_picture,
+    regression_truth as regression_truth,
+)
 from .segmentation import (
     error_map as error_map,
     overlay as overlay,

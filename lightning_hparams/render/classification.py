@@ -8,11 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from .colors import PAPER, Color, Picture
+from .colors import PAPER, Color, Picture, as_color, palette
 from .images import panel_size, to_rgb
-from .text import LINE, shortened, text_width, write
+from .text import LINE, Entry, shortened, text_width, write
+from .truth import truth_ground, truth_picture
 
-__all__ = ["classification_picture"]
+__all__ = ["classification_picture", "classification_truth"]
 
 # Okabe & Ito's bluish green and vermilion, distinct under all common colour blindness. The frame of
 # a wrong prediction is also dashed, like wrong boxes in detection pictures.
@@ -77,6 +78,40 @@ def classification_picture(
         bar = canvas[below + row * LINE : below + (row + 1) * LINE]
         _draw_bar(bar, class_names[label], prob, color)
     return canvas
+
+
+def classification_truth(
+    image: Tensor,
+    target: Tensor,
+    class_names: Sequence[str],
+    *,
+    caption: str = "",
+    colors: Picture | None = None,
+) -> Picture:
+    """Draw an image above its true classes.
+
+    Args:
+        image: ``(I, H, W)``, as for :func:`to_rgb`.
+        target: Scalar class index, one outside 0..C-1 means unlabelled; or ``(C,)`` of 0 and 1, or
+            of shares, as of mixed images.
+        class_names: C names.
+        caption: Line of text above the picture.
+        colors: ``(C, 3)``; None for :func:`palette`.
+
+    Returns:
+        ``(H', W', 3)``.
+    """
+    colors = palette(len(class_names)) if colors is None else colors
+    labels = _labels(target)
+    if not target.ndim and not 0 <= labels[0] < len(class_names):
+        entries = [Entry(PAPER, "unlabelled", "text")]
+    else:
+        shares = [float(target[label]) if target.ndim else 1.0 for label in labels]
+        entries = [
+            Entry(as_color(colors[label]), class_names[label] + f" {share:.2f}" * (share != 1))
+            for label, share in zip(labels, shares, strict=True)
+        ] or [Entry(PAPER, "no label", "text")]
+    return truth_picture(truth_ground(image), entries, caption)
 
 
 def _labels(value: Tensor) -> list[int]:

@@ -11,13 +11,16 @@ from torch import Tensor
 
 from ..boxes import Matches, confident, match_boxes
 from ..outputs import Boxes
-from .colors import ERROR_COLORS, Color, Picture, as_color, palette
+from .colors import ERROR_COLORS, PAPER, Color, Picture, as_color, palette
 from .images import panel_size, to_rgb
 from .text import Entry, framed, phrase, text_width
+from .truth import truth_ground, truth_picture
 
-__all__ = ["detection_picture"]
+__all__ = ["detection_picture", "detection_truth"]
 
 _FALSE, _MISSED = ERROR_COLORS["false positive"], ERROR_COLORS["missed"]
+_CROWD = ERROR_COLORS["ignored"]
+_NO_BOX = Entry(PAPER, "no boxes", "text")
 _DASH, _GAP = 6, 4  # pixels
 _THICK = 2
 _FEW = 10  # up to this many boxes, all labels are drawn
@@ -74,6 +77,46 @@ def detection_picture(
         [Entry(_FALSE, "false positive", "dashed"), Entry(_MISSED, "missed", "dashed")],
         f"{caption}: {counts}" if caption else counts,
     )
+
+
+def detection_truth(
+    image: Tensor,
+    target: Boxes,
+    class_names: Sequence[str],
+    *,
+    caption: str = "",
+    colors: Picture | None = None,
+) -> Picture:
+    """Draw true boxes alone; crowd regions are dashed.
+
+    Args:
+        image: ``(I, H, W)``, as for :func:`to_rgb`.
+        target: Boxes.
+        class_names: A name for each label.
+        caption: Line of text above the picture.
+        colors: ``(C, 3)``; None for :func:`palette`.
+
+    Returns:
+        ``(H', W', 3)``.
+    """
+    ground = truth_ground(image)
+    colors = palette(len(class_names)) if colors is None else colors
+    scale = (ground.shape[1] / image.shape[-1], ground.shape[0] / image.shape[-2])
+    labels = target["labels"].cpu()
+    crowd = target.get("crowd", torch.zeros(len(labels), dtype=torch.bool)).cpu().bool()
+    drawn = _drawable(target, (~crowd).numpy(), class_names, colors, scale, _CROWD)
+    entries = [
+        Entry(as_color(colors[label]), f"{class_names[label]}: {count}")
+        for label, count in zip(*_counted(labels[~crowd]), strict=True)
+    ]
+    if crowd.any():
+        entries.append(Entry(_CROWD, f"crowd: {int(crowd.sum())}", "dashed"))
+    return truth_picture(_panel(ground, drawn), entries or [_NO_BOX], caption)
+
+
+def _counted(labels: Tensor) -> tuple[list[int], list[int]]:
+    found, counts = labels.unique(return_counts=True)
+    return found.tolist(), counts.tolist()
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from .colors import INK, PAPER, Color, Picture
 from .images import panel_size, to_rgb
-from .text import LINE, shortened, text_width, write
+from .text import LINE, Entry, shortened, text_width, write
+from .truth import truth_ground, truth_picture
 
-__all__ = ["regression_picture"]
+__all__ = ["regression_picture", "regression_truth"]
 
 # Okabe & Ito's vermilion on grey, distinct under all common colour blindness.
 _PREDICTED: Color = (213, 94, 0)
@@ -70,6 +71,28 @@ def regression_picture(
     if rest:
         write(canvas, f"and {rest} with smaller errors", 0, len(canvas) - LINE)
     return canvas
+
+
+def regression_truth(
+    image: Tensor, target: Tensor, names: Sequence[str] | None = None, *, caption: str = ""
+) -> Picture:
+    """Draw an image above its true values.
+
+    Args:
+        image: ``(I, H, W)``, as for :func:`to_rgb`.
+        target: ``(D,)``; NaN means unknown.
+        names: D names; None to number the values.
+        caption: Line of text above the picture.
+
+    Returns:
+        ``(H', W', 3)``.
+    """
+    entries = []
+    for index, value in enumerate(target.float().tolist()):
+        name = names[index] if names else (f"value {index}" if len(target) > 1 else "")
+        known = "unknown" if math.isnan(value) else f"{value:.4g}"
+        entries.append(Entry(PAPER, f"{name}: {known}" if name else known, "text"))
+    return truth_picture(truth_ground(image), entries, caption)
 
 
 def _furthest(pred: Sequence[float], target: Sequence[float], count: int) -> list[int]:

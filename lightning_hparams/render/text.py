@@ -42,11 +42,11 @@ _NO_LETTER = "\U0010ffff"  # no font has it, so it is drawn as the glyph for mis
 
 @dataclass(frozen=True)
 class Entry:
-    """A legend entry: a coloured square, or its outline, and a text."""
+    """A legend entry: a coloured square, or its outline, and a text; or the text alone."""
 
     color: Color
     text: str
-    style: str = "filled"  # "filled", "solid" or "dashed"
+    style: str = "filled"  # "filled", "solid", "dashed" or "text"
 
 
 @functools.cache
@@ -226,6 +226,9 @@ def _write_lines(canvas: Picture, lines: Sequence[Line], left: int, top: int) ->
     for row, line in enumerate(lines):
         y = top + row * LINE
         for offset, entry in line:
+            if entry.style == "text":
+                write(canvas, entry.text, left + offset, y + 1)
+                continue
             tile = _swatch(entry.color, entry.style)
             part = canvas[y + 3 : y + 3 + len(tile), left + offset : left + offset + len(tile)]
             part[:] = tile[:, : part.shape[1]]

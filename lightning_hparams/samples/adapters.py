@@ -14,15 +14,12 @@ from torch import Tensor, nn
 from ..checks import described, one_of
 from ..isolation import evaluation_mode, random_state_kept
 from ..outputs import Boxes, StepOutput
+from .contents import BOXES, IMAGES, TARGETS, entry_of
 
 __all__ = ["ADAPTERS", "Adapter", "ReadyAdapter", "adapter_for", "count_of", "indices_of"]
 
 Adapter: TypeAlias = Callable[[object, object, nn.Module], StepOutput]
 _Images: TypeAlias = Tensor | Sequence[Tensor]
-
-_IMAGES = ("image", "images", "pixel_values", "x", "input", "inputs", "img")
-_TARGETS = ("mask", "masks", "label", "labels", "target", "targets", "y")
-_BOXES = ("bbox_xyxy", "boxes", "bboxes")
 
 
 class ReadyAdapter:
@@ -89,7 +86,7 @@ def count_of(batch: object) -> int | None:
 
 def indices_of(batch: object) -> list[int] | None:
     """The dataset indices under the key ``index`` of a batch; None if it has no such key."""
-    indices = _entry(batch, ("index", "indices"))
+    indices = entry_of(batch, ("index", "indices"))
     whole = isinstance(indices, Tensor) and indices.ndim == 1 and not indices.is_floating_point()
     return indices.tolist() if whole else None
 
@@ -120,16 +117,8 @@ def _takes(function: Callable[..., Any], count: int) -> bool:
 # -- contents of a batch
 
 
-def _entry(batch: object, names: Sequence[str], position: int | None = None) -> Any:
-    if isinstance(batch, Mapping):
-        return next((batch[name] for name in names if name in batch), None)
-    if not isinstance(batch, (tuple, list)) or position is None or len(batch) <= position:
-        return None
-    return batch[position]
-
-
 def _images(batch: object) -> _Images:
-    images: _Images | None = _entry(batch, _IMAGES, 0)
+    images: _Images | None = entry_of(batch, IMAGES, 0)
     if images is None:
         raise TypeError(
             "a built-in adapter needs a batch with 'image', or of (images, targets), got "
@@ -139,7 +128,7 @@ def _images(batch: object) -> _Images:
 
 
 def _targets(batch: object) -> Any:
-    targets = _entry(batch, _TARGETS, 1)
+    targets = entry_of(batch, TARGETS, 1)
     if targets is None:
         raise TypeError(
             "a built-in adapter needs a batch with 'mask' or 'label', or of (images, targets), "
@@ -223,11 +212,11 @@ def _regression(returned: object, batch: object) -> StepOutput:
 
 
 def _detection(returned: Iterable[Boxes], batch: object) -> StepOutput:
-    boxes = _entry(batch, _BOXES)
+    boxes = entry_of(batch, BOXES)
     if boxes is None:
         truth = [{key: each[key] for key in ("boxes", "labels")} for each in _targets(batch)]
     else:
-        labels = _entry(batch, ("label", "labels"))
+        labels = entry_of(batch, ("label", "labels"))
         pairs = zip(boxes, labels, strict=True)
         truth = [{"boxes": corners, "labels": names} for corners, names in pairs]
     return {

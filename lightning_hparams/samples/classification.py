@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..outputs import StepOutput
-from ..render import Picture, classification_picture
+from ..render import Picture, classification_picture, classification_truth
 from .kind import DrawOptions, Kind, Sample, Scores, copied, names_for
 from .scores import check_tensors, check_whole_numbers, class_scores, num_classes, squeezed
 
@@ -92,6 +92,14 @@ class Classification(Kind):
         names = names_for(highest, options)
         return classification_picture(
             sample.image, pred, target, names, probs=sample.probs, caption=caption
+        )
+
+    def draw_truth(self, sample: Sample, options: DrawOptions, caption: str) -> Picture:
+        """Draw the image above its true classes."""
+        target = sample.target
+        names = names_for(len(target) - 1 if target.ndim else max(int(target), 0), options)
+        return classification_truth(
+            sample.image, target, names, caption=caption, colors=options.colors
         )
 
     def scores(

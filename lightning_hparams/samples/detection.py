@@ -12,7 +12,7 @@ from torchmetrics import Metric
 from ..boxes import check_boxes, confident, match_boxes
 from ..metrics import BoxScoreCounts
 from ..outputs import Boxes, StepOutput
-from ..render import Picture, detection_picture
+from ..render import Picture, detection_picture, detection_truth
 from .kind import DrawOptions, Kind, Sample, Scores, completed_names, names_for
 
 __all__ = ["Detection"]
@@ -80,6 +80,13 @@ class Detection(Kind):
             min_score=options.min_score,
             caption=caption,
             colors=options.colors,
+        )
+
+    def draw_truth(self, sample: Sample, options: DrawOptions, caption: str) -> Picture:
+        """Draw the true boxes."""
+        names = names_for(max(sample.target["labels"].tolist(), default=0), options)
+        return detection_truth(
+            sample.image, sample.target, names, caption=caption, colors=options.colors
         )
 
     def scores(

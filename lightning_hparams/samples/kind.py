@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -115,6 +115,14 @@ class Kind(ABC):
         Raises:
             ValueError: If there are fewer class names or colours than classes.
         """
+
+    def draw_truth(self, sample: Sample, options: DrawOptions, caption: str) -> Picture:
+        """Draw the target of a sample without a prediction, small enough for a sheet of many.
+
+        Raises:
+            ValueError: If there are fewer class names or colours than classes.
+        """
+        return self.draw(replace(sample, pred=sample.target), options, caption)
 
     def pick(self, output: StepOutput, position: int, scale: tuple[float, float]) -> StepOutput:
         """Copy the fields of a :class:`Sample` from a batch to the CPU.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from ..outputs import StepOutput
-from ..render import Picture, regression_picture
+from ..render import Picture, regression_picture, regression_truth
 from .kind import DrawOptions, Kind, Sample
 from .scores import check_tensors
 
@@ -48,6 +48,11 @@ class Regression(Kind):
         """Draw the image above its true and predicted values."""
         names = _names(options.class_names, len(sample.pred), options)
         return regression_picture(sample.image, sample.pred, sample.target, names, caption=caption)
+
+    def draw_truth(self, sample: Sample, options: DrawOptions, caption: str) -> Picture:
+        """Draw the image above its true values."""
+        names = _names(options.class_names, len(sample.target), options)
+        return regression_truth(sample.image, sample.target, names, caption=caption)
 
 
 def _names(names: Sequence[str] | None, values: int, options: DrawOptions) -> Sequence[str] | None:

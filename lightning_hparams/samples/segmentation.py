@@ -10,7 +10,7 @@ from torch import Tensor
 from ..checks import whole_number
 from ..metrics import confusion_counts, iou_score
 from ..outputs import StepOutput
-from ..render import Picture, segmentation_pictures
+from ..render import Picture, segmentation_pictures, segmentation_truth
 from .kind import DrawOptions, Kind, Sample, Scores, names_for
 from .scores import check_tensors, check_whole_numbers, class_scores, num_classes, squeezed
 
@@ -82,6 +82,19 @@ class Multiclass(Kind):
         )
         return picture
 
+    def draw_truth(self, sample: Sample, options: DrawOptions, caption: str) -> Picture:
+        """Draw the true mask over the image."""
+        names = names_for(self._highest_target(sample, options), options)
+        return segmentation_truth(
+            sample.image,
+            sample.target,
+            names,
+            background=self.background(names, options),
+            ignore_index=options.ignore_index,
+            caption=caption,
+            colors=options.colors,
+        )
+
     def scores(
         self, output: StepOutput, options: DrawOptions, device: torch.device
     ) -> Scores | None:
@@ -146,14 +159,18 @@ class Multiclass(Kind):
 
     def _highest(self, sample: Sample, options: DrawOptions) -> int:
         """The highest class that is predicted, predictable or in the target."""
-        parts = [sample.pred.flatten()]
-        if options.class_names is None and sample.num_classes is None:
+        highest = int(sample.pred.max()) if sample.pred.numel() else 0
+        return max(highest, self._highest_target(sample, options))
+
+    def _highest_target(self, sample: Sample, options: DrawOptions) -> int:
+        """The highest class that is known or, if none is, in the target."""
+        known = (sample.num_classes or 1) - 1
+        if options.class_names is not None or sample.num_classes is not None:
             # A target value beyond the known classes is not painted; the check before training
             # reports it.
-            target = sample.target.flatten()
-            parts.append(target[_is_class(target, options.ignore_index)])
-        known = (sample.num_classes or 1) - 1
-        return max([known, *(int(part.max()) for part in parts if part.numel())])
+            return known
+        target = sample.target[_is_class(sample.target, options.ignore_index)]
+        return max(known, int(target.max())) if target.numel() else known
 
 
 class Binary(Multiclass):
@@ -223,6 +240,9 @@ class Multilabel(Multiclass):
 
     def _highest(self, sample: Sample, options: DrawOptions) -> int:
         return len(sample.pred) - 1
+
+    def _highest_target(self, sample: Sample, options: DrawOptions) -> int:
+        return len(sample.target) - 1
 
 
 def _names(options: DrawOptions) -> Sequence[str]:
