@@ -61,6 +61,8 @@ def run(folder, *arguments, python=sys.executable, script="segmentation.py"):
 def test_the_example_is_short_enough_to_read_in_full():
     assert len((EXAMPLES / "segmentation.py").read_text().splitlines()) < 180
     assert len((EXAMPLES / "predict.py").read_text().splitlines()) < 60
+    for name in ("classification", "detection", "finetune"):
+        assert len((EXAMPLES / f"{name}.py").read_text().splitlines()) < 80
 
 
 def test_the_readme_picture_uses_the_palette():
@@ -373,3 +375,42 @@ def test_the_example_matches_the_score_of_a_plain_loop_in_as_many_steps(tmp_path
     (folder,) = (tmp_path / "runs" / "brain").iterdir()
     steps = [event.step for event in read_events(folder).Scalars("lr/decoder")]
     assert max(steps) <= 191
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("script", "options", "score"),
+    [
+        ("classification.py", ["--size", "8"], "metric/accuracy/test"),
+        ("detection.py", ["--size", "64"], "metric/map/test"),
+        ("finetune.py", ["--size", "32", "--frozen-epochs", "0"], "metric/miou/test"),
+    ],
+)
+def test_the_examples_of_other_tasks_end_with_scores_a_checkpoint_and_a_picture(
+    tmp_path, script, options, score
+):
+    result = run(tmp_path, "--epochs", "1", "--lr", "1e-3", *options, script=script)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert score in result.stdout
+    (best,) = tmp_path.rglob("best.ckpt")
+    assert str(best.relative_to(tmp_path)) in result.stdout
+    (sheet,) = tmp_path.rglob("predictions.png")
+    with Image.open(sheet) as picture:
+        assert len(picture.convert("RGB").getcolors(1 << 20)) > 100
+
+
+@pytest.mark.parametrize(
+    ("script", "options", "reason"),
+    [
+        ("classification.py", ["--data", "missing"], "missing"),
+        ("classification.py", ["--labels", "table.csv"], "--labels needs --data"),
+        ("detection.py", ["--voc", "missing"], "missing"),
+        ("detection.py", ["--coco", "file.json"], "--images"),
+        ("finetune.py", ["--size", "3"], "size"),
+    ],
+)
+def test_a_mistake_ends_the_other_examples_in_a_sentence(tmp_path, script, options, reason):
+    result = run(tmp_path, *options, script=script)
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+    assert reason in result.stderr.splitlines()[-1]
