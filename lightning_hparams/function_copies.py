@@ -7,6 +7,7 @@ and then filled, since its state may refer to the function itself.
 
 from __future__ import annotations
 
+import copy
 import functools
 import types
 from collections.abc import Iterable
@@ -16,6 +17,7 @@ import numpy as np
 from torch import Tensor, nn
 
 __all__ = [
+    "attributes_of",
     "blank_copies",
     "cells_of",
     "fill_function",
@@ -23,6 +25,8 @@ __all__ = [
     "functions_in",
     "has_state",
     "is_filled",
+    "rebind_methods",
+    "value_copy",
 ]
 
 _PLAIN = frozenset({int, float, bool, str, bytes, type(None), tuple})
@@ -81,9 +85,18 @@ def functions_in(values: Iterable[Any]) -> list[types.FunctionType]:
             waiting += value
         elif isinstance(value, functools.partial):
             waiting += (value.func, *value.args, *value.keywords.values())
+        elif is_method_with_state(value):
+            waiting.append(value.__func__)
         else:
             waiting += getattr(value, "__dict__", {}).values()
     return found
+
+
+def attributes_of(module: nn.Module) -> list[Any]:
+    """Attribute values of a module and all its layers, except layers and tensors."""
+    parts = (vars(part).items() for part in module.modules())
+    left_out = ("_modules", "_parameters", "_buffers", "_trainer", "_fabric")
+    return [value for items in parts for name, value in items if name not in left_out]
 
 
 def blank_copies(
@@ -108,3 +121,54 @@ def is_filled(cell: types.CellType) -> bool:
     except ValueError:  # raised for an empty cell
         return False
     return True
+
+
+def is_method_with_state(value: object) -> bool:
+    """Whether it is a method of one instance, bound to a function that has state of its own.
+
+    LightningCLI makes ``configure_optimizers`` like this: a partial that holds the optimizer.
+    """
+    if not isinstance(value, types.MethodType):
+        return False
+    function = value.__func__
+    if not isinstance(function, types.FunctionType):
+        return True
+    made = getattr(type(value.__self__), function.__name__, None)
+    return made is not function and has_state(function)
+
+
+def value_copy(value: Any, memo: dict[int, Any]) -> Any:
+    """A deep copy, also of the function that a method with state is bound to.
+
+    ``deepcopy`` copies only the object that a method is bound to, and nothing of a method of a
+    built-in object, such as ``list.append``.
+    """
+    if is_method_with_state(value):
+        return types.MethodType(
+            copy.deepcopy(value.__func__, memo), copy.deepcopy(value.__self__, memo)
+        )
+    if _is_method_of_container(value):
+        return getattr(copy.deepcopy(value.__self__, memo), value.__name__)
+    return copy.deepcopy(value, memo)
+
+
+def rebind_methods(originals: Iterable[nn.Module], memo: dict[int, Any]) -> None:
+    """Bind the methods that modules have as attributes to the state of the modules' copies.
+
+    Args:
+        originals: The modules that were copied.
+        memo: The memo of that ``deepcopy``.
+    """
+    for module in originals:
+        copied = memo.get(id(module))
+        if copied is None or copied is module:
+            continue
+        for name, value in vars(module).items():
+            if is_method_with_state(value) or _is_method_of_container(value):
+                vars(copied)[name] = value_copy(value, memo)
+
+
+def _is_method_of_container(value: object) -> bool:
+    return isinstance(value, types.BuiltinMethodType) and isinstance(
+        value.__self__, (list, dict, set)
+    )

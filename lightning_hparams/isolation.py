@@ -27,6 +27,7 @@ from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader
 
 from .function_copies import (
+    attributes_of,
     blank_copies,
     cells_of,
     fill_function,
@@ -34,7 +35,10 @@ from .function_copies import (
     functions_in,
     has_state,
     is_filled,
+    rebind_methods,
+    value_copy,
 )
+from .held_optimizers import optimizers_in, restoring
 from .internals import LOADER_ITERATOR, compiles_itself
 from .random_states import GENERATORS, get_state, restored_by, set_state
 
@@ -113,7 +117,7 @@ def copy_module(
     Raises:
         TypeError: If an attribute cannot be copied; the message names it.
     """
-    functions = blank_copies(functions_in(_attributes(module)))
+    functions = blank_copies(functions_in(attributes_of(module)))
     memo = {**(replace or {}), **_results(module), **{k: own for k, (_, own) in functions.items()}}
     own = dict(memo)
     try:
@@ -122,6 +126,7 @@ def copy_module(
         # Filled only now, because what a function holds may be a part of the copied module.
         for original, function in functions.values():
             fill_function(function, copy.deepcopy(function_state(original), own))
+        rebind_methods(module.modules(), own)
         if made is not None:
             new = (one for key, one in own.items() if key not in memo)
             made += [one for one in new if isinstance(one, nn.Module) and not _is_script(one)]
@@ -175,13 +180,6 @@ def is_bound_to_itself(module: nn.Module) -> bool:
     plain = (m for m in module.modules() if type(m).__setstate__ is nn.Module.__setstate__)
     values = (value for part in plain for value in _flat(vars(part).values()))
     return any(_reaches_state(value) for value in values)
-
-
-def _attributes(module: nn.Module) -> list[Any]:
-    """Attribute values of a module and all its layers, except layers and tensors."""
-    parts = (vars(part).items() for part in module.modules())
-    left_out = ("_modules", "_parameters", "_buffers", "_trainer", "_fabric")
-    return [value for items in parts for name, value in items if name not in left_out]
 
 
 def _reaches_state(value: object) -> bool:
@@ -264,11 +262,11 @@ def module_kept(module: nn.Module, shared: Sequence[object] = ()) -> Iterator[No
     ]
     wishes = [partial(one.requires_grad_, one.requires_grad) for one in module.parameters()]
     parts = list(module.modules())
-    memo = {id(one): one for one in (*tensors, *parts, *shared)}
-    memo.update(_results(module))
+    memo = {**{id(one): one for one in (*tensors, *parts, *shared)}, **_results(module)}
+    optimizers = [restoring(one, memo) for one in optimizers_in(module)]
     held = [
         (content, _copied(content, memo))
-        for function in functions_in(_attributes(module))
+        for function in functions_in(attributes_of(module))
         for content in (cell.cell_contents for cell in cells_of(function) if is_filled(cell))
     ]
     attributes = [(part, dict(vars(part)), _copies(part, memo)) for part in parts]
@@ -288,7 +286,7 @@ def module_kept(module: nn.Module, shared: Sequence[object] = ()) -> Iterator[No
                 tensor.copy_(value)
                 tensor.grad = grad
 
-    with restored_by([restore_attributes, restore_tensors, *wishes]):
+    with restored_by([restore_attributes, restore_tensors, *wishes, *optimizers]):
         yield
 
 
@@ -300,7 +298,7 @@ def _copies(part: nn.Module, memo: dict[int, Any]) -> dict[str, Any]:
 def _copied(value: Any, memo: dict[int, Any]) -> Any:
     """A copy, or the value itself if it cannot be copied."""
     try:
-        return copy.deepcopy(value, memo)
+        return value_copy(value, memo)
     except Exception:
         return value
 

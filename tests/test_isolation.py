@@ -280,6 +280,43 @@ def test_a_module_that_was_kept_is_as_it_was_in_the_same_objects():
     assert net.history is history
 
 
+class Counted(nn.Linear):
+    """Counts in a function that is set as a method, in a dict that only this function holds."""
+
+    def __init__(self):
+        super().__init__(1, 1)
+        counts = {"steps": 0}
+        self.step = types.MethodType(functools.partial(self._step, counts=counts), self)
+        self.notes = []
+        self.note = self.notes.append
+
+    @staticmethod
+    def _step(module, counts):
+        counts["steps"] += 1
+        return module, counts["steps"]
+
+
+def test_the_state_of_a_method_of_one_instance_is_copied():
+    net = Counted()
+    net.step()
+    own = copy_module(net)
+    assert own.step() == (own, 2)
+    own.note("of the copy")
+    assert own.notes == ["of the copy"]
+    assert net.step() == (net, 2)
+    assert net.notes == []
+
+
+def test_the_state_of_a_method_of_one_instance_is_restored():
+    net = Counted()
+    net.step()
+    with module_kept(net):
+        assert net.step() == (net, 2)
+        net.note("within")
+    assert net.step() == (net, 2)
+    assert net.notes == []
+
+
 def test_a_copy_shares_nothing_with_its_module():
     net = Net()
     before = state(net)

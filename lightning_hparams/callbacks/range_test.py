@@ -23,6 +23,7 @@ from ..sinks import is_rehearsal
 from ..sweep import (
     BeforeOptimizers,
     Data,
+    Early,
     Found,
     Measurement,
     Place,
@@ -33,10 +34,12 @@ from ..sweep import (
     chosen,
     datamodule_of,
     fail,
+    made_early,
     quiet,
     restore,
     share,
     show,
+    unaffected,
     warn_of_another_peak,
 )
 from ._idle_hooks import skip_idle_hooks
@@ -164,6 +167,7 @@ class LRRangeTest(Callback):
         self._resumed = False
         self._hook: BeforeOptimizers | None = None
         self._pending: tuple[Result, Found] | None = None  # for optimizers not made yet
+        self._early: Early = []
 
     @property
     def state_key(self) -> str:
@@ -197,7 +201,7 @@ class LRRangeTest(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Warn if the optimizers did not pick up the rate."""
-        pending, self._pending = self._pending, None
+        pending, self._pending, self._early = self._pending, None, []
         if pending is None:
             return
         result, found = pending
@@ -246,12 +250,12 @@ class LRRangeTest(Callback):
             rank_zero_info("LRRangeTest does not run again: the fit resumes from a checkpoint")
         elif not _skips(trainer):
             self._run(Place(trainer, module, Data.of_fit(trainer)))
+            self._early = made_early(module)
 
     def _after(self, made: object) -> None:
-        """Change the optimizers directly if the module has no attribute for the value."""
-        if self._pending is None or self._applied:
-            return
-        change_made(made, *self._pending)
+        """Change optimizers directly that were made early, or if no attribute has the value."""
+        if self._pending is not None:
+            change_made(unaffected(made, self._early) if self._applied else made, *self._pending)
 
     def _run(self, place: Place) -> Result:
         """Run the test, log the result and apply it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from operator import is_
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -51,7 +52,7 @@ class GroupValues:
         self._first = first
         self._configured = configured
         self._groups: list[Group] | None = None
-        self._size = 0
+        self._members: list[Group] = []
         self._rows: list[_Row] = []
         self._others: list[_Row] = []  # not plain
         # Plain numbers of all rows in flat lists, which are faster to compare at every step.
@@ -63,7 +64,7 @@ class GroupValues:
     def lay_out(self) -> None:
         """Compute the low and high values of each group, and set those of the current step."""
         self._groups = groups = self._optimizer.param_groups
-        self._size = len(groups)
+        self._members = list(groups)
         rows: dict[tuple[str, bool], _Row] = {}
         for number, group in enumerate(groups):
             index = self._first + number if number < self._configured else None
@@ -112,7 +113,9 @@ class GroupValues:
             which would synchronise with the device.
         """
         groups = self._optimizer.param_groups
-        if groups is not self._groups or len(groups) != self._size:
+        # A group may also have been replaced within the list.
+        is_known = groups is self._groups and len(groups) == len(self._members)
+        if not is_known or not all(map(is_, groups, self._members)):
             self.lay_out()
             return None
         are_held = [group[param] for group, param in self._cells] == self._numbers

@@ -8,7 +8,15 @@ from types import FunctionType
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import BaseFinetuning, StochasticWeightAveraging
 
-__all__ = ["averaging_warning", "likely_rivals", "refuse_rivals"]
+from .group_values import Change
+
+__all__ = [
+    "averaging_warning",
+    "likely_rivals",
+    "refuse_rivals",
+    "replacement_warning",
+    "rival_warning",
+]
 
 # Hooks that run between two updates, where a manual warm-up would be written.
 _HOOKS = [
@@ -95,6 +103,31 @@ def averaging_warning(trainer: Trainer, name: str) -> str | None:
         f"{averaging} adds its own scheduler towards the end of training, but {name} "
         "sets the learning rates at every step; the weights are averaged all the same. "
         "Remove one of the two to use the other's rates"
+    )
+
+
+def rival_warning(trainer: Trainer, module: LightningModule, name: str, change: Change) -> str:
+    """Return the warning about a value that something else has set.
+
+    Args:
+        trainer: The trainer.
+        module: Its module.
+        name: Name of the callback that schedules the value.
+        change: The value found, and the scheduled one.
+    """
+    return (
+        f"{likely_rivals(trainer, module, change.param)} set the {change.param} of a parameter "
+        f"group to {change.found:g} in the middle of training; {name} sets it at every step, here "
+        f"to {change.ours:g}, so that value is not used. Remove one of the two"
+    )
+
+
+def replacement_warning(name: str, before: int, now: int) -> str:
+    """Return the warning about another number of optimizers in the middle of training."""
+    return (
+        f"the number of optimizers was {before} at the start of training and is {now} now, so "
+        f"{name} does not schedule the new ones; replace each by one, or return all from "
+        "configure_optimizers"
     )
 
 

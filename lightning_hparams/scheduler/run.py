@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from lightning import LightningModule, Trainer
+from torch.optim import Optimizer
 
 from ..notices import Notices
 from ..schedules import Schedule, Span
-from .group_values import Change, GroupValues, StepHooks
-from .rivals import averaging_warning, likely_rivals
+from .group_values import Change, GroupValues
+from .hooked_optimizers import HookedOptimizers
+from .rivals import averaging_warning, replacement_warning, rival_warning
 from .run_length import LengthState, Position, RunLength, position, time_limit, timed_total
 from .step_frequency import Frequency, frequency_warning
 
@@ -53,7 +55,8 @@ class ScheduledRun:
         self._left_at = 0  # the Trainer's steps at the end of the previous fit
         self._stopped: LengthState = {}  # state of the length, when the run was stopped
         self._fit: tuple[Trainer, LightningModule] | None = None
-        self._hooks: list[StepHooks] = []
+        self._counts: Sequence[int] = ()
+        self._hooked = HookedOptimizers(name, self._hold, self._count)
         self._values: list[GroupValues] = []
         self._timer: Timer | None = None
         self._started: tuple[list[int], int] = ([], 0)  # our steps, and the Trainer's
@@ -81,8 +84,7 @@ class ScheduledRun:
         """
         self._clear()
         self._fit = trainer, module
-        for index, optimizer in enumerate(trainer.optimizers):
-            self._hooks.append(StepHooks(optimizer, self._name, self._hold, self._count, index))
+        self._hooked.hook(trainer.optimizers)
         self._take_up(loaded)
         self._started = list(self._steps), trainer.global_step
         self._timer = time_limit(trainer) if self._given is None else None
@@ -102,8 +104,8 @@ class ScheduledRun:
         Args:
             counts: Number of groups of each optimizer before training.
         """
-        self._values = []
-        for index, optimizer in enumerate(self._current[0].optimizers):
+        self._values, self._counts = [], counts
+        for index, optimizer in enumerate(self._hooked.optimizers):
             first = sum(counts[:index])
             self._values.append(
                 GroupValues(optimizer, self._shapes, self._spans, first, counts[index])
@@ -132,8 +134,9 @@ class ScheduledRun:
                 self._totals = list(self._limits)
                 for index in range(len(self._values)):
                     self._apply(index)
-        for hooks in self._hooks:
-            hooks.depth = 0
+        if not self._hooked.are(fit[0].optimizers):
+            self._follow_replacement(fit[0].optimizers)
+        self._hooked.forget_errors()
         for values in self._values:
             if change := values.hold():
                 self._warn_of_rival(change)
@@ -143,7 +146,7 @@ class ScheduledRun:
         trainer, module = self._current
         stepped = trainer.global_step - self._started[1]
         scales = getattr(trainer.precision_plugin, "scaler", None) is not None
-        for index, optimizer in enumerate(trainer.optimizers):
+        for index, optimizer in enumerate(self._hooked.optimizers):
             taken = self._steps[index] - self._started[0][index]
             found = Frequency(
                 index=index,
@@ -155,7 +158,7 @@ class ScheduledRun:
             )
             warning = frequency_warning(
                 found,
-                is_only=len(self._hooks) == 1,
+                is_only=len(self._steps) == 1,
                 is_manual=not module.automatic_optimization,
                 is_given=self._given is not None,
                 is_scaled=scales,
@@ -192,10 +195,18 @@ class ScheduledRun:
         assert self._fit is not None
         return self._fit
 
+    def _follow_replacement(self, optimizers: Sequence[Optimizer]) -> None:
+        """Schedule the optimizers that have replaced those of the start of training."""
+        if len(optimizers) != len(self._steps):
+            warning = replacement_warning(self._name, len(self._steps), len(optimizers))
+            self._notices.warn("replaced", warning)
+            return
+        self._hooked.hook(optimizers)
+        self.lay_out(self._counts)
+
     def _clear(self) -> None:
-        for hooks in self._hooks:
-            hooks.remove()
-        self._hooks, self._values = [], []
+        self._hooked.remove()
+        self._values = []
         self._fit = self._timer = self._kept = self._epoch = None
         self._batches = 0
         self._notices.clear()
@@ -262,10 +273,4 @@ class ScheduledRun:
     def _warn_of_rival(self, change: Change) -> None:
         topic = f"rival {change.param}"
         if topic not in self._notices:
-            self._notices.warn(
-                topic,
-                f"{likely_rivals(*self._current, change.param)} set the {change.param} of a "
-                f"parameter group to {change.found:g} in the middle of training; {self._name} sets "
-                f"it at every step, here to {change.ours:g}, so that value is not used. Remove one "
-                "of the two",
-            )
+            self._notices.warn(topic, rival_warning(*self._current, self._name, change))

@@ -10,6 +10,7 @@ from .outcome import (
     show as show,
     warn_of_another_peak as warn_of_another_peak,
 )
+from .peak_rates import Early as Early, made_early as made_early, unaffected as unaffected
 from .place import Data as Data, Place as Place, datamodule_of as datamodule_of
 from .protocols import bounds_found as bounds_found
 from .written_slots import WrittenSlots as WrittenSlots, restore as restore

@@ -11,15 +11,27 @@ from typing import Any
 
 import torch
 from lightning.pytorch.utilities.types import LRSchedulerConfig
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from ..held_optimizers import optimizers_in
 from ..internals import LAST_RATES, PARTS
 from ..isolation import random_state_kept
 from ..notices import warn_user
 
-__all__ = ["RunLength", "made_by", "peak_rates", "present_peak", "scale_rates"]
+__all__ = [
+    "Early",
+    "RunLength",
+    "made_by",
+    "made_early",
+    "peak_rates",
+    "present_peak",
+    "scale_rates",
+    "unaffected",
+]
+
+Early = list[tuple[Optimizer, list[float]]]  # optimizers with the rates of their groups
 
 # Maximum number of scheduler steps simulated, at 5 us each.
 _TRIED = 100_000
@@ -114,6 +126,24 @@ def made_by(made: object) -> tuple[list[Optimizer], list[Any]]:
         elif isinstance(value, LRSchedulerConfig):
             schedulers.append(value.scheduler)
     return optimizers, schedulers
+
+
+def made_early(module: nn.Module) -> Early:
+    """Return the optimizers that a module has before ``configure_optimizers``, with rates."""
+    return [(one, _initials(one)) for one in optimizers_in(module)]
+
+
+def unaffected(made: object, early: Early) -> tuple[list[Optimizer], list[Any]]:
+    """Return the optimizers made early whose rates are still the same, and their schedulers."""
+    optimizers, schedulers = made_by(made)
+    same = [one for one, rates in early if _initials(one) == rates]
+    kept = [one for one in optimizers if any(one is each for each in same)]
+    own = [each for each in schedulers if any(each.optimizer is one for one in kept)]
+    return kept, own
+
+
+def _initials(optimizer: Optimizer) -> list[float]:
+    return [_initial(group) for group in optimizer.param_groups]
 
 
 def _nested(schedulers: Iterable[Any]) -> Iterator[Any]:

@@ -41,6 +41,8 @@ class WrittenSlots:
         found = cls(_by_name(place.owners, names), _by_name(place.records, names))
         # In a fit, the optimizers are scaled if no slot exists.
         needed = attr is not None or param == "batch_size" or not place.launched
+        if not needed:
+            found = cls(_without_several(found.slots), found.records)
         if needed and not found.slots:
             raise AttributeError(_missing(place, names))
         found._check_values(type(place.module).__name__, param)
@@ -101,7 +103,7 @@ def _missing(place: Place, names: Sequence[str]) -> str:
         f"{type(place.module).__name__} has no attribute {' or '.join(map(repr, names))} to "
         f"write the suggestion to{has}; name one by `attr`, dotted inside another "
         "(attr='optimizer.lr'), or pass apply=False; LRRangeTest in a Trainer scales the "
-        "optimizers where there is none"
+        "optimizers where there is none and `attr` is left out"
     )
 
 
@@ -137,3 +139,17 @@ def _in_range(value: object, param: str) -> bool:
 def _by_name(owners: Sequence[object], names: Sequence[str]) -> dict[str, list[Slot]]:
     found = {name: find_slots(owners, name) for name in names}
     return {name: slots for name, slots in found.items() if slots}
+
+
+def _without_several(found: Mapping[str, Sequence[Slot]]) -> dict[str, Sequence[Slot]]:
+    """Leave out names that stand for several rates, one per group, or for a function of them."""
+    return {
+        name: slots
+        for name, slots in found.items()
+        if not any(_is_several(slot.read()) for slot in slots)
+    }
+
+
+def _is_several(value: object) -> bool:
+    is_listed = isinstance(value, (Sequence, Mapping)) and not isinstance(value, str)
+    return is_listed or callable(value)

@@ -2,6 +2,7 @@
 
 import gc
 import math
+import sys
 import weakref
 from argparse import Namespace
 from pathlib import Path
@@ -17,6 +18,7 @@ from lightning.pytorch.callbacks import (
     ModelCheckpoint,
     WeightAveraging,
 )
+from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch.optim import SGD, lr_scheduler
 from torch.utils.data import DataLoader, TensorDataset
@@ -438,6 +440,85 @@ def test_optimizers_are_scaled_where_no_attribute_has_the_rate(made_early):
     assert test.result.applies
     assert max(rates.seen) == pytest.approx(test.result.suggestion)
     assert rates.seen[0] == pytest.approx(test.result.suggestion / 2)
+
+
+@pytest.mark.filterwarnings("ignore:[\\s\\S]*was deprecated in v4")  # Lightning's own call
+@pytest.mark.filterwarnings("ignore:.*configure_optimizers` will be overridden")
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"isolation": "snapshot"}, {"at_epochs": [1]}, {"apply": False}],
+    ids=["copy", "snapshot", "in mid-training", "not applied"],
+)
+def test_optimizers_that_the_command_line_made_are_scaled_and_else_left_alone(options, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train"])
+    decay = {"class_path": "ExponentialLR", "init_args": {"gamma": 0.5}}
+    scheduler = {} if "at_epochs" in options else {"lr_scheduler": decay}
+    test, rates = LRRangeTest(num_steps=60, min_lr=1e-5, **options), Rates()
+    trainer = {"callbacks": [test, rates], "max_epochs": 2, "logger": False, "accelerator": "cpu"}
+    cli = LightningCLI(
+        Net,
+        run=False,
+        args={"optimizer": {"class_path": "SGD", "init_args": {"lr": 0.01}}, **scheduler},
+        trainer_defaults={**trainer, "enable_checkpointing": False, "enable_progress_bar": False},
+        save_config_callback=None,
+        seed_everything_default=0,
+    )
+    cli.trainer.fit(cli.model, loader())
+    (result,) = test.results.values()
+    assert result.applies
+    first = 0.01 if options.keys() & {"apply", "at_epochs"} else result.suggestion
+    second = result.suggestion if "at_epochs" in options else first / 2
+    assert rates.seen[0] == pytest.approx(first)
+    assert rates.seen[-1] == pytest.approx(second)
+
+
+def test_optimizers_made_before_the_test_follow_although_an_attribute_has_the_rate():
+    class Early(Net):
+        def __init__(self):
+            super().__init__(lr=0.01)
+            self.optimizer = SGD(self.parameters(), lr=self.lr)
+
+        def configure_optimizers(self):
+            return self.optimizer
+
+    test = LRRangeTest(num_steps=60, min_lr=1e-5)
+    module = Early()
+    trainer = fit(module, test)
+    assert module.lr == trainer.optimizers[0].param_groups[0]["lr"] == test.result.suggestion
+
+
+def test_a_schedule_made_from_the_attribute_over_an_earlier_optimizer_is_not_scaled_twice():
+    class Early(Net):
+        def __init__(self):
+            super().__init__(lr=0.01)
+            self.optimizer = SGD(self.parameters(), lr=self.lr)
+
+        def configure_optimizers(self):
+            schedule = lr_scheduler.OneCycleLR(self.optimizer, self.lr, total_steps=17)
+            return [self.optimizer], [{"scheduler": schedule, "interval": "step"}]
+
+    test, rates = LRRangeTest(num_steps=60, min_lr=1e-5), Rates()
+    fit(Early(), test, rates)
+    assert max(rates.seen) == pytest.approx(test.result.suggestion, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    "lr",
+    [[0.01, 0.02], {"backbone": 0.01, "head": 0.02}, lambda: (0.01, 0.02)],
+    ids=["list", "dict", "function"],
+)
+def test_the_optimizers_are_scaled_where_lr_holds_several_rates(lr):
+    class Grouped(Net):
+        def configure_optimizers(self):
+            first, second = 0.01, 0.02
+            groups = [(self.backbone, first), (self.head, second)]
+            return SGD([{"params": part.parameters(), "lr": rate} for part, rate in groups])
+
+    test = LRRangeTest(num_steps=60, min_lr=1e-5)
+    trainer = fit(Grouped(lr=lr), test)
+    assert [group["lr"] for group in trainer.optimizers[0].param_groups] == pytest.approx(
+        [test.result.suggestion / 2, test.result.suggestion]
+    )
 
 
 def test_a_test_in_mid_training_needs_no_attribute():

@@ -130,6 +130,50 @@ def test_a_scheduler_that_lightning_does_not_know_does_not_set_the_rates():
         assert used(module=Steps(Recorded)) == pytest.approx(curve(16))
 
 
+class Restarts(Line):
+    """Starts its second epoch with another optimizer, in one of the usual ways."""
+
+    def __init__(self, way):
+        super().__init__(Recorded)
+        self.way = way
+
+    def on_train_epoch_start(self):
+        if self.current_epoch == 1:
+            self.first = self.trainer.optimizers[0].used
+            self.way(self.trainer)
+
+
+def assign(trainer):
+    trainer.optimizers = [Recorded(trainer.lightning_module.parameters())]
+
+
+def set_up_again(trainer):
+    trainer.strategy.setup_optimizers(trainer)
+
+
+def replace_group(trainer):
+    groups = trainer.optimizers[0].param_groups
+    groups[0] = {**groups[0], "lr": 0.7}
+
+
+@pytest.mark.parametrize("way", [assign, set_up_again, replace_group])
+def test_an_optimizer_or_group_put_in_place_of_another_goes_on_along_the_curve(way):
+    module = Restarts(way)
+    run = fit(module=module)
+    second = run.trainer.optimizers[0].used
+    rates = second if second is module.first else module.first + second
+    assert first(rates) == pytest.approx(curve(16))
+
+
+def test_optimizers_of_another_number_in_mid_training_are_warned_about():
+    def add(trainer):
+        assign(trainer)
+        trainer.optimizers = [*trainer.optimizers, torch.optim.SGD([torch.zeros(1)], lr=0.1)]
+
+    with pytest.warns(UserWarning, match="optimizers was 1 at the start of training and is 2 now"):
+        fit(module=Restarts(add))
+
+
 class SetsDecay(Callback):
     def on_after_backward(self, trainer, pl_module):
         trainer.optimizers[0].param_groups[0]["weight_decay"] = 0.5
