@@ -35,6 +35,7 @@ class ClassificationSteps(ImageTask):
 
     main_score = "accuracy"
     goal = "label"
+    exported_names = ("probabilities",)
     task: Literal["multiclass", "multilabel"]
     ignore_index: int | None
     threshold: float
@@ -53,6 +54,17 @@ class ClassificationSteps(ImageTask):
     def probabilities(self, logits: Tensor) -> Tensor:
         """Convert logits to float32 probabilities ``(N, C)``."""
         return logits.float().softmax(1) if self.task == "multiclass" else logits.float().sigmoid()
+
+    def final(self, outputs: Tensor) -> Tensor:
+        """See :meth:`probabilities`."""
+        return self.probabilities(outputs)
+
+    def exported_facts(self) -> dict[str, object]:
+        """Leave out the threshold where the most probable class is predicted."""
+        facts = super().exported_facts()
+        if self.task == "multiclass":
+            facts.pop("threshold")
+        return facts
 
     def training_step(self, batch: ImageBatch, batch_idx: int) -> TrainingOutput:
         """Compute the loss of one batch."""

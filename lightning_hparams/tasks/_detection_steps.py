@@ -44,8 +44,11 @@ class DetectionSteps(EvaluatedTask):
     """
 
     main_score = "map50"
+    exported_names = ("boxes", "scores", "labels")
+    exports_objects = True
     num_classes: int
     class_names: list[str]
+    category_ids: list[int]
     first_label: int  # of the model
     loss_weights: Mapping[str, float]
 
@@ -71,6 +74,21 @@ class DetectionSteps(EvaluatedTask):
                 raise self.one_image_error() from error
             raise
 
+    def exported_output(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Detect objects in one image ``(1, I, H, W)``: boxes ``(K, 4)``, scores and labels."""
+        (found,) = cast(list[Boxes], self(images))
+        return found["boxes"], found["scores"], found["labels"]
+
+    def exported_facts(self) -> dict[str, object]:
+        """Return the numbers of the categories and the thresholds too."""
+        given = ("score_threshold", "nms_threshold", "max_detections")
+        return {
+            "task": "detection",
+            **super().exported_facts(),
+            "category_ids": self.category_ids,
+            **{name: self.hparams[name] for name in given},
+        }
+
     def training_step(self, batch: Batch, batch_idx: int) -> TrainingOutput:
         """Compute the loss of one batch."""
         images, targets, paths = self._checked(batch)
@@ -93,7 +111,9 @@ class DetectionSteps(EvaluatedTask):
         """See :meth:`validation_step`."""
         return self._evaluate(batch, "test")
 
-    def predict_step(self, batch: Batch | Tensor, batch_idx: int) -> DetectionPrediction:
+    def predict_step(
+        self, batch: Batch | Tensor, batch_idx: int, dataloader_idx: int = 0
+    ) -> DetectionPrediction:
         """Predict the boxes of each image, in pixels of the image before it was resized."""
         images = images_of(batch)
         about = batch if isinstance(batch, dict) else DetectionBatch()

@@ -6,7 +6,7 @@ import contextlib
 import copy
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from inspect import signature
 from os import PathLike
@@ -32,6 +32,8 @@ class ExportableTask(NormalisedInput):
     """A task that can be written to a file for other programs."""
 
     exported_names: ClassVar[tuple[str, ...]] = ("output",)  # of what exported_output returns
+    exports_objects: ClassVar[bool] = False  # whether these have a row for each object
+    exports_any_size: bool = True  # unless export is told otherwise
 
     def exported_output(self, images: Tensor) -> Any:
         """Compute what an exported file does, from floating point images ``(N, I, H, W)``.
@@ -50,19 +52,23 @@ class ExportableTask(NormalisedInput):
         path: str | PathLike[str],
         *,
         size: tuple[int, int] = (256, 256),
-        any_size: bool = True,
+        any_size: bool | None = None,
     ) -> Path:
         """Write the model to a file that runs without this package.
 
         The file takes images in 0..1 as float32 ``(N, I, H, W)``, normalises them and returns
-        probabilities. It holds the names of the classes, mean and deviation, the threshold and
+        ``probabilities``; ``values`` in their own unit for a regression; ``boxes`` ``(K, 4)`` in
+        pixels, ``scores`` and ``labels`` from 0, after suppression, for a detection, which takes
+        one image at a time. It holds the names of the classes, mean and deviation, thresholds and
         versions: in ONNX as ``metadata_props``, with lists as JSON, in ``.pt2`` as the extra file
         ``metadata.json``.
 
         Args:
-            path: Ends in ``.onnx`` (with the extra ``export`` installed) or ``.pt2``.
+            path: Ends in ``.onnx`` (with the extra ``export`` installed) or ``.pt2``, which is not
+                for detections.
             size: Height and width of the images, or of an example if the file takes any.
-            any_size: Whether the file takes images of any size, and not only of ``size``.
+            any_size: Whether the file takes images of any size, and not only of ``size``. None for
+                any, except for detections and for models with one size.
 
         Returns:
             The path.
@@ -86,7 +92,7 @@ class _Exported(nn.Module):
 
 
 def _export(
-    task: ExportableTask, path: str | PathLike[str], size: tuple[int, int], any_size: bool
+    task: ExportableTask, path: str | PathLike[str], size: tuple[int, int], any_size: bool | None
 ) -> Path:
     """Write a task to a file; see :meth:`ExportableTask.export`."""
     file = Path(path)
@@ -94,31 +100,22 @@ def _export(
         raise ValueError(f"`path` must end in one of {list(_SUFFIXES)}, got {str(path)!r}")
     for side in size:
         whole_number("size", side, 1)
-    onnx = None
+    if task.exports_objects:
+        _check_objects(file, any_size)
+    if any_size is None:
+        any_size = task.exports_any_size and not task.exports_objects
     if file.suffix == ".onnx":
-        onnx = require("onnx", extra="export")
-        require("onnxscript", extra="export")
+        for package in ("onnx", "onnxscript"):
+            require(package, extra="export")
     # A copy is not compiled, and leaves the task on its device and in its mode.
     module = _Exported(copy.deepcopy(task).cpu().float()).eval()
-    example = torch.rand(2, task.mean.shape[0], *size)
-    shapes = {0: Dim("images", min=1), 2: Dim("height", min=1), 3: Dim("width", min=1)}
-    dynamic = shapes if any_size else {0: shapes[0]}
     facts = _facts(task, None if any_size else size)
     file.parent.mkdir(parents=True, exist_ok=True)
-    known = signature(torch.export.export).parameters
-    deferred: dict[str, Any] = {_DEFERRED: True} if _DEFERRED in known else {}
     with _plain_tracing(any_size), torch.no_grad():
-        program = torch.export.export(
-            module,
-            (example,),
-            dynamic_shapes={"images": dynamic},
-            strict=False,
-            **deferred,
-        )
-        _drop_assertions(program)
-        if any_size:
-            _check_sizes(module, program, size)
-        if onnx is None:
+        if task.exports_objects:
+            return _with_facts(_traced(module, size, file), facts, file)
+        program = _program(module, size, any_size)
+        if file.suffix == ".pt2":
             torch.export.save(program, file, extra_files={_FACTS: json.dumps(facts)})
             return file
         written = torch.onnx.export(
@@ -130,7 +127,62 @@ def _export(
             verbose=False,
         )
     assert written is not None  # as with dynamo=True
-    model = written.model_proto
+    return _with_facts(written.model_proto, facts, file)
+
+
+def _check_objects(file: Path, any_size: bool | None) -> None:
+    """Refuse what cannot be traced if the number of outputs depends on the image."""
+    if file.suffix == ".pt2":
+        raise ValueError(
+            f"`path` must end in '.onnx' for a detection, got {str(file)!r}: torch.export does not "
+            "follow a number of boxes that depends on the image"
+        )
+    if any_size:
+        raise ValueError(
+            "`any_size=True` is not for detections: their file takes one size; pass "
+            "size=(height, width), and resize the images to it"
+        )
+
+
+def _program(module: _Exported, size: tuple[int, int], any_size: bool) -> ExportedProgram:
+    """Trace a task by torch.export."""
+    example = torch.rand(2, module.task.mean.shape[0], *size)
+    shapes = {0: Dim("images", min=1), 2: Dim("height", min=1), 3: Dim("width", min=1)}
+    dynamic = shapes if any_size else {0: shapes[0]}
+    known = signature(torch.export.export).parameters
+    deferred: dict[str, Any] = {_DEFERRED: True} if _DEFERRED in known else {}
+    program = torch.export.export(
+        module,
+        (example,),
+        dynamic_shapes={"images": dynamic},
+        strict=False,
+        **deferred,
+    )
+    _drop_assertions(program)
+    if any_size:
+        _check_sizes(module, program, size)
+    return program
+
+
+def _traced(module: _Exported, size: tuple[int, int], file: Path) -> Any:
+    """Trace a detection by torch's older exporter, which knows non-maximum suppression."""
+    onnx = require("onnx", extra="export")
+    names = list(module.task.exported_names)
+    torch.onnx.export(
+        module,
+        (torch.rand(1, module.task.mean.shape[0], *size),),
+        file,
+        input_names=["images"],
+        output_names=names,
+        dynamic_axes={name: {0: "objects"} for name in names},
+        dynamo=False,
+    )
+    return onnx.load(file)
+
+
+def _with_facts(model: Any, facts: Mapping[str, object], file: Path) -> Path:
+    """Write an ONNX model with its metadata."""
+    onnx = require("onnx", extra="export")
     for key, value in facts.items():
         text = value if isinstance(value, str) else json.dumps(value)
         model.metadata_props.append(onnx.StringStringEntryProto(key=key, value=text))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import cast
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -61,6 +63,7 @@ class ImageTask(EvaluatedTask):
     """
 
     goal: str  # key of a batch
+    exports_any_size: bool
 
     def use(self, built: Classifier, image_size: int | None) -> None:
         """Keep what there is to know about the model besides its weights.
@@ -72,6 +75,7 @@ class ImageTask(EvaluatedTask):
         self._heads = list(built.heads)
         self._side = built.side if image_size is None else image_size
         self._exact = built.fixed or image_size is not None
+        self.exports_any_size = not built.fixed
 
     def model_parts(self) -> Mapping[str, Iterable[nn.Parameter]]:
         """Return the parameters of the pretrained part, ``encoder``, and of the last layer."""
@@ -107,10 +111,26 @@ class ImageTask(EvaluatedTask):
         shorter = min(height, width)
         if shorter == self._side or (shorter > self._side and not self._exact):
             return images
-        size = [round(side * self._side / shorter) for side in (height, width)]
+        size = [_rounded(side * self._side, shorter) for side in (height, width)]
         shrinks = shorter > self._side
         found: Tensor = F.interpolate(images, size=size, mode="bilinear", antialias=shrinks)
         return found
+
+    def exported_output(self, images: Tensor) -> Tensor:
+        """Compute probabilities or values ``(N, outputs)``, without a branch for any size."""
+        height, width = images.shape[-2:]
+        shorter = torch.sym_min(height, width)
+        goal = self._side if self._exact else torch.sym_max(shorter, self._side)
+        size = [_rounded(side * goal, shorter) for side in (height, width)]
+        # Where an image grows, antialiasing changes nothing.
+        resized = F.interpolate(
+            self.normalise(images), size=size, mode="bilinear", antialias=self._exact
+        )
+        return self.final(self.outputs_of(resized))
+
+    def final(self, outputs: Tensor) -> Tensor:
+        """Convert outputs of the model to what is predicted, in float32 at least."""
+        raise NotImplementedError
 
     def checked_images(self, batch: ImageBatch) -> Tensor:
         """Return the images of a batch."""
@@ -146,6 +166,11 @@ class ImageTask(EvaluatedTask):
         self.normalise(images[:1])  # which refuses other integers
         floats: Tensor = images.to(self.mean.dtype) / 255
         return floats
+
+
+def _rounded(part: int | torch.SymInt, whole: int | torch.SymInt) -> int:
+    """Return the quotient, rounded; also for the sizes of a traced image."""
+    return cast(int, (2 * part + whole) // (2 * whole))
 
 
 def _is_about_size(message: str) -> bool:

@@ -94,7 +94,9 @@ class SegmentationSteps(EvaluatedTask):
         """See :meth:`validation_step`."""
         return self._evaluate(batch, "test")
 
-    def predict_step(self, batch: Batch | Tensor, batch_idx: int) -> SegmentationPrediction:
+    def predict_step(
+        self, batch: Batch | Tensor, batch_idx: int, dataloader_idx: int = 0
+    ) -> SegmentationPrediction:
         """Predict probabilities and masks of each image, at its size before it was resized."""
         images = image_of((batch, batch) if isinstance(batch, Tensor) else batch)
         about = batch if isinstance(batch, dict) else SegmentationBatch()

@@ -82,6 +82,7 @@ class RegressionTask(ImageTask):
 
     main_score = "mae"
     goal = "value"
+    exported_names = ("values",)
     loss: RegressionLoss
 
     def __init__(
@@ -165,6 +166,14 @@ class RegressionTask(ImageTask):
     def forward(self, images: Tensor) -> Tensor:
         """Predict values ``(N, D)`` of images ``(N, I, H, W)``, in float32 at least."""
         return self.scaling.unscaled(super().forward(images))
+
+    def final(self, outputs: Tensor) -> Tensor:
+        """Convert outputs of the model to values."""
+        return self.scaling.unscaled(outputs)
+
+    def exported_facts(self) -> dict[str, object]:
+        """Return the names of the values too."""
+        return {"task": "regression", **super().exported_facts()}
 
     def training_step(self, batch: ImageBatch, batch_idx: int) -> TrainingOutput:
         """Compute the loss of one batch."""

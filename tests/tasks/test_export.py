@@ -7,7 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_hparams import SegmentationTask
+from lightning_hparams import (
+    ClassificationTask,
+    DetectionTask,
+    RegressionTask,
+    SegmentationTask,
+)
 from lightning_hparams.tasks.base import VisionTask
 from tests.runs import SMALL
 
@@ -39,8 +44,8 @@ def expected(task, images):
 
 
 def read_facts(metadata):
-    texts = ("input", "task", "size")
-    return {k: v if k in texts else json.loads(v) for k, v in metadata.items()}
+    texts = {"input": metadata["input"], "task": metadata["task"], "size": "any"}
+    return {k: v if v == texts.get(k) else json.loads(v) for k, v in metadata.items()}
 
 
 def check_facts(task, facts):
@@ -60,6 +65,7 @@ any_size = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 @any_size
 def test_onnx_equals_the_task_at_any_size(task, tmp_path):
     path = task.train().export(tmp_path / "new" / "model.onnx")
@@ -72,17 +78,18 @@ def test_onnx_equals_the_task_at_any_size(task, tmp_path):
     check_facts(task, read_facts(session.get_modelmeta().custom_metadata_map))
 
 
+@pytest.mark.slow
 @any_size
 def test_an_exported_program_equals_the_task_at_any_size(task, tmp_path):
     path = task.export(tmp_path / "model.pt2")
-    extra = {"metadata.json": ""}
-    program = torch.export.load(path, extra_files=extra).module()
+    program, facts = read_program(path)
     for count, height, width in SIZES:
         images = torch.rand(count, 3, height, width)
         torch.testing.assert_close(program(images), expected(task, images), rtol=0, atol=1e-4)
-    check_facts(task, json.loads(extra["metadata.json"]))
+    check_facts(task, facts)
 
 
+@pytest.mark.slow
 def test_a_file_may_take_one_size_only(task, tmp_path):
     path = task.export(tmp_path / "model.onnx", size=(40, 50), any_size=False)
     session = onnxruntime.InferenceSession(path)
@@ -90,6 +97,186 @@ def test_a_file_may_take_one_size_only(task, tmp_path):
     images = torch.rand(2, 3, 40, 50)
     (found,) = session.run(None, {"images": images.numpy()})
     assert abs(found - expected(task, images).numpy()).max() <= 1e-4
+
+
+# -- other tasks ----------------------------------------------------------------------------------
+
+IMAGES = {"model": "test_resnet", "num_classes": 3, "class_names": ["a", "b", "ü"]}
+
+
+def images_of(count, height, width):
+    """Images that differ in brightness and contrast."""
+    return torch.rand(count, 3, 1, 1) * torch.rand(count, 3, height, width)
+
+
+def with_statistics(task):
+    """Make outputs depend on the image: those of a new network are almost constant."""
+    for module in task.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=module.in_features**-0.5)
+    with torch.no_grad():
+        getattr(task.model, "backbone", task.model)(task.normalise(images_of(8, 64, 96)))
+    return task
+
+
+def classifier(**options):
+    torch.manual_seed(0)
+    return with_statistics(ClassificationTask(**{**IMAGES, **options}))
+
+
+def regressor(**options):
+    torch.manual_seed(0)
+    task = RegressionTask("test_resnet", num_values=2, class_names=["x", "y"], **options)
+    task.scaling.fit(torch.randn(100, 2) * 3 + torch.tensor([5.0, -2.0]))
+    return with_statistics(task)
+
+
+def check_images(task, name, path, sizes, predicted):
+    """Compare a file with the task; returns the file's metadata."""
+    session = onnxruntime.InferenceSession(path)
+    outputs = []
+    for size in sizes:
+        images = images_of(*size)
+        (found,) = session.run([name], {"images": images.numpy()})
+        with torch.no_grad():
+            wanted = predicted(task.eval()(images))
+        torch.testing.assert_close(torch.from_numpy(found), wanted, rtol=0, atol=1e-4)
+        outputs.append(wanted)
+    assert torch.cat(outputs).std(0).min() > 1e-3
+    return read_facts(session.get_modelmeta().custom_metadata_map)
+
+
+# Shrunk and enlarged: to half pixels and to their own size, too.
+RESIZED = [(1, 16, 16), (2, 40, 70), (3, 129, 33), (1, 5, 32), (2, 32, 67)]
+
+
+def read_program(path):
+    extra = {"metadata.json": ""}
+    program = torch.export.load(path, extra_files=extra)
+    return program.module(), json.loads(extra["metadata.json"])
+
+
+@any_size
+def test_a_program_holds_what_a_task_does_before_and_after_its_model(tmp_path):
+    """Resizing and padding, and probabilities, around models that are traced in no time."""
+    resizing, padding = classifier(image_size=16), SegmentationTask(num_classes=3, **SMALL)
+    resizing.model = nn.Sequential(nn.Conv2d(3, 3, 5, 4), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    padding.model = nn.Conv2d(3, 3, 5, padding=2)
+    for task in (resizing, padding):
+        program, facts = read_program(task.train().export(tmp_path / "m.pt2", size=(20, 24)))
+        assert task.training
+        for size in RESIZED:
+            images = images_of(*size)
+            wanted = expected(task, images)
+            torch.testing.assert_close(program(images), wanted, rtol=0, atol=1e-4)
+        assert facts["class_names"] == task.class_names
+        assert (facts["task"], facts["size"]) == ("multiclass", "any")
+        assert facts["mean"] == task.mean.flatten().tolist()
+        assert ("threshold" in facts) == (task is padding)
+
+
+@pytest.mark.slow
+@any_size
+@pytest.mark.parametrize(
+    "options", [{"image_size": 16}, {"task": "multilabel", "threshold": 0.25}], ids=str
+)
+def test_onnx_computes_the_probabilities_of_a_classification(tmp_path, options):
+    task = classifier(**options)
+    path = task.export(tmp_path / "m.onnx", size=(70, 80))
+    facts = check_images(task, "probabilities", path, RESIZED, task.probabilities)
+    assert facts["task"] == task.task
+    assert facts.get("threshold") == options.get("threshold")
+
+
+@pytest.mark.slow
+@any_size
+def test_a_regression_is_exported_in_the_unit_of_its_values(tmp_path):
+    task = regressor()
+    path = task.export(tmp_path / "m.onnx", size=(70, 80))
+    facts = check_images(task, "values", path, RESIZED, lambda values: values)
+    assert (facts["task"], facts["class_names"]) == ("regression", ["x", "y"])
+
+
+@pytest.mark.slow
+def test_a_model_with_one_size_is_exported_for_images_of_the_given_size(tmp_path):
+    task = classifier(model="test_vit")
+    path = task.export(tmp_path / "m.onnx", size=(50, 50))
+    facts = check_images(
+        task, "probabilities", path, [(1, 50, 50), (3, 50, 50)], task.probabilities
+    )
+    assert facts["size"] == [50, 50]
+
+
+def detector(arch="fcos", encoder="tu-test_resnet", **options):
+    torch.manual_seed(0)
+    args = {"arch_args": {"fpn_channels": 32, "head_convs": 1}} if arch == "fcos" else {}
+    task = DetectionTask(arch, encoder, num_classes=2, class_names=["a", "b"], **args, **options)
+    return with_statistics(task.train()).eval()
+
+
+def check_boxes(task, session, images):
+    """Compare the boxes of images of one size with the task's; returns how many there are."""
+    counts = []
+    for image in images:
+        found = session.run(["boxes", "scores", "labels"], {"images": image[None].numpy()})
+        with torch.no_grad():
+            (wanted,) = task(image[None])
+        counts.append(len(wanted["boxes"]))
+        for ours, name in zip(found, ("boxes", "scores", "labels"), strict=True):
+            ours = torch.from_numpy(ours)
+            torch.testing.assert_close(ours, wanted[name], rtol=0, atol=1e-4)
+    return counts
+
+
+SIZE = (70, 100)  # no multiple of the stride
+
+
+def test_a_detection_is_exported_with_suppression_and_labels_from_0(tmp_path):
+    task = detector(score_threshold=0.0)
+    session = onnxruntime.InferenceSession(task.train().export(tmp_path / "m.onnx", size=SIZE))
+    assert task.training
+    assert check_boxes(task.eval(), session, images_of(3, *SIZE)) == [100] * 3
+    facts = read_facts(session.get_modelmeta().custom_metadata_map)
+    assert (facts["task"], facts["class_names"]) == ("detection", ["a", "b"])
+    assert (facts["size"], facts["category_ids"]) == ([70, 100], [1, 2])
+    assert (facts["score_threshold"], facts["nms_threshold"]) == (0.0, 0.6)
+
+
+def test_images_with_and_without_objects_work_in_one_file(tmp_path):
+    """Whatever the image has that a file is made from."""
+    images = torch.stack([torch.full((3, *SIZE), value) for value in (0.0, 0.3, 0.7, 1.0)])
+    task = detector(score_threshold=0.0)
+    with torch.no_grad():
+        best = torch.stack([each["scores"].max() for each in task(images)])
+    task = detector(score_threshold=float(best.sort().values[1:3].mean()))
+    session = onnxruntime.InferenceSession(task.export(tmp_path / "m.onnx", size=SIZE))
+    counts = check_boxes(task, session, images)
+    assert sum(count == 0 for count in counts) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "arch", ["fasterrcnn_mobilenet_v3_large_320_fpn", "ssdlite320_mobilenet_v3_large"]
+)
+def test_detectors_of_torchvision_are_exported(tmp_path, arch):
+    task = detector(arch, None, score_threshold=0.0, max_detections=10)
+    session = onnxruntime.InferenceSession(task.export(tmp_path / "m.onnx", size=SIZE))
+    assert min(check_boxes(task, session, images_of(3, *SIZE))) > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("m.pt2", {}, r"must end in '.onnx' for a detection, got '.*m.pt2'"),
+        ("m.onnx", {"any_size": True}, r"not for detections: .* pass size=\(height, width\)"),
+    ],
+)
+def test_what_a_detection_cannot_be_exported_to_is_said(tmp_path, name, options, message):
+    with pytest.raises(ValueError, match=message):
+        detector().export(tmp_path / name, **options)
+    assert not list(tmp_path.iterdir())
 
 
 class Head(nn.Module):
