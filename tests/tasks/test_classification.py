@@ -76,7 +76,8 @@ def test_every_kind_of_label_and_loss_is_trained_validated_and_tested(options):
 @pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
 def test_training_works_in_low_precision(precision):
     trainer = quiet_trainer(precision=precision)
-    trainer.fit(task_for(mixup=0.2), loader(), loader())
+    # torch's bfloat16 gradient of a convolution with stride 2 is random for maps of one pixel.
+    trainer.fit(task_for(mixup=0.2, image_size=32), loader(), loader())
     assert trainer.callback_metrics["loss/val"].isfinite()
 
 

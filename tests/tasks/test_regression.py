@@ -38,7 +38,8 @@ def loader(**options):
 @pytest.mark.parametrize("precision", ["32-true", "bf16-true"])
 def test_unscaled_values_are_trained_validated_and_tested(options, precision):
     torch.manual_seed(0)
-    task = RegressionTask(**TINY, **options)
+    # torch's bfloat16 gradient of a convolution with stride 2 is random for maps of one pixel.
+    task = RegressionTask(**{**TINY, "image_size": 32}, **options)
     data = loader(values=task.num_values)
     trainer = quiet_trainer(max_epochs=1, precision=precision, accumulate_grad_batches=2)
     trainer.fit(task, data, data)

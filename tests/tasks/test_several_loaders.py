@@ -23,7 +23,7 @@ from tests.runs import SMALL, quiet_trainer
     ],
 )
 def test_several_loaders_are_predicted(kind, options):
-    images = torch.rand(3, 3, 32, 32)
+    images = torch.rand(3, 3, 64, 64)
     samples = [{"image": image, "path": f"{index}.png"} for index, image in enumerate(images)]
     loaders = [DataLoader(samples[:2], batch_size=2), DataLoader(samples[2:], batch_size=2)]
     first, second = quiet_trainer().predict(kind(**options), loaders)
