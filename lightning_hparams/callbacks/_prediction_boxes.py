@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
+import numpy as np
 from lightning import LightningModule, Trainer
 from torch import Tensor
 
@@ -61,10 +62,10 @@ class BoxFile(MergedFile):
                         "id": len(annotations) + 1,
                         "image_id": image["id"],
                         "category_id": label,  # for now
-                        "bbox": [x1, y1, x2 - x1, y2 - y1],
-                        "area": (x2 - x1) * (y2 - y1),
+                        "bbox": [_shortest(side) for side in (x1, y1, x2 - x1, y2 - y1)],
+                        "area": _shortest((x2 - x1) * (y2 - y1)),
                         "iscrowd": 0,
-                        "score": score,
+                        "score": _shortest(score),
                     }
                 )
         ids, names = self.category_ids, self.class_names
@@ -87,6 +88,11 @@ def _file_name(path: str, name: PurePosixPath) -> str:
     """The path below the folder of all images, with its extension."""
     suffix = Path(path).suffix
     return str(name) if name.suffix == suffix else f"{name}{suffix}"
+
+
+def _shortest(value: float) -> float:
+    """The float32 with the fewest digits, 0.9 rather than 0.8999999761581421."""
+    return float(str(np.float32(value)))
 
 
 def _columns(boxes: object) -> list[list[Any]]:

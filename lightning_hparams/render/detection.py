@@ -158,14 +158,22 @@ def _drawable(
 def _panel(ground: Picture, boxes: Sequence[_Drawn]) -> Picture:
     """Draw boxes by ascending score, so that the most confident is on top, then the labels.
 
-    Among many boxes, a label wider than its box loses its score or is left out.
+    Among many boxes, a label that is wider than its box or overlaps that of a more confident one
+    loses its score or is left out.
     """
     picture = ground.copy()
     for box in reversed(boxes):
         _outline(picture, box)
-    for box in reversed(boxes):
+    if len(boxes) <= _FEW:
+        for box in reversed(boxes):
+            _label(picture, box, f"{box.name} {box.score}".rstrip())
+        return picture
+    taken = np.zeros(picture.shape[:2], bool)
+    for box in boxes:
         for text in (f"{box.name} {box.score}".rstrip(), box.name):
-            if len(boxes) <= _FEW or text_width(text) + 4 <= box.corners[2] - box.corners[0]:
+            fits = text_width(text) + 4 <= box.corners[2] - box.corners[0]
+            if fits and not taken[_label_area(picture, box, text)].any():
+                taken[_label_area(picture, box, text)] = True
                 _label(picture, box, text)
                 break
     return picture
@@ -193,14 +201,21 @@ def _outline(picture: Picture, box: _Drawn) -> None:
 
 def _label(picture: Picture, box: _Drawn, text: str) -> None:
     """Write a label above its box, or inside at the top edge of the image."""
-    tile = phrase(text, _ink_on(box.color), box.color)[1:-1]
-    height, width = tile.shape[:2]
+    part = picture[_label_area(picture, box, text)]
+    part[:] = _tile(box, text)[: part.shape[0], : part.shape[1]]
+
+
+def _tile(box: _Drawn, text: str) -> Picture:
+    return phrase(text, _ink_on(box.color), box.color)[1:-1]
+
+
+def _label_area(picture: Picture, box: _Drawn, text: str) -> tuple[slice, slice]:
+    height, width = _tile(box, text).shape[:2]
     left = min(max(box.corners[0], 0), max(picture.shape[1] - width, 0))
     top = box.corners[1] - height
     if top < 0:
         top = min(max(box.corners[1], 0), max(picture.shape[0] - height, 0))
-    part = picture[top : top + height, left : left + width]
-    part[:] = tile[: part.shape[0], : part.shape[1]]
+    return slice(top, top + height), slice(left, left + width)
 
 
 def _ink_on(color: Color) -> Color:

@@ -66,6 +66,19 @@ def test_images_categories_and_boxes_are_those_of_coco(tmp_path):
     }
 
 
+def test_numbers_have_the_fewest_digits(tmp_path):
+    boxes = {
+        "boxes": torch.tensor([[0.1, 0.2, 8.4, 9.3]]),
+        "labels": torch.tensor([0]),
+        "scores": torch.tensor([0.9]),
+    }
+    found = predict(tmp_path, Fixed(boxes=[boxes] * 3), limit_predict_batches=1)
+    (box, *_) = found["annotations"]
+    assert box["score"] == 0.9
+    assert box["bbox"][:2] == [0.1, 0.2]
+    assert box["bbox"][2:] == pytest.approx([8.3, 9.1])
+
+
 def test_categories_keep_the_ids_of_the_training_data(tmp_path):
     found = predict(tmp_path, Fixed(ids=[7, 90]))
     assert [category["id"] for category in found["categories"]] == [7, 90]

@@ -506,6 +506,18 @@ def test_labels_of_many_boxes_do_not_hide_small_boxes():
     assert (few[184:198] != 100).any()
 
 
+def test_labels_of_many_boxes_do_not_cover_each_other():
+    """The more confident box keeps its label whole."""
+    corners = [[20, 60 + 6 * n, 200, 240] for n in range(12)]
+    scores = [0.9 - 0.05 * n for n in range(12)]
+    *_, many = detected(boxes(corners, [1] * 12, scores), boxes([], []))
+    *_, one = detected(boxes(corners[:1], [1], scores[:1]), boxes([], []))
+    label = slice(45, 60), slice(20, 80)
+    assert (many[label] == one[label]).all()
+    assert (many[62, 30:50] == 100).all()  # nothing of the next two boxes' labels below it
+    assert (many[64, 30:50] == RED).all()  # that of the fourth
+
+
 def test_drawing_does_not_modify_its_inputs():
     pred = boxes([[1, 2, 30, 40], [5, 5, 60, 60]], [1, 2], [0.4, 0.8])
     before = {key: value.clone() for key, value in pred.items()}
