@@ -24,6 +24,7 @@ __all__ = [
     "numbers_in",
     "one_of",
     "require",
+    "truth",
     "type_name",
     "whole_number",
     "writable_folder",
@@ -112,6 +113,8 @@ def whole_number(
 ) -> int:
     """Check that a value is an integer between ``low`` and ``high``, and return it as an int.
 
+    Numpy's and torch's integers, and arrays and tensors of one without dimensions, are taken.
+
     Raises:
         TypeError: If it is of any other type, as 2.0 is.
         ValueError: If it is out of range.
@@ -120,10 +123,27 @@ def whole_number(
     Traceback (most recent call last):
     TypeError: `size` must be a whole number, got 3.5
     """
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+    number = as_plain(value)
+    if isinstance(number, bool) or not isinstance(number, numbers.Integral):
         raise TypeError(f"`{name}` must be a whole number, got {value!r}")
-    in_range(name, int(value), low, high, remedy=remedy)
-    return int(value)
+    in_range(name, int(number), low, high, remedy=remedy)
+    return int(number)
+
+
+def truth(name: str, value: object) -> bool:
+    """Check that a value is True or False, also one of numpy or torch, and return it as a bool.
+
+    Raises:
+        TypeError: If it is anything else, as 1 is.
+
+    >>> truth("augment", "yes")
+    Traceback (most recent call last):
+    TypeError: `augment` must be True or False, got 'yes'
+    """
+    plain = as_plain(value)
+    if not isinstance(plain, bool):
+        raise TypeError(f"`{name}` must be True or False, got {value!r}")
+    return plain
 
 
 def as_plain(value: object) -> Any:

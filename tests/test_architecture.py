@@ -47,6 +47,7 @@ ROOT = {
     "notices": set(),
     "optim": {"checks"},
     "outputs": set(),
+    "plain_hparams": {"checks", "internals"},
     "random_states": {"function_copies"},
     "resize": set(),
 }

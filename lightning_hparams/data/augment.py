@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchvision import tv_tensors
 from torchvision.transforms import RandomResizedCrop, v2
 
-from ..checks import one_of
+from ..checks import as_plain, one_of
 from ..outputs import Boxes
 from ..resize import resized
 
@@ -98,6 +98,8 @@ def check_augment(
         ValueError: For an unknown strength.
         TypeError: If it cannot be called with an image and what belongs to it.
     """
+    if not callable(augment) and isinstance(plain := as_plain(augment), bool):
+        augment = plain
     if augment is None or augment is False:
         return "none"
     if augment is True:

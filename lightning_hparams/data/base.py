@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from ..checks import one_of, whole_number
+from ..plain_hparams import PlainHparams
 from .augment import Augmentation, augmented, augmented_image
 from .balance import BalancedSampler
 
@@ -35,7 +36,7 @@ class CountedDataset(Protocol):
         """Return the class of each sample ``(N,)``, or how often it has each class ``(N, C)``."""
 
 
-class VisionData(LightningDataModule):
+class VisionData(PlainHparams, LightningDataModule):
     """Loaders for datasets of images, which a subclass creates in ``setup``.
 
     Batches are those of :mod:`lightning_hparams.outputs`, with an ``index`` that counts from the

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms import v2
 
-from ..checks import require, whole_number
+from ..checks import require, truth, whole_number
 from .augment import Augmentation
 from .base import MaskDataset, SegmentationData
 
@@ -56,8 +56,7 @@ class BrainTissueData(SegmentationData):
         super().__init__(batch_size, num_workers)
         size = whole_number("size", size, 32, _SIDE)
         gap = whole_number("gap", gap, 0, 10)
-        if not isinstance(augment, bool):
-            raise TypeError(f"`augment` must be True or False, got {augment!r}")
+        augment = truth("augment", augment)
         self.save_hyperparameters(logger=False)  # see MaskFolderData
         self.class_names = ["background", "grey matter", "white matter"]
         self.mean, self.std = [0.24], [0.34]  # of the training slices

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from ..checks import in_range, require, whole_number
+from ..checks import as_plain, in_range, require, truth, whole_number
 from ..resize import resized
 from .base import LabelDataset, VisionData
 from .splits import stratified_split
@@ -56,9 +56,9 @@ class DigitsData(VisionData):
     ) -> None:
         super().__init__(batch_size, num_workers, sampler)
         self.size = whole_number("size", size, 8)
+        val_fraction = as_plain(val_fraction)
         in_range("val_fraction", val_fraction, above=0, below=1, remedy="0.2 is usual")
-        if not isinstance(augment, bool):
-            raise TypeError(f"`augment` must be True or False, got {augment!r}")
+        augment = truth("augment", augment)
         self.seed = whole_number("seed", seed)
         self.save_hyperparameters(logger=False)  # see MaskFolderData
         self.class_names = [str(digit) for digit in range(10)]

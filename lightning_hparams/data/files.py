@@ -13,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ..checks import in_range, whole_number
+from ..checks import as_plain, in_range, whole_number
 from ..notices import warn_user
 from ..resize import resized
 from .augment import Augmentation, Goal, augmented_image, check_augment
@@ -74,6 +74,7 @@ class FileData(VisionData):
         self.in_channels = whole_number("in_channels", in_channels, 1)
         self.augment = check_augment(augment, goal)
         self.check_files = whole_number("check_files", check_files, 0)
+        val_fraction = as_plain(val_fraction)
         in_range("val_fraction", val_fraction, above=0, below=1, remedy="0.2 is usual")
         self.val_fraction = val_fraction
         self.seed = whole_number("seed", seed)

@@ -14,7 +14,7 @@ from torch import Tensor
 from torchvision.datasets import CIFAR10, OxfordIIITPet, VOCDetection
 from torchvision.transforms import v2
 
-from ..checks import in_range, one_of, whole_number
+from ..checks import as_plain, in_range, one_of, truth, whole_number
 from .augment import Augmentation, make_augmentation
 from .base import LabelDataset, VisionData
 from .files import FileData, LabelFileDataset, image_headers
@@ -63,9 +63,9 @@ class Cifar10Data(VisionData):
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size, num_workers, sampler)
+        val_fraction = as_plain(val_fraction)
         in_range("val_fraction", val_fraction, above=0, below=1, remedy="0.1 is usual")
-        if not isinstance(augment, bool):
-            raise TypeError(f"`augment` must be True or False, got {augment!r}")
+        augment = truth("augment", augment)
         self.root, self.download, self.augment = Path(root), download, augment
         self.val_fraction, self.seed = val_fraction, whole_number("seed", seed)
         self.class_names = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog"]

@@ -15,7 +15,7 @@ from typing import Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar, c
 
 import torch
 
-from ..checks import in_range
+from ..checks import whole_number
 
 __all__ = ["CudaTimer", "HostTimer", "Speed", "StepClock", "Timer", "Totals"]
 
@@ -142,8 +142,8 @@ class StepClock(Generic[Moment]):
     def __init__(
         self, window: int = 100, warmup: int = 1, timer: Timer[Moment] | None = None
     ) -> None:
-        in_range("window", window, 1, remedy="100 batches are usual")
-        in_range("warmup", warmup, 0, remedy="it counts batches that are left out")
+        window = whole_number("window", window, 1, remedy="100 batches are usual")
+        warmup = whole_number("warmup", warmup, 0, remedy="it counts batches that are left out")
         self.timer = timer or cast("Timer[Moment]", HostTimer())
         self.is_warm = False  # whether a batch has come after the warm-up
         self._totals = Totals()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from ..checks import in_range
+from ..checks import as_number, in_range
 
 __all__ = ["Mixed", "Mixing"]
 
@@ -51,6 +51,7 @@ class Mixing:
     """
 
     def __init__(self, mixup: float, cutmix: float) -> None:
+        mixup, cutmix = as_number("mixup", mixup), as_number("cutmix", cutmix)
         in_range("mixup", mixup, 0.0, remedy="0.2 is usual, 0 for none")
         in_range("cutmix", cutmix, 0.0, remedy="1.0 is usual, 0 for none")
         kinds = ((v2.MixUp, mixup), (v2.CutMix, cutmix))

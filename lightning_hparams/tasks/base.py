@@ -11,9 +11,10 @@ from torch import nn
 from torch.optim import Optimizer
 from typing_extensions import Self
 
-from ..checks import in_range, one_of, whole_number
+from ..checks import as_plain, in_range, one_of, whole_number
 from ..notices import warn_user
 from ..optim import check_optimizer, make_optimizer, named_groups
+from ..plain_hparams import PlainHparams, plain
 from ._averaging import keep_counters
 from ._export import ExportableTask
 from ._freezing import has_finetuning, norms_within, train_what_is_optimized, wrap_again
@@ -27,7 +28,7 @@ Freeze = Literal["none", "encoder"]
 _NAMES = ("arch", "model", "encoder")  # arguments of tasks that name the model
 
 
-class VisionTask(ExportableTask):
+class VisionTask(PlainHparams, ExportableTask):
     """A model with its optimizer and the normalisation of its input.
 
     Args:
@@ -69,6 +70,8 @@ class VisionTask(ExportableTask):
         grad_checkpointing: bool = False,
     ) -> None:
         super().__init__(mean, std)
+        lr, weight_decay = as_plain(lr), as_plain(weight_decay)
+        encoder_lr_mult, layer_decay = as_plain(encoder_lr_mult), as_plain(layer_decay)
         check_optimizer(optimizer, lr, weight_decay, optimizer_args or {})
         in_range("encoder_lr_mult", encoder_lr_mult, above=0.0, below=math.inf)
         in_range("layer_decay", layer_decay, high=1.0, above=0.0, remedy="0.75 is usual")
@@ -79,7 +82,7 @@ class VisionTask(ExportableTask):
         if compile:
             model.compile()  # unlike torch.compile(model), it leaves names and copies as they are
         self._optimizer = optimizer
-        self._optimizer_args = dict(optimizer_args or {})
+        self._optimizer_args = plain(dict(optimizer_args or {}))
         self._weight_decay = weight_decay
         self._encoder_lr_mult, self._layer_decay = encoder_lr_mult, layer_decay
         self._freeze, self._unfreeze_at, self._frozen = freeze, unfreeze_at, False
