@@ -70,9 +70,14 @@ class PairSource:
             images, masks = matched(*self._files())
             pairs = {key: (image, masks[key]) for key, image in images.items()}
             splits = self._by_folder(pairs)
-            for name, file in listed.items():  # a test set, removed before the random split
-                splits[name] = read_split(file, images, masks)
-                splits["train"] = {k: v for k, v in pairs.items() if k not in splits[name]}
+            for name, file in listed.items():  # a test set, removed from the other splits
+                chosen = read_split(file, images, masks)
+                splits = {
+                    other: {key: pair for key, pair in some.items() if key not in chosen}
+                    for other, some in splits.items()
+                    if other != name
+                }
+                splits[name] = chosen
             if "validation" not in splits:
                 train, val = random_split(splits["train"], self.val_fraction, self.seed)
                 splits = {
@@ -149,7 +154,7 @@ class PairSource:
 
     def _by_folder(self, pairs: Mapping[str, Pair]) -> dict[str, dict[str, Pair]]:
         named = split_of(pairs)
-        if named is None or self.split_files:
+        if named is None:
             return {"train": dict(pairs)}
         splits: dict[str, dict[str, Pair]] = {}
         for name in ("train", "validation", "test"):

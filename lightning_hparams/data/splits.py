@@ -21,6 +21,7 @@ __all__ = [
     "random_split",
     "read_keys",
     "read_split",
+    "split_files",
     "split_keys",
     "stratified_split",
 ]
@@ -97,6 +98,20 @@ def read_keys(file: str | Path, files: Mapping[str, Path]) -> list[str]:
     return [*keys]
 
 
+def split_files(
+    train: str | Path | None, val: str | Path | None, test: str | Path | None
+) -> dict[str, Path]:
+    """Return the arguments ``train_split``, ``val_split`` and ``test_split`` by split.
+
+    Raises:
+        ValueError: If only one of the first two is given.
+    """
+    if (train is None) != (val is None):
+        raise ValueError("`train_split` and `val_split` go together; give both or neither")
+    files = {"train": train, "validation": val, "test": test}
+    return {name: Path(file) for name, file in files.items() if file is not None}
+
+
 def split_keys(
     labels: Mapping[str, Hashable],
     files: Mapping[str, Path],
@@ -112,7 +127,8 @@ def split_keys(
         labels: Label of each key, of which each split of a random division gets its share.
         files: Image of each key.
         named: Split of each key, from the names of folders or a column, if there are any.
-        lists: Text files by split, which take precedence.
+        lists: Text files by split, which take precedence: one of the test set alone removes its
+            images from the other splits.
         fraction: Share of a random validation set.
         seed: Seed of the random division.
 
@@ -121,9 +137,14 @@ def split_keys(
         ValueError: If splits are empty or overlap, or a list names a file that does not exist.
     """
     splits = {name: read_keys(file, files) for name, file in lists.items()}
-    if not lists and named is not None:
-        order = [name for name in ("train", "validation", "test") if name in {*named.values()}]
-        splits = {name: [key for key in labels if named[key] == name] for name in order}
+    if "train" not in splits and named is not None:
+        taken = {key for keys in splits.values() for key in keys}
+        found = {
+            name: [key for key in labels if named[key] == name and key not in taken]
+            for name in ("train", "validation", "test")
+            if name not in splits and name in named.values()
+        }
+        splits = {**found, **splits}
     if "train" not in splits:
         taken = {key for keys in splits.values() for key in keys}
         splits = {"train": [key for key in labels if key not in taken], **splits}
@@ -157,8 +178,9 @@ def stratified_split(
     The validation set has the size that ``fraction`` asks for; where the share of a label is not a
     whole number, it is rounded up or down. A label stays in train while it has a single sample.
 
-    >>> stratified_split(["cat", "dog", "cat", "dog"], 0.5, seed=0)
-    ([0, 3], [1, 2])
+    >>> labels = ["cat", "cat", "cat", "dog", "dog", "dog"]
+    >>> [[labels[index] for index in part] for part in stratified_split(labels, 0.34, seed=0)]
+    [['cat', 'cat', 'dog', 'dog'], ['cat', 'dog']]
     """
     shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed)).tolist()
     groups: dict[Hashable, list[int]] = {}

@@ -545,3 +545,19 @@ def test_prediction_leaves_out_masks_with_the_given_suffix(tmp_path):
     data = MaskFolderData(tmp_path, num_classes=2, predict_images=tmp_path, mask_suffix="_m")
     data.setup("predict")
     assert data.predict_set.paths == [tmp_path / "1.png"]
+
+
+def test_a_list_of_test_images_leaves_the_other_folders_as_they_are(tmp_path):
+    for split in ("train", "val"):
+        for index in range(3):
+            name = f"{split}{index}.png"
+            save(tmp_path / split / "images" / name, np.full((8, 8, 3), index, np.uint8))
+            save(tmp_path / split / "masks" / name, np.eye(8, dtype=np.uint8))
+    (tmp_path / "test.txt").write_text("val0\n")
+    data = MaskFolderData(
+        tmp_path, num_classes=2, test_split=tmp_path / "test.txt", num_workers=0, check_files=0
+    )
+    data.setup("fit")
+    sets = (data.train_set, data.val_set, data.test_set)
+    names = [sorted(path.stem for path, _ in one.files) for one in sets]
+    assert names == [["train0", "train1", "train2"], ["val1", "val2"], ["val0"]]
