@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -204,11 +204,31 @@ class _Jitter(v2.ColorJitter):  # type: ignore[misc]  # torchvision has no types
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         """Treat channels other than RGB as grey images, with the same change for all."""
-        if not isinstance(inpt, tv_tensors.Image) or inpt.shape[-3] in (1, 3):
+        if not isinstance(inpt, tv_tensors.Image):
             return super().transform(inpt, params)
-        each = tv_tensors.Image(inpt.as_subclass(Tensor)[:, None])
-        moved = super().transform(each, params)
+        pixels = inpt.as_subclass(Tensor)
+        if pixels.is_floating_point() and (pixels.amin() < 0 or pixels.amax() > 1):
+            return tv_tensors.Image(_jittered(pixels, params))
+        if pixels.shape[-3] in (1, 3):
+            return super().transform(inpt, params)
+        moved = super().transform(tv_tensors.Image(pixels[:, None]), params)
         return tv_tensors.Image(moved.as_subclass(Tensor)[:, 0])
+
+
+def _jittered(pixels: Tensor, params: Mapping[str, Any]) -> Tensor:
+    """Change brightness and contrast of any values; torchvision would clamp them to 0..1.
+
+    Args:
+        pixels: float ``(I, H, W)``, such as elevations.
+        params: As drawn by ``v2.ColorJitter``.
+    """
+    for index in params["fn_idx"]:
+        if index == 0:
+            pixels = pixels * params["brightness_factor"]
+        elif index == 1:
+            middle = pixels.mean((1, 2), keepdim=True)
+            pixels = middle + params["contrast_factor"] * (pixels - middle)
+    return pixels
 
 
 def _areas(boxes: Tensor) -> Tensor:

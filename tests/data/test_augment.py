@@ -8,7 +8,7 @@ from torchvision.transforms import v2
 
 from lightning_hparams import BrainTissueData, MaskFolderData
 from lightning_hparams.data import CropFlipJitter, augmented
-from lightning_hparams.data.augment import STRENGTHS, make_augmentation
+from lightning_hparams.data.augment import STRENGTHS, augmented_image, make_augmentation
 
 
 @settings(deadline=None, max_examples=40)
@@ -121,3 +121,17 @@ def test_valid_augmentations_are_accepted(augment):
 def test_a_true_or_false_argument_does_not_accept_a_strength():
     with pytest.raises(TypeError, match="`augment` must be True or False, got 'strong'"):
         BrainTissueData(augment="strong")
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_values_beyond_0_and_1_change_like_those_within(channels):
+    """Such as elevations, which a file of floating point values holds."""
+    ramp = torch.linspace(0.2, 0.6, 32 * 32).reshape(1, 32, 32).expand(channels, -1, -1)
+    for seed in range(5):
+        moved = []
+        for image in (ramp, ramp * 1000, ramp * -1000):
+            torch.manual_seed(seed)
+            moved.append(augmented_image(image, make_augmentation("strong", None)))
+        assert not torch.equal(moved[0], ramp)
+        torch.testing.assert_close(moved[1], moved[0] * 1000, rtol=1e-3, atol=0.1)
+        torch.testing.assert_close(moved[2], -moved[1])
