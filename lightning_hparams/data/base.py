@@ -98,13 +98,15 @@ class VisionData(PlainHparams, LightningDataModule):
     def train_dataloader(self) -> DataLoader[Sample]:
         """Training data, shuffled and augmented."""
         dataset = _required(self.train_set, "train")
-        full = len(dataset) >= self.batch_size  # type: ignore[arg-type]  # ours have a length
-        if self.sampler == "random":
-            return self._loader(dataset, self.batch_size, shuffle=True, drop_last=full)
-        counts = _counts(dataset, "sampler='balanced'")
         ranks = (1, 0)
         if self.trainer is not None:
             ranks = self.trainer.world_size, self.trainer.global_rank
+        # Each process gets a part, and would have no batch at all if its only one were dropped.
+        part = -(-len(dataset) // ranks[0])  # type: ignore[arg-type]  # ours have a length
+        full = part >= self.batch_size
+        if self.sampler == "random":
+            return self._loader(dataset, self.batch_size, shuffle=True, drop_last=full)
+        counts = _counts(dataset, "sampler='balanced'")
         balanced = BalancedSampler(counts, *ranks)
         return self._loader(dataset, self.batch_size, sampler=balanced, drop_last=full)
 

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -250,3 +251,14 @@ def test_a_dataset_that_does_not_count_its_classes_says_how():
 def test_an_unknown_sampler_is_refused():
     with pytest.raises(ValueError, match="did you mean 'balanced'"):
         DigitsData(sampler="balance")
+
+
+@pytest.mark.parametrize("sampler", ["random", "balanced"])
+def test_a_process_whose_part_is_smaller_than_a_batch_still_gets_one(sampler):
+    data = Masks(sampler=sampler)
+    data.batch_size = 4
+    data.setup("fit")
+    data.trainer = SimpleNamespace(world_size=2, global_rank=1)
+    assert not data.train_dataloader().drop_last  # three of five images
+    data.trainer = SimpleNamespace(world_size=1, global_rank=0)
+    assert data.train_dataloader().drop_last
