@@ -15,6 +15,7 @@ from torch import Tensor
 from ..checks import counted, nearest
 from .layout import SPLIT_WORDS
 from .pairs import first_names
+from .pictures import SUFFIXES
 from .splits import found_in, names_of
 
 __all__ = ["Table", "labels_of", "read_table", "values_of"]
@@ -59,7 +60,9 @@ def read_table(
     names = names_of(files)
     first = cells[0][1]
     position = _image_column(path, cells, names, len(files))
-    named = found_in(first[position], names) is None
+    # A file that does not exist is no name of a column, but an error below.
+    is_file = Path(first[position]).suffix.lower() in SUFFIXES
+    named = not is_file and found_in(first[position], names) is None
     header = first if named else [f"column {index}" for index in range(len(first))]
     if len(set(header)) < len(header) and columns is not None:
         raise ValueError(f"{path} has several columns of one name: {header}; rename them")
@@ -79,20 +82,15 @@ def read_table(
             unknown.append(f"{row[position]} (line {line})")
             continue
         values = [row[index] for index in chosen]
-        if key in rows and rows[key] != values:
+        split = _split_in(path, line, header, row, chosen)
+        if key in rows and (rows[key], splits.get(key)) != (values, split):
             raise ValueError(
                 f"{path} has different rows for {row[position]}, in lines {lines[key]} and {line}; "
                 "keep one of them"
             )
         rows[key], lines[key] = values, line
-        for index, name in enumerate(header):
-            if name.lower() in _SPLIT_COLUMNS and index not in chosen:
-                if row[index].lower() not in SPLIT_WORDS:
-                    raise ValueError(
-                        f"{path}, line {line}: {row[index]!r} in column {name!r} must be one of "
-                        f"{sorted(SPLIT_WORDS)}; rename the column if it is not the split"
-                    )
-                splits[key] = SPLIT_WORDS[row[index].lower()]
+        if split is not None:
+            splits[key] = split
     if unknown:
         raise ValueError(
             f"{path} names {first_names(unknown)}, which is not among the "
@@ -249,6 +247,22 @@ def _chosen(
         if index != position and name and not name.startswith("Unnamed:")
         if name.lower() not in _SPLIT_COLUMNS
     ]
+
+
+def _split_in(
+    path: Path, line: int, header: Sequence[str], row: Sequence[str], chosen: Sequence[int]
+) -> str | None:
+    """Return the split of a row; None without a column for it."""
+    split = None
+    for index, name in enumerate(header):
+        if name.lower() in _SPLIT_COLUMNS and index not in chosen:
+            split = SPLIT_WORDS.get(row[index].lower())
+            if split is None:
+                raise ValueError(
+                    f"{path}, line {line}: {row[index]!r} in column {name!r} must be one of "
+                    f"{sorted(SPLIT_WORDS)}; rename the column if it is not the split"
+                )
+    return split
 
 
 def _indicators(table: Table, class_names: Sequence[str] | None) -> tuple[list[str], Tensor]:
