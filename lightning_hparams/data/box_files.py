@@ -12,14 +12,15 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..checks import names_in, one_of
+from ..checks import one_of
 from ..notices import warn_user
 from ..outputs import Boxes
 from ..resize import resized
 from .augment import Augmentation, augmented_boxes, make_augmentation
 from .base import Sample
 from .box_checks import BoxPolicy, Objects, checked_boxes
-from .files import FileData, image_headers, image_sample
+from .classes import distinct_names
+from .files import FileData, image_headers, image_sample, images_below
 from .image_folder import unseen_classes
 from .images import to_channels
 from .inspection import in_pixels, undecided_turns
@@ -48,6 +49,8 @@ class BoxFiles(NamedTuple):
 class BoxFileData(FileData):
     """Loaders of images with boxes; a subclass reads the annotations in ``_read``.
 
+    It names the folder of all images in ``_all_images``.
+
     Args:
         class_names: Names of the classes to keep, in the order of their indices; None for all.
         boxes: What to do with boxes that do not fit.
@@ -68,9 +71,7 @@ class BoxFileData(FileData):
         super().__init__("boxes", **options)
         one_of("boxes", boxes, ("raise", "clip", "drop"))
         self.boxes: BoxPolicy = boxes
-        self._given = None if class_names is None else names_in("class_names", class_names)
-        if self._given is not None and len(set(self._given)) < len(self._given):
-            raise ValueError(f"`class_names` must differ from each other, got {class_names}")
+        self._given = distinct_names(class_names)
         self.predict_images = None if predict_images is None else Path(predict_images)
         self._files: BoxFiles | None = None
 
@@ -86,6 +87,16 @@ class BoxFileData(FileData):
 
     def _read(self) -> BoxFiles:
         raise NotImplementedError
+
+    def _all_images(self) -> tuple[Path, str]:
+        """Return the folder of all images, and the argument that gave it."""
+        raise NotImplementedError
+
+    def _images_to_predict(self) -> list[Path]:
+        folder, name = self.predict_images, "predict_images"
+        if folder is None:
+            folder, name = self._all_images()
+        return [*images_below(folder, name).values()]
 
     def _read_once(self) -> BoxFiles:
         if self._files is None:

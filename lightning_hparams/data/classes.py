@@ -11,6 +11,7 @@ from .masks import Color
 
 __all__ = [
     "Palette",
+    "distinct_names",
     "plain_palette",
     "the_class_names",
     "the_class_values",
@@ -61,6 +62,21 @@ def the_class_names(
     if len(set(names)) < len(names):
         raise ValueError(f"`class_names` must differ from each other, got {names}")
     in_range("num_classes", len(names), 2, 256, remedy="count the background too")
+    return names
+
+
+def distinct_names(class_names: Sequence[str] | None) -> list[str] | None:
+    """Return the argument ``class_names`` of a data module that can find them itself.
+
+    Raises:
+        TypeError: If it is not a list of names.
+        ValueError: If two are the same.
+    """
+    if class_names is None:
+        return None
+    names = names_in("class_names", class_names)
+    if len(set(names)) < len(names):
+        raise ValueError(f"`class_names` must differ from each other, got {names}")
     return names
 
 

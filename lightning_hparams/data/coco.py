@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_info
@@ -15,21 +14,13 @@ from ..checks import nearest, one_of
 from .augment import Augmentation
 from .box_checks import BoxPolicy, Objects
 from .box_files import Annotated, BoxFileData, BoxFiles, split_annotated
+from .coco_file import CocoFile, in_order, open_coco, size_of
 from .files import plain_path
 from .layout import split_word
 from .pairs import first_names, image_paths
 from .splits import check_splits, found_in, names_of, split_keys
 
 __all__ = ["CocoData"]
-
-
-class _Coco(NamedTuple):
-    """A file of annotations."""
-
-    path: Path
-    names: dict[int, str]  # of the categories by id
-    images: dict[Any, dict[str, Any]]  # by id
-    annotations: dict[Any, list[dict[str, Any]]]  # by the id of the image
 
 
 class CocoData(BoxFileData):
@@ -140,17 +131,14 @@ class CocoData(BoxFileData):
         """Ids of the classes in the training annotations; reads them."""
         return self._read_once().category_ids or []
 
-    def _images_to_predict(self) -> list[Path]:
-        folder = self.predict_images or self.images
-        if not folder.is_dir():
-            raise FileNotFoundError(f"`predict_images`: {folder} is not a folder; check the path")
-        return image_paths(folder, below=True)
+    def _all_images(self) -> tuple[Path, str]:
+        return self.images, "images"
 
     def _read(self) -> BoxFiles:
         sources = self.sources or _layout(self.images)
-        files = {name: _open(path) for name, (_, path) in sources.items()}
+        files = {name: open_coco(path) for name, (_, path) in sources.items()}
         train = files["train"]
-        by_name = {name: category for category, name in sorted(train.names.items(), key=_in_order)}
+        by_name = {name: category for category, name in sorted(train.names.items(), key=in_order)}
         names = [*by_name]
         if self._given is not None:
             for name in self._given:
@@ -218,105 +206,7 @@ def _layout(root: Path) -> dict[str, tuple[Path, Path]]:
     return {split: found[split] for split in ("train", "validation", "test") if split in found}
 
 
-def _open(path: Path) -> _Coco:
-    """Read a JSON file, and check that its parts refer to each other."""
-    if not path.is_file():
-        raise FileNotFoundError(f"`annotations`: {path} is not a file; check the path")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not a JSON file ({error}); check the path") from error
-    parts = ("images", "annotations", "categories")
-    for part in parts:
-        if not isinstance(content, dict) or not isinstance(content.get(part), list):
-            raise ValueError(
-                f"{path} is not in COCO's format, which has the lists {list(parts)}: no {part!r}"
-            )
-    names: dict[int, str] = {}
-    for category in content["categories"]:
-        number, name = _get(path, "category", category, "id", "name")
-        _check_id(path, "a category", number)
-        if number in names or name in names.values():
-            raise ValueError(
-                f"{path} has two categories with id {number} or the name {name!r}; ids and names "
-                "must differ from each other"
-            )
-        names[number] = str(name)
-    images: dict[Any, dict[str, Any]] = {}
-    for image in content["images"]:
-        number, file_name = _get(path, "image", image, "id", "file_name")
-        _check_id(path, "an image", number)
-        if not isinstance(file_name, str) or not file_name:
-            raise ValueError(
-                f"{path}: the image with id {number!r} has file_name {file_name!r}; it must be the "
-                "name of a file"
-            )
-        if number in images:
-            raise ValueError(f"{path} has two images with the id {number!r}; ids must differ")
-        images[number] = image
-    grouped: dict[Any, list[dict[str, Any]]] = {number: [] for number in images}
-    for annotation in content["annotations"]:
-        image, category, box = _get(
-            path, "annotation", annotation, "image_id", "category_id", "bbox"
-        )
-        about = f"{path}: annotation {annotation.get('id')!r}"
-        _check_id(path, "an annotation", image, "image_id")
-        _check_id(path, "an annotation", category, "category_id")
-        if image not in images:
-            raise ValueError(f"{about} has image_id {image!r}, which no image has; remove it")
-        if category not in names:
-            raise ValueError(
-                f"{about} of {images[image]['file_name']} has category_id {category!r}, which is "
-                f"not among the categories {first_names([str(each) for each in names])}"
-            )
-        if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
-            raise ValueError(f"{about} has bbox {box!r:.200}; it must be [x, y, width, height]")
-        if annotation.get("iscrowd", 0) not in (0, 1):  # "0" would be true
-            raise ValueError(
-                f"{about} has iscrowd {annotation['iscrowd']!r:.100}; it must be 0 or 1"
-            )
-        grouped[image].append(annotation)
-    return _Coco(path, names, images, grouped)
-
-
-def _get(path: Path, kind: str, item: object, *keys: str) -> list[Any]:
-    if not isinstance(item, Mapping) or any(key not in item for key in keys):
-        shown = repr(item)[:100]
-        raise ValueError(f"{path}: each {kind} must have {list(keys)}, got {shown}")
-    return [item[key] for key in keys]
-
-
-def _check_id(path: Path, item: str, number: object, key: str = "id") -> None:
-    if isinstance(number, bool) or not isinstance(number, (int, float, str)):
-        raise ValueError(
-            f"{path}: {item} has {key} {number!r:.100}; it must be a whole number, or text"
-        )
-
-
-def _is_number(value: object) -> bool:
-    # JSON has integers of any length, of which no float holds the largest.
-    return isinstance(value, (int, float)) and not (isinstance(value, int) and abs(value) > 2**53)
-
-
-def _in_order(category: tuple[int, str]) -> tuple[bool, int]:
-    """Sort ids that are numbers before those that are text."""
-    return isinstance(category[0], str), category[0]
-
-
-def _size(coco: _Coco, image: Mapping[str, Any]) -> tuple[int, int] | None:
-    """Return height and width by the annotations; None if they are missing or 0."""
-    sides = image.get("height"), image.get("width")
-    try:
-        height, width = (int(side or 0) for side in sides)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(
-            f"{coco.path}: the image {image['file_name']} has height and width {sides}; they must "
-            "be whole numbers of pixels"
-        ) from error
-    return (height, width) if height and width else None
-
-
-def _check_names(ours: _Coco, train: _Coco) -> None:
+def _check_names(ours: CocoFile, train: CocoFile) -> None:
     """Check that categories of another split are known in training, if they have boxes."""
     known = set(train.names.values())
     used = Counter(each["category_id"] for some in ours.annotations.values() for each in some)
@@ -328,7 +218,7 @@ def _check_names(ours: _Coco, train: _Coco) -> None:
             )
 
 
-def _images(coco: _Coco, folder: Path, names: Sequence[str]) -> dict[str, Annotated]:
+def _images(coco: CocoFile, folder: Path, names: Sequence[str]) -> dict[str, Annotated]:
     """Return the images of a file by name, with the objects of the given classes."""
     paths = _paths(coco, folder)
     index_of = {number: names.index(name) for number, name in coco.names.items() if name in names}
@@ -342,14 +232,14 @@ def _images(coco: _Coco, folder: Path, names: Sequence[str]) -> dict[str, Annota
             np.array([index_of[each["category_id"]] for each in kept], dtype=np.int64),
             np.array([bool(each.get("iscrowd", 0)) for each in kept], dtype=bool),
         )
-        size = _size(coco, image)
+        size = size_of(coco, image)
         found[paths[number].as_posix()] = Annotated(paths[number], size, objects)
     if len(found) < len(coco.images):
         raise ValueError(f"{coco.path} has several images with one file_name; merge them")
     return found
 
 
-def _paths(coco: _Coco, folder: Path) -> dict[Any, Path]:
+def _paths(coco: CocoFile, folder: Path) -> dict[Any, Path]:
     paths = {number: folder / image["file_name"] for number, image in coco.images.items()}
     missing = [number for number, path in paths.items() if not path.is_file()]
     if not missing:

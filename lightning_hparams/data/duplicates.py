@@ -35,9 +35,9 @@ def repeats(
         splits: Images by split.
         thumbnails: Those of the images that were read.
     """
-    same = identical_files(splits)
+    same = dict.fromkeys(identical_files(splits))
     files = {name: [path for path in paths if path in thumbnails] for name, paths in splits.items()}
-    near = [pair for pair in near_duplicates(files, thumbnails) if pair not in set(same)]
+    near = [pair for pair in near_duplicates(files, thumbnails) if pair not in same]
     parts = []
     if same:
         parts.append(f"identical: {first_names([_shown(pair) for pair in same])}")

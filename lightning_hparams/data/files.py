@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +22,7 @@ from .base import Sample, VisionData
 from .duplicates import repeats, thumbnail
 from .images import read_image
 from .inspection import check_depth, check_one_size
+from .pairs import image_paths, unread_images
 from .pictures import ImageHeader, read_header
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "height_width",
     "image_headers",
     "image_sample",
+    "images_below",
     "plain_path",
     "spread_over",
 ]
@@ -116,7 +119,9 @@ class FileData(VisionData):
         if (warning := repeats(splits, thumbnails)) is not None:
             warn_user(warning)
         counts = ", ".join(f"{len(paths)} for {name}" for name, paths in splits.items())
-        rank_zero_info(f"{os.path.commonpath([path.parent for path in paths])}: images {counts}")
+        # Absolute, since the folders of two splits may be given in either way.
+        folder = os.path.commonpath([path.absolute().parent for path in paths])
+        rank_zero_info(f"{folder}: images {counts}")
 
 
 class LabelFileDataset(Dataset[Sample]):
@@ -180,6 +185,31 @@ def image_headers(paths: Sequence[Path]) -> dict[Path, ImageHeader]:
     """
     with ThreadPoolExecutor() as pool:
         return dict(zip(paths, pool.map(read_header, paths), strict=True))
+
+
+def images_below(folder: Path, name: str) -> dict[str, Path]:
+    """Find the images of a folder and its subfolders by their relative paths.
+
+    Args:
+        folder: The folder.
+        name: Name of the argument that gave it, for errors.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+        ValueError: If it has no images.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"`{name}`: {folder} is not a folder; check the path")
+    found = {
+        unicodedata.normalize("NFC", path.relative_to(folder).as_posix()): path
+        for path in image_paths(folder, below=True)
+    }
+    unread = unread_images(folder)
+    if not found:
+        raise ValueError(f"`{name}`: {unread or f'{folder} has no images; check the path'}")
+    if unread is not None:
+        warn_user(unread)
+    return found
 
 
 def plain_path(path: str | Path | None) -> str | None:

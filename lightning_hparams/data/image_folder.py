@@ -14,10 +14,11 @@ from torch import Tensor
 from ..checks import names_in, nearest, one_of
 from ..notices import warn_user
 from .augment import Augmentation, make_augmentation
-from .files import FileData, LabelFileDataset, image_headers, plain_path
-from .layout import split_of
-from .pairs import first_names, image_paths, unread_images
-from .splits import split_keys
+from .classes import distinct_names
+from .files import FileData, LabelFileDataset, image_headers, images_below, plain_path
+from .layout import split_of, split_word
+from .pairs import first_names
+from .splits import split_files, split_keys
 from .tables import labels_of, read_table, values_of
 
 __all__ = ["ImageFolderData"]
@@ -111,17 +112,12 @@ class ImageFolderData(FileData):
             raise ValueError("`columns` chooses columns of labels=, which is missing")
         if task == "regression" and sampler == "balanced":
             raise ValueError("`sampler='balanced'` needs classes, which task='regression' lacks")
-        if (train_split is None) != (val_split is None):
-            raise ValueError("`train_split` and `val_split` go together; give both or neither")
         self.task = task
         self.images, self.labels = Path(images), None if labels is None else Path(labels)
         self.columns = None if columns is None else names_in("columns", columns)
-        self._given = None if class_names is None else names_in("class_names", class_names)
-        if self._given is not None and len(set(self._given)) < len(self._given):
-            raise ValueError(f"`class_names` must differ from each other, got {class_names}")
+        self._given = distinct_names(class_names)
         self.predict_images = None if predict_images is None else Path(predict_images)
-        files = {"train": train_split, "validation": val_split, "test": test_split}
-        self.split_files = {name: Path(file) for name, file in files.items() if file is not None}
+        self.split_files = split_files(train_split, val_split, test_split)
         # Plain strings and numbers, so that a checkpoint loads with weights_only=True.
         images, labels = str(images), plain_path(labels)
         train_split, val_split, test_split = map(plain_path, (train_split, val_split, test_split))
@@ -176,12 +172,12 @@ class ImageFolderData(FileData):
     def _images_to_predict(self) -> list[Path]:
         folder = self.images if self.predict_images is None else self.predict_images
         name = "images" if self.predict_images is None else "predict_images"
-        return [*_images_below(folder, name).values()]
+        return [*images_below(folder, name).values()]
 
     def _find(self) -> tuple[dict[str, Path], Tensor, dict[str, str] | None]:
         """Return images by key, their labels or values, and their splits if they are named."""
         if self._found is None:
-            files = _images_below(self.images, "images")
+            files = images_below(self.images, "images")
             self._found = self._by_folder(files) if self.labels is None else self._by_table(files)
         return self._found
 
@@ -267,28 +263,13 @@ def _totals(labels: Tensor, num_classes: int) -> Tensor:
     return labels.sum(0)
 
 
-def _images_below(folder: Path, name: str) -> dict[str, Path]:
-    """Find the images of a folder and its subfolders by their relative paths."""
-    if not folder.is_dir():
-        raise FileNotFoundError(f"`{name}`: {folder} is not a folder; check the path")
-    found = {
-        unicodedata.normalize("NFC", path.relative_to(folder).as_posix()): path
-        for path in image_paths(folder, below=True)
-    }
-    unread = unread_images(folder)
-    if not found:
-        raise ValueError(f"`{name}`: {unread or f'{folder} has no images; check the path'}")
-    if unread is not None:
-        warn_user(unread)
-    return found
-
-
 def _folders(root: Path, splits: bool) -> set[str]:
     """Names of the folders for classes, including those without images."""
-    parents = [path for path in root.iterdir() if path.is_dir()] if splits else [root]
+    parents = [path for path in _visible(root) if split_word(path.name)] if splits else [root]
     return {
-        unicodedata.normalize("NFC", path.name)
-        for parent in parents
-        for path in parent.iterdir()
-        if path.is_dir() and not path.name.startswith(".")
+        unicodedata.normalize("NFC", path.name) for parent in parents for path in _visible(parent)
     }
+
+
+def _visible(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]

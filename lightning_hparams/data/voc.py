@@ -20,7 +20,7 @@ from .files import plain_path
 from .layout import split_of
 from .pairs import first_names, image_paths, key_of
 from .public import download_voc
-from .splits import found_in, names_of, split_keys
+from .splits import found_in, names_of, split_files, split_keys
 
 __all__ = ["VocData", "parse_xml"]
 
@@ -114,11 +114,8 @@ class VocData(BoxFileData):
             num_workers=num_workers,
             sampler=sampler,
         )
-        if (train_split is None) != (val_split is None):
-            raise ValueError("`train_split` and `val_split` go together; give both or neither")
         self.folder, self.one_based = Path(folder), one_based
-        files = {"train": train_split, "validation": val_split, "test": test_split}
-        self.split_files = {name: Path(file) for name, file in files.items() if file is not None}
+        self.split_files = split_files(train_split, val_split, test_split)
         self._random = val_fraction is not None
         # Plain strings and numbers, so that a checkpoint loads with weights_only=True.
         folder, predict_images = str(folder), plain_path(predict_images)
@@ -153,11 +150,8 @@ class VocData(BoxFileData):
             )
         return cls(folder, **{"one_based": True, **options})
 
-    def _images_to_predict(self) -> list[Path]:
-        folder = self.predict_images or _images_folder(_root(self.folder))
-        if not folder.is_dir():
-            raise FileNotFoundError(f"`predict_images`: {folder} is not a folder; check the path")
-        return image_paths(folder, below=True)
+    def _all_images(self) -> tuple[Path, str]:
+        return _images_folder(_root(self.folder)), "folder"
 
     def _read(self) -> BoxFiles:
         root = _root(self.folder)

@@ -414,3 +414,19 @@ def test_images_to_predict_need_no_annotations(tmp_path):
 def test_arguments_that_do_not_fit_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         CocoData("images", **options)
+
+
+def test_folders_of_two_splits_may_be_relative_and_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    train = saved(tmp_path / "train.json", coco(tmp_path / "train", ["cat", "dog"], SIX))
+    val = saved(tmp_path / "val.json", coco(tmp_path / "val", ["cat", "dog"], SIX[:1], first=7))
+    data = ready(CocoData("train", train, val_images=tmp_path / "val", val_annotations=val))
+    assert [len(data.train_set), len(data.val_set)] == [6, 1]
+
+
+def test_a_folder_without_images_to_predict_is_refused(tmp_path):
+    content = coco(tmp_path / "images", ["cat", "dog"], SIX)
+    (tmp_path / "empty").mkdir()
+    data = make(tmp_path, content, predict_images=tmp_path / "empty")
+    with pytest.raises(ValueError, match=r"`predict_images`: .*empty has no images"):
+        data.setup("predict")

@@ -246,6 +246,8 @@ def test_a_column_of_the_table_may_define_the_splits(plain):
     ("text", "options", "message"),
     [
         ("f,y\n0.png,a\n11.png,b\n", {}, r"names 11.png \(line 3\), which is not among the 10"),
+        ("11.png,a\n0.png,b\n1.png,a\n", {}, r"names 11.png \(line 1\), which is not among"),
+        ("f,y,split\n0.png,a,train\n1.png,b,val\n0.png,a,val\n", {}, "different rows for 0.png"),
         ("f,y\n50.png,a\n11.png,b\n", {}, "no column names any of the 10 images"),
         ("f,y\n0.png,a\n1.png,b,c\n", {}, "line 3 has 3 cells and the first line 2"),
         ("f,y\n0.png,a\n0.png,b\n", {}, "different rows for 0.png, in lines 2 and 3"),
@@ -389,3 +391,26 @@ def test_files_that_only_start_alike_are_not_identical(tmp_path):
     train, val, same = (tmp_path / f"{name}.bmp" for name in ("train", "val", "same"))
     assert identical_files({"train": [train], "validation": [val]}) == []
     assert identical_files({"train": [train], "test": [val, same]}) == [(train, same)]
+
+
+def test_a_list_of_test_images_leaves_the_other_folders_as_they_are(tmp_path):
+    for split in ("train", "val"):
+        for name in ("cat", "dog"):
+            for index in range(3):
+                picture(tmp_path / split / name / f"{split}{index}.png")
+    (tmp_path / "test.txt").write_text("val/cat/val0.png\ntrain/dog/train1.png\n")
+    data = ready(make(tmp_path, test_split=tmp_path / "test.txt"))
+    sets = (data.train_set, data.val_set, data.test_set)
+    assert [{path.parent.parent.name for path in one.paths} for one in sets[:2]] == [
+        {"train"},
+        {"val"},
+    ]
+    assert [len(one) for one in sets] == [5, 5, 2]
+
+
+def test_hidden_folders_beside_those_of_splits_hold_no_classes(tmp_path):
+    for split in ("train", "val"):
+        for name in ("cat", "dog"):
+            picture(tmp_path / split / name / "1.png")
+    (tmp_path / ".git" / "objects").mkdir(parents=True)
+    assert make(tmp_path).class_names == ["cat", "dog"]
