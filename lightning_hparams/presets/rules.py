@@ -19,6 +19,8 @@ __all__ = ["balanced_weights", "image_size", "level_sizes"]
 
 _EVEN = 3.0  # the ratio of counts up to which weights change little but the noise
 _STRIDE = 32  # encoders halve an image five times
+_FINEST = 8  # stride of the finest level of a feature pyramid
+_UNITS = 8.5  # the middle of the 6 to 12 units that a level learns, by their ratio
 
 
 def balanced_weights(counts: Sequence[float]) -> Chosen:
@@ -95,33 +97,42 @@ def image_size(sizes: Sequence[Sequence[int]], largest: int = 512) -> Chosen:
 
 
 def level_sizes(boxes: Tensor, levels: int = 3) -> Chosen:
-    """Choose the object size of each level of a feature pyramid from the training boxes.
+    """Choose the ``level_sizes`` of the detector ``"fcos"`` from the training boxes.
 
-    The sizes split the square roots of the areas into parts of the same number, like the clusters
-    of YOLO9000 (Redmon & Farhadi 2017, arXiv:1612.08242, section 2), so that each level has
-    objects to learn from.
+    They are units of length, not sizes of objects: a level learns objects of about 6 to 12 units.
+    Each unit is twice the one before, as in FCOS (Tian et al. 2019, arXiv:1904.01355, section 3.2),
+    so that no object falls between two levels. The median box, by the square root of its area, gets
+    to the middle of the levels, as far as each unit lies between half the stride of its level and
+    the stride: with less, locations are too far apart for small objects.
 
     Args:
-        boxes: ``(K, 4)`` xyxy in pixels of the image as the model sees it.
-        levels: Number of levels, at least 1.
+        boxes: ``(K, 4)`` xyxy in pixels of the image as the model sees it: after ``size``.
+        levels: Number of levels, at least 1; ``"fcos"`` has 3, with strides of 8, 16 and 32.
 
     Returns:
-        A rising list of sizes in pixels.
+        A rising list of units in pixels, for
+        ``DetectionTask(arch_args={"level_sizes": level_sizes(boxes).value})``.
 
     Raises:
-        ValueError: If there are no boxes.
+        ValueError: If there are no boxes, or one is not finite.
 
-    >>> level_sizes(torch.tensor([[0, 0, s, s] for s in (10, 20, 30, 40, 50, 60)])).value
-    [18.3, 35.0, 51.7]
+    >>> level_sizes(torch.tensor([[0, 0, side, side] for side in (60, 100, 200)])).value
+    [5.9, 11.8, 23.6]
+    >>> level_sizes(torch.tensor([[0, 0, 20, 20]])).value
+    [4.0, 8.0, 16.0]
     """
     whole_number("levels", levels, 1)
     if boxes.ndim != 2 or boxes.shape[-1] != 4 or not len(boxes):
         raise ValueError(f"`boxes` must be (K, 4) with a box or more, got {tuple(boxes.shape)}")
+    if not bool(boxes.isfinite().all()):
+        raise ValueError("`boxes` must be finite; leave out those that hold NaN or infinity")
     corners = boxes.double()
     sides = (corners[:, 2:] - corners[:, :2]).clamp_min(0).prod(1).sqrt()
-    middles = (torch.arange(levels, dtype=torch.float64) + 0.5) / levels
-    chosen = sides.quantile(middles).tolist()
+    median = float(sides.median())
+    middle = _UNITS * 2 ** ((levels - 1) / 2)
+    first = round(min(max(median / middle, _FINEST / 2), _FINEST), 1)
     return Chosen(
-        [round(size, 1) for size in chosen],
-        f"{len(boxes)} boxes of {sides.min():.0f} to {sides.max():.0f} pixels, in {levels} parts",
+        [first * 2**level for level in range(levels)],
+        f"{len(boxes)} boxes with a median of {median:.0f} pixels; a level learns about 6 to 12 "
+        "times its size",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -192,6 +193,11 @@ def _own(
         raise ValueError(
             "`level_sizes` must be 3 ascending sizes in pixels, one for each of the strides 8, 16 "
             f"and 32, got {sizes}"
+        )
+    if any(large > 2 * small for small, large in pairwise(sizes)):
+        raise ValueError(
+            "each of `level_sizes` must be at most twice the one before, or objects between two "
+            f"levels are learnt by neither, got {sizes}"
         )
     channels = whole_number("fpn_channels", args.get("fpn_channels", 64), 32)
     if channels % 32:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, strategies as st
 
+from lightning_hparams import DetectionTask
 from lightning_hparams.presets import balanced_weights, image_size, level_sizes
 
 counts = st.lists(st.integers(0, 10**9), min_size=2, max_size=30).filter(any)
@@ -47,15 +48,30 @@ def test_sizes_of_no_image_are_refused(sizes):
 
 
 @given(st.integers(1, 5), st.lists(st.floats(1, 500), min_size=1, max_size=50))
-def test_level_sizes_rise_and_lie_among_the_boxes(levels, sides):
+def test_level_sizes_double_from_half_the_stride_to_the_stride(levels, sides):
     boxes = torch.tensor([[0.0, 0.0, side, side] for side in sides])
     sizes = level_sizes(boxes, levels).value
     assert len(sizes) == levels
-    assert sizes == sorted(sizes)
-    assert min(sides) - 0.1 <= sizes[0]
-    assert sizes[-1] <= max(sides) + 0.1
+    for level, size in enumerate(sizes):
+        assert size == sizes[0] * 2**level
+        assert 4 * 2**level <= size <= 8 * 2**level
+
+
+@pytest.mark.parametrize("side", [10.0, 70.0, 90.0, 110.0, 500.0])
+def test_each_object_is_learnt_by_a_level_of_its_size(side):
+    """By torchvision's rule of FCOS, at locations all over the image."""
+    sizes = level_sizes(torch.tensor([[0.0, 0.0, side, side]])).value
+    assert DetectionTask(num_classes=1, arch_args={"level_sizes": sizes})
+    farthest = [side / 2, side / 2 + 1.5 * sizes[0]]  # from the centre, and beside it
+    for distance in farthest:
+        bounds = [(0, 8 * sizes[0]), (4 * sizes[1], 8 * sizes[1]), (4 * sizes[2], 1e9)]
+        assert any(low <= distance <= high for low, high in bounds)
+    if 60 < side < 120:
+        assert 4 * sizes[1] <= side / 2 + sizes[1] <= 8 * sizes[1]  # the middle level
 
 
 def test_level_sizes_of_no_boxes_are_refused():
     with pytest.raises(ValueError, match="boxes"):
         level_sizes(torch.zeros(0, 4))
+    with pytest.raises(ValueError, match="must be finite"):
+        level_sizes(torch.tensor([[0.0, 0.0, float("nan"), 1.0]]))
