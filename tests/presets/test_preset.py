@@ -2,7 +2,7 @@
 
 import pytest
 
-from lightning_hparams import presets
+from lightning_hparams import Cifar10Data, presets
 from lightning_hparams.optim import check_optimizer
 
 
@@ -48,3 +48,9 @@ def test_an_unknown_name_suggests_a_similar_one():
 def test_a_batch_without_images_is_refused(preset):
     with pytest.raises(ValueError, match="batch_size"):
         preset.at_batch_size(0)
+
+
+def test_the_values_for_cifar_fit_its_data(tmp_path):
+    data = Cifar10Data(tmp_path, **presets.get("classification/cifar-wide-resnet").data)
+    assert data.augment is True
+    assert data.batch_size == 128
