@@ -19,7 +19,7 @@ from ..checks import in_range, nearest, numbers_in, one_of, whole_number
 from ..isolation import random_state_kept
 from .encoders import build_encoder, input_statistics
 from .fcos import BOX_LOSSES, LEVEL_SIZES, FcosHead, build_fcos
-from .weights import Statistics
+from .weights import Statistics, load_fitting
 
 __all__ = [
     "ARCHITECTURES",
@@ -258,22 +258,19 @@ def _head(arch: str, num_classes: int, box_loss: str | None) -> dict[str, nn.Mod
 def _with_weights(arch: str, weights: str | None, **args: Any) -> Any:
     """Build a detector of torchvision, with the pretrained weights that fit its classes."""
     builder = detection.__dict__[arch]
-    encoder_weights = "DEFAULT" if weights == "imagenet" else None
+    model: nn.Module = builder(weights=None, weights_backbone=None, **args)
     try:
-        model: nn.Module = builder(
-            weights=None, weights_backbone=encoder_weights, progress=False, **args
-        )
+        if weights == "imagenet":
+            # With weights, torchvision builds other layers: frozen batch normalisations, a frozen
+            # stem, twice the channels at the end of SSDlite. A checkpoint, which is loaded without
+            # weights, would not fit.
+            other = builder(weights=None, weights_backbone="DEFAULT", progress=False, **args)
+            load_fitting(model, other.state_dict())
         if weights == "coco":
-            wanted = model.state_dict()
             given = torchvision.models.get_model_weights(arch).DEFAULT.get_state_dict(
                 progress=False, check_hash=True
             )
-            fitting = {
-                key: value
-                for key, value in given.items()
-                if key in wanted and value.shape == wanted[key].shape
-            }
-            model.load_state_dict(fitting, strict=False)
+            load_fitting(model, given)
     except OSError as error:  # of urllib
         raise ConnectionError(
             f"weights={weights!r} of arch {arch!r} are not in the local cache and cannot be "
@@ -291,6 +288,8 @@ def _check_args(arch: str, args: Mapping[str, Any]) -> None:
             raise TypeError(
                 f"`arch_args` cannot have {key!r}: images keep their size; resize them in the data"
             )
+        if key == "trainable_backbone_layers":
+            raise TypeError(f"`arch_args` cannot have {key!r}; pass freeze= to the task instead")
         if key not in known:
             hint = nearest(key, known) or f"; {arch} takes {sorted(known)}"
             raise TypeError(f"`arch_args`: {arch} takes no {key!r}{hint}")

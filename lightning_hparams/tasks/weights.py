@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..checks import type_name
 
-__all__ = ["Statistics", "is_file", "load_weights"]
+__all__ = ["Statistics", "is_file", "load_fitting", "load_weights"]
 
 Statistics = tuple[list[float], list[float]]  # mean and deviation of each channel, in 0..1
 
@@ -90,6 +90,13 @@ def load_weights(
     best.module.load_state_dict(best.found, strict=False)
     rank_zero_info(report + _other_shapes(best))
     return best.part, _statistics(best.state) if best.part == "model" else None
+
+
+def load_fitting(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Load the tensors that the model has by the same name in the same shape."""
+    own = model.state_dict()
+    fitting = {key: v for key, v in state.items() if key in own and v.shape == own[key].shape}
+    model.load_state_dict(fitting, strict=False)
 
 
 def _read(path: Path) -> object:

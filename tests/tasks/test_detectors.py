@@ -4,6 +4,7 @@ import random
 
 import pytest
 import torch
+from torchvision.models import MobileNet_V3_Large_Weights, mobilenet_v3_large
 from torchvision.models.detection import fcos
 from torchvision.ops import generalized_box_iou_loss
 
@@ -157,3 +158,25 @@ def test_level_sizes_decide_which_level_learns_a_box():
         learnt[sizes[0]] = {0 if index < 256 else 1 if index < 320 else 2 for index in inside}
     assert learnt[8] == {0}
     assert 1 in learnt[4]
+
+
+@pytest.mark.parametrize(
+    "arch", ["fasterrcnn_mobilenet_v3_large_320_fpn", "ssdlite320_mobilenet_v3_large"]
+)
+def test_a_model_has_the_same_layers_with_pretrained_weights_and_without(monkeypatch, arch):
+    source = mobilenet_v3_large()
+    source.features[0][0].weight.data.fill_(0.25)
+    state = source.state_dict()
+    monkeypatch.setattr(MobileNet_V3_Large_Weights, "get_state_dict", lambda *args, **kwargs: state)
+    task = DetectionTask(arch, weights="imagenet")
+    loaded = DetectionTask(arch)
+    loaded.load_state_dict(task.state_dict())
+    optimizer = loaded.configure_optimizers()
+    optimizer.load_state_dict(task.configure_optimizers().state_dict())
+    assert bool((next(loaded.backbone.parameters()) == 0.25).all())
+    assert all(parameter.requires_grad for parameter in task.parameters())
+
+
+def test_layers_to_train_are_chosen_by_the_task():
+    with pytest.raises(TypeError, match="'trainable_backbone_layers'; pass freeze= to the task"):
+        DetectionTask("fcos_resnet50_fpn", arch_args={"trainable_backbone_layers": 3})
