@@ -12,9 +12,9 @@ import torchvision
 from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
-from ..checks import one_of
+from ..checks import one_of, type_name
 from .encoders import check_downloads, check_timm_weights, input_statistics
-from .weights import Statistics
+from .weights import Statistics, load_fitting
 
 __all__ = ["Classifier", "build_classifier"]
 
@@ -25,6 +25,9 @@ _SET_BY_TASK = {"num_classes", "in_chans", "pretrained", "weights", "progress", 
 # Without a second output in training, and with the initialisation that is the default until now.
 _ONE_OUTPUT: dict[str, bool] = {"aux_logits": False, "init_weights": True}
 _FIXED = {"googlenet": _ONE_OUTPUT, "inception_v3": _ONE_OUTPUT}
+# Their weights expect images in -1..1: torchvision converts those of other statistics only where it
+# loads the weights itself (transform_input).
+_SYMMETRIC = ([0.5] * 3, [0.5] * 3)
 _BUILD_ERRORS = (  # raised by constructors of timm and torchvision for arguments that do not fit
     ArithmeticError,
     AssertionError,
@@ -65,9 +68,11 @@ def build_classifier(
 
     Raises:
         ValueError: For an unknown name (suggesting similar ones), or arguments that do not fit.
-        TypeError: For an argument that the model does not take.
+        TypeError: For an argument that the model does not take, or a model instead of its name.
         ConnectionError: If pretrained weights are not cached and cannot be downloaded.
     """
+    if not isinstance(name, str):
+        raise TypeError(f"`model` must be the name of a model, got {type_name(name)}")
     for key in _SET_BY_TASK & set(args):
         raise TypeError(f"`model_args` repeats {key!r}; use the task's own arguments")
     if weights is not None:
@@ -98,7 +103,8 @@ def _timm(
     stride = max((int(each["reduction"]) for each in info or []), default=_STRIDE)
     config = model.pretrained_cfg
     if config.get("fixed_input_size") and not args.get("dynamic_img_size"):
-        side = args.get("img_size", config["input_size"][-1])
+        size = args.get("img_size", config["input_size"][-2:])
+        side = size if isinstance(size, int) else min(size)
         return Classifier(model, heads, side, True, _statistics(plain))
     return Classifier(model, heads, 2 * stride, False, _statistics(plain))
 
@@ -126,7 +132,7 @@ def _torchvision(
     except _BUILD_ERRORS as error:
         raise _unbuilt(name, args, error) from error
     stem = next(key for key, part in model.named_modules() if isinstance(part, nn.Conv2d))
-    statistics = None
+    statistics: Statistics | None = None
     if weights is not None:
         entry = torchvision.models.get_model_weights(plain).DEFAULT
         file = Path(torch.hub.get_dir()) / "checkpoints" / Path(entry.url).name
@@ -137,6 +143,8 @@ def _torchvision(
         statistics = list(images.mean), list(images.std)
     elif in_channels != 3:
         _widen(model, stem, in_channels)
+    if plain in _FIXED and not options.get("transform_input"):
+        statistics = _SYMMETRIC
     head = next(part for part in reversed(list(model.modules())) if _is_head(part, outputs))
     return Classifier(model, [head], 2 * _STRIDE, False, statistics)
 
@@ -167,10 +175,7 @@ def _load(model: nn.Module, state: Mapping[str, Tensor], stem: str, in_channels:
     """Load weights for 3 channels and other classes: the last layer stays as it is."""
     if in_channels != 3:
         _widen(model, stem.removesuffix(".weight"), in_channels)
-    own = model.state_dict()
-    adapted = {**state, stem: adapt_input_conv(in_channels, state[stem])}
-    fitting = {key: v for key, v in adapted.items() if key in own and v.shape == own[key].shape}
-    model.load_state_dict(fitting, strict=False)
+    load_fitting(model, {**state, stem: adapt_input_conv(in_channels, state[stem])})
 
 
 def _unbuilt(name: str, args: Mapping[str, Any], error: Exception) -> Exception:

@@ -5,6 +5,7 @@ import threading
 import pytest
 import torch
 from torch import nn
+from torchvision.transforms import v2
 
 from lightning_hparams import ClassificationTask
 from lightning_hparams.tasks import encoders
@@ -15,6 +16,7 @@ def built(name, weights=None, in_channels=3, outputs=5, **args):
     return build_classifier(name, weights, in_channels=in_channels, outputs=outputs, args=args)
 
 
+IMAGENET = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 TIMM = ["test_resnet", "tu-test_convnext", "test_vit", "levit_128s", "test_efficientnet.r160_in1k"]
 TORCHVISION = ["squeezenet1_1", "shufflenet_v2_x0_5", "mobilenet_v3_small", "mnasnet0_5"]
 
@@ -82,3 +84,23 @@ def test_torchvisions_weights_load_from_the_cache_but_for_the_last_layer(monkeyp
     grey = built("torchvision/squeezenet1_1", "imagenet", in_channels=1)
     summed = source.features[0].weight.sum(1, keepdim=True)
     torch.testing.assert_close(grey.model.features[0].weight, summed)
+
+
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_images_are_scaled_as_inceptions_weights_expect(name):
+    """torchvision's transform_input maps ImageNet's scale to this one."""
+    mean, std = built(f"torchvision/{name}").statistics
+    itself = built(f"torchvision/{name}", transform_input=True)
+    assert itself.statistics is None
+    images = torch.rand(1, 3, 8, 8)
+    transformed = itself.model._transform_input(v2.functional.normalize(images, *IMAGENET))
+    torch.testing.assert_close(transformed, v2.functional.normalize(images, mean, std))
+
+
+def test_a_size_may_be_given_as_height_and_width():
+    assert built("test_vit", img_size=[96, 96]).side == 96
+
+
+def test_a_model_instead_of_its_name_is_refused():
+    with pytest.raises(TypeError, match="`model` must be the name of a model, got Linear"):
+        ClassificationTask(nn.Linear(1, 1))
