@@ -33,7 +33,8 @@ class DetectionScores(CountingMetric):
 
     Args:
         num_classes: C, at least 1.
-        max_detections: Most confident predictions of an image that average precision takes.
+        max_detections: Number of most confident predictions that average precision takes, of each
+            class in an image.
 
     ``update(preds, targets)`` takes the :class:`~lightning_hparams.outputs.Boxes` of N images.
     ``compute()`` returns ``map``, ``map50`` and ``map75``, and, of shape ``(C,)``, ``ap``,
@@ -142,7 +143,7 @@ def average_precisions(
     Args:
         images: Predicted and true boxes of each image.
         num_classes: C.
-        max_detections: Most confident predictions of an image to take.
+        max_detections: Number of most confident predictions to take, of each class in an image.
 
     Returns:
         ``map`` (mean over IoU thresholds from 0.5 to 0.95), ``map50`` and ``map75``, means over the
@@ -160,7 +161,7 @@ def average_precisions(
         iou_thresholds=np.linspace(0.5, 0.95, 10).tolist(),
         rec_thresholds=np.linspace(0.0, 1.0, 101).tolist(),
         extended_summary=True,
-        max_detection_thresholds=[1, 10, max(max_detections, 11)],
+        max_detection_thresholds=[max_detections] * 3,  # it takes three, and the last one counts
         sync_on_compute=False,
     )
     metric.warn_on_many_detections = False

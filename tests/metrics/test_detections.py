@@ -213,3 +213,14 @@ def test_labels_of_any_integer_type_are_counted_alike(dtype):
     assert counts.equal(box_confusion([(found, true)], threshold, 20))
     assert counts[19, 3] == counts[19, 19] == 1
     assert counts.sum() == 2
+
+
+@pytest.mark.parametrize(("most", "expected"), [(1, 0.0), (2, 0.5), (5, 0.5), (100, 0.5)])
+def test_average_precision_takes_no_more_predictions_than_asked_for(most, expected):
+    right, wrong = torch.tensor([[0.0, 0, 10, 10]]), torch.tensor([[20.0, 20, 30, 30]])
+    labels = torch.zeros(7, dtype=torch.long)
+    boxes = torch.cat([wrong, right, *[wrong] * 5])
+    pred = {"boxes": boxes, "labels": labels, "scores": torch.linspace(0.9, 0.3, 7)}
+    target = {"boxes": right, "labels": labels[:1]}
+    found = average_precisions([(pred, target)], 1, max_detections=most)
+    assert float(found["map50"]) == pytest.approx(expected)
