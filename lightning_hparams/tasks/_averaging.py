@@ -7,7 +7,7 @@ from torch.optim.swa_utils import AveragedModel
 
 __all__ = ["keep_counters"]
 
-_CONSTANT = ("mean", "std")  # buffers of a task that training does not change
+_CONSTANT = {"mean", "std", "scaling"}  # buffers of tasks that training does not change
 
 
 def keep_counters(trainer: Trainer | None, task: LightningModule) -> None:
@@ -21,5 +21,6 @@ def keep_counters(trainer: Trainer | None, task: LightningModule) -> None:
     for average in averages:
         averaged = dict(average.module.named_buffers())
         for name, buffer in task.named_buffers():
-            if name in averaged and (name in _CONSTANT or not buffer.is_floating_point()):
+            constant = name.partition(".")[0] in _CONSTANT
+            if name in averaged and (constant or not buffer.is_floating_point()):
                 averaged[name].copy_(buffer)

@@ -115,7 +115,9 @@ def _batches(loader: Any) -> Iterator[Any]:
         yield from loader
         return
     size = len(dataset)  # type: ignore[arg-type]
-    some = [int(index) for index in torch.linspace(0, size - 1, min(size, _MOST)).round()]
+    # In float32, the last index of more than 2**24 samples might not exist.
+    places = torch.linspace(0, size - 1, min(size, _MOST), dtype=torch.float64).round()
+    some = [int(index) for index in places]
     yield from DataLoader(
         Subset(dataset, some),  # type: ignore[arg-type]
         batch_size=loader.batch_size,

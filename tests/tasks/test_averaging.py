@@ -5,9 +5,11 @@ import torch
 from lightning.pytorch import callbacks
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
-from lightning_hparams import ExactResume, OneCycle, SegmentationTask
+from lightning_hparams import ExactResume, OneCycle, RegressionTask, SegmentationTask
+from lightning_hparams.tasks._averaging import keep_counters
 from lightning_hparams.tasks.base import VisionTask
 from tests.runs import matching, quiet_trainer, shapes
 
@@ -116,3 +118,13 @@ def test_a_resumed_run_has_the_same_average_and_weights(run, tmp_path, epoch):
     )
     for part in ("state_dict", "current_model_state"):
         assert all(torch.equal(ours[part][name], theirs[part][name]) for name in theirs[part])
+
+
+def test_the_scale_of_a_regression_is_copied_before_the_first_average():
+    """The average is made before the scale is known, and may begin late."""
+    task, averaging = RegressionTask("test_resnet"), callbacks.EMAWeightAveraging()
+    averaging._average_model = AveragedModel(task, use_buffers=True)
+    task.scaling.fit(torch.tensor([[900.0], [1100.0]]))
+    keep_counters(quiet_trainer(callbacks=[averaging]), task)
+    for name, value in task.scaling.named_buffers():
+        assert torch.equal(averaging._average_model.module.scaling.get_buffer(name), value), name

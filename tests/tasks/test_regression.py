@@ -5,10 +5,11 @@ import math
 import pytest
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from lightning_hparams import MetricMonitor, PredictionMonitor, RegressionTask, lr_range_test
 from lightning_hparams.losses import RegressionLoss
+from lightning_hparams.tasks._target_scaling import training_values
 from tests.runs import quiet_trainer, read_events
 
 TINY = {"model": "test_resnet", "image_size": 16}
@@ -159,3 +160,16 @@ def test_the_monitors_show_a_regression_without_an_argument(tmp_path):
     assert {"metric/mae/val", "class/r2/value 1/val", "best/metric/r2/val"} <= set(
         events.Tags()["scalars"]
     )
+
+
+class Many(Dataset):
+    def __len__(self):
+        return 20_000_004  # the last index is no float32
+
+    def __getitem__(self, index):
+        return torch.tensor([range(len(self))[index]])
+
+
+def test_the_scale_is_read_from_the_first_to_the_last_sample_of_any_number():
+    values = training_values(DataLoader(Many(), batch_size=256), lambda batch: batch)
+    assert (len(values), int(values[0]), int(values[-1])) == (2048, 0, 20_000_003)
