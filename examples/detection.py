@@ -1,5 +1,6 @@
 """Detect shapes, or objects in your own images, and view the results in TensorBoard."""
 
+import sys
 from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser, Namespace
 from pathlib import Path
 
@@ -70,6 +71,8 @@ if __name__ == "__main__":
     )
     trainer.fit(task, data)
     trainer.test(task, data, ckpt_path=best.best_model_path or None, weights_only=True)
+    if not trainer.is_global_zero:
+        sys.exit()  # on several GPUs, only one process prints the results
     sheet = pictures.save_sheet(Path(trainer.logger.log_dir) / "predictions.png")
     print(f"Best checkpoint:          {best.best_model_path}")
     print(f"Predictions as a picture: {sheet}")
