@@ -99,9 +99,11 @@ class ImageTask(EvaluatedTask):
                 raise
             height, width = images.shape[-2:]
             raise ValueError(
-                f"the model does not take images of {height} x {width} pixels ({error}); pass "
-                "image_size= to resize them, or model_args={'img_size': ...} or "
-                "{'dynamic_img_size': True} if the timm model supports it"
+                f"the model does not take images of {height} x {width} pixels ({error}); "
+                f"{'pass image_size= to resize' if height == width else 'crop'} them"
+                f"{'' if height == width else ' to squares in the data'}, or pass "
+                "model_args={'img_size': ...} or {'dynamic_img_size': True} if the timm model "
+                "supports it"
             ) from error
         return outputs
 
@@ -112,9 +114,11 @@ class ImageTask(EvaluatedTask):
         if shorter == self._side or (shorter > self._side and not self._exact):
             return images
         size = [_rounded(side * self._side, shorter) for side in (height, width)]
-        shrinks = shorter > self._side
-        found: Tensor = F.interpolate(images, size=size, mode="bilinear", antialias=shrinks)
-        return found
+        if shorter < self._side:
+            return F.interpolate(images, size=size, mode="bilinear")
+        # In float32, since the CPU has no antialiasing in lower precision.
+        found = F.interpolate(images.float(), size=size, mode="bilinear", antialias=True)
+        return found.to(images)
 
     def exported_output(self, images: Tensor) -> Tensor:
         """Compute probabilities or values ``(N, outputs)``, without a branch for any size."""

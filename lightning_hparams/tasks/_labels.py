@@ -40,6 +40,12 @@ def labels_in(label: Tensor, images: int, num_classes: int, task: str) -> Tensor
         return label if label.is_floating_point() else label.long()
     if label.ndim == 2 and label.shape[1] == 1:
         label = label[:, 0]
+    if tuple(label.shape) == (images, num_classes) and label.is_floating_point():
+        raise ValueError(
+            f"labels must be ({images},) of class indices, got {tuple(label.shape)} of "
+            f"{label.dtype}; pass mixup= or cutmix= to the task instead of mixing images in the "
+            "loader, label.argmax(1) for one-hot labels, or task='multilabel' for several per image"
+        )
     if tuple(label.shape) != (images,):
         raise ValueError(
             f"labels must be ({images},) of class indices for {images} images, got "

@@ -26,6 +26,8 @@ _FORM = (
 def images_of(batch: Batch | Tensor) -> Images:
     """Return the images of a batch, as one tensor or one for each.
 
+    A batch may also be a list of images alone, for prediction.
+
     Raises:
         ValueError: If there are none, or one has no pixels.
     """
@@ -33,7 +35,8 @@ def images_of(batch: Batch | Tensor) -> Images:
     if isinstance(batch, dict):
         found = batch.get("image")
     elif isinstance(batch, (tuple, list)) and batch:
-        found = batch[0]
+        alone = all(isinstance(each, Tensor) and each.ndim == 3 for each in batch)
+        found = batch if alone else batch[0]
     if isinstance(found, Tensor):
         images: Images = found if found.ndim != 3 else found[None]
     elif isinstance(found, (tuple, list)) and found and all(isinstance(i, Tensor) for i in found):

@@ -76,10 +76,10 @@ class ClassificationTask(ClassificationSteps):
             For models of timm.
 
     Logged by Lightning, with stage ``train``, ``val`` or ``test``: ``loss/{stage}`` and
-    ``metric/{accuracy,macro_f1,calibration_error}/{stage}``, and with more than five classes
-    ``metric/accuracy_top5/{stage}``. Available to callbacks, and written to loggers by
-    :class:`~lightning_hparams.MetricMonitor` only: ``class/{recall,f1}/{class name}/{stage}`` and
-    ``loss/{stage}/{term}``.
+    ``metric/{accuracy,macro_f1,calibration_error}/{stage}``, and for multiclass tasks with more
+    than five classes ``metric/accuracy_top5/{stage}``. Available to callbacks, and written to
+    loggers by :class:`~lightning_hparams.MetricMonitor` only:
+    ``class/{recall,f1}/{class name}/{stage}`` and ``loss/{stage}/{term}``.
 
     Raises:
         ValueError: For an unknown name (suggesting similar ones) or a value out of range.

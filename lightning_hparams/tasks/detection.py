@@ -70,7 +70,8 @@ class DetectionTask(DetectionSteps):
         layer_decay: The learning rate of each layer of the encoder as a multiple of that of the
             next one, above 0; 1 for one rate.
         freeze: ``"encoder"`` does not train the encoder, and keeps the statistics of its batch
-            normalisations.
+            normalisations. ``"none"`` trains all layers whatever the weights, also those that
+            torchvision's functions freeze by default.
         unfreeze_at: First epoch in which the encoder is trained after all; None for never.
         compile: Compile the encoder and the feature pyramid with ``torch.compile``.
         grad_checkpointing: Compute activations of the encoder, a timm model, again in the backward
@@ -167,7 +168,10 @@ class DetectionTask(DetectionSteps):
         self.first_label = built.first_label
         self.num_classes, self.class_names = num_classes, names
         self.category_ids = _category_ids(category_ids, num_classes)
-        self._given = {"class_names": class_names, "category_ids": category_ids}
+        self._given = {
+            "class_names": None if class_names is None else names,
+            "category_ids": None if category_ids is None else self.category_ids,
+        }
         terms = loss_names(built.terms)
         self.loss_weights = _loss_weights(loss, terms)
         for stage in ("val", "test"):

@@ -148,12 +148,18 @@ def test_small_images_are_enlarged_and_others_left_as_they_are(size, seen):
     assert task.resized(large) is large
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_images_shrink_in_low_precision(dtype):
+    found = ClassificationTask(**TINY).resized(torch.rand(1, 3, 32, 32).to(dtype))
+    assert (found.dtype, found.shape[-2:]) == (dtype, (16, 16))
+
+
 def test_a_model_of_one_size_gets_it():
     task = ClassificationTask("vit_tiny_patch16_224")
     with torch.no_grad():
         assert task.eval()(torch.rand(2, 3, 8, 8)).shape == (2, 2)
         assert task(torch.rand(2, 3, 300, 300)).shape == (2, 2)
-    with pytest.raises(ValueError, match=r"does not take images of .*pass image_size="):
+    with pytest.raises(ValueError, match=r"images of 224 x 448 pixels .*crop them to squares"):
         ClassificationTask("vit_tiny_patch16_224").eval()(torch.rand(1, 3, 8, 16))
 
 
@@ -294,6 +300,7 @@ def test_bad_arguments_are_refused_when_the_task_is_created(options, error, mess
         ([0, 2], "multiclass", ValueError, "subtract 1 if classes count from 1, pass num_cl"),
         ([1, -1], "multiclass", ValueError, "pass ignore_index=-1 if it means unlabelled"),
         ([[0, 1], [1, 0]], "multiclass", ValueError, r"got \(2, 2\); pass task='multilabel'"),
+        ([[0.3, 0.7], [1.0, 0.0]], "multiclass", ValueError, "pass mixup= or cutmix= to the task"),
         ([0.0, 1.0], "multiclass", TypeError, "class indices, got torch.float32; convert"),
         ([[0.0, 1.0], [0.5, 0.0]], "multilabel", ValueError, "1.png has label 0.5 .*; correct"),
         ([[0.0, 1.0], [math.nan, 0.0]], "multilabel", ValueError, "1.png has label nan"),

@@ -322,6 +322,19 @@ def test_a_checkpoint_holds_the_classes_and_loads_without_weights(tmp_path):
     json.dumps(dict(loaded.hparams))
 
 
+def test_names_given_as_a_tuple_are_those_of_the_data():
+    data = shapes("detection", size=64)
+    task = detector(class_names=tuple(data.class_names))
+    quiet_trainer(fast_dev_run=True).fit(task, data)
+    assert task.class_names == data.class_names
+
+
+def test_a_list_of_images_alone_is_predicted_image_by_image():
+    task = detector().eval()
+    images = [torch.rand(3, 64, 64), torch.rand(3, 96, 64)]
+    assert task.predict_step(images, 0)["sizes"].tolist() == [[64, 64], [96, 64]]
+
+
 def test_a_task_without_names_takes_those_of_its_training_data(tmp_path):
     task = detector(num_classes=3)
     data = Other(num_classes=3, class_names=["dog", "cat", "cow"], category_ids=[4, 2, 9])
