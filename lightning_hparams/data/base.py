@@ -40,9 +40,9 @@ class VisionData(PlainHparams, LightningDataModule):
     """Loaders for datasets of images, which a subclass creates in ``setup``.
 
     Batches are those of :mod:`lightning_hparams.outputs`, with an ``index`` that counts from the
-    start of each dataset. A task takes its arguments from ``in_channels``, ``num_classes``,
-    ``class_names``, ``task`` and, if they are known, the ``mean`` and ``std`` of the images in
-    units of 0..1.
+    start of each dataset. A task takes its arguments from ``in_channels``, ``num_classes`` (or
+    ``num_values`` for a regression), ``class_names``, ``task`` and, if they are known, the ``mean``
+    and ``std`` of the images in units of 0..1.
 
     Args:
         batch_size: Images per batch, at least 1. An incomplete last training batch is dropped,
@@ -78,6 +78,18 @@ class VisionData(PlainHparams, LightningDataModule):
         self.val_set: Dataset[Sample] | None = None
         self.test_set: Dataset[Sample] | None = None
         self.predict_set: Dataset[Sample] | None = None
+
+    @property
+    def num_values(self) -> int:
+        """Number of values of an image.
+
+        Raises:
+            AttributeError: If the task is not a regression.
+        """
+        task = getattr(self, "task", None)
+        if task != "regression":
+            raise AttributeError(f"`num_values` is for task='regression', got {task!r}")
+        return len(self.class_names)
 
     def class_counts(self) -> list[int]:
         """Count the classes in the training set: pixels, images with a label, or boxes.

@@ -15,7 +15,7 @@ from ._arguments import input_scale, weights_file
 from ._batches import image_of, paths_of
 from ._evaluation import EvaluatedTask
 from ._labels import ImageBatch
-from ._parts import two_parts
+from ._parts import two_parts, without
 from .classifiers import Classifier, build_classifier
 from .weights import Statistics, load_weights
 
@@ -76,6 +76,11 @@ class ImageTask(EvaluatedTask):
         self._side = built.side if image_size is None else image_size
         self._exact = built.fixed or image_size is not None
         self.exports_any_size = not built.fixed
+
+    @property
+    def backbone(self) -> nn.Module:
+        """All of the model but the last layer, where Lightning's callbacks look for it."""
+        return without(self.model, self._heads)
 
     def model_parts(self) -> Mapping[str, Iterable[nn.Parameter]]:
         """Return the parameters of the pretrained part, ``encoder``, and of the last layer."""

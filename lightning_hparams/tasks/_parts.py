@@ -9,7 +9,7 @@ from typing import Any
 import timm.models
 from torch import nn
 
-__all__ = ["layers_of", "two_parts", "with_layer_decay"]
+__all__ = ["layers_of", "two_parts", "with_layer_decay", "without"]
 
 Part = tuple[list[nn.Parameter], float]  # parameters and learning rate
 
@@ -23,6 +23,31 @@ def two_parts(
     first = {id(p): p for module in pretrained for p in module.parameters()}
     others = [p for p in model.parameters() if id(p) not in first]
     return {names[0]: list(first.values()), names[1]: others}
+
+
+def without(model: nn.Module, left_out: Sequence[nn.Module]) -> nn.Module:
+    """Return a module with all parameters and submodules of a model but some, which it shares.
+
+    >>> model = nn.Sequential(nn.Linear(4, 3), nn.Sequential(nn.ReLU(), nn.Linear(3, 2)))
+    >>> [parameter.shape for parameter in without(model, [model[1][1]]).parameters()]
+    [torch.Size([3, 4]), torch.Size([3])]
+    """
+    rest = nn.Module()
+    outer = [model]  # modules that hold one of those to leave out
+    for name, module in model.named_modules():
+        if module in left_out or (name and module not in outer):
+            continue
+        for key, parameter in module.named_parameters(name.replace(".", "_"), recurse=False):
+            rest.register_parameter(key.replace(".", "_"), parameter)
+        for key, child in module.named_children():
+            inside = [*child.modules()]
+            if child in left_out:
+                continue
+            if any(each in inside for each in left_out):
+                outer.append(child)
+            else:
+                rest.add_module(f"{name}_{key}".replace(".", "_").lstrip("_"), child)
+    return rest
 
 
 def with_layer_decay(
