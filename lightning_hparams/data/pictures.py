@@ -208,7 +208,8 @@ class _Tiff:
         self.photometric = tifffile.PHOTOMETRIC(self.page.photometric).name
         self.color = self.photometric == "RGB"
         tag = self.page.tags.get(_ORIENTATION)
-        self.orientation = 1 if tag is None else int(tag.value)
+        value = 1 if tag is None else int(tag.value)
+        self.orientation = value if value in range(1, 9) else 1  # some programs write 0
 
     @property
     def by_pillow(self) -> bool:

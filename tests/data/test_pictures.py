@@ -265,3 +265,11 @@ def test_complex_numbers_are_refused(tmp_path):
         read_image(path, 1)
     with pytest.raises(ValueError, match="holds complex numbers"):
         read_header(path)
+
+
+@pytest.mark.parametrize("orientation", [0, 9])
+def test_an_orientation_that_does_not_exist_is_none(tmp_path, orientation):
+    for ending in ("png", "jpg", "tif"):
+        path = oriented(tmp_path / f"a.{ending}", COLOR, orientation)
+        assert read_header(path).orientation == 1
+        assert read_image(path, 3).shape == (3, 6, 8)
