@@ -50,7 +50,8 @@ class ImageFolderData(FileData):
             lists or the table define the splits. Each class has the same share.
         train_split: Text file with the name of an image per line.
         val_split: The same for validation.
-        test_split: The same for test; without a test set, it is the validation set.
+        test_split: The same for test, whose images are removed from the other splits if it is given
+            alone. Without a test set, it is the validation set.
         predict_images: Folder of images to predict; None for all of ``images``.
         size: Height and width ``[H, W]`` to resize to, or one number for both; None for no
             resizing.

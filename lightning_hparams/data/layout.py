@@ -20,7 +20,15 @@ from .pairs import (
     without_mask_names,
 )
 
-__all__ = ["SPLIT_WORDS", "find_layout", "matched", "split_of", "split_word", "without_masks"]
+__all__ = [
+    "SPLIT_WORDS",
+    "find_layout",
+    "matched",
+    "split_of",
+    "split_word",
+    "without_kind",
+    "without_masks",
+]
 
 SPLIT_WORDS = {
     **dict.fromkeys(("train", "training", "trn"), "train"),
@@ -144,6 +152,17 @@ def split_word(name: str) -> str | None:
     """
     splits = [SPLIT_WORDS[word] for word in _words(name) if word in SPLIT_WORDS]
     return splits[0] if splits else None
+
+
+def without_kind(key: str) -> str:
+    """Return a key without folders such as ``images`` and ``labels``, which its counterpart lacks.
+
+    >>> without_kind("train/images/north/1"), without_kind("labels/train/north/1")
+    ('train/north/1', 'train/north/1')
+    """
+    *folders, name = key.split("/")
+    role = _role(folders)
+    return "/".join(part for part in (role.split, role.rest, name) if part)
 
 
 def _one_split(

@@ -84,8 +84,8 @@ class MaskFolderData(FileData, SegmentationData):
         train_split: Text file with one image name, or the paths of an image and its mask, per line;
             needs ``val_split``. Files that are in no split then need no counterpart.
         val_split: The same for validation.
-        test_split: The same for test; removed before a random split. Without it, the test set is
-            the validation set.
+        test_split: The same for test, whose images are removed from the other splits if it is given
+            alone. Without a test set, it is the validation set.
         predict_images: Folder of images to predict; None for all of ``images``. If it has a folder
             ``images``, only that is read, and otherwise none of ``masks``, ``labels``, ... Masks
             next to their images, such as ``1_mask.png`` next to ``1_sat.jpg``, are left out.

@@ -17,7 +17,7 @@ from .augment import Augmentation
 from .box_checks import BoxPolicy, Objects
 from .box_files import Annotated, BoxFileData, BoxFiles, split_annotated
 from .files import plain_path
-from .layout import split_of
+from .layout import split_of, without_kind
 from .pairs import first_names, image_paths, key_of
 from .public import download_voc
 from .splits import found_in, names_of, split_files, split_keys
@@ -60,7 +60,8 @@ class VocData(BoxFileData):
             splits of the folder, or 0.2 if it has none.
         train_split: Text file with the name of an image per line; needs ``val_split``.
         val_split: The same for validation.
-        test_split: The same for test; without a test set, it is the validation set.
+        test_split: The same for test, whose images are removed from the other splits if it is given
+            alone. Without a test set, it is the validation set.
         predict_images: Folder of images to predict; None for all of ``folder``.
         size: Height and width ``[H, W]`` to resize to, or one number for both; None for no
             resizing: a batch is then a list of images.
@@ -242,11 +243,15 @@ def _annotations(root: Path) -> dict[str, tuple[Path, _Annotation]]:
             raise ValueError(f"{images[name]} and {path} have the same name; remove one")
         images[name] = path
     names = names_of(images)
+    # train/labels/1.xml belongs to train/images/1.jpg, even if there is a valid/images/1.jpg.
+    shared = Counter(map(without_kind, images))
+    counterparts = {short: key for key in images if shared[short := without_kind(key)] == 1}
     found: dict[str, tuple[Path, _Annotation]] = {}
     alone: list[str] = []
     for each in read:
         beside = key_of(each.path, root)  # train/1.xml next to train/1.jpg
-        key = beside if beside in images else found_in(each.path.stem, names)
+        key = beside if beside in images else counterparts.get(without_kind(beside))
+        key = key or found_in(each.path.stem, names)
         key = key or (found_in(each.filename, names) if each.filename else None)
         if key is None:
             alone.append(each.path.name)

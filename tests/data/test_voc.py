@@ -190,3 +190,13 @@ def test_images_to_predict_need_no_annotations(folder):
     data = VocData(folder, size=16, num_workers=0)
     data.setup("predict")
     assert next(iter(data.predict_dataloader()))["image"].shape == (8, 3, 16, 16)
+
+
+@pytest.mark.parametrize("xml", ["{}/labels", "{}/annotations", "annotations/{}"])
+def test_folders_of_splits_may_hold_folders_of_images_and_annotations(tmp_path, xml):
+    for split, count in (("train", 4), ("valid", 3)):
+        for index in range(count):
+            voc(tmp_path, index, ("cat", BOX), images=f"{split}/images", xml=xml.format(split))
+    data = VocData(tmp_path, num_workers=0)
+    data.setup("fit")
+    assert [len(data.train_set), len(data.val_set)] == [4, 3]
