@@ -14,7 +14,7 @@ from ..outputs import (
     ClassificationPrediction,
     TrainingOutput,
 )
-from ..tags import Stage, tag
+from ..tags import Stage
 from ._batches import goal_of, image_of, paths_of
 from ._classification_scores import ClassificationEvaluation
 from ._evaluation import Scores
@@ -23,8 +23,6 @@ from ._labels import ImageBatch, check_labels, labels_in
 from ._mixing import Mixed, Mixing
 
 __all__ = ["ClassificationSteps"]
-
-_TRAIN_LOSS = tag("loss", stage="train")
 
 
 class ClassificationSteps(ImageTask):
@@ -70,11 +68,10 @@ class ClassificationSteps(ImageTask):
         """Compute the loss of one batch."""
         images, label = self._checked(batch)
         mixed = self._mixing(self.as_floats(images)) if self._mixing else None
-        logits = self.pass_training(images if mixed is None else mixed.images, batch, batch_idx)
+        shown = images if mixed is None else mixed.images
+        logits = self.pass_training(images, paths_of(batch), batch_idx, shown)
         terms = self._terms(logits, label, mixed)
-        loss = self.loss.total(terms)
-        self.log(_TRAIN_LOSS, loss.detach(), prog_bar=True, batch_size=len(images))
-        return {"loss": loss, "terms": {name: term.detach() for name, term in terms.items()}}
+        return self.training_output(self.loss.total(terms), terms, len(images))
 
     def validation_step(self, batch: ImageBatch, batch_idx: int) -> ClassificationOutput:
         """Evaluate one batch; returns loss, predictions and everything that monitors draw."""

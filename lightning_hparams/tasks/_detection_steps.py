@@ -10,14 +10,13 @@ from torch import Tensor
 
 from ..metrics import DetectionScores
 from ..outputs import Boxes, DetectionBatch, DetectionOutput, DetectionPrediction, TrainingOutput
-from ..tags import Stage, tag
+from ..tags import Stage
 from ._evaluation import EvaluatedTask, Scores
 from ._targets import Batch, Images, checked_targets, images_of, targets_of, without_crowds
 from .detectors import losses_and_detections
 
 __all__ = ["DetectionSteps", "loss_names"]
 
-_TRAIN_LOSS = tag("loss", stage="train")
 _WHOLE = ("map", "map50", "map75")
 _BY_CLASS = ("ap", "precision", "recall", "f1", "threshold")
 _MEANS = ("precision", "recall", "f1")
@@ -92,16 +91,8 @@ class DetectionSteps(EvaluatedTask):
     def training_step(self, batch: Batch, batch_idx: int) -> TrainingOutput:
         """Compute the loss of one batch."""
         images, targets, paths = self._checked(batch)
-        if batch_idx == 0 and self.current_epoch == 0:
-            self.check_images(images, paths)
-            terms = cast(dict[str, Tensor], self.first_pass(images, targets))
-        else:
-            if images[0].device.type == "cpu" or self.current_epoch == 0:
-                self.check_finite(images, paths)
-            terms = cast(dict[str, Tensor], self(images, targets))
-        loss = self._total(terms)
-        self.log(_TRAIN_LOSS, loss.detach(), prog_bar=True, batch_size=len(images))
-        return {"loss": loss, "terms": {name: term.detach() for name, term in terms.items()}}
+        terms: dict[str, Tensor] = self.pass_training(images, paths, batch_idx, images, targets)
+        return self.training_output(self._total(terms), terms, len(images))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> DetectionOutput:
         """Evaluate one batch; returns loss, predictions and everything that monitors draw."""
@@ -176,8 +167,7 @@ class DetectionSteps(EvaluatedTask):
         """Return the images, the checked targets and the paths of a batch."""
         images, targets = images_of(batch), targets_of(batch)
         paths = batch.get("path", []) if isinstance(batch, dict) else []
-        # Reading values synchronises with a GPU, so there only the first epoch is checked.
-        if images[0].device.type == "cpu" or self.current_epoch == 0:
+        if self.checks_values(images[0]):
             checked_targets(images, targets, self.num_classes, paths)
         return images, targets, paths
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
@@ -11,12 +11,15 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from ..metrics import BatchMean
+from ..outputs import TrainingOutput
 from ..tags import Stage, tag
 from ._class_weights import counts_of_training, weights_by_counts
 from ._loaders import counted_samples
 from .base import VisionTask
 
 __all__ = ["EvaluatedTask", "Evaluation", "Scores"]
+
+_TRAIN_LOSS = tag("loss", stage="train")
 
 
 class Scores(NamedTuple):
@@ -125,6 +128,35 @@ class EvaluatedTask(VisionTask):
         if self._counted and "hyper_parameters" in checkpoint:
             kept = {**checkpoint["hyper_parameters"], "class_weights": self._class_weights}
             checkpoint["hyper_parameters"] = kept
+
+    def pass_training(
+        self, images: Tensor | Sequence[Tensor], paths: Sequence[str], batch_idx: int, *inputs: Any
+    ) -> Any:
+        """Call the task with a training batch; its values are checked as long as it is cheap.
+
+        Args:
+            images: The images of the batch.
+            paths: Their files, if known.
+            batch_idx: Number of the batch in the epoch.
+            inputs: What to call the task with.
+        """
+        if batch_idx == 0 and self.current_epoch == 0:
+            self.check_images(images, paths)
+            return self.first_pass(*inputs)
+        if self.checks_values(images[0]):
+            self.check_finite(images, paths)
+        return self(*inputs)
+
+    def checks_values(self, tensor: Tensor) -> bool:
+        """Whether values may be read: that synchronises with a GPU, so there only in epoch 0."""
+        return tensor.device.type == "cpu" or self.current_epoch == 0
+
+    def training_output(
+        self, loss: Tensor, terms: Mapping[str, Tensor], samples: int
+    ) -> TrainingOutput:
+        """Log the loss of a training batch, and return what monitors draw."""
+        self.log(_TRAIN_LOSS, loss.detach(), prog_bar=True, batch_size=samples)
+        return {"loss": loss, "terms": {name: term.detach() for name, term in terms.items()}}
 
     def scores(self, stage: Stage) -> Scores:
         """Compute the scores of a stage from its evaluation."""

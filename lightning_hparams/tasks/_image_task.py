@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ._arguments import input_scale, weights_file
-from ._batches import image_of, paths_of
+from ._batches import image_of
 from ._evaluation import EvaluatedTask
 from ._labels import ImageBatch
 from ._parts import two_parts, without
@@ -144,29 +144,6 @@ class ImageTask(EvaluatedTask):
     def checked_images(self, batch: ImageBatch) -> Tensor:
         """Return the images of a batch."""
         return image_of(batch, self.goal)
-
-    def pass_training(self, images: Tensor, batch: ImageBatch, batch_idx: int) -> Tensor:
-        """Compute the outputs of a training batch; its values are checked as long as it is cheap.
-
-        Args:
-            images: The images, perhaps mixed.
-            batch: The batch that they come from.
-            batch_idx: Its number in the epoch.
-        """
-        original, paths = self.checked_images(batch), paths_of(batch)
-        if batch_idx == 0 and self.current_epoch == 0:
-            self.check_images(original, paths)
-            outputs: Tensor = self.first_pass(images)
-            return outputs
-        # Reading values synchronises with a GPU, so there only in epoch 0.
-        if self.checks_values(original):
-            self.check_finite(original, paths)
-        outputs = self(images)
-        return outputs
-
-    def checks_values(self, tensor: Tensor) -> bool:
-        """Whether values may be read: that synchronises with a GPU, so there only in epoch 0."""
-        return tensor.device.type == "cpu" or self.current_epoch == 0
 
     def as_floats(self, images: Tensor) -> Tensor:
         """Convert uint8 images to floating point ones in 0..1."""

@@ -18,7 +18,7 @@ from ..outputs import (
     SegmentationPrediction,
     TrainingOutput,
 )
-from ..tags import Stage, tag
+from ..tags import Stage
 from ._batches import Batch, check_mask, image_of, mask_of, paths_of
 from ._evaluation import EvaluatedTask, Scores
 from ._tiles import flipped_mean, tiled
@@ -26,8 +26,6 @@ from ._tiles import flipped_mean, tiled
 __all__ = ["SegmentationSteps", "TestTime"]
 
 TestTime = Literal["none", "flips"]
-
-_TRAIN_LOSS = tag("loss", stage="train")
 
 
 class SegmentationSteps(EvaluatedTask):
@@ -73,18 +71,9 @@ class SegmentationSteps(EvaluatedTask):
     def training_step(self, batch: Batch, batch_idx: int) -> TrainingOutput:
         """Compute the loss of one batch."""
         images, target = self._checked(batch)
-        if batch_idx == 0 and self.current_epoch == 0:
-            self.check_images(images, paths_of(batch))
-            logits = self.first_pass(images)
-        else:
-            # As for masks: reading values synchronises with a GPU, so there only in epoch 0.
-            if images.device.type == "cpu" or self.current_epoch == 0:
-                self.check_finite(images, paths_of(batch))
-            logits = self(images)
+        logits = self.pass_training(images, paths_of(batch), batch_idx, images)
         terms = self.loss.terms(logits, target)
-        loss = self.loss.total(terms)
-        self.log(_TRAIN_LOSS, loss.detach(), prog_bar=True, batch_size=len(images))
-        return {"loss": loss, "terms": {name: term.detach() for name, term in terms.items()}}
+        return self.training_output(self.loss.total(terms), terms, len(images))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> SegmentationOutput:
         """Evaluate one batch; returns loss, predictions and everything that monitors draw."""
@@ -164,8 +153,7 @@ class SegmentationSteps(EvaluatedTask):
     def _checked(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the images and the checked masks of a batch."""
         images, mask = image_of(batch), mask_of(batch)
-        # Reading values synchronises with a GPU, so there only the first epoch is checked.
-        if mask.device.type == "cpu" or self.current_epoch == 0:
+        if self.checks_values(mask):
             classes = self.num_classes if self.task == "multiclass" else 2
             check_mask(mask, classes, self.ignore_index, paths_of(batch))
         return images, mask

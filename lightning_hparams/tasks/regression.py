@@ -12,7 +12,7 @@ from ..isolation import random_state_kept
 from ..losses import RegressionLoss
 from ..metrics import RegressionErrors, ValueCounts
 from ..outputs import RegressionBatch, RegressionOutput, RegressionPrediction, TrainingOutput
-from ..tags import Stage, tag
+from ..tags import Stage
 from ._batches import goal_of, image_of, paths_of
 from ._evaluation import Evaluation, Scores
 from ._image_task import ImageTask, assembled
@@ -22,7 +22,6 @@ from .base import Freeze
 
 __all__ = ["RegressionTask"]
 
-_TRAIN_LOSS = tag("loss", stage="train")
 _ERRORS = ("mae", "rmse", "r2")
 
 
@@ -178,10 +177,9 @@ class RegressionTask(ImageTask):
     def training_step(self, batch: ImageBatch, batch_idx: int) -> TrainingOutput:
         """Compute the loss of one batch."""
         images, value = self._checked(batch)
-        terms = self._terms(self.pass_training(images, batch, batch_idx), value)
-        loss = self.loss.total(terms)
-        self.log(_TRAIN_LOSS, loss.detach(), prog_bar=True, batch_size=len(images))
-        return {"loss": loss, "terms": {name: term.detach() for name, term in terms.items()}}
+        preds = self.pass_training(images, paths_of(batch), batch_idx, images)
+        terms = self._terms(preds, value)
+        return self.training_output(self.loss.total(terms), terms, len(images))
 
     def validation_step(self, batch: ImageBatch, batch_idx: int) -> RegressionOutput:
         """Evaluate one batch; returns loss, predictions and everything that monitors draw."""
