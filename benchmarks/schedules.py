@@ -45,7 +45,7 @@ def ours(callback: ParamScheduler, count: int) -> Callable[[], None]:
     trainer.optimizers = [optimizer]
     callback.on_fit_start(trainer, module)
     callback.on_train_start(trainer, module)
-    (hooks,) = callback._run._hooks
+    (hooks,) = callback._run._hooked._hooks
 
     def step() -> None:
         callback.on_train_batch_start(trainer, module, None, 0)

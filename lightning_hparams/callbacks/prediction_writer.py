@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..checks import described, writable_folder
+from ..notices import Notices
 from ._input_files import InputFiles, common_folder, input_files, resolved
 from ._prediction_boxes import BoxFile
 from ._prediction_files import MergedFile, Predicted, PredictionFiles
@@ -134,7 +135,8 @@ class PredictionWriter(BasePredictionWriter):
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         """Remove unfinished files."""
-        self._discard()
+        with Notices(type(self).__name__).after_error("remove unfinished files"):
+            self._discard()
 
     def _files_for(self, key: str, module: LightningModule, trainer: Trainer) -> PredictionFiles:
         if key == "masks":

@@ -18,6 +18,7 @@ CLEANUP = {
     "OneCycle": ({"max_lr": 0.1}, "_release"),
     "Cyclic": ({"max_lr": 0.1, "step_size_up": 2}, "_release"),
     "ExactResume": ({}, "_speak_again"),
+    "PredictionWriter": ({"folder": "predictions"}, "_discard"),
 }
 
 

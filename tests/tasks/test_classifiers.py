@@ -58,6 +58,7 @@ def test_unknown_names_and_arguments_are_refused(name, args, error, message):
 def test_pretrained_weights_without_a_network_fail_at_once(monkeypatch, tmp_path, name):
     def connect(address, timeout):
         threading.Event().wait(600)
+        raise OSError("no network")
 
     monkeypatch.setattr(encoders.socket, "create_connection", connect)
     monkeypatch.setattr(encoders.huggingface_hub, "try_to_load_from_cache", lambda *a, **k: None)
