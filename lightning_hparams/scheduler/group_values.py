@@ -56,7 +56,7 @@ class GroupValues:
         self._rows: list[_Row] = []
         self._others: list[_Row] = []  # not plain
         # Plain numbers of all rows in flat lists, which are faster to compare at every step.
-        self._cells: list[tuple[Group, str]] = []
+        self._cells: list[tuple[int, str]] = []  # index of the group, and parameter
         self._numbers: list[float] = []
         self._at: tuple[int, int] | None = None
         self._total = 0  # for which the rows have their curves
@@ -73,10 +73,11 @@ class GroupValues:
                 plain = isinstance(group.get(param), (int, float))
                 row = rows.setdefault((param, plain), _Row(param, plain, self._shapes[param]))
                 row.members.append((group, low, high))
+                row.indices.append(number)
         self._rows = list(rows.values())
         self._total = 0
         self._others = [row for row in self._rows if not row.plain]
-        self._cells = [(g, row.param) for row in self._rows if row.plain for g, _, _ in row.members]
+        self._cells = [(i, row.param) for row in self._rows if row.plain for i in row.indices]
         if self._at is not None:
             self.set(*self._at)
 
@@ -113,18 +114,18 @@ class GroupValues:
             which would synchronise with the device.
         """
         groups = self._optimizer.param_groups
-        # A group may also have been replaced within the list.
         is_known = groups is self._groups and len(groups) == len(self._members)
+        are_held = is_known and [groups[i][param] for i, param in self._cells] == self._numbers
+        if are_held and not self._others:
+            return None
+        # A group may also have been replaced within the list; its next value will differ.
         if not is_known or not all(map(is_, groups, self._members)):
             self.lay_out()
             return None
-        are_held = [group[param] for group, param in self._cells] == self._numbers
-        if are_held and not self._others:
-            return None
         change = None
         if not are_held:
-            for (group, param), value in zip(self._cells, self._numbers, strict=True):
-                found = _hold(group, param, value)
+            for (index, param), value in zip(self._cells, self._numbers, strict=True):
+                found = _hold(groups[index], param, value)
                 change = change or found
         for row in self._others:
             for (group, _, _), value in zip(row.members, row.values, strict=True):
@@ -136,7 +137,7 @@ class GroupValues:
 class _Row:
     """Groups that have a parameter, with its low and high value in each."""
 
-    __slots__ = ("curve", "members", "param", "plain", "shape", "values")
+    __slots__ = ("curve", "indices", "members", "param", "plain", "shape", "values")
 
     def __init__(self, param: str, plain: bool, shape: Schedule) -> None:
         self.param = param
@@ -144,6 +145,7 @@ class _Row:
         self.shape = shape
         self.curve: Curve  # the shape for the current length of the run
         self.members: list[tuple[Group, float, float]] = []
+        self.indices: list[int] = []  # of the groups
         self.values: list[float] = []  # the current ones, if not plain
 
 
