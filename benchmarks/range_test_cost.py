@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import copy
 import json
 import logging
 import os
@@ -72,11 +73,18 @@ def sides(size: str) -> dict[str, Callable[[], None]]:
     batch = 32 if size == "small" else 64
     images, labels = torch.randn(20 * batch, 1, 16, 16), torch.randint(0, 10, (20 * batch,))
     data = DataLoader(TensorDataset(images, labels), batch_size=batch, shuffle=True)
+    start = copy.deepcopy(module.state_dict())
+
+    def anew() -> None:
+        # After some rounds of training, the loss of a sweep would rise from the first step on.
+        module.load_state_dict(start)
 
     def bare() -> None:
+        anew()
         Trainer(**{**QUIET, "max_steps": STEPS}).fit(module, data)
 
     def ours() -> None:
+        anew()
         low, high = RANGE
         result = lr_range_test(
             module, data, Trainer(**QUIET), min_lr=low, max_lr=high, num_steps=STEPS, apply=False
@@ -84,6 +92,7 @@ def sides(size: str) -> dict[str, Callable[[], None]]:
         assert result.steps_run == STEPS
 
     def lightning() -> None:
+        anew()
         finder = Tuner(Trainer(**QUIET)).lr_find(
             module, data, min_lr=RANGE[0], max_lr=RANGE[1], num_training=STEPS,
             early_stop_threshold=None, update_attr=False,
@@ -92,6 +101,7 @@ def sides(size: str) -> dict[str, Callable[[], None]]:
         assert len(finder.results["loss"]) >= STEPS - 1
 
     def peer() -> None:
+        anew()
         optimizer = torch.optim.AdamW(module.parameters(), lr=RANGE[0])
         finder = LRFinder(module, optimizer, nn.CrossEntropyLoss(), device="cpu")
         finder.range_test(data, end_lr=RANGE[1], num_iter=STEPS, diverge_th=1e9)
