@@ -19,7 +19,7 @@ UPPER = {
     "scheduler": {"schedules"},
     "record": {"sinks", "provenance", "tags"},
     "sinks": {"render", "provenance", "tags", "internals"},
-    "tasks": {"losses", "metrics", "tags"},
+    "tasks": {"losses", "metrics", "presets", "tags"},
     "data": set(),
 }
 LOWER = {

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import torch
 from lightning import Trainer
+from PIL import Image
 
 from ..notices import FAILURE, Notices
 from ..render import Picture, encode, sheet, sheets
 from ..samples import DrawOptions, Gallery, Sample, draw, worst_of
 from ..sinks import Sinks
 
-__all__ = ["Drawing", "PictureWriter", "gathered", "page", "pages"]
+__all__ = ["Drawing", "PictureWriter", "gathered", "page", "pages", "save_page"]
 
 _WIDTH = 1100  # of a sheet in pixels
 _Part = TypeVar("_Part")
@@ -125,6 +127,20 @@ def pages(pictures: Sequence[Picture]) -> list[Picture]:
 def page(pictures: Sequence[Picture]) -> Picture:
     """Arrange pictures on a single sheet about as wide as a screen."""
     return sheet(pictures, _columns(pictures))
+
+
+def save_page(pictures: Sequence[Picture], path: str | Path, what: str) -> Path:
+    """Save pictures as one image file, in a folder that is created if missing.
+
+    Raises:
+        RuntimeError: If there are none; ``what`` says what has not been drawn.
+    """
+    if not pictures:
+        raise RuntimeError(f"no {what} has been drawn yet; call save_sheet after training")
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(page(pictures)).save(path)
+    return path
 
 
 def _columns(pictures: Sequence[Picture]) -> int:

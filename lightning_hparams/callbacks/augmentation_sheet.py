@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from lightning import LightningModule, Trainer
-from PIL import Image
 
 from ..checks import described, whole_number
 from ..internals import log_step
@@ -17,7 +16,7 @@ from ..samples import Batch, Reader, paths_of, training_output
 from ..sinks import is_rehearsal, open_sinks
 from ._draw_options import check_channels, check_classes, draw_options
 from ._monitor import Monitor, module_value
-from ._pictures import page
+from ._pictures import page, save_page
 from ._two_packages import refuse_other_lightning
 
 __all__ = ["AugmentationSheet"]
@@ -159,12 +158,7 @@ class AugmentationSheet(Monitor):
         Raises:
             RuntimeError: If no sample has been drawn.
         """
-        if not self.pictures:
-            raise RuntimeError("no sample has been drawn yet; call save_sheet after training")
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(page(self.pictures)).save(path)
-        return path
+        return save_page(self.pictures, path, "sample")
 
     def _take(
         self, trainer: Trainer, module: LightningModule, batch: object, batch_idx: int

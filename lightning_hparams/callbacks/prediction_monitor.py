@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
-from PIL import Image
 
 from ..checks import in_range, one_of, whole_number
 from ..render import Picture
@@ -17,7 +16,7 @@ from ..sinks import is_rehearsal, open_sinks
 from ._draw_options import check_channels, check_classes, draw_options
 from ._log_step import pictures_due, validations_in
 from ._monitor import Monitor
-from ._pictures import Drawing, PictureWriter, page
+from ._pictures import Drawing, PictureWriter, save_page
 from ._sample_pass import SamplePass, Wanted
 from ._two_packages import refuse_other_lightning
 
@@ -239,12 +238,7 @@ class PredictionMonitor(Monitor):
         Raises:
             RuntimeError: If no picture has been drawn.
         """
-        if not self.pictures:
-            raise RuntimeError("no picture has been drawn yet; call save_sheet after training")
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(page(self.pictures)).save(path)
-        return path
+        return save_page(self.pictures, path, "picture")
 
     def _begin(
         self, trainer: Trainer, module: LightningModule, num_batches: float, chosen: Sequence[int]

@@ -4,4 +4,5 @@ from .rules import (
     balanced_weights as balanced_weights,
     image_size as image_size,
     level_sizes as level_sizes,
+    weights_by_counts as weights_by_counts,
 )

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..checks import in_range, numbers_in, whole_number
 from .preset import Chosen
 
-__all__ = ["balanced_weights", "image_size", "level_sizes"]
+__all__ = ["balanced_weights", "image_size", "level_sizes", "weights_by_counts"]
 
 _EVEN = 3.0  # the ratio of counts up to which weights change little but the noise
 _STRIDE = 32  # encoders halve an image five times
@@ -54,13 +54,35 @@ def balanced_weights(counts: Sequence[float]) -> Chosen:
     ratio = present[-1] / present[0]
     if ratio <= _EVEN:
         return Chosen(None, f"no weights: the most frequent class is {ratio:.1f} times the rarest")
-    median = float(torch.tensor(present, dtype=torch.float64).median())
-    weights = [math.sqrt(median / (count or present[0])) for count in given]
-    mean = sum(w * c for w, c in zip(weights, given, strict=True)) / sum(given)
     return Chosen(
-        [weight / mean for weight in weights],
+        weights_by_counts(given, largest=math.inf),
         f"the most frequent class is {ratio:.0f} times the rarest: square roots of inverse counts",
     )
+
+
+def weights_by_counts(counts: Sequence[float], largest: float = 10.0) -> list[float]:
+    """Return a weight for each class: the square root of its inverse frequency.
+
+    The inverse frequency itself lets a few pixels of a rare class outweigh the rest; its square
+    root is a compromise (as for the sampling in Mahajan et al., arXiv:1805.00932, section 2.2).
+    The mean weight of a sample is 1, so that the loss keeps its scale. A class that does not occur
+    has the weight of the rarest one that does.
+
+    Args:
+        counts: Pixels, labels or boxes of each class, not all 0.
+        largest: Largest weight as a multiple of the smallest: a few samples should not decide what
+            is learned.
+
+    >>> weights_by_counts([100, 100])
+    [1.0, 1.0]
+    >>> [round(weight, 3) for weight in weights_by_counts([400, 100, 0])]
+    [0.833, 1.667, 1.667]
+    """
+    present = [count for count in counts if count > 0]
+    most, fewest = max(present), min(present)
+    raw = [min((most / (count or fewest)) ** 0.5, largest) for count in counts]
+    mean = sum(count * weight for count, weight in zip(counts, raw, strict=True)) / sum(counts)
+    return [weight / mean for weight in raw]
 
 
 def image_size(sizes: Sequence[Sequence[int]], largest: int = 512) -> Chosen:

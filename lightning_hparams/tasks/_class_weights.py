@@ -2,36 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from lightning import Trainer
 
-__all__ = ["counts_of_training", "weights_by_counts"]
-
-_LARGEST = 10.0  # times the smallest: a few samples should not decide what is learned
-
-
-def weights_by_counts(counts: Sequence[int]) -> list[float]:
-    """Return a weight for each class: the square root of its inverse frequency.
-
-    The inverse frequency itself lets a few pixels of a rare class outweigh the rest; its square
-    root is a compromise (as for the sampling in Mahajan et al., arXiv:1805.00932, section 2.2).
-    The mean weight of a sample is 1, so that the loss keeps its scale. A class that does not occur
-    has the weight of the rarest one that does.
-
-    Args:
-        counts: Pixels, labels or boxes of each class, not all 0.
-
-    >>> weights_by_counts([100, 100])
-    [1.0, 1.0]
-    >>> [round(weight, 3) for weight in weights_by_counts([400, 100, 0])]
-    [0.833, 1.667, 1.667]
-    """
-    present = [count for count in counts if count > 0]
-    most, fewest = max(present), min(present)
-    raw = [min((most / (count or fewest)) ** 0.5, _LARGEST) for count in counts]
-    mean = sum(count * weight for count, weight in zip(counts, raw, strict=True)) / sum(counts)
-    return [weight / mean for weight in raw]
+__all__ = ["counts_of_training"]
 
 
 def counts_of_training(trainer: Trainer, num_classes: int) -> list[int]:

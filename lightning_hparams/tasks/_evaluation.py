@@ -12,8 +12,9 @@ from torchmetrics import Metric
 
 from ..metrics import BatchMean
 from ..outputs import TrainingOutput
+from ..presets import weights_by_counts
 from ..tags import Stage, tag
-from ._class_weights import counts_of_training, weights_by_counts
+from ._class_weights import counts_of_training
 from ._loaders import counted_samples
 from .base import VisionTask
 

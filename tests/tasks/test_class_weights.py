@@ -6,7 +6,7 @@ from hypothesis import given, strategies as st
 from torch.utils.data import DataLoader
 
 from lightning_hparams import SegmentationTask
-from lightning_hparams.tasks._class_weights import weights_by_counts
+from lightning_hparams.presets import weights_by_counts
 from tests.runs import SMALL, matching, quiet_trainer, shapes
 
 

@@ -13,7 +13,7 @@ from lightning_hparams import (
     OneCycle,
     RegressionTask,
 )
-from lightning_hparams.tasks._class_weights import weights_by_counts
+from lightning_hparams.presets import weights_by_counts
 from tests.runs import quiet_trainer, shapes
 
 IMAGES = {"model": "test_resnet", "image_size": 32}
