@@ -75,16 +75,16 @@ def sides(size: str) -> dict[str, Callable[[], None]]:
     data = DataLoader(TensorDataset(images, labels), batch_size=batch, shuffle=True)
     start = copy.deepcopy(module.state_dict())
 
-    def anew() -> None:
+    def reset() -> None:
         # After some rounds of training, the loss of a sweep would rise from the first step on.
         module.load_state_dict(start)
 
     def bare() -> None:
-        anew()
+        reset()
         Trainer(**{**QUIET, "max_steps": STEPS}).fit(module, data)
 
     def ours() -> None:
-        anew()
+        reset()
         low, high = RANGE
         result = lr_range_test(
             module, data, Trainer(**QUIET), min_lr=low, max_lr=high, num_steps=STEPS, apply=False
@@ -92,7 +92,7 @@ def sides(size: str) -> dict[str, Callable[[], None]]:
         assert result.steps_run == STEPS
 
     def lightning() -> None:
-        anew()
+        reset()
         finder = Tuner(Trainer(**QUIET)).lr_find(
             module, data, min_lr=RANGE[0], max_lr=RANGE[1], num_training=STEPS,
             early_stop_threshold=None, update_attr=False,
@@ -101,7 +101,7 @@ def sides(size: str) -> dict[str, Callable[[], None]]:
         assert len(finder.results["loss"]) >= STEPS - 1
 
     def peer() -> None:
-        anew()
+        reset()
         optimizer = torch.optim.AdamW(module.parameters(), lr=RANGE[0])
         finder = LRFinder(module, optimizer, nn.CrossEntropyLoss(), device="cpu")
         finder.range_test(data, end_lr=RANGE[1], num_iter=STEPS, diverge_th=1e9)

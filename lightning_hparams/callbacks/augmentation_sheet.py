@@ -60,7 +60,7 @@ class AugmentationSheet(Monitor):
         rgb: The three image channels to show as red, green and blue.
         mean: Mean of each channel in units of 0..1, if a batch has normalised floating point
             images. None to use the datamodule's, if the first batch is not in 0..1.
-        std: Standard deviation of each channel, likewise.
+        std: Standard deviation of each channel, with the same default.
         value_range: Lowest and highest value of images that are not uint8, shown as black and
             white; None to guess it from the first batch.
         adapter: For other batches: a function of a batch that returns a dict with ``kind``,

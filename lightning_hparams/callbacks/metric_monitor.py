@@ -80,7 +80,7 @@ class MetricMonitor(Monitor):
     an unexpected form are omitted, with a single warning that names them.
 
     Args:
-        max_classes: Maximum number of classes with curves, at least 0; more are told.
+        max_classes: Maximum number of classes with curves, at least 0; more are reported.
         norms: Write the norms of weights and gradients.
         histograms: Write histograms of all weights and gradients.
         pr_curves: Write precision-recall curves, which takes 0.1 s per batch of 16 x 256 x 256

@@ -73,7 +73,7 @@ def binary_cross_entropy_loss(
 ) -> Tensor:
     """Compute the cross entropy of the sigmoid of each class, averaged over classes too.
 
-    For multiclass, each class is told from all others (Wightman et al., arXiv:2110.00476); for
+    For multiclass, each class is separated from the others (Wightman et al., arXiv:2110.00476); for
     other tasks this is :func:`cross_entropy_loss`. Arguments are the same, but each multiclass
     weight weighs a class in all pixels, as for multilabel.
     """

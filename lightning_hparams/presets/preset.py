@@ -1,4 +1,4 @@
-"""A preset: starting values for a task, each with the place in the literature that gives it."""
+"""A preset: starting values for a task, each with its source in the literature."""
 
 from __future__ import annotations
 

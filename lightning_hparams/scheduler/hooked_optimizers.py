@@ -45,7 +45,7 @@ class HookedOptimizers:
         return same_count and all(map(is_, optimizers, self.optimizers))
 
     def forget_errors(self) -> None:
-        """Count nested steps anew, after one that may have ended in an error."""
+        """Restart the count of nested steps, after one that may have ended in an error."""
         for hooks in self._hooks:
             hooks.depth = 0
 

@@ -51,8 +51,8 @@ class ClassificationTask(ClassificationSteps):
         class_weights: Weight of each class in the losses, at least 0. ``"auto"`` for the square
             root of the inverse frequency in the training data, which the data module counts.
         mixup: Mix pairs of training images; the parameter of its beta distribution, 0 for none.
-        cutmix: Replace a rectangle of a training image by that of another; likewise. With both,
-            each batch gets one of them at random.
+        cutmix: Replace a rectangle of a training image by that of another; the parameter is like
+            that of ``mixup``. With both, each batch gets one of them at random.
         ignore_index: Label of images that are left out of loss and metrics; for multilabel, of
             labels.
         threshold: Probability from which a label is present (multilabel), in 0..1.
