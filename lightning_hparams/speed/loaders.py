@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 
 from torch.utils.data import DataLoader
 
 from .advice import Loading
+from .cores import usable_cores
 
 __all__ = ["loading_of"]
 
@@ -20,11 +20,7 @@ def loading_of(loaders: object, processes: int = 1) -> Loading:
         processes: Number of processes that share this machine's cores.
     """
     found = [one for one in _flat(loaders) if isinstance(one, DataLoader)]
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
-    cores = max(1, cores // processes)
+    cores = max(1, usable_cores().usable // processes)
     if not found:
         return Loading(None, False, cores)
     slowest = min(found, key=lambda loader: loader.num_workers)
