@@ -21,6 +21,7 @@ UPPER = {
     "sinks": {"render", "provenance", "tags", "internals"},
     "tasks": {"losses", "metrics", "presets", "tags"},
     "data": set(),
+    "doctor": {"data", "speed", "configuration"},
 }
 LOWER = {
     "internals": set(),

@@ -29,5 +29,12 @@ from .mask_folder import FileDataset as FileDataset, MaskFolderData as MaskFolde
 from .masks import MaskReader as MaskReader
 from .pictures import read_header as read_header
 from .public import Cifar10Data as Cifar10Data, OxfordPetData as OxfordPetData
+from .recognition import data_in as data_in
 from .shapes import ShapesDataset as ShapesDataset, SyntheticShapesData as SyntheticShapesData
+from .survey import (
+    ImageFacts as ImageFacts,
+    SplitSurvey as SplitSurvey,
+    Survey as Survey,
+    survey as survey,
+)
 from .voc import VocData as VocData

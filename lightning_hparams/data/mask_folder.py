@@ -313,6 +313,7 @@ class FileDataset(Dataset[Sample]):
         augmentation: Augmentation | None = None,
     ) -> None:
         self.files = list(files)
+        self.paths = [image for image, _ in self.files]
         self.reader, self.channels, self.size = reader, channels, size
         self.augmentation = augmentation
 

@@ -1,0 +1,5 @@
+"""What is installed, what the machine offers, and what the data look like, before a run."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
