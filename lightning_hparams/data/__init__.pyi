@@ -27,14 +27,14 @@ from .image_folder import ImageFolderData as ImageFolderData
 from .images import read_image as read_image
 from .mask_folder import FileDataset as FileDataset, MaskFolderData as MaskFolderData
 from .masks import MaskReader as MaskReader
-from .pictures import read_header as read_header
-from .public import Cifar10Data as Cifar10Data, OxfordPetData as OxfordPetData
-from .recognition import data_in as data_in
-from .shapes import ShapesDataset as ShapesDataset, SyntheticShapesData as SyntheticShapesData
-from .survey import (
+from .overview import (
     ImageFacts as ImageFacts,
     SplitSurvey as SplitSurvey,
     Survey as Survey,
     survey as survey,
 )
+from .pictures import read_header as read_header
+from .public import Cifar10Data as Cifar10Data, OxfordPetData as OxfordPetData
+from .recognition import data_in as data_in
+from .shapes import ShapesDataset as ShapesDataset, SyntheticShapesData as SyntheticShapesData
 from .voc import VocData as VocData

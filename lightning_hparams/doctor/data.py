@@ -77,16 +77,16 @@ def judge(found: Survey) -> list[Finding]:
 
 
 def _of_counts(name: str, split: SplitSurvey) -> Iterator[Finding]:
-    if split.count is None:
+    if split.samples is None:
         yield Finding("data", "note", f"{name}: number of samples unknown, not looked at")
         return
-    if split.count == 0:
+    if split.samples == 0:
         yield Finding("data", "error", f"{name}: no samples", "check the paths and the split")
         return
     sizes = _sizes(split.sizes)
     read = len(split.images) + len(split.unreadable)
-    part = f", {read} of them read" if read < split.count else ""
-    text = f"{name}: {counted(split.count, 'sample')}{part}"
+    part = f", {read} of them read" if read < split.samples else ""
+    text = f"{name}: {counted(split.samples, 'sample')}{part}"
     yield Finding("data", "ok", f"{text}, {sizes}" if sizes else text)
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 from lightning import LightningDataModule
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -46,7 +46,7 @@ class SplitSurvey(NamedTuple):
     """What the data of one split look like.
 
     Attributes:
-        count: Number of samples; None if the dataset does not know it.
+        samples: Their number; None if the dataset does not know it.
         sizes: How many images have each height and width: of all files, or of the samples read.
         classes: How often each class occurs, as its dataset counts them: images, pixels or boxes;
             None for data without classes.
@@ -54,7 +54,7 @@ class SplitSurvey(NamedTuple):
         unreadable: Why an image could not be read, by name.
     """
 
-    count: int | None
+    samples: int | None
     sizes: Counter[tuple[int, int]]
     classes: dict[str, int] | None
     images: dict[str, ImageFacts]

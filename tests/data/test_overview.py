@@ -50,7 +50,7 @@ def test_samples_of_any_data_module_are_looked_at():
     found = survey(Own([*train, train[0]], Failing()))
     assert [*found.splits] == ["train", "validation"]
     first, second = found.splits.values()
-    assert first.count == 4
+    assert first.samples == 4
     assert dict(first.sizes) == {(4, 6): 4}
     assert first.classes is None
     assert found.repeated == [("train: sample 0", "train: sample 3")]
@@ -77,7 +77,7 @@ def test_files_are_read_as_they_are_on_disk(tmp_path):
     with _quiet():
         data.setup("fit")
     found = survey(data, limit=100)
-    assert sum(split.count for split in found.splits.values()) == 12
+    assert sum(split.samples for split in found.splits.values()) == 12
     assert sum(sum(split.sizes.values()) for split in found.splits.values()) == 12
     assert found.shared == [("validation", "test")]
     names = {name.split(": ")[1] for pair in found.repeated for name in pair}
