@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeAlias
 from .. import json_text
 from .loading import load_manifest, manifest_path
 
-__all__ = ["compare"]
+__all__ = ["compare", "leaves"]
 
 _Section: TypeAlias = Mapping[str, object]
 
@@ -169,7 +169,7 @@ def _countable(data: object) -> object:
 
 def _differences(name: str, a: object, b: object) -> Iterator[_Difference]:
     if isinstance(a, Mapping) and isinstance(b, Mapping):
-        one, two = dict(_leaves(a)), dict(_leaves(b))
+        one, two = dict(leaves(a)), dict(leaves(b))
         for key in sorted({*one, *two}):
             if key not in two:
                 yield _Difference(name, f"{name} {key}: {one[key]!r} in the first run only", key)
@@ -182,7 +182,7 @@ def _differences(name: str, a: object, b: object) -> Iterator[_Difference]:
         yield _Difference(name, f"{name}: {_text(a)} vs {_text(b)}")
 
 
-def _leaves(value: object, name: str = "") -> Iterator[tuple[str, object]]:
+def leaves(value: object, name: str = "") -> Iterator[tuple[str, object]]:
     """Values by dotted name, where an index stands for an item in a list of sections."""
     match value:
         case Mapping():
@@ -195,7 +195,7 @@ def _leaves(value: object, name: str = "") -> Iterator[tuple[str, object]]:
             yield name, json_text.finite(value)  # NaN would differ from itself
             return
     for key, item in items:
-        yield from _leaves(item, f"{name}.{key}".lstrip("."))
+        yield from leaves(item, f"{name}.{key}".lstrip("."))
 
 
 def _text(value: object) -> str:
