@@ -13,6 +13,7 @@ PACKAGE = Path(lightning_hparams.__file__).parent
 # Each room, and the rooms that it may import; every one may import the modules at the root that
 # stand in LOWER. A room of the upper half may import Lightning, one of the lower half may not.
 UPPER = {
+    "configuration": {"callbacks", "tasks", "data", "presets", "provenance"},
     "callbacks": {"sweep", "scheduler", "record", "sinks", "range_test", "schedules", "metrics"}
     | {"samples", "render", "speed", "provenance", "tags", "internals"},
     "sweep": {"sinks", "range_test", "schedules", "render", "internals"},
