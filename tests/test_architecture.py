@@ -14,6 +14,8 @@ PACKAGE = Path(lightning_hparams.__file__).parent
 # stand in LOWER. A room of the upper half may import Lightning, one of the lower half may not.
 UPPER = {
     "configuration": {"callbacks", "tasks", "data", "presets", "provenance"},
+    "search": {"configuration", "callbacks", "record", "sinks", "sweep", "range_test", "presets"}
+    | {"provenance", "tags", "render", "speed", "tasks", "data", "internals"},
     "callbacks": {"sweep", "scheduler", "record", "sinks", "range_test", "schedules", "metrics"}
     | {"samples", "render", "speed", "provenance", "tags", "internals"},
     "sweep": {"sinks", "range_test", "schedules", "render", "internals"},

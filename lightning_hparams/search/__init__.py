@@ -1,0 +1,5 @@
+"""Hyperparameter search on Optuna: space, samplers, pruners, storage, studies and their trials."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,65 @@
+"""How the parameters of a space depend on each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..checks import nearest
+from .params import Param, same_value
+
+__all__ = ["among", "by_condition", "check_clashes"]
+
+
+def among(value: object, wanted: object) -> bool:
+    """Whether a value is the wanted one, or in the list of wanted ones."""
+    return any(same_value(value, each) for each in _listed(wanted))
+
+
+def check_clashes(params: Mapping[str, Param]) -> None:
+    """Check that no key is a part of another.
+
+    Raises:
+        ValueError: If one is: their values would replace each other.
+    """
+    for key in params:
+        parts = key.split(".")
+        for parent in (".".join(parts[:count]) for count in range(1, len(parts))):
+            if parent in params:
+                raise ValueError(
+                    f"`space` has both {parent!r} and {key!r}, a part of it; vary one of them"
+                )
+
+
+def by_condition(params: Mapping[str, Param]) -> list[str]:
+    """Return the keys so that those in a condition come before what depends on them.
+
+    Raises:
+        ValueError: If a condition names no key of the space, can never be met, or depends on
+            itself.
+    """
+    order: list[str] = []
+    waiting = list(params)
+    for key in waiting:
+        for other, value in (params[key].when or {}).items():
+            _check_condition(params, key, other, value)
+    while waiting:
+        ready = [key for key in waiting if set(params[key].when or {}) <= set(order)]
+        if not ready:
+            raise ValueError(f"the conditions of {waiting} depend on each other in a circle")
+        order += ready[:1]
+        waiting.remove(ready[0])
+    return order
+
+
+def _check_condition(params: Mapping[str, Param], key: str, other: str, value: object) -> None:
+    if other not in params:
+        raise ValueError(
+            f"`when` of {key!r} names {other!r}, which is not in the space{nearest(other, params)}"
+        )
+    for each in _listed(value):
+        if (fault := params[other].fault(each)) is not None:
+            raise ValueError(f"`when` of {key!r} wants {other!r} to be {each!r}, but {fault}")
+
+
+def _listed(value: object) -> list[object]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
