@@ -16,6 +16,7 @@ UPPER = {
     "configuration": {"callbacks", "tasks", "data", "presets", "provenance"},
     "search": {"configuration", "callbacks", "record", "sinks", "sweep", "range_test", "presets"}
     | {"provenance", "tags", "render", "speed", "tasks", "data", "internals"},
+    "testing": {"callbacks", "sinks", "range_test", "schedules", "samples", "render"},
     "callbacks": {"sweep", "scheduler", "record", "sinks", "range_test", "schedules", "metrics"}
     | {"samples", "render", "speed", "provenance", "tags", "internals"},
     "sweep": {"sinks", "range_test", "schedules", "render", "internals"},

@@ -256,7 +256,7 @@ def _legend(
         counts = torch.stack(labels)
     return [
         Entry(color, f"{name}: IoU {score:.2f}")
-        for index, (name, score) in enumerate(zip(names, iou_score(counts).tolist(), strict=True))
+        for index, (name, score) in enumerate(zip(names, iou_score(counts).tolist(), strict=False))
         if not math.isnan(score) and index != background
         for color in [as_color(colors[index])]
     ]
