@@ -45,6 +45,11 @@ def _with_torch(path: Path | None, limit: int) -> list[Finding]:
     from .machine import machine_findings, this_machine
 
     found = machine_findings(this_machine())
-    if path is not None and path.is_dir():
-        found += folder_findings(path, limit)
-    return found
+    if path is None:
+        return found
+    if path.is_dir():
+        return [*found, *folder_findings(path, limit)]
+
+    from .configured import configuration_findings
+
+    return [*found, *configuration_findings(path, limit)]
