@@ -1,3 +1,4 @@
+from .fitting import batch_size_of as batch_size_of, check_fit as check_fit
 from .pruners import make_pruner as make_pruner
 from .samplers import make_sampler as make_sampler
 from .seeds import (

@@ -16,17 +16,22 @@ def among(value: object, wanted: object) -> bool:
 
 
 def check_clashes(params: Mapping[str, Param]) -> None:
-    """Check that no key is a part of another.
+    """Check that no key is the same as another, or a part of it; ``init_args`` may be left out.
 
     Raises:
         ValueError: If one is: their values would replace each other.
     """
+    paths: dict[tuple[str, ...], str] = {}
     for key in params:
-        parts = key.split(".")
-        for parent in (".".join(parts[:count]) for count in range(1, len(parts))):
-            if parent in params:
+        path = tuple(part for part in key.split(".") if part != "init_args")
+        if path in paths:
+            raise ValueError(f"`space` has {paths[path]!r} and {key!r}, which are the same")
+        paths[path] = key
+    for path, key in paths.items():
+        for parent in (path[:count] for count in range(1, len(path))):
+            if parent in paths:
                 raise ValueError(
-                    f"`space` has both {parent!r} and {key!r}, a part of it; vary one of them"
+                    f"`space` has both {paths[parent]!r} and {key!r}, a part of it; vary one"
                 )
 
 

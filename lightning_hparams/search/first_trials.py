@@ -63,13 +63,15 @@ def literature_values(name: str, space: Space, batch_size: int | None) -> dict[s
             the space does not allow.
     """
     preset = literature.get(name)
-    if batch_size is not None and "data.init_args.batch_size" not in space:
+    if batch_size is not None and not {"data.init_args.batch_size", "data.batch_size"} & {*space}:
         preset = preset.at_batch_size(batch_size)
-    published = {key: chosen.value for key, chosen in preset.values.items()}
-    values = {key: value for key, value in _flat(published) if key in space}
+    published = dict(_flat({key: chosen.value for key, chosen in preset.values.items()}))
+    short = {key.replace(".init_args.", "."): value for key, value in published.items()}
+    values = {key: {**short, **published}[key] for key in space if key in {*short, *published}}
     if not values:
-        keys = [key for key, _ in _flat(published)]
-        raise ValueError(f"the preset {name!r} has no value for the space; it has {keys}")
+        raise ValueError(
+            f"the preset {name!r} has no value for the space; it has {list(published)}"
+        )
     active = space.active(values)
     space.check_point(active, name=f"the preset {name!r}")
     return active

@@ -89,10 +89,10 @@ def _hyperband(*, min_epochs: int, max_epochs: int | str, reduction: int) -> Bas
 
 
 def _patience(*, epochs: int, min_delta: float, of: Any) -> BasePruner:
-    from optuna.pruners import PatientPruner
+    from .patience import PatiencePruner
 
     wrapped = None if of is None else make_pruner(of)
-    return PatientPruner(wrapped, patience=epochs, min_delta=min_delta)
+    return PatiencePruner(epochs, min_delta, wrapped)
 
 
 def _threshold(
@@ -118,7 +118,7 @@ _WHOLE = {
     "max_epochs": 1,
     "every": 1,
     "reduction": 2,
-    "epochs": 0,
+    "epochs": 1,
 }
 _MAKERS: dict[str, Callable[..., Any]] = {
     "median": _median,
