@@ -24,6 +24,13 @@ from .data import (
     VocData as VocData,
 )
 from .range_test import RangeTestResult as RangeTestResult
+from .search import (
+    Choice as Choice,
+    Float as Float,
+    Int as Int,
+    Search as Search,
+    replay as replay,
+)
 from .sinks import mlflow_logger as mlflow_logger
 from .tasks import (
     ClassificationTask as ClassificationTask,

@@ -59,8 +59,9 @@ ROOT = {
 FOR_ALL = {
     "_asdict",
     "_replace",
+    "_exit",
     "_generate_state_key",
-}  # of namedtuples, and of Lightning's callbacks
+}  # of namedtuples, os, and Lightning's callbacks
 GLUE = {"lightning", "pytorch_lightning", "tensorboard", "mlflow", "optuna", "ray"}
 
 

@@ -28,6 +28,7 @@ from .lightning import (
     watch_fetcher as watch_fetcher,
 )
 from .mlflow import last_steps as last_steps
+from .optuna import stale_trials as stale_trials
 from .tensorboard import event_file as event_file
 from .torch import (
     LAST_RATES as LAST_RATES,

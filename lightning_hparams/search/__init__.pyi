@@ -1,6 +1,14 @@
+from .claims import claim as claim, finish as finish, hand_back as hand_back
+from .failures import Failure as Failure
+from .files import open_from as open_from
 from .fitting import batch_size_of as batch_size_of, check_fit as check_fit
+from .folders import trial_folder as trial_folder, trial_record as trial_record
+from .probe import check_metric as check_metric, logged_metrics as logged_metrics
 from .pruners import make_pruner as make_pruner
+from .reaper import reap as reap
+from .replay import Comparison as Comparison, replay as replay
 from .samplers import make_sampler as make_sampler
+from .search import Results as Results, Search as Search
 from .seeds import (
     root_number as root_number,
     sampler_seed as sampler_seed,
@@ -16,3 +24,6 @@ from .study import (
     next_trial as next_trial,
     open_study as open_study,
 )
+from .supervisor import Supervisor as Supervisor
+from .trial import TrialRun as TrialRun, run_trial as run_trial
+from .worker import Worker as Worker, work as work

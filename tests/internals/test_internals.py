@@ -7,6 +7,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.loops.fetchers import _PrefetchDataFetcher
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.trainer.states import TrainerFn
+from optuna.storages import RDBStorage
 from torch.optim import SGD, lr_scheduler
 from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
@@ -17,11 +18,12 @@ from lightning_hparams.internals import (
     InternalsMovedError,
     lightning,
     mlflow,
+    optuna,
     tensorboard,
     torch as torch_internals,
 )
 
-OWNERS = (lightning, mlflow, tensorboard, torch_internals)
+OWNERS = (lightning, mlflow, optuna, tensorboard, torch_internals)
 ALL = [internal for owner in OWNERS for internal in owner.INTERNALS]
 
 
@@ -57,6 +59,7 @@ SOURCES = {
     "LightningModule": LightningModule,
     "Logger": lambda: TensorBoardLogger("logs"),
     "MLFlowLogger": lambda: mlflow_logger("sqlite:///runs.db"),
+    "RDBStorage": lambda: RDBStorage("sqlite:///study.db"),
     "RunData": run_data,
     "SequentialLR": lambda: lr_scheduler.SequentialLR(
         (one := scheduler()).optimizer, [one, one], [1]

@@ -1,0 +1,121 @@
+"""Changes of trials by a worker, each in one transaction: claim, hand back, finish."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from .ending import Limits, begun, complete, halted
+from .owners import Owner
+from .reaper import reap
+from .study import Asked, next_trial
+
+if TYPE_CHECKING:
+    from .study import SearchStudy
+
+__all__ = ["claim", "current", "finish", "hand_back", "owns"]
+
+
+def claim(
+    study: SearchStudy,
+    me: Owner,
+    limits: Limits,
+    attributes: Mapping[str, object] | None = None,
+) -> Asked | str | None:
+    """Take a waiting trial, or create one.
+
+    Args:
+        study: The study.
+        me: This worker.
+        limits: When the study ends.
+        attributes: User attributes of a trial that is begun.
+
+    Returns:
+        The trial; None if there is none now, but another worker may yet lose one; or why there
+        will be none.
+    """
+    with study.database.transaction():
+        reap(study, me)
+        trials = study.get_trials(deepcopy=False)
+        if reason := halted(trials, limits, time.time()):
+            return reason
+        reason = complete(trials, limits)
+        asked = _begun_before(study, trials)
+        if asked is None and not reason:
+            asked = next_trial(study)
+            reason = "all trials have been run"
+        if asked is None:
+            runs = any(one.state == TrialState.RUNNING for one in trials)
+            return None if runs else reason
+        key, known = study.database_id(asked.trial), asked.trial.user_attrs
+        for name, value in {**(attributes or {}), "worker": me.to_mapping()}.items():
+            if name == "worker" or name not in known:
+                study.database.set_trial_user_attr(key, name, value)
+        study.database.record_heartbeat(key)
+        return asked
+
+
+def _begun_before(study: SearchStudy, trials: list[FrozenTrial]) -> Asked | None:
+    """Take a waiting trial that was begun before."""
+    for trial in trials:
+        if trial.state == TrialState.WAITING and begun(trial):
+            key = study.database_id(trial)
+            if study.database.set_trial_state_values(key, TrialState.RUNNING):
+                taken = optuna.Trial(study, key)
+                return Asked(taken, study.settings.space.suggest(taken))
+    return None
+
+
+def current(study: SearchStudy, number: int) -> FrozenTrial:
+    """Return a trial as it is now."""
+    return study.get_trials(deepcopy=False)[number]
+
+
+def owns(study: SearchStudy, number: int, me: Owner) -> bool:
+    """Whether a running trial is this worker's; it loses it if it was suspended for long."""
+    trial = current(study, number)
+    return trial.state == TrialState.RUNNING and me.owns(trial.user_attrs)
+
+
+def hand_back(study: SearchStudy, number: int, me: Owner) -> bool:
+    """Put a trial of this worker back into the queue; return whether it still was."""
+    with study.database.transaction():
+        if not owns(study, number, me):
+            return False
+        key = study.database_id(current(study, number))
+        return study.database.set_trial_state_values(key, TrialState.WAITING)
+
+
+def finish(
+    study: SearchStudy,
+    number: int,
+    me: Owner,
+    state: TrialState,
+    value: float | None = None,
+    attributes: Mapping[str, object] | None = None,
+) -> bool:
+    """Store the result of a trial of this worker.
+
+    Args:
+        study: The study.
+        number: Number of the trial.
+        me: This worker.
+        state: COMPLETE, PRUNED or FAIL.
+        value: Value of a complete trial.
+        attributes: User attributes.
+
+    Returns:
+        Whether it still was this worker's.
+    """
+    with study.database.transaction():
+        if not owns(study, number, me):
+            return False
+        key = study.database_id(current(study, number))
+        for name, content in (attributes or {}).items():
+            study.database.set_trial_user_attr(key, name, content)
+        study.tell(number, value, state)
+        return True

@@ -1,0 +1,69 @@
+"""What a worker needs to know of a study, kept in its folder and its database."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..configuration import Configuration
+from ..provenance import redact
+from .folders import read_json, write_json
+from .settings import SearchSettings
+from .study import load_study, open_study
+
+if TYPE_CHECKING:
+    from .study import SearchStudy
+
+__all__ = ["keep", "open_from"]
+
+_FILE = "search.json"
+_ATTRIBUTE = "configuration"
+
+
+def keep(study: SearchStudy, base: Configuration) -> None:
+    """Keep settings and configuration for workers.
+
+    The file in the folder, which only the user may read, is complete; what is kept in the database
+    is without secrets, for workers on machines that do not see the folder.
+    """
+    settings = study.settings
+    content = {"settings": settings.to_mapping(), "configuration": base.given}
+    write_json(Path(settings.folder) / _FILE, content, private=True)
+    text = json.dumps(redact(base.given, os.environ), sort_keys=True)
+    if study.user_attrs.get(_ATTRIBUTE) != text:
+        study.set_user_attr(_ATTRIBUTE, text)
+
+
+def open_from(where: str | Path, name: str | None = None) -> tuple[SearchStudy, Configuration]:
+    """Open a study and its configuration.
+
+    Args:
+        where: Folder of the study, or address of its database.
+        name: Name of the study in the database; None if it is the only one.
+
+    Raises:
+        FileNotFoundError: If the folder has no study.
+        KeyError: If the database has no such study.
+    """
+    if "://" not in str(where):
+        path = Path(where) / _FILE
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{where} must be the folder of a study, but has no {_FILE}; start the search first"
+            )
+        content = read_json(path)
+        settings = SearchSettings.from_mapping({**content["settings"], "folder": Path(where)})
+        return open_study(settings, create=False), Configuration.load(content["configuration"])
+    study = load_study(str(where), name or _only_study(str(where)))
+    return study, Configuration.load(json.loads(study.user_attrs[_ATTRIBUTE]))
+
+
+def _only_study(url: str) -> str:
+    import optuna
+
+    names = optuna.get_all_study_names(url)
+    if len(names) != 1:
+        raise KeyError(f"the database has the studies {names}; give the `name` of one")
+    return names[0]

@@ -1,0 +1,65 @@
+"""Files of a study: one folder for each trial, and what the workers need."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..json_text import read, write
+
+__all__ = ["read_json", "trial_folder", "trial_record", "write_json"]
+
+
+def trial_folder(study_folder: Path, root: int) -> Path:
+    """Return the folder of a trial and its retries.
+
+    >>> trial_folder(Path("studies/digits"), 3).as_posix()
+    'studies/digits/trials/3'
+    """
+    return study_folder / "trials" / str(root)
+
+
+def trial_record(study_folder: Path, number: int) -> dict[str, Any]:
+    """Return the manifest ``trial.json`` of a trial.
+
+    Args:
+        study_folder: Folder of the study.
+        number: Number of the trial, or of a retry.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    path = trial_folder(study_folder, number) / "trial.json"
+    if path.is_file():
+        return dict(read_json(path))
+    for other in sorted(study_folder.glob("trials/*/trial.json")):
+        record = read_json(other)
+        if record.get("number") == number:
+            return dict(record)
+    known = sorted(int(one.name) for one in study_folder.glob("trials/*") if one.name.isdigit())
+    raise FileNotFoundError(
+        f"{study_folder} has no manifest of a trial {number}; its trials are {known}"
+    )
+
+
+def read_json(path: Path) -> Any:
+    """Read a file written by :func:`write_json`."""
+    return read(path.read_text("utf-8"))
+
+
+def write_json(path: Path, value: Mapping[str, object], *, private: bool = False) -> None:
+    """Write a file as a whole or not at all.
+
+    Args:
+        path: The file.
+        value: Its content.
+        private: Whether only the user may read it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600 if private else 0o666)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(write(value, indent=2) + "\n")
+    new.replace(path)

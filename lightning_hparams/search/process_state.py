@@ -1,0 +1,62 @@
+"""Settings of the process that one trial may change, and the next one must not see."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from ..random_states import RandomStates
+
+__all__ = ["as_in_a_new_process"]
+
+
+@contextmanager
+def as_in_a_new_process(threads: int | None = None) -> Iterator[None]:
+    """Undo what the block changes in the settings and random states of Python and torch.
+
+    With it, a trial in a process that has run others equals one in a new process.
+
+    Args:
+        threads: Threads of torch within the block, on which the last bits of sums depend.
+    """
+    environment, folder = dict(os.environ), os.getcwd()
+    backends = torch.backends
+    kept: list[tuple[Callable[[Any], object], object]] = [
+        (torch.set_default_dtype, torch.get_default_dtype()),
+        (torch.set_num_threads, torch.get_num_threads()),
+        (torch.set_float32_matmul_precision, torch.get_float32_matmul_precision()),
+        (torch.set_grad_enabled, torch.is_grad_enabled()),
+        (torch.autograd.set_detect_anomaly, torch.is_anomaly_enabled()),
+    ]
+    deterministic = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    cudnn = (backends.cudnn.enabled, backends.cudnn.benchmark, backends.cudnn.deterministic)
+    random = RandomStates.now({})
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        with warnings.catch_warnings():
+            yield
+    finally:
+        random.restore({})
+        for restore, value in kept:
+            restore(value)
+        torch.use_deterministic_algorithms(deterministic[0], warn_only=deterministic[1])
+        backends.cudnn.enabled, backends.cudnn.benchmark, backends.cudnn.deterministic = cudnn
+        os.chdir(folder)
+        _restore_environment(environment)
+
+
+def _restore_environment(before: dict[str, str]) -> None:
+    for name in set(os.environ) - set(before):
+        del os.environ[name]
+    for name, value in before.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value

@@ -1,0 +1,101 @@
+"""Repeat a trial from its manifest, and compare the results."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..configuration import Configuration
+from .folders import trial_record
+from .stopping import Stop
+from .training import train
+
+__all__ = ["Comparison", "replay"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A trial and its repetition.
+
+    Args:
+        number: Number of the trial.
+        metric: Name of the metric.
+        before: Values of the metric by step in the trial.
+        now: Values of the metric by step in the repetition.
+        same_weights: Whether all weights are equal, bit for bit.
+    """
+
+    number: int
+    metric: str
+    before: dict[int, float]
+    now: dict[int, float]
+    same_weights: bool
+
+    @property
+    def equal(self) -> bool:
+        """Whether the repetition equals the trial, bit for bit."""
+        return self.same_weights and self.before == self.now
+
+    @property
+    def largest_difference(self) -> float:
+        """The largest difference of a value of the metric."""
+        steps = self.before.keys() & self.now.keys()
+        return max((abs(self.before[one] - self.now[one]) for one in steps), default=0.0)
+
+    def summary(self) -> str:
+        """Return one sentence."""
+        if self.equal:
+            return f"trial {self.number} repeated exactly: {len(self.now)} values of {self.metric}"
+        missing = sorted(self.before.keys() ^ self.now.keys())
+        steps = f", and steps {missing} are in one of them only" if missing else ""
+        weights = "the same" if self.same_weights else "other"
+        return (
+            f"trial {self.number} differs: {self.metric} by up to {self.largest_difference:.3g}"
+            f"{steps}; it ended with {weights} weights"
+        )
+
+
+def replay(
+    study_folder: str | Path, number: int, *, folder: str | Path | None = None
+) -> Comparison:
+    """Train a trial again as it was, in this process, and compare.
+
+    Args:
+        study_folder: Folder of the study.
+        number: Number of the trial.
+        folder: Where the repetition keeps its checkpoints; None for none.
+
+    Raises:
+        FileNotFoundError: If there is no such trial.
+        ValueError: If it has not finished training.
+    """
+    record = trial_record(Path(study_folder), number)
+    if not record.get("weights"):
+        raise ValueError(
+            f"trial {number} must have finished training to be repeated, got the state "
+            f"{record['state']}"
+        )
+    if folder is not None:
+        return _repeat(record, Path(folder))
+    with tempfile.TemporaryDirectory() as temporary:
+        return _repeat(record, Path(temporary))
+
+
+def _repeat(record: dict[str, Any], folder: Path) -> Comparison:
+    before = {int(step): value for step, value in record["reports"].items()}
+    pruned_at = max(before, default=None) if record["outcome"] == "pruned" else None
+    result = train(
+        Configuration.load(record["configuration"]),
+        folder,
+        metric=record["metric"],
+        mode=record["mode"],
+        report=lambda step, value: step == pruned_at,
+        stop=Stop(),
+        until_step=record["timed_out_at"],
+        threads=record["threads"],
+    )
+    now = {int(step): value for step, value in result["reports"].items()}
+    same = result["weights"] == record["weights"]
+    return Comparison(record["number"], record["metric"], before, now, same)

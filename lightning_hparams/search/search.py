@@ -1,0 +1,163 @@
+"""The public face: a search from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..configuration import Configuration
+from .files import keep
+from .probe import check_metric
+from .settings import SearchSettings
+from .space import Space
+from .study import open_study
+from .supervisor import Supervisor
+from .worker import Worker
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+    from .params import Param
+    from .study import SearchStudy
+
+__all__ = ["Results", "Search"]
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a search found.
+
+    Args:
+        study: Optuna's study.
+        finished: Whether the search came to its end, rather than being stopped.
+    """
+
+    study: SearchStudy
+    finished: bool
+
+    @property
+    def trials(self) -> list[FrozenTrial]:
+        """All trials."""
+        return self.study.get_trials(deepcopy=False)
+
+    @property
+    def best(self) -> FrozenTrial | None:
+        """The best trial; None if none is complete."""
+        from optuna.trial import TrialState
+
+        sign = 1 if self.study.settings.mode == "min" else -1
+        complete = [
+            one
+            for one in self.trials
+            if one.state == TrialState.COMPLETE and not one.user_attrs.get("outcome")
+        ]
+        return min(complete, key=lambda one: sign * (one.value or 0.0), default=None)
+
+    @property
+    def best_params(self) -> dict[str, Any]:
+        """The values of the best trial by key; empty if none is complete."""
+        return {} if self.best is None else dict(self.best.params)
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the study."""
+        return Path(self.study.settings.folder)
+
+
+class Search:
+    """Search hyperparameters of a configuration, in worker processes that may be killed.
+
+    >>> from lightning_hparams import Float, Search
+    >>> search = Search(
+    ...     "fit.yaml", {"model.init_args.lr": Float(1e-4, 1.0, log=True)}, "loss/val", "min",
+    ...     trials=20, workers=2,
+    ... )  # doctest: +SKIP
+    >>> search.run().best_params  # doctest: +SKIP
+
+    Running the same search again goes on where it stopped, and runs no trial twice. The value of a
+    trial is its best validation, whose checkpoint is kept.
+
+    Args:
+        base: The configuration that is varied: one or several files, or a mapping, as of
+            ``lightning-hparams fit``. Classes in it are imported by the workers.
+        space: Parameters by key of the configuration.
+        metric: Name of the logged metric that trials are compared by.
+        mode: Whether a lower value is better, ``"min"``, or a higher one, ``"max"``.
+        settings: Further arguments of :class:`SearchSettings`.
+
+    Raises:
+        ValueError: If anything in it is wrong, before the first trial.
+    """
+
+    def __init__(
+        self,
+        base: str | Path | Mapping[str, Any] | Sequence[str | Path] | Configuration,
+        space: Mapping[str, Param] | Space,
+        metric: str,
+        mode: Literal["min", "max"],
+        **settings: Any,
+    ) -> None:
+        self.settings = SearchSettings(
+            metric=metric,
+            mode=mode,
+            space=space if isinstance(space, Space) else Space(space),
+            **settings,
+        )
+        self.configuration = _loaded(base)
+
+    @classmethod
+    def of(cls, base: Configuration, settings: SearchSettings) -> Search:
+        """Make a search of settings, such as those of a YAML file."""
+        made = cls.__new__(cls)
+        made.settings, made.configuration = settings, base
+        return made
+
+    def run(
+        self,
+        *,
+        watch: Callable[[Sequence[FrozenTrial]], object] | None = None,
+        in_this_process: bool = False,
+    ) -> Results:
+        """Run the search, or go on with it.
+
+        Args:
+            watch: Called about once a second with all trials.
+            in_this_process: Run the trials here, one after the other, without workers. For
+                debugging, and for classes that other processes cannot import.
+
+        Raises:
+            ValueError: If the space does not fit the configuration, the metric is not logged, or
+                the study exists with another space.
+            RuntimeError: If the workers cannot be started.
+        """
+        study = self.prepare()
+        if in_this_process:
+            worker = Worker(study, self.configuration, own_process=False)
+            worker.run()
+            return Results(study, not worker.stop.asked)
+        finished = Supervisor(study, watch=watch).run()
+        return Results(study, finished)
+
+    def prepare(self) -> SearchStudy:
+        """Check everything and create the study, without a trial."""
+        self.settings.space.check(self.configuration)
+        fresh = not (Path(self.settings.folder) / "search.json").is_file()
+        if fresh:
+            check_metric(self.configuration, self.settings)
+        study = open_study(self.settings, batch_size=_batch_size(self.configuration))
+        keep(study, self.configuration)
+        return study
+
+
+def _loaded(base: Any) -> Configuration:
+    if isinstance(base, Configuration):
+        return base
+    return Configuration.load(*([base] if isinstance(base, (str, Path, Mapping)) else base))
+
+
+def _batch_size(configuration: Configuration) -> int | None:
+    arguments = (configuration.data.get("data") or {}).get("init_args") or {}
+    size = arguments.get("batch_size")
+    return size if isinstance(size, int) else None

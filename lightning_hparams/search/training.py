@@ -1,0 +1,117 @@
+"""Train one trial from its configuration, in its folder."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning import Callback
+from lightning.pytorch.loggers import Logger
+
+from ..callbacks import TrialPruning
+from ..configuration import Configuration
+from .folders import read_json
+from .process_state import as_in_a_new_process
+from .saving import TrialCheckpoint, weights_hash
+from .stopping import Stop
+
+__all__ = ["exact", "train"]
+
+# What does not change the numbers, and is not of the trial's configuration.
+_QUIET = {
+    "trainer.enable_progress_bar": False,
+    "trainer.enable_model_summary": False,
+    "trainer.enable_checkpointing": True,
+}
+
+
+def train(
+    configuration: Configuration,
+    folder: Path,
+    *,
+    metric: str,
+    mode: Literal["min", "max"],
+    report: Callable[[int, float], bool],
+    stop: Stop,
+    timeout: float | None = None,
+    until_step: int | None = None,
+    threads: int | None = None,
+    loggers: Sequence[Logger] = (),
+    callbacks: Sequence[Callback] = (),
+) -> dict[str, Any]:
+    """Train, from the last checkpoint in the folder if there is one.
+
+    Args:
+        configuration: What to train.
+        folder: Folder of the trial.
+        metric: Name of the metric.
+        mode: Whether a lower or a higher value is better.
+        report: Takes step and value of the metric, and returns whether to stop.
+        stop: Whether the process is asked to stop.
+        timeout: Seconds that the trial may take.
+        until_step: Step to stop at, when a trial that had taken too long is repeated.
+        threads: Threads of torch; None leaves them as they are.
+        loggers: Loggers of the trial.
+        callbacks: Further callbacks.
+
+    Returns:
+        What came out of it; see :meth:`TrialCheckpoint.result`.
+
+    Raises:
+        Interrupted: If the process is asked to stop; the checkpoint is saved.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    pruning = TrialPruning(metric, report)
+    saving = TrialCheckpoint(folder, pruning, mode, stop, timeout=timeout, until_step=until_step)
+    try:
+        with as_in_a_new_process(threads), stop.working():
+            return _fit(configuration, folder, pruning, saving, stop, [*callbacks], [*loggers])
+    finally:
+        stop.forward = False
+        gc.collect()  # Trainer, module and optimizers refer to each other
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+
+
+def _fit(
+    configuration: Configuration,
+    folder: Path,
+    pruning: TrialPruning,
+    saving: TrialCheckpoint,
+    stop: Stop,
+    callbacks: list[Callback],
+    loggers: list[Logger],
+) -> dict[str, Any]:
+    built = configuration.with_values(_QUIET).build(
+        root=folder, callbacks=[*callbacks, pruning, saving], logger=loggers or False
+    )
+    trainer, result = built.trainer, folder / "result.json"
+    saving.shared = stop.forward = trainer.strategy.launcher is not None
+    result.unlink(missing_ok=True)
+    last = folder / "last.ckpt"
+    try:
+        trainer.fit(built.module, datamodule=built.data, ckpt_path=last if last.is_file() else None)
+    except Exception:
+        # Of several processes, one that ends before the others may look like a failure.
+        if not (saving.shared and stop.due()):
+            raise
+        raise SystemExit from None
+    if saving.shared:
+        return dict(read_json(result))
+    if not saving.weights:  # the checkpoint was of the end of the training
+        saving.weights, saving.global_step = weights_hash(built.module), trainer.global_step
+    return saving.result()
+
+
+def exact(configuration: Configuration) -> Configuration:
+    """Return a configuration whose resumed runs equal those that were not stopped."""
+    given = configuration.given
+    callbacks = (given.get("trainer") or {}).get("callbacks") or []
+    names = [str(one.get("class_path", "")).rpartition(".")[2] for one in callbacks]
+    if "ExactResume" in names:
+        return configuration
+    first = {"class_path": "lightning_hparams.ExactResume"}
+    return configuration.with_values({"trainer.callbacks": [first, *callbacks]})

@@ -1,0 +1,240 @@
+"""One trial, from its parameters to its result in the database and in its folder."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from optuna.trial import FrozenTrial, TrialState
+
+from ..configuration import Configuration
+from ..provenance import plain, redact, take
+from .claims import current, finish, hand_back, owns
+from .failures import Failure, failure_of
+from .folders import trial_folder, write_json
+from .owners import Owner
+from .range_tests import with_rate
+from .seeds import root_number, training_seed
+from .stopping import Stop
+from .study import load_study
+from .training import exact, train
+
+if TYPE_CHECKING:
+    from lightning.pytorch.loggers import Logger
+
+    from .study import Asked, SearchStudy
+
+__all__ = ["TrialRun", "run_trial"]
+
+_LEARN_FROM_COMPLETE = ("gp", "cmaes")  # samplers that pay no attention to pruned trials
+
+
+# Entries of a manifest that are of a run, or that the record has itself.
+_OF_RUN = ("config", "created", "status", "seeds", "format")
+
+
+class _Lost(SystemExit):
+    """Another worker has taken over the trial, because this one was suspended for long."""
+
+
+class Report:
+    """Stores values of the metric in the database, and asks the pruner.
+
+    It can be sent to another process, where it opens the study anew.
+
+    Args:
+        study: The study.
+        number: Number of the trial.
+        me: The worker that runs it.
+    """
+
+    def __init__(self, study: SearchStudy, number: int, me: Owner) -> None:
+        self._address = study.settings.storage_url, study.study_name
+        self._number, self._me = number, me
+        self._study: tuple[int, SearchStudy] | None = os.getpid(), study
+
+    def __call__(self, step: int, value: float) -> bool:
+        """Store a value, and return whether to stop."""
+        import optuna
+
+        study = self._opened()
+        trial = current(study, self._number)
+        if not owns(study, self._number, self._me):
+            raise _Lost
+        live = optuna.Trial(study, study.database_id(trial))
+        if step not in trial.intermediate_values:  # as it is if the trial was resumed
+            live.report(value, step)
+        return bool(live.should_prune())
+
+    def _opened(self) -> SearchStudy:
+        if self._study is None or self._study[0] != os.getpid():
+            self._study = os.getpid(), load_study(*self._address)
+        return self._study[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_study": None}
+
+
+@dataclass
+class TrialRun:
+    """A trial that a worker runs.
+
+    Args:
+        study: The study.
+        asked: The trial with its parameters.
+        me: The worker.
+        base: The configuration that the search varies.
+        stop: Whether the worker is asked to stop.
+        loggers: Loggers of the trial.
+    """
+
+    study: SearchStudy
+    asked: Asked
+    me: Owner
+    base: Configuration
+    stop: Stop
+    loggers: Sequence[Logger] = ()
+    record: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        trial, settings = current(self.study, self.asked.trial.number), self.study.settings
+        root = root_number(trial)
+        self.folder = trial_folder(Path(settings.folder), root)
+        self.threads = int(trial.user_attrs.get("threads") or torch.get_num_threads())
+        self.record = {
+            "study": settings.name,
+            "number": trial.number,
+            "root": root,
+            "params": dict(self.asked.params),
+            "origin": trial.user_attrs.get("origin"),
+            "seed": training_seed(settings.seed, root),
+            "metric": settings.metric,
+            "mode": settings.mode,
+            "state": "RUNNING",
+            "value": None,
+            "reports": {},
+            "kills": trial.user_attrs.get("kills", 0),
+            "threads": self.threads,
+            "started": time.time(),
+            "worker": self.me.to_mapping(),
+            "versions": _environment(),
+        }
+
+    def configuration(self) -> Configuration:
+        """Return the configuration with the values of the trial, and keep it in the record."""
+        made, rate = with_rate(self.base, self.asked.params, self.study.settings)
+        made = exact(made).with_values({"seed_everything": self.record["seed"]})
+        self.record |= {"configuration": redact(made.data, os.environ), "lr": vars(rate)}
+        self.write()
+        return made
+
+    def write(self, **changes: object) -> None:
+        """Write ``trial.json``."""
+        self.record |= changes
+        write_json(
+            self.folder / "trial.json", {key: plain(one) for key, one in self.record.items()}
+        )
+
+    def finish(self, state: TrialState, value: float | None, **attributes: object) -> str:
+        """Store the result, first in the folder and then in the database."""
+        kept = {name: one for name, one in attributes.items() if one not in (None, "")}
+        self.write(state=state.name, value=value, finished=time.time(), **attributes)
+        value = value if state == TrialState.COMPLETE else None
+        done = finish(self.study, self.record["number"], self.me, state, value, kept)
+        return state.name.lower() if done else "lost"
+
+
+def run_trial(run: TrialRun) -> str:
+    """Run a trial; whatever happens in it, the worker goes on.
+
+    Args:
+        run: The trial.
+
+    Returns:
+        ``complete``, ``pruned``, ``fail``, ``waiting`` (it goes on later), or ``lost`` (another
+        worker has it).
+    """
+    settings, number = run.study.settings, run.record["number"]
+    try:
+        result = train(
+            run.configuration(),
+            run.folder,
+            metric=settings.metric,
+            mode=settings.mode,
+            report=Report(run.study, number, run.me),
+            stop=run.stop,
+            timeout=settings.trial_timeout,
+            threads=run.threads,
+            loggers=run.loggers,
+        )
+    except _Lost:
+        return "lost"
+    except (SystemExit, KeyboardInterrupt):
+        run.write(state="WAITING")
+        return "waiting" if hand_back(run.study, number, run.me) else "lost"
+    except Exception as error:
+        return _failed(run, failure_of(error))
+    return _ended(run, result)
+
+
+def _ended(run: TrialRun, result: Mapping[str, Any]) -> str:
+    settings = run.study.settings
+    outcome, reports = str(result["outcome"]), dict(result["reports"])
+    kept = {name: result[name] for name in ("best_step", "weights", "seconds")}
+    kept["outcome"] = outcome
+    files = {"reports": reports, "best": result["best"], "global_step": result["global_step"]}
+    run.record |= {**files, "timed_out_at": result["timed_out_at"]}
+    last = reports[max(reports, key=int)] if reports else None
+    if outcome == "diverged":
+        return _teach(run, kept)
+    if outcome:
+        return run.finish(TrialState.PRUNED, last, **kept)
+    if result["best"] is None:
+        message = f"`{settings.metric}` was never logged; see the metrics that the module logs"
+        return _failed(run, Failure("MetricNotLogged", [message]))
+    return run.finish(TrialState.COMPLETE, float(result["best"]), **kept)
+
+
+def _failed(run: TrialRun, failure: Failure) -> str:
+    attributes = {"failure": failure.to_mapping(), "outcome": "failed"}
+    if run.study.settings.on_error == "prune":
+        return _teach(run, attributes)
+    return run.finish(TrialState.FAIL, None, **attributes)
+
+
+def _teach(run: TrialRun, attributes: Mapping[str, object]) -> str:
+    """Finish a trial without a value so that the sampler keeps away from its parameters.
+
+    TPE takes a pruned trial for worse than all complete ones; GP and CMA-ES only see complete ones,
+    so for them the value is the worst one so far.
+    """
+    reports = run.record["reports"]
+    if run.study.settings.sampler["name"] in _LEARN_FROM_COMPLETE:
+        worst = _worst(run.study.get_trials(deepcopy=False), run.study.settings.mode)
+        if worst is not None:
+            return run.finish(TrialState.COMPLETE, worst, **attributes)
+    last = reports[max(reports, key=int)] if reports else None
+    return run.finish(TrialState.PRUNED, last, **attributes)
+
+
+def _worst(trials: Sequence[FrozenTrial], mode: str) -> float | None:
+    values = [
+        one.value for one in trials if one.state == TrialState.COMPLETE and one.value is not None
+    ]
+    finite = [value for value in values if math.isfinite(value)]
+    if not finite:
+        return None
+    return max(finite) if mode == "min" else min(finite)
+
+
+@lru_cache(1)
+def _environment() -> dict[str, object]:
+    """Packages and hardware, the same for all trials of a worker."""
+    return {name: value for name, value in take({}).items() if name not in _OF_RUN}

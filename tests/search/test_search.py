@@ -1,0 +1,89 @@
+"""A search from the first check to its result, in one process."""
+
+import json
+
+import pytest
+from optuna.trial import TrialState
+
+from lightning_hparams import Float, Search
+from lightning_hparams.configuration import Configuration
+from lightning_hparams.search import open_from, replay, trial_record
+from tests.search import tiny
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    """A study of four trials that was stopped after two and taken up again."""
+    folder = tmp_path_factory.mktemp("search") / "study"
+    base = Configuration.load(tiny.configuration())
+    for trials in (2, 4):
+        search = Search.of(base, tiny.settings(folder, trials=trials))
+        results = search.run(in_this_process=True)
+    return results
+
+
+def test_a_search_runs_as_many_trials_as_asked_and_finds_the_best(searched):
+    values = [one.value for one in searched.trials]
+    assert [one.state for one in searched.trials] == [TrialState.COMPLETE] * 4
+    assert searched.best.value == min(values)
+    assert searched.finished
+
+
+def test_a_search_that_goes_on_draws_other_values(searched):
+    assert len({json.dumps(one.params) for one in searched.trials}) == 4
+
+
+def test_each_trial_keeps_its_manifest_and_checkpoints(searched):
+    for trial in searched.trials:
+        record = trial_record(searched.folder, trial.number)
+        assert record["params"] == trial.params
+        assert record["value"] == trial.value == min(record["reports"].values())
+        assert list(record["reports"].values()) == list(trial.intermediate_values.values())
+        folder = searched.folder / "trials" / str(trial.number)
+        assert {"last.ckpt", "best.ckpt"} <= {file.name for file in folder.iterdir()}
+
+
+def test_a_manifest_holds_the_configuration_with_the_values_of_the_trial(searched):
+    record = trial_record(searched.folder, 1)
+    configuration = Configuration.load(record["configuration"])
+    assert configuration.value("seed_everything") == record["seed"]
+    for key, value in record["params"].items():
+        assert configuration.value(key) == value
+
+
+def test_a_trial_repeats_exactly(searched):
+    comparison = replay(searched.folder, 2)
+    assert comparison.equal, comparison.summary()
+
+
+def test_a_repetition_that_differs_is_told(searched, tmp_path):
+    record = trial_record(searched.folder, 2)
+    record["configuration"]["seed_everything"] += 1
+    path = tmp_path / "trials" / "2" / "trial.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(record))
+    comparison = replay(tmp_path, 2)
+    assert not comparison.equal
+    assert comparison.largest_difference > 0
+    assert "differs" in comparison.summary()
+
+
+def test_the_folder_of_a_study_is_enough_to_open_it(searched):
+    study, base = open_from(searched.folder)
+    assert len(study.trials) == 4
+    assert base.value("model.init_args.width") == 16
+
+
+def test_a_folder_without_a_study_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="must be the folder of a study"):
+        open_from(tmp_path)
+
+
+def test_a_metric_that_is_never_logged_is_found_before_the_first_trial(tmp_path):
+    search = Search(
+        tiny.configuration(), {"model.init_args.lr": Float(0.1, 0.2)}, "val_los", "min",
+        trials=2, folder=tmp_path / "study",
+    )  # fmt: skip
+    with pytest.raises(ValueError, match=r"'val_los'.*val_loss"):
+        search.run(in_this_process=True)
+    assert not (tmp_path / "study" / "study.db").exists()
