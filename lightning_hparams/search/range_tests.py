@@ -96,20 +96,30 @@ def _sampled(key: str, params: Mapping[str, object]) -> object:
     return params.get(key, params.get(short))
 
 
+def _is_test(callback: Mapping[str, Any]) -> bool:
+    """Whether a callback of the configuration is a range test of the learning rate."""
+    is_test = str(callback.get("class_path", "")).rpartition(".")[2] == _TEST
+    return is_test and (callback.get("init_args") or {}).get("param", "lr") == "lr"
+
+
+def _callbacks(configuration: Configuration) -> list[dict[str, Any]]:
+    return (configuration.given.get("trainer") or {}).get("callbacks") or []
+
+
 def _options(configuration: Configuration) -> dict[str, Any] | None:
     """Return the arguments of the configuration's range test; None if it has none."""
-    for callback in configuration.data["trainer"].get("callbacks") or []:
-        if str(callback.get("class_path", "")).rpartition(".")[2] == _TEST:
-            given = callback.get("init_args") or {}
-            return {name: value for name, value in given.items() if name not in _LEFT_OUT}
+    for callback in filter(_is_test, _callbacks(configuration)):
+        given = callback.get("init_args") or {}
+        return {name: value for name, value in given.items() if name not in _LEFT_OUT}
     return None
 
 
 def without_test(configuration: Configuration) -> Configuration:
-    """Return a configuration without its range test."""
-    return (
-        configuration if _options(configuration) is None else configuration.without_callback(_TEST)
-    )
+    """Return a configuration without its range test of the learning rate."""
+    kept = [one for one in _callbacks(configuration) if not _is_test(one)]
+    if len(kept) == len(_callbacks(configuration)):
+        return configuration
+    return configuration.with_values({"trainer.callbacks": kept})
 
 
 def _cached(

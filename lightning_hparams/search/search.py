@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..configuration import Configuration
 from .files import keep
+from .fitting import batch_size_of, check_fit
 from .probe import check_metric
 from .settings import SearchSettings
 from .space import Space
@@ -142,11 +143,11 @@ class Search:
 
     def prepare(self) -> SearchStudy:
         """Check everything and create the study, without a trial."""
-        self.settings.space.check(self.configuration)
+        check_fit(self.settings, self.configuration)
         fresh = not (Path(self.settings.folder) / "search.json").is_file()
         if fresh:
             check_metric(self.configuration, self.settings)
-        study = open_study(self.settings, batch_size=_batch_size(self.configuration))
+        study = open_study(self.settings, batch_size=batch_size_of(self.configuration))
         keep(study, self.configuration)
         return study
 
@@ -155,9 +156,3 @@ def _loaded(base: Any) -> Configuration:
     if isinstance(base, Configuration):
         return base
     return Configuration.load(*([base] if isinstance(base, (str, Path, Mapping)) else base))
-
-
-def _batch_size(configuration: Configuration) -> int | None:
-    arguments = (configuration.data.get("data") or {}).get("init_args") or {}
-    size = arguments.get("batch_size")
-    return size if isinstance(size, int) else None

@@ -145,6 +145,10 @@ class TrialRun:
     def finish(self, state: TrialState, value: float | None, **attributes: object) -> str:
         """Store the result, first in the folder and then in the database."""
         kept = {name: one for name, one in attributes.items() if one not in (None, "")}
+        if (rate := self.record.get("lr") or {}).get("suggestion") is not None:
+            kept["lr"] = rate[
+                "lr"
+            ]  # what the trial was trained with, if it was not sampled as such
         self.write(state=state.name, value=value, finished=time.time(), **attributes)
         value = value if state == TrialState.COMPLETE else None
         done = finish(self.study, self.record["number"], self.me, state, value, kept)
