@@ -4,7 +4,7 @@ PYTHON ?= python3
 LOGDIR ?= runs
 BIN := $(VENV)/bin
 
-.PHONY: example tensorboard test test-slow test-oldest test-internals lint bench clean
+.PHONY: example tensorboard test test-slow test-oldest test-internals lint docs bench clean
 
 example: $(VENV)/.examples
 	$(BIN)/python examples/segmentation.py --logdir $(LOGDIR) $(ARGS)
@@ -53,7 +53,12 @@ bench: export OMP_WAIT_POLICY ?= PASSIVE
 bench: $(VENV)/.bench
 	for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
-$(VENV)/.examples $(VENV)/.dev $(VENV)/.bench: $(VENV)/.%: pyproject.toml | $(VENV)/bin/python
+# The site; a reference that leads nowhere is an error, and nothing is fetched.
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -W --keep-going -n -q docs site
+	@echo "Open site/index.html"
+
+$(VENV)/.examples $(VENV)/.dev $(VENV)/.bench $(VENV)/.docs: $(VENV)/.%: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[$*]'
 	touch $@
 

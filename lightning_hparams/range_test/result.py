@@ -87,7 +87,7 @@ class RangeTestResult:
 
     @property
     def applies(self) -> bool:
-        """Whether there is a suggestion to train with: status ``ok`` or ``no_divergence``."""
+        """Whether there is a suggestion to train with (status ``ok`` or ``no_divergence``)."""
         return self.suggestion is not None
 
     @property

@@ -59,7 +59,7 @@ class Batch:
 
     @cached_property
     def value_range(self) -> ValueRange:
-        """The value range of the images: the given one, or the range of all of them together."""
+        """The value range of the images, as given, or of all of them together."""
         options, images = self.options, self.output["images"]
         if options.value_range is not None:
             return options.value_range

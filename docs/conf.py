@@ -1,0 +1,58 @@
+"""Sphinx configuration: MyST pages, reference from docstrings, no network."""
+
+import re
+from importlib.metadata import version as version_of
+
+project = "lightning-hparams"
+author = "the lightning-hparams contributors"
+version = release = version_of("lightning-hparams")
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+myst_enable_extensions = ["colon_fence", "dollarmath"]
+myst_heading_anchors = 3
+exclude_patterns = ["images/*", "_build"]
+html_theme = "furo"
+html_title = f"lightning-hparams {release}"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+default_role = "code"  # single backticks in docstrings, as in Markdown
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"
+autodoc_preserve_defaults = True
+autoclass_content = "class"
+napoleon_use_ivar = True
+napoleon_preprocess_types = False
+nitpicky = True
+# Names of other projects, whose inventories are not fetched; and types that stand for themselves.
+nitpick_ignore_regex = [
+    (
+        r"py:.*",
+        r"(torch|lightning|numpy|np|matplotlib|torchmetrics|optuna|collections|pathlib)\..*",
+    ),
+    (r"py:.*", r"(optional|callable|array_like)"),
+]
+suppress_warnings = ["config.cache"]
+
+_ROW = re.compile(r"\s*\|.*\|\s*$")
+
+
+def _tables_from_markdown(app, what, name, obj, options, lines):  # noqa: ANN001, ANN202
+    """Turn the Markdown tables of docstrings into ones of reStructuredText, in place."""
+    result: list[str] = []
+    for line in lines:
+        if not _ROW.match(line):
+            result.append(line)
+            continue
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        indent = line[: len(line) - len(line.lstrip())]
+        if set("".join(cells)) <= set("-: "):
+            continue  # the line between head and body
+        if not (result and result[-1].startswith(f"{indent}     -")):
+            result += ["", f"{indent}.. list-table::", f"{indent}   :header-rows: 1", ""]
+        for position, cell in enumerate(cells):
+            result.append(f"{indent}   {'* -' if position == 0 else '  -'} {cell}")
+    lines[:] = result
+
+
+def setup(app):  # noqa: ANN001, ANN201
+    """Connect the change of docstrings."""
+    app.connect("autodoc-process-docstring", _tables_from_markdown)
