@@ -13,7 +13,8 @@ PACKAGE = Path(lightning_hparams.__file__).parent
 # Each room, and the rooms that it may import; every one may import the modules at the root that
 # stand in LOWER. A room of the upper half may import Lightning, one of the lower half may not.
 UPPER = {
-    "configuration": {"callbacks", "tasks", "data", "presets", "provenance"},
+    "cli": {"search", "configuration", "callbacks", "tasks", "range_test", "provenance", "doctor"},
+    "configuration": {"callbacks", "tasks", "data", "presets", "provenance", "record"},
     "search": {"configuration", "callbacks", "record", "sinks", "sweep", "range_test", "presets"}
     | {"provenance", "tags", "render", "speed", "tasks", "data", "internals"},
     "testing": {"callbacks", "sinks", "range_test", "schedules", "samples", "render"},

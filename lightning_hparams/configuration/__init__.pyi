@@ -1,6 +1,13 @@
-from .configuration import Built as Built, Configuration as Configuration
+from .building import Built as Built, Stage as Stage
+from .configuration import Configuration as Configuration
 from .errors import ConfigurationError as ConfigurationError
-from .parsing import ConfigurationCLI as ConfigurationCLI
+from .messages import sentence as sentence
+from .parsing import (
+    ConfigurationCLI as ConfigurationCLI,
+    plain as plain,
+    without_deprecations as without_deprecations,
+)
+from .saver import ConfigurationSaver as ConfigurationSaver
 from .yaml_text import (
     read_yaml as read_yaml,
     read_yaml_file as read_yaml_file,

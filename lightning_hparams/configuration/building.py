@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -91,6 +92,16 @@ class _Builder(ConfigurationCLI):
         return trainer
 
 
+def _original(error: Exception) -> Exception:
+    """The error of the class itself, which jsonargparse raises again as one of its own."""
+    while isinstance(error.__cause__, Exception):
+        *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+        if not str(frame.f_globals.get("__name__", "")).startswith("jsonargparse."):
+            break
+        error = error.__cause__
+    return error
+
+
 def takes_from_data(model: Mapping[str, Any]) -> bool:
     """Whether a module, as a configuration describes it, is a task of this package."""
     kind = class_of(model["class_path"])
@@ -126,7 +137,11 @@ def build(
         callbacks: Added to those of the configuration.
         stage: What is to be done.
     """
-    with without_deprecations():
-        made = _Builder(config.clone(), given, options, callbacks, stage)
+    try:
+        with without_deprecations():
+            made = _Builder(config.clone(), given, options, callbacks, stage)
+    except Exception as error:
+        cause = _original(error)
+        raise cause from cause.__cause__
     seed = made.config.get("seed_everything")
     return Built(made.trainer, made.model, made.datamodule, None if seed is False else seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +19,7 @@ from ..checks import nearest
 from .errors import ConfigurationError
 from .keys import CLASS_PARTS, is_class
 
-__all__ = ["accepted_arguments", "check_names", "class_of"]
+__all__ = ["accepted_arguments", "check_classes", "check_names", "class_of"]
 
 _PACKAGE = f"{lightning_hparams.__name__}."
 _TOP = ("seed_everything", "trainer", "model", "data", "optimizer", "lr_scheduler")
@@ -177,6 +178,24 @@ def _check_class(node: object, key: str, base: type | None = None) -> None:
         _check_argument(name, f"{key}.init_args", accepted)
         for each in value if isinstance(value, list) else [value]:
             _check_class(each, f"{key}.init_args.{name}")
+
+
+def check_classes(message: str) -> None:
+    """Explain an error of jsonargparse about a class that it could not import.
+
+    Raises:
+        ConfigurationError: If the error is of that kind. An error within the user's module is
+            raised as it is.
+    """
+    key = found[1] if (found := re.match(r'Parser key "(.+?)"', message)) else ""
+    forms = (
+        r"Expected a dot import path string: ([\w.]+)$",
+        r"Import path ([\w.]+) does not correspond",
+        r"Problem with given class_path '([\w.]+)':\n\s*No module",
+    )
+    for form in forms:
+        if found := re.search(form, message, re.MULTILINE):
+            class_of(found[1], key, _BASES.get(key))
 
 
 def _accepted(kind: type) -> frozenset[str]:

@@ -18,14 +18,10 @@ from .building import Built, Stage, build, takes_from_data
 from .errors import ConfigurationError
 from .keys import check_key, find, remove, store
 from .links import LINKED
-from .parsing import parse, plain
-from .yaml_text import read_yaml_file, write_yaml
+from .parsing import check_file, parse, plain, without_command
+from .yaml_text import write_yaml
 
-__all__ = ["Built", "Configuration"]
-
-_COMMANDS = ("fit", "validate", "test", "predict")
-# Arguments of commands, which a configuration for one of them may leave empty.
-_OF_COMMANDS = ("ckpt_path", "verbose", "weights_only", "return_predictions")
+__all__ = ["Configuration"]
 
 
 class Configuration:
@@ -43,7 +39,7 @@ class Configuration:
     """
 
     def __init__(self, given: Mapping[str, Any]) -> None:
-        self._given = plain(parse(_flat(given), complete=False))
+        self._given = plain(parse(without_command(given), complete=False))
         self._complete = parse(self._given, complete=True)
         self._all = plain(self._complete)
 
@@ -61,16 +57,14 @@ class Configuration:
         """
         merged: Namespace | None = None
         for source in sources:
-            found = source if isinstance(source, Mapping) else read_yaml_file(source)
-            where = "the configuration" if isinstance(source, Mapping) else str(source)
-            if found is not None and not isinstance(found, Mapping):
-                raise ConfigurationError(f"{where} must hold a mapping, got {found!r:.60}")
+            from_file = not isinstance(source, Mapping)
+            flat = without_command(source) if isinstance(source, Mapping) else check_file(source)
             try:
-                merged = parse(_flat(found or {}), merged, complete=False)
+                merged = parse(flat, merged, complete=False)
             except ConfigurationError as error:
-                if isinstance(source, Mapping):
-                    raise
-                raise ConfigurationError(f"{source}: {error}") from error
+                if from_file:
+                    raise ConfigurationError(f"{source}: {error}") from error
+                raise
         if merged is None:
             raise ConfigurationError("a configuration is needed, got no file")
         configuration = cls(plain(merged))
@@ -179,18 +173,6 @@ class Configuration:
     def to_yaml(self) -> str:
         """Return all values as YAML, without secrets."""
         return write_yaml(redact(self.data, os.environ))
-
-
-def _flat(given: Mapping[str, Any]) -> dict[str, Any]:
-    """What the configuration of a command describes, and one without a command."""
-    commands = [name for name in _COMMANDS if isinstance(given.get(name), Mapping)]
-    if len(commands) == 1 and "model" not in given:
-        given = given[commands[0]]
-    flat = {name: value for name, value in given.items() if name not in _OF_COMMANDS or value}
-    trainer = flat.get("trainer")
-    if isinstance(trainer, Mapping) and isinstance(trainer.get("callbacks"), (str, Mapping)):
-        flat["trainer"] = {**trainer, "callbacks": [trainer["callbacks"]]}
-    return flat
 
 
 def _without_links(data: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -45,13 +45,26 @@ def sentence(message: str, accepted: Accepted, key: str = "", path: str = "") ->
         if key in ("trainer.callbacks", "trainer.logger"):  # lists of objects
             key = f"{key}.{found['path'].rpartition('.')[2]}"
         return sentence(inner, accepted, f"{key}.init_args", found["path"])
+    if path.rpartition(".")[2] in ("LightningModule", "LightningDataModule", "Callback"):
+        parent = key.removesuffix(".init_args").removesuffix(f".{path.rpartition('.')[2]}")
+        return f"`{parent}` must be given a class before its arguments"
     if found := re.search(r"Option '(.+?)' is not accepted", text):
         return f"`{key}` has no argument {found[1]!r}{nearest(found[1], accepted(path) or ())}"
     if found := re.search(r"Group '(.+?)' does not accept option '(.+?)'", text):
         group, name = found[1], found[2]
         return f"`{group}` has no argument {name!r}{nearest(name, accepted(group) or ())}"
+    if found := re.search(r"Subcommand '.+?' does not accept option '(.+?)'", text):
+        group, _, name = found[1].rpartition(".")
+        known = accepted(group) if group == "trainer" else ()
+        return f"`{group or found[1]}` has no argument {name!r}{nearest(name, known or ())}"
     if found := re.search(r"the following arguments are required: (.+)", text):
         return f"{_listed(found[1])} must be given"
+    if found := re.search(r"unrecognized arguments: (\S+)", text):
+        option = found[1].partition("=")[0]
+        kind = "option" if option.startswith("-") else "argument"
+        return f"there is no {kind} {option}{nearest(option, accepted('') or ())}"
+    if found := re.match(r"argument (\S+): expected one argument", text):
+        return f"`{found[1]}` needs a value"
     rules = [*dict.fromkeys(re.findall(r"Expected an? (.+?)(?:\. Got value: .*)?$", text, re.M))]
     if key and rules:
         value = re.findall(r"(?:Got value|Given value): (.*)", text)
@@ -90,7 +103,11 @@ def _quoted(value: str) -> str:
 
 
 def _listed(names: str) -> str:
-    return " and ".join(f"`{name.strip()}`" for name in names.split(","))
+    """Keys without the command that they are of."""
+    keys = [
+        re.sub(r"^(fit|validate|test|predict)\.", "", name.strip()) for name in names.split(",")
+    ]
+    return " and ".join(f"`{key}`" for key in keys)
 
 
 def _hint(rules: list[str], values: list[str]) -> str:

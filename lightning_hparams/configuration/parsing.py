@@ -4,34 +4,42 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import yaml
 from jsonargparse import ArgumentError, Namespace, set_dumper, set_loader
-from lightning import LightningDataModule, LightningModule
+from lightning import LightningModule
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 import lightning_hparams
 
-from .classes import accepted_arguments, check_names
+from .classes import accepted_arguments, check_classes, check_names
 from .errors import ConfigurationError
 from .messages import sentence
-from .yaml_text import read_yaml, write_yaml
+from .yaml_text import read_yaml, read_yaml_file, write_yaml
 
 __all__ = [
     "ConfigurationCLI",
+    "check_file",
     "import_named",
     "parse",
     "parser",
     "plain",
+    "without_command",
     "without_deprecations",
 ]
 
 _MODE = "yaml_1_2"
+_PARTS = ("model", "data", "trainer")
+_OPTIONS = ("help", "config", "print_config", "seed_everything", "model", "data", "optimizer")
+_COMMANDS = ("fit", "validate", "test", "predict")
+# Arguments of commands, which a configuration for one of them may leave empty.
+_OF_COMMANDS = ("ckpt_path", "verbose", "weights_only", "return_predictions")
 
 
 def _load(text: str) -> Any:
@@ -53,19 +61,86 @@ class ConfigurationCLI(LightningCLI):
         kwargs = {"parser_mode": _MODE, "exit_on_error": False}
         super().__init__(
             LightningModule,
-            LightningDataModule,
+            None,  # any data module, or none
             save_config_callback=None,
+            seed_everything_default=0,
             subclass_mode_model=True,
-            subclass_mode_data=True,
             parser_kwargs={**kwargs, **{name: dict(kwargs) for name in self.subcommands()}},
             **options,
         )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse a command line, whose files and classes are looked at first."""
+        self.config = self.parsed(args)
+
+    def parsed(self, args: Sequence[str], *, defaults: bool = True) -> Namespace:
+        """Parse a command line.
+
+        Raises:
+            ConfigurationError: If something in it is unknown or of the wrong type.
+        """
+        texts = [Path(file).read_text("utf-8") for file in _files(args)]
+        import_named(_words([*args, *texts]))
+        try:
+            parsed: Namespace = self.parser.parse_args(list(args), None, None, defaults)
+        except ArgumentError as error:
+            raise _explained(error) from error
+        return parsed
+
+
+def _files(args: Sequence[str]) -> list[str]:
+    """Check the configuration files among the arguments, and return their paths."""
+    files = []
+    for option, value in zip(args, [*args[1:], ""], strict=True):
+        name, equals, attached = option.partition("=")
+        if name in ("--config", "-c"):
+            files.append(attached if equals else value)
+    for file in files:
+        if file and not file.lstrip().startswith("{"):
+            check_file(file)
+    return [file for file in files if Path(file).is_file()]
+
+
+def check_file(file: str | Path) -> dict[str, Any]:
+    """Read a configuration file, and check the names in it.
+
+    Raises:
+        ConfigurationError: If it cannot be read, or a name is unknown; it names the file.
+    """
+    found = read_yaml_file(file)
+    if found is None:
+        raise ConfigurationError(f"{file} is empty; a configuration has {', '.join(_PARTS)}")
+    if not isinstance(found, Mapping):
+        raise ConfigurationError(f"{file} must hold a mapping, got {found!r:.60}")
+    flat = without_command(found)
+    import_named(_words(flat))
+    try:
+        check_names(flat)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{file}: {error}") from error
+    return flat
+
+
+def without_command(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What a configuration for a command describes, and one without a command.
+
+    >>> without_command({"fit": {"model": "Net", "ckpt_path": None}})
+    {'model': 'Net'}
+    """
+    commands = [name for name in _COMMANDS if isinstance(given.get(name), Mapping)]
+    if len(commands) == 1 and "model" not in given:
+        given = given[commands[0]]
+    flat = {name: value for name, value in given.items() if name not in _OF_COMMANDS or value}
+    trainer = flat.get("trainer")
+    if isinstance(trainer, Mapping) and isinstance(trainer.get("callbacks"), (str, Mapping)):
+        flat["trainer"] = {**trainer, "callbacks": [trainer["callbacks"]]}
+    return flat
 
 
 class _Parser(ConfigurationCLI):
     """The parser alone."""
 
-    def parse_arguments(self, parser: LightningArgumentParser, args: object) -> None:
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         self.config = Namespace(seed_everything=False)  # type: ignore[no-untyped-call]
 
     def instantiate_classes(self) -> None:
@@ -118,8 +193,22 @@ def parse(data: Mapping[str, Any], base: Namespace | None = None, *, complete: b
     try:
         parsed: Namespace = parser().parse_object(deepcopy(dict(data)), base, None, complete)
     except ArgumentError as error:
-        raise ConfigurationError(sentence(str(error), accepted_arguments)) from error
+        raise _explained(error) from error
     return parsed
+
+
+def _explained(error: ArgumentError) -> ConfigurationError:
+    text = str(error)
+    check_classes(text)
+    return ConfigurationError(sentence(text, _accepted))
+
+
+def _accepted(path: str) -> Collection[str]:
+    """Arguments of a class; options of the command line without a path."""
+    if path:
+        return accepted_arguments(path)
+    trainer = [f"trainer.{name}" for name in accepted_arguments("trainer")]
+    return [f"--{name}" for name in (*_OPTIONS, *trainer, *_OF_COMMANDS)]
 
 
 def plain(parsed: Namespace) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from .errors import ConfigurationError
 
 __all__ = ["read_yaml", "read_yaml_file", "write_yaml"]
 
+_BREAKS = "\x85\u2028\u2029"  # line breaks that PyYAML does not escape in other styles
 _TAG = "tag:yaml.org,2002:"
 # The core schema of YAML 1.2.2, section 10.3.2.
 _FORMS = {
@@ -87,6 +88,12 @@ def _plainly(kind: type) -> Callable[[Any, Any], yaml.Node]:
     return represented
 
 
+def _text(writer: yaml.SafeDumper, data: str) -> yaml.Node:
+    style = '"' if any(letter in data for letter in _BREAKS) else None
+    return writer.represent_scalar(f"{_TAG}str", data, style)
+
+
+_Writer.add_representer(str, _text)
 for _kind in (str, int, float, list, dict):
     _Writer.add_multi_representer(_kind, _plainly(_kind))
 _Writer.add_multi_representer(tuple, _plainly(list))

@@ -1,6 +1,7 @@
 from .manifest_file import (
     has_manifest as has_manifest,
     kept_manifest as kept_manifest,
+    run_folder as run_folder,
     without_earlier as without_earlier,
     write_manifest as write_manifest,
 )

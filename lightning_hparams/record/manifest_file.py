@@ -17,7 +17,7 @@ from ..notices import warn_user
 from ..provenance import load_manifest, shortened_parts, to_json, to_markdown
 from ..sinks import Sinks
 
-__all__ = ["has_manifest", "kept_manifest", "without_earlier", "write_manifest"]
+__all__ = ["has_manifest", "kept_manifest", "run_folder", "without_earlier", "write_manifest"]
 
 _NAME = "manifest.json"
 
@@ -135,6 +135,14 @@ def _move_aside(path: Path, reason: str, logger: Logger) -> None:
     except Exception as error:
         kept = f"it could not be renamed: {error}"
     warn_user(f"RunRecorder: the earlier part of the run is unknown: {reason}; {kept}")
+
+
+def run_folder(trainer: Trainer) -> Path | None:
+    """Folder of a run: that of its first logger; None if it is not on this machine."""
+    if trainer.loggers:
+        return _folder(trainer, trainer.loggers[0])
+    root = str(trainer.default_root_dir)
+    return None if "://" in root else Path(root)
 
 
 def _folder(trainer: Trainer, logger: Logger) -> Path | None:

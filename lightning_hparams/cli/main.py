@@ -1,0 +1,111 @@
+"""Choose the command, and turn what happens into an exit code.
+
+PYTHON_ARGCOMPLETE_OK
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ..checks import nearest
+from .mistakes import explained
+
+__all__ = ["main"]
+
+PROGRAM = "lightning-hparams"
+MISTAKE, FAULT, INTERRUPTED = 2, 1, 130
+
+
+class _Command(NamedTuple):
+    module: str
+    summary: str
+
+
+COMMANDS = {
+    "fit": _Command("training", "train a module on data"),
+    "validate": _Command("training", "compute its validation metrics"),
+    "test": _Command("training", "compute its test metrics, and print them as a table"),
+    "predict": _Command("training", "write its predictions to files"),
+    "lr-range-test": _Command("range_test", "find the range of the learning rate"),
+    "search": _Command("search", "search hyperparameters"),
+    "replay": _Command("replay", "repeat a run or a trial, and compare the results"),
+    "compare": _Command("compare", "show how runs differ"),
+    "doctor": _Command("doctor", "look for what is missing or wrong, here and in data"),
+}
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        args: Arguments; those of the process if None.
+
+    Returns:
+        0 if everything was done and written, 2 for a mistake in the arguments, the configuration
+        or the data, and 1 for a fault. ``lr-range-test`` and ``doctor`` have codes of their own,
+        which their ``--help`` explains.
+    """
+    given = list(sys.argv[1:] if args is None else args)
+    debug = "--debug" in given
+    given = [each for each in given if each != "--debug"]
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # for modules of the user, as with `python -m`
+    try:
+        return _run(given)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except SystemExit as error:  # of argparse, after --help
+        return error.code if isinstance(error.code, int) else MISTAKE if error.code else 0
+    except Exception as error:
+        sentence = explained(error)
+        if sentence is None or debug:
+            traceback.print_exc()
+        if sentence is None:
+            return FAULT
+        print(f"{PROGRAM}: error: {sentence}", file=sys.stderr)
+        return MISTAKE
+
+
+def _run(given: list[str]) -> int:
+    if not given or given[0] in ("-h", "--help"):
+        print(_help())
+        return 0 if given else MISTAKE
+    if given[0] == "--version":
+        from .. import __version__
+
+        print(__version__)
+        return 0
+    name, *rest = given
+    if name not in COMMANDS:
+        kind = "option" if name.startswith("-") else "command"
+        print(
+            f"{PROGRAM}: error: unknown {kind} {name!r}{nearest(name, COMMANDS)}; "
+            f"the commands are {', '.join(COMMANDS)}",
+            file=sys.stderr,
+        )
+        return MISTAKE
+    module = importlib.import_module(f".{COMMANDS[name].module}", __package__)
+    code: int = module.run(name, rest)
+    return code
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS)) + 2
+    return "\n".join(
+        [
+            f"usage: {PROGRAM} COMMAND [ARGUMENTS]",
+            "",
+            "Train, search and compare vision models with Lightning.",
+            "",
+            *(f"  {name:<{width}}{command.summary}" for name, command in COMMANDS.items()),
+            "",
+            f"{PROGRAM} COMMAND --help shows the arguments of a command, and --debug the lines of",
+            "code that an error came from.",
+        ]
+    )

@@ -1,0 +1,49 @@
+"""A command line in this process, and a small run for it."""
+
+import copy
+import logging
+
+import pytest
+
+from lightning_hparams.cli import main
+from lightning_hparams.configuration import write_yaml
+
+SHAPES = {"size": 32, "num_train": 8, "num_val": 4, "batch_size": 4}
+QUIET = dict.fromkeys(
+    ["logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"], False
+)
+GIVEN = {
+    "seed_everything": 3,
+    "model": {"class_path": "SegmentationTask", "init_args": {"encoder": "tu-test_resnet"}},
+    "data": {"class_path": "SyntheticShapesData", "init_args": SHAPES},
+    "trainer": {**QUIET, "accelerator": "cpu", "max_epochs": 1},
+}
+
+
+@pytest.fixture
+def run(capsys, monkeypatch):
+    # Lightning's logger writes to the stderr of the test in which it was imported.
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+
+    def call(*args):
+        code = main([str(each) for each in args])
+        captured = capsys.readouterr()
+        if code == 1:
+            print(captured.err)  # for whoever did not expect it
+        errors = [line for line in captured.err.splitlines() if line.startswith("lightning-hp")]
+        return code, captured.out, captured.err, errors
+
+    return call
+
+
+@pytest.fixture
+def given():
+    """A small run, as plain data."""
+    return copy.deepcopy(GIVEN)
+
+
+@pytest.fixture
+def config(tmp_path, given):
+    path = tmp_path / "fit.yaml"
+    path.write_text(write_yaml(given))
+    return path

@@ -1,0 +1,216 @@
+"""fit, validate, test and predict: what they write, print and return."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+import yaml
+
+from lightning_hparams import RangeTestResult
+from lightning_hparams.configuration import write_yaml
+
+# Lightning's advice about folders and callbacks of an earlier run.
+pytestmark = [
+    pytest.mark.filterwarnings(f"ignore:{message}")
+    for message in ("The dirpath has changed", ".* exists and is not empty", "Be aware that when")
+]
+CLASSIFIER = {
+    "model": {
+        "class_path": "ClassificationTask",
+        "init_args": {"model": "test_resnet", "image_size": 16, "optimizer": "SGD", "lr": 0.05},
+    },
+    "data": {
+        "class_path": "SyntheticShapesData",
+        "init_args": {"task": "classification", "size": 16, "num_train": 8, "num_val": 4},
+    },
+}
+
+
+@pytest.fixture
+def given(given, tmp_path):
+    trainer = {**given["trainer"], "default_root_dir": str(tmp_path / "runs")}
+    trainer |= {"logger": None, "enable_checkpointing": True, "max_epochs": 2}
+    return {**given, **CLASSIFIER, "trainer": trainer}
+
+
+def weights(folder):
+    (path,) = folder.rglob("*.ckpt")
+    return torch.load(path, weights_only=True)["state_dict"]
+
+
+def same(first, second):
+    return all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+def test_a_fit_is_repeated_bit_for_bit_by_the_configuration_that_it_wrote(run, config, tmp_path):
+    code, out, _, _ = run("fit", "--config", config, "--seed_everything=7")
+    assert code == 0
+    (folder,) = (tmp_path / "runs/lightning_logs").iterdir()
+    assert str(folder / "config.yaml") in out
+    assert run("fit", "--config", folder / "config.yaml")[0] == 0
+    again = folder.with_name("version_1")
+    assert same(weights(folder), weights(again))
+    assert (folder / "config.yaml").read_text() == (again / "config.yaml").read_text()
+    assert run("fit", "--config", config, "--seed_everything=8")[0] == 0
+    assert not same(weights(folder), weights(folder.with_name("version_2")))
+
+
+def test_what_is_given_later_changes_a_configuration(run, config, tmp_path):
+    assert run("fit", "--config", config, "--model.lr=0.125", "--trainer.max_epochs", "1")[0] == 0
+    written = yaml.safe_load(next(tmp_path.rglob("config.yaml")).read_text())
+    assert written["model"]["init_args"]["lr"] == 0.125
+    assert "num_classes" not in written["model"]["init_args"]  # the data tell it
+
+
+def test_a_checkpoint_is_enough_to_evaluate_and_to_predict(run, config, tmp_path):
+    assert run("fit", "--config", config)[0] == 0
+    (path,) = tmp_path.rglob("*.ckpt")
+    data = ["--data=SyntheticShapesData", "--data.task=classification", "--data.size=16"]
+    args = ["--ckpt_path", path, *data, "--data.num_val=4", "--trainer.logger=false"]
+    code, out, _, _ = run("test", *args)
+    assert code == 0
+    assert "metric/accuracy/test" in out
+    assert "loss/val" in run("validate", *args)[1]
+    code, out, _, _ = run("predict", *args)
+    assert (code, out.count("predictions: ")) == (0, 1)
+    with open("predictions/predictions.csv") as file:
+        assert len([*csv.DictReader(file)]) == 4
+    assert "predictions_1" in run("predict", *args)[1]  # the earlier ones stay
+
+
+def test_a_writer_in_the_configuration_is_the_one_that_writes(run, config, tmp_path):
+    args = ["--trainer.callbacks=PredictionWriter", "--trainer.callbacks.folder=out"]
+    code, out, _, _ = run("predict", "--config", config, *args)
+    assert code == 0
+    assert "predictions: out (1 file)" in out
+    assert not (tmp_path / "runs/predictions").exists()
+
+
+NET = """
+import lightning, torch
+class Net(lightning.LightningModule):
+    def __init__(self, width: int = 2):
+        super().__init__()
+        self.layer = torch.nn.Linear(2, width)
+    def predict_dataloader(self):
+        return torch.utils.data.DataLoader(torch.ones(3, 2))
+    def predict_step(self, batch, index):
+        return {"anything": self.layer(batch)}
+"""
+
+
+def test_predictions_of_any_form_are_written(run, given, config, tmp_path, monkeypatch):
+    (tmp_path / "their_predicting_net.py").write_text(NET)
+    monkeypatch.syspath_prepend(tmp_path)
+    model = {"class_path": "their_predicting_net.Net", "init_args": {"width": 4}}
+    config.write_text(write_yaml({"model": model, "trainer": given["trainer"]}))
+    code, out, _, _ = run("predict", "--config", config)
+    assert code == 0
+    assert "(1 file)" in out
+    found = torch.load(tmp_path / "runs/predictions/predictions.pt")
+    assert [each["anything"].shape for each in found] == [(1, 4)] * 3
+
+
+LOGGERS = {
+    "none": False,
+    "csv": {"class_path": "CSVLogger", "init_args": {"save_dir": "logs", "version": "v"}},
+    "tensorboard": {
+        "class_path": "TensorBoardLogger",
+        "init_args": {"save_dir": "logs", "version": "v"},
+    },
+}
+
+
+@pytest.mark.parametrize("name", LOGGERS)
+def test_the_configuration_of_a_resumed_run_stays_beside_that_of_its_start(
+    run, given, config, tmp_path, name
+):
+    given["trainer"] |= {"logger": LOGGERS[name], "max_epochs": 1}
+    config.write_text(write_yaml(given))
+    assert run("fit", "--config", config)[0] == 0
+    (written,) = tmp_path.rglob("config.yaml")
+    first = written.read_text()
+    (path,) = tmp_path.rglob("*.ckpt")
+    again = ["--ckpt_path", path, "--trainer.max_epochs=2"]
+    assert run("fit", "--config", config, *again)[0] == 0
+    assert yaml.safe_load(written.read_text())["trainer"]["max_epochs"] == 2
+    assert written.with_name("config.1.yaml").read_text() == first
+
+
+def test_a_file_of_the_user_is_never_replaced(run, given, tmp_path):
+    mine = tmp_path / "config.yaml"
+    given["trainer"] |= {"logger": False, "default_root_dir": str(tmp_path)}
+    mine.write_text(text := write_yaml(given))
+    code, out, _, _ = run("fit", "--config", mine)
+    assert code == 0
+    assert "config.run.yaml" in out
+    assert mine.read_text() == text
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_mlflow_gets_the_configuration_without_secrets(run, given, config, tmp_path):
+    init_args = {"tracking_uri": f"sqlite:///{tmp_path}/ml.db", "experiment_name": "e"}
+    init_args |= {"artifact_location": str(tmp_path / "artifacts"), "tags": {"api_key": "hunter22"}}
+    given["trainer"]["logger"] = {"class_path": "MLFlowLogger", "init_args": init_args}
+    config.write_text(write_yaml(given))
+    assert run("fit", "--config", config)[0] == 0
+    texts = [path.read_text() for path in tmp_path.rglob("artifacts/**/config.yaml")]
+    assert len(texts) == 1
+    assert "test_resnet" in texts[0]
+    assert "hunter22" not in texts[0]
+
+
+def test_a_range_test_writes_its_curve_and_says_its_status(run, config, tmp_path):
+    args = ["--config", config, "--num_steps=20", "--output", tmp_path / "out"]
+    code, out, _, _ = run("lr-range-test", *args)
+    result = RangeTestResult.from_json((tmp_path / "out/lr-range-test.json").read_text())
+    assert (tmp_path / "out/lr-range-test.png").stat().st_size > 1000
+    assert str(result) in out
+    assert len(result.lrs) <= 20
+    statuses = ["ok", "", "", "no_divergence", "no_descent", "too_few_points", "non_finite"]
+    assert statuses[code] == result.status
+    assert not (tmp_path / "runs").exists()  # no run, so no folder of one
+
+
+def test_a_range_test_takes_its_arguments_from_the_callback(run, given, config):
+    test = {"class_path": "LRRangeTest", "init_args": {"num_steps": 12, "max_lr": 1e-6}}
+    given["trainer"]["callbacks"] = [test]
+    config.write_text(write_yaml(given))
+    code, out, _, _ = run("lr-range-test", "--config", config, "--max_lr=2e-7")
+    assert code in (3, 4)
+    assert "range test: " in out
+    with open("lr-range-test/lr-range-test.json") as file:
+        found = json.load(file)
+    assert len(found["lrs"]) == 12
+    assert found["lrs"][-1] == pytest.approx(2e-7)
+
+
+def test_runs_are_compared_with_a_summary_first(run, config, tmp_path):
+    for rate in (0.1, 0.2):
+        assert run("fit", "--config", config, f"--model.lr={rate}")[0] == 0
+    folders = sorted((tmp_path / "runs/lightning_logs").iterdir())
+    code, out, _, _ = run("compare", *folders)
+    assert code == 0
+    assert out.startswith("2 runs differ in configuration")
+    assert json.loads(run("compare", "--json", *folders)[1])["runs"] == [*map(str, folders)]
+
+
+def test_the_doctor_looks_at_the_data_of_a_configuration(run, config, tmp_path):
+    code, out, _, _ = run("doctor", config)
+    assert code == 0
+    assert "8 samples" in out
+    assert json.loads(run("doctor", "--json")[1])
+    (tmp_path / "empty").mkdir()
+    assert run("doctor", tmp_path / "empty")[0] == 3
+
+
+def test_the_module_can_be_run_and_says_what_it_can(tmp_path):
+    command = [sys.executable, "-m", "lightning_hparams"]
+    help_ = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True).stdout
+    for name in ("fit", "lr-range-test", "search", "replay", "compare", "doctor"):
+        assert f"  {name} " in help_
+    plain = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (plain.returncode, plain.stdout) == (2, help_)
