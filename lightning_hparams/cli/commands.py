@@ -12,6 +12,8 @@ import traceback
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import lightning_hparams
+
 from ..checks import nearest
 from .mistakes import explained
 
@@ -77,9 +79,7 @@ def _run(given: list[str]) -> int:
         print(_help())
         return 0 if given else MISTAKE
     if given[0] == "--version":
-        from .. import __version__
-
-        print(__version__)
+        print(lightning_hparams.__version__)
         return 0
     name, *rest = given
     if name not in COMMANDS:
