@@ -5,19 +5,20 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from .checks import in_range, nearest, one_of
+from .checks import in_range, nearest, one_of, require
 
 __all__ = [
     "OPTIMIZERS",
     "ParamGroup",
     "ReadOnlyGroup",
     "check_optimizer",
+    "finds_own_rate",
     "get_param",
     "group_norms",
     "has_param",
@@ -26,6 +27,8 @@ __all__ = [
     "make_optimizer",
     "named_groups",
     "set_param",
+    "shown_rate",
+    "switch_weights",
 ]
 
 ParamGroup: TypeAlias = dict[str, Any]  # as torch types it: params, lr, name, betas, ...
@@ -43,6 +46,14 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     if inspect.isclass(kind) and issubclass(kind, Optimizer) and kind is not Optimizer
 }
 
+# Those of other packages, imported where one is made: the extra ``optimizers`` installs them.
+_FURTHER = {
+    "AdamWScheduleFree": "schedulefree",
+    "RAdamScheduleFree": "schedulefree",
+    "SGDScheduleFree": "schedulefree",
+    "Prodigy": "prodigyopt",
+}
+
 
 def check_optimizer(
     name: str, lr: float, weight_decay: float | None, args: Mapping[str, object]
@@ -50,7 +61,8 @@ def check_optimizer(
     """Check an optimizer's name and arguments before any parameters exist.
 
     Args:
-        name: Name of a class in ``torch.optim``: SGD, Adam, AdamW, RMSprop, Rprop, NAdam, ...
+        name: Name of a class in ``torch.optim``: SGD, Adam, AdamW, RMSprop, Rprop, NAdam, ...; or
+            AdamWScheduleFree, RAdamScheduleFree, SGDScheduleFree or Prodigy.
         lr: Learning rate, above 0 and finite.
         weight_decay: At least 0 and finite; None for the default of the class.
         args: Further arguments of the class.
@@ -60,8 +72,9 @@ def check_optimizer(
             on mini-batches, or a value out of range.
         TypeError: For an argument that the class does not take (suggesting similar names), or a
             learning rate or weight decay that is not a number.
+        ModuleNotFoundError: If the package of the optimizer is not installed.
     """
-    one_of("optimizer", name, OPTIMIZERS)
+    one_of("optimizer", name, OPTIMIZERS | _FURTHER)
     if name in _REFUSED:
         raise ValueError(f"`optimizer` cannot be {name!r} here: {_REFUSED[name]}; AdamW is usual")
     in_range("lr", lr, above=0.0, below=math.inf)
@@ -71,11 +84,21 @@ def check_optimizer(
     if weight_decay is not None:
         in_range("weight_decay", weight_decay, 0.0, below=math.inf)
         args = {**args, "weight_decay": weight_decay}
-    known = [key for key in inspect.signature(OPTIMIZERS[name]).parameters if key != "params"]
+    kind = _kind(name)
+    known = [key for key in inspect.signature(kind).parameters if key != "params"]
     for key in args:
         if key not in known:
             hint = nearest(key, known) or f"; it takes {known}"
-            raise TypeError(f"torch.optim.{name} takes no argument {key!r}{hint}")
+            where = _FURTHER.get(name, "torch.optim")
+            raise TypeError(f"{where}.{name} takes no argument {key!r}{hint}")
+
+
+def _kind(name: str) -> Callable[..., Optimizer]:
+    if name in OPTIMIZERS:
+        return OPTIMIZERS[name]
+    return cast(
+        "Callable[..., Optimizer]", getattr(require(_FURTHER[name], extra="optimizers"), name)
+    )
 
 
 def make_optimizer(
@@ -91,10 +114,11 @@ def make_optimizer(
     check_optimizer(name, lr, weight_decay, args)
     if weight_decay is not None:
         args["weight_decay"] = weight_decay
-    if "weight_decay" not in inspect.signature(OPTIMIZERS[name]).parameters:
+    kind = _kind(name)
+    if "weight_decay" not in inspect.signature(kind).parameters:
         for group in groups:
             group.pop("weight_decay", None)
-    return OPTIMIZERS[name](groups, lr=lr, **args)
+    return kind(groups, lr=lr, **args)
 
 
 def named_groups(
@@ -186,6 +210,43 @@ def keep_initial(group: ParamGroup, param: str) -> float:
     """Store the value in the group before a schedule sets it, so that checkpoints include it."""
     group[f"initial_{param}"] = initial_param(group, param)
     return float(group[f"initial_{param}"])
+
+
+def finds_own_rate(optimizer: Optimizer) -> bool:
+    """Whether an optimizer estimates its learning rate, of which ``lr`` is a factor.
+
+    This is the interface of Prodigy (2306.06101) and D-Adaptation (2301.07733): each group has the
+    estimate under the key ``d``.
+    """
+    return any("d" in group for group in optimizer.param_groups)
+
+
+def shown_rate(group: ReadOnlyGroup) -> float:
+    """Return the rate at which a group takes its steps, which ``lr`` may only be a part of.
+
+    >>> shown_rate({"lr": 1.0, "d": 0.002})  # Prodigy
+    0.002
+    >>> shown_rate({"lr": 0.1, "scheduled_lr": 0.05, "k": 5})  # schedule-free, warming up
+    0.05
+    """
+    if group.get("k") and "scheduled_lr" in group:
+        return float(group["scheduled_lr"])
+    return float(group["lr"]) * float(group.get("d", 1.0))
+
+
+def switch_weights(optimizers: Iterable[Optimizer], mode: Literal["train", "eval"]) -> bool:
+    """Switch optimizers that have ``train()`` and ``eval()`` between their two sets of weights.
+
+    This is the interface of schedule-free optimizers (2405.15682), which train with other weights
+    than those they are evaluated with: averages, which checkpoints should hold, too.
+
+    Returns:
+        Whether there is such an optimizer.
+    """
+    found = [o for o in optimizers if hasattr(o, "train") and hasattr(o, "eval")]
+    for optimizer in found:
+        getattr(optimizer, mode)()
+    return bool(found)
 
 
 def group_norms(group: ReadOnlyGroup) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from torch.nn import Module
 from torch.optim import Optimizer
 
 from ..checks import type_name
-from ..optim import get_param, group_norms, has_param
+from ..optim import get_param, group_norms, has_param, shown_rate
 from ..tags import Kind, tag, unique_names, writable
 
 __all__ = ["group_rates", "histogram", "histograms", "losses", "norms"]
@@ -63,12 +63,14 @@ def losses(outputs: object, accumulated: int) -> tuple[dict[str, float], dict[st
 def group_rates(optimizers: Sequence[Optimizer], optimizer: Optimizer) -> dict[str, float]:
     """Learning rate, momentum and weight decay of each parameter group that has them.
 
+    The rate is the one of its steps: Prodigy's is ``lr`` times its estimate.
+
     Args:
         optimizers: All optimizers of the Trainer; with several, tags start with the index.
         optimizer: The one to read.
     """
     return {
-        tag(param, label=name): get_param(group, param)
+        tag(param, label=name): shown_rate(group) if param == "lr" else get_param(group, param)
         for name, group in _groups(optimizers, optimizer)
         for param in _RATES
         if has_param(group, param)

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from lightning import Trainer
 
+from ..optim import switch_weights
+
 __all__ = ["AveragedWeights"]
 
 
@@ -16,18 +18,15 @@ class AveragedWeights:
     """
 
     def __init__(self, trainer: Trainer | None = None) -> None:
-        optimizers = [] if trainer is None else trainer.optimizers
-        self._optimizers = [o for o in optimizers if hasattr(o, "train") and hasattr(o, "eval")]
+        self._optimizers = [] if trainer is None else list(trainer.optimizers)
 
-    def switch(self, mode: Literal["train", "eval"]) -> None:
-        """Switch to the training weights, or to the averaged ones."""
-        for optimizer in self._optimizers:
-            getattr(optimizer, mode)()
+    def switch(self, mode: Literal["train", "eval"]) -> bool:
+        """Switch to the training weights, or to the averaged ones; False if there is one set."""
+        return switch_weights(self._optimizers, mode)
 
     def save(self, trainer: Trainer, checkpoint: dict[str, Any]) -> None:
         """Save the averaged weights in a checkpoint."""
-        if self._optimizers:
-            self.switch("eval")
+        if self.switch("eval"):
             # The checkpoint shares the module's weights, but holds a copy of the optimizer's mode.
             states = [trainer.strategy.optimizer_state(o) for o in trainer.optimizers]
             checkpoint["optimizer_states"] = states

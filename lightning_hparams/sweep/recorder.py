@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 from ..checks import described
 from ..internals import to_device
 from ..isolation import evaluation_mode
-from ..optim import has_param, initial_param, set_param
+from ..optim import finds_own_rate, has_param, initial_param, set_param, switch_weights
 from ..range_test import Stop
 from .inner_trainer import InnerTrainer, nothing
 from .peak_rates import RunLength, peak_rates
@@ -94,6 +94,11 @@ class Recorder(Callback):
                 "configure_optimizers returned no optimizer, so there is no rate to test; "
                 "return one"
             )
+        if any(map(finds_own_rate, optimizers)):
+            raise ValueError(
+                f"the range test needs an optimizer whose steps `lr` sets, got "
+                f"{type(optimizers[0]).__name__}, which estimates its rate; leave out LRRangeTest"
+            )
         assert isinstance(trainer, InnerTrainer)
         trainer.run_on(self._epoch, self._step)
         self.length = RunLength.of(trainer.estimated_stepping_batches, trainer.max_epochs)
@@ -150,6 +155,7 @@ class Recorder(Callback):
     ) -> None:
         """Set the rate before the step, for optimizers that read it early."""
         self._epoch_batches += 1
+        switch_weights(trainer.optimizers, "train")
         if not self._window:
             self._set_rates(trainer)
             if self._val:
@@ -256,12 +262,14 @@ class Recorder(Callback):
         vars(module)["log"] = vars(module)["log_dict"] = nothing  # not allowed in this hook
         losses = []
         validating = trainer.precision_plugin.val_step_context()
+        switch_weights(trainer.optimizers, "eval")
         try:
             with evaluation_mode(module), torch.no_grad(), validating:
                 module.on_validation_epoch_start()
                 for index, batch in enumerate(self._val):
                     losses.append(_validation_loss(module, batch, index))
         finally:
+            switch_weights(trainer.optimizers, "train")
             del vars(module)["log"], vars(module)["log_dict"]
         return torch.stack(losses).mean()
 

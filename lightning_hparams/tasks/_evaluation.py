@@ -141,6 +141,7 @@ class EvaluatedTask(VisionTask):
             batch_idx: Number of the batch in the epoch.
             inputs: What to call the task with.
         """
+        self._two_weights.see(inputs, self)
         if batch_idx == 0 and self.current_epoch == 0:
             self.check_images(images, paths)
             return self.first_pass(*inputs)

@@ -15,7 +15,7 @@ from ..checks import as_plain, in_range, one_of, whole_number
 from ..notices import warn_user
 from ..optim import check_optimizer, make_optimizer, named_groups
 from ..plain_hparams import PlainHparams, plain
-from ._averaging import keep_counters
+from ._averaging import TwoWeights, keep_counters
 from ._export import ExportableTask
 from ._freezing import has_finetuning, norms_within, train_what_is_optimized, wrap_again
 from ._loaders import norms_of_one_pixel, smallest_batch
@@ -36,7 +36,9 @@ class VisionTask(PlainHparams, ExportableTask):
             models without one overrides :attr:`backbone` or :meth:`model_parts`.
         mean: Mean of each image channel, in units of 0..1.
         std: Standard deviation of each image channel, in units of 0..1, above 0.
-        optimizer: Name of a class in ``torch.optim``.
+        optimizer: Name of a class in ``torch.optim``; or, with the extra ``optimizers`` installed,
+            AdamWScheduleFree, RAdamScheduleFree, SGDScheduleFree or Prodigy. Give these the ``lr``
+            that their authors recommend: 0.0025 for the first two, 1 for the others.
         optimizer_args: Further arguments of the optimizer (``momentum``, ``betas``, ...).
         lr: Learning rate, above 0.
         weight_decay: At least 0; None for the optimizer's default.
@@ -76,7 +78,13 @@ class VisionTask(PlainHparams, ExportableTask):
         in_range("encoder_lr_mult", encoder_lr_mult, above=0.0, below=math.inf)
         in_range("layer_decay", layer_decay, high=1.0, above=0.0, remedy="0.75 is usual")
         _check_freezing(freeze, unfreeze_at)
+        if optimizer == "Prodigy" and (encoder_lr_mult, layer_decay) != (1.0, 1.0):
+            raise ValueError(
+                "Prodigy takes one rate for all groups, got "
+                f"encoder_lr_mult={encoder_lr_mult}, layer_decay={layer_decay}; leave both at 1"
+            )
         self.model = model
+        self._two_weights = TwoWeights()
         if grad_checkpointing:
             _checkpoint_gradients(model)
         if compile:
@@ -141,6 +149,7 @@ class VisionTask(PlainHparams, ExportableTask):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep a checkpoint from downloading pretrained weights that it replaces when loaded."""
         keep_counters(self.attached_trainer(), self)
+        self._two_weights.save(self.attached_trainer(), self, checkpoint)
         if "weights" in checkpoint.get("hyper_parameters", {}):
             kept = {**checkpoint["hyper_parameters"], "weights": None}
             checkpoint["hyper_parameters"] = kept
@@ -184,13 +193,25 @@ class VisionTask(PlainHparams, ExportableTask):
     def on_validation_start(self) -> None:
         """Prepare averaged weights, which are validated instead of the current ones."""
         keep_counters(self.attached_trainer(), self)
+        self._two_weights.use_average(self.attached_trainer(), self)
 
     def on_train_epoch_end(self) -> None:
         """Prepare averaged weights, which are the task's after the last epoch."""
         keep_counters(self.attached_trainer(), self)
+        self._two_weights.use_average(self.attached_trainer(), self)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Train with the weights that a schedule-free optimizer trains with."""
+        self._two_weights.use_own(self.attached_trainer())
+
+    def on_train_end(self) -> None:
+        """Leave the averaged weights of a schedule-free optimizer."""
+        self._two_weights.use_average(self.attached_trainer(), self)
+        self._two_weights.forget()
 
     def on_train_epoch_start(self) -> None:
         """Unfreeze if it is time to."""
+        self._two_weights.forget()
         self._unfreeze_in_time()
 
     def on_train_start(self) -> None:

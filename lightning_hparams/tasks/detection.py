@@ -61,7 +61,9 @@ class DetectionTask(DetectionSteps):
         mean: Mean of each channel in units of 0..1. None for what the weights expect, otherwise
             ImageNet's for three channels and 0.5 for any other number.
         std: Standard deviation of each channel, with defaults like ``mean``, but 0.25 for 0.5.
-        optimizer: A class in ``torch.optim``: SGD, Adam, AdamW, RMSprop, Rprop, NAdam, ...
+        optimizer: A class in ``torch.optim`` (SGD, Adam, AdamW, RMSprop, NAdam, ...); or
+            AdamWScheduleFree, RAdamScheduleFree, SGDScheduleFree or Prodigy, see
+            :class:`VisionTask`.
         optimizer_args: Further arguments of the optimizer.
         lr: Learning rate, above 0.
         weight_decay: At least 0; None for the optimizer's default. Does not apply to biases and
