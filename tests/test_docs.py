@@ -14,7 +14,8 @@ from tests.pages import blocks, make_files, names_on_page, shortened
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
-SLOW = {"tutorial.md", "migration.md"}
+README = "../README.md"
+SLOW = {"tutorial.md", "migration.md", README}
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -22,7 +23,7 @@ SLOW = {"tutorial.md", "migration.md"}
     "page",
     [
         pytest.param(page, marks=pytest.mark.slow if page in SLOW else ())
-        for page in PAGES
+        for page in [*PAGES, README]
         if blocks(DOCS / page, "python")
     ],
 )
@@ -43,7 +44,7 @@ def test_the_configurations_on_a_page_are_yaml_of_existing_classes(page):
             assert hasattr(__import__("lightning_hparams"), name), name
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [*PAGES, README, "../CONTRIBUTING.md"])
 def test_commands_on_a_page_exist(page):
     targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
     for text in blocks(DOCS / page, "bash"):
