@@ -4,7 +4,7 @@ PYTHON ?= python3
 LOGDIR ?= runs
 BIN := $(VENV)/bin
 
-.PHONY: example tensorboard test test-slow test-oldest test-internals lint docs bench clean
+.PHONY: example tensorboard test test-slow test-oldest test-internals lint docs bench release-check clean
 
 example: $(VENV)/.examples
 	$(BIN)/python examples/segmentation.py --logdir $(LOGDIR) $(ARGS)
@@ -47,6 +47,11 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Wheel and sdist, and each extra alone in an environment of its own, where it must do its job.
+release-check: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet build uv
+	$(BIN)/python .ci/release_check.py $(ARGS)
 
 # A thread of OpenMP that waits by spinning holds a core that the one it waits for may need.
 bench: export OMP_WAIT_POLICY ?= PASSIVE

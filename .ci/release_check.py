@@ -1,0 +1,152 @@
+"""Build wheel and sdist, and check that an empty environment can use what they promise.
+
+For each extra alone: a new virtual environment, the wheel with that extra, and the job that the
+extra is for. Needs a package index, and `build` and `uv` in this environment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from zipfile import ZipFile
+
+ROOT = Path(__file__).resolve().parents[1]
+NAME = "lightning_hparams"
+
+MODULE = """
+import warnings; warnings.simplefilter("ignore")
+import torch, lightning_hparams as package
+from lightning.pytorch.demos.boring_classes import BoringModel
+from lightning.pytorch import Trainer
+module = BoringModel(); module.lr = 0.1
+"""
+JOBS = {
+    "": """
+for name in package.__all__:
+    getattr(package, name)
+result = package.lr_range_test(module, module.train_dataloader(), num_steps=10)
+assert result.steps_run == 10
+result.plot("lr.png")
+""",
+    "plot": """
+result = package.lr_range_test(module, module.train_dataloader(), num_steps=10)
+assert type(result.plot()).__name__ == "Axes"
+""",
+    "export": """
+task = package.ClassificationTask("test_byobnet", num_classes=2)
+assert task.export("x.onnx", size=(32, 32)).stat().st_size > 1000
+""",
+    "tiff": """
+import numpy, tifffile
+tifffile.imwrite("x.tif", numpy.zeros((8, 8), "uint8"), compression="lzw")
+from lightning_hparams.data import read_image
+assert read_image("x.tif") is not None
+""",
+    "mlflow": """
+logger = package.mlflow_logger("sqlite:///mlflow.db")
+Trainer(max_steps=1, logger=logger, callbacks=[package.MetricMonitor()], limit_val_batches=1,
+        enable_progress_bar=False, accelerator="cpu").fit(module)
+""",
+    "search": "import cmaes, plotly, scipy, lightning_hparams.search",
+    "postgres": "import psycopg; psycopg.pq.version()",
+    "ray": "import ray; ray.__version__",
+    "examples": "data = package.DigitsData(); data.setup('fit'); assert len(data.train_set) > 1000",
+    "docs": "import sphinx, myst_parser, furo",
+    "bench": "import monai, psutil, torch_lr_finder",
+    "dev": "import pytest, hypothesis, mypy, onnxruntime",
+}
+
+
+def extras() -> list[str]:
+    """The extras of pyproject.toml, in order."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    section = text.split("[project.optional-dependencies]\n")[1].split("\n[")[0]
+    return re.findall(r"^(\w+) = \[", section, flags=re.MULTILINE)
+
+
+def build(out: Path) -> tuple[Path, Path]:
+    """Build the sdist, and from it the wheel."""
+    command = [sys.executable, "-m", "build", "--outdir", str(out), str(ROOT)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    (wheel,), (sdist,) = out.glob("*.whl"), out.glob("*.tar.gz")
+    return wheel, sdist
+
+
+def faults_of_wheel(names: Iterable[str], tracked: Iterable[str]) -> list[str]:
+    """What the wheel holds besides the package, and what it lacks of it."""
+    found = {name for name in names if not re.match(rf"{NAME}-[^/]+\.dist-info/", name)}
+    expected = {name for name in tracked if name.startswith(f"{NAME}/")}
+    more = [f"the wheel holds {name}, which is not of the package" for name in found - expected]
+    return sorted(more + [f"the wheel lacks {name}" for name in expected - found])
+
+
+def faults_of_sdist(names: Iterable[str]) -> list[str]:
+    """Files of which a package could not be built or judged."""
+    found = {name.partition("/")[2] for name in names}
+    needed = ("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", f"{NAME}/__init__.py")
+    return [f"the sdist lacks {name}" for name in needed if name not in found]
+
+
+def run_job(extra: str, wheel: Path, folder: Path) -> str:
+    """Install the wheel with one extra into a new environment, and do the extra's job.
+
+    Returns:
+        The end of what was printed if it failed, otherwise "".
+    """
+    uv = Path(sys.executable).with_name("uv")
+    wanted = f"{wheel}[{extra}]" if extra else str(wheel)
+    python = folder / "venv" / "bin" / "python"
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    for command in (
+        [uv, "venv", "--quiet", "--python", sys.executable, folder / "venv"],
+        [uv, "pip", "install", "--quiet", "--python", python, wanted],
+        [python, "-c", MODULE + JOBS[extra]],
+    ):
+        done = subprocess.run(
+            [str(word) for word in command],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            return done.stderr[-2000:]
+    return ""
+
+
+def main() -> int:
+    """Print a line for each check; 1 if one failed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("extras", nargs="*", help="check these alone; - for none")
+    args = parser.parse_args()
+    chosen = args.extras or ["-", *extras()]
+    tracked = subprocess.run(
+        ["git", "-C", str(ROOT), "ls-files"], check=True, capture_output=True, text=True
+    ).stdout.splitlines()
+    with tempfile.TemporaryDirectory() as name:
+        out = Path(name)
+        wheel, sdist = build(out)
+        with ZipFile(wheel) as archive, tarfile.open(sdist) as packed:
+            faults = faults_of_wheel(archive.namelist(), tracked)
+            faults += faults_of_sdist(packed.getnames())
+        print("\n".join(faults) or f"ok    {wheel.name} and {sdist.name}")
+        failed = bool(faults)
+        for extra in chosen:
+            folder = out / (extra.strip("-") or "none")
+            folder.mkdir()
+            error = run_job(extra.strip("-"), wheel, folder)
+            print(f"{'FAILED' if error else 'ok':<6}extra {extra}", error, flush=True)
+            failed |= bool(error)
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

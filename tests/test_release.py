@@ -1,0 +1,58 @@
+"""What is released is the package, all of it, and nothing else."""
+
+import importlib.util
+import subprocess
+import tarfile
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+import yaml
+
+import lightning_hparams
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def check():
+    spec = importlib.util.spec_from_file_location("release_check", ROOT / ".ci/release_check.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_extra_has_a_job_that_a_new_environment_must_do(check):
+    assert set(check.JOBS) - {""} == set(check.extras())
+
+
+def test_a_file_too_many_or_too_few_in_the_wheel_is_found(check):
+    tracked = ["lightning_hparams/a.py", "lightning_hparams/py.typed", "tests/b.py"]
+    own = ["lightning_hparams/a.py", "lightning_hparams/py.typed"]
+    metadata = "lightning_hparams-0.1.0.dist-info/METADATA"
+    assert check.faults_of_wheel([*own, metadata], tracked) == []
+    assert check.faults_of_wheel([*own, "tests/b.py"], tracked) == [
+        "the wheel holds tests/b.py, which is not of the package"
+    ]
+    assert check.faults_of_wheel(own[:1], tracked) == ["the wheel lacks lightning_hparams/py.typed"]
+    assert check.faults_of_sdist(["x-1/README.md"])
+
+
+@pytest.mark.slow
+def test_wheel_and_sdist_hold_the_package(check, tmp_path):
+    pytest.importorskip("build", reason="`build` is not installed: make release-check installs it")
+    wheel, sdist = check.build(tmp_path)
+    tracked = subprocess.run(
+        ["git", "-C", ROOT, "ls-files"], check=True, capture_output=True, text=True
+    ).stdout.splitlines()
+    with ZipFile(wheel) as archive, tarfile.open(sdist) as packed:
+        assert check.faults_of_wheel(archive.namelist(), tracked) == []
+        assert check.faults_of_sdist(packed.getnames()) == []
+    assert lightning_hparams.__version__ in wheel.name
+
+
+def test_the_citation_names_the_license_and_title_of_the_package():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["title"] == "lightning-hparams"
+    assert citation["license"] == "Apache-2.0"
+    assert citation["cff-version"] == "1.2.0"
