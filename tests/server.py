@@ -1,7 +1,10 @@
-"""A TensorBoard on this machine, and its pages as a person sees them."""
+"""TensorBoard and MLflow on this machine, and their pages as a person sees them."""
 
 import json
+import os
 import re
+import signal
+import socket
 import subprocess
 import sys
 import time
@@ -78,6 +81,35 @@ def tensorboard(folder):
         process.terminate()
         process.wait(20)
         process.stderr.close()
+
+
+@contextmanager
+def mlflow_ui(uri, log):
+    """The address of an MLflow server on this machine; what it says is written to a file."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    with log.open("w") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        _wait_for(f"{address}/health")
+        yield address
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
+
+
+def _wait_for(url, timeout_s=90):
+    end = time.monotonic() + timeout_s
+    while time.monotonic() < end:
+        try:
+            return urllib.request.urlopen(url, timeout=5).close()
+        except OSError:
+            time.sleep(0.05)
+    raise TimeoutError(url)
 
 
 @contextmanager

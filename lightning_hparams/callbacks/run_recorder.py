@@ -38,7 +38,7 @@ from ..record import (
     without_earlier,
     write_manifest,
 )
-from ..sinks import Domain, RunStatus, Sinks, open_sinks
+from ..sinks import Domain, RunStatus, Scalar, Sinks, open_sinks
 from ..tags import Direction, best_tag, writable
 from ._monitor import Monitor
 from ._two_packages import refuse_other_lightning
@@ -139,7 +139,7 @@ class RunRecorder(Monitor):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin the row of the run."""
-        self._row.values = hyperparameters(trainer, pl_module, self.hparams)
+        self._row.values = self._hyperparameters(trainer, pl_module)
         self._row.check_domains()
         if self.register is not None:
             check_forward(pl_module)
@@ -149,7 +149,7 @@ class RunRecorder(Monitor):
         self._recorded = self._sinks
         self._begin_row(trainer, pl_module)
         self._running = "fit"
-        self.manifest = take(configuration(trainer, pl_module, self._row.values))
+        self.manifest = take(_configuration(trainer, pl_module, self.hparams))
         resumed = bool(self._known) or trainer.global_step > 0
         kept = kept_manifest(trainer, resumed=resumed)
         self._earlier = [] if kept is None else [*whole_parts(kept), without_earlier(kept)]
@@ -159,7 +159,7 @@ class RunRecorder(Monitor):
         if not self._sinks:
             return
         self._go_on(trainer)
-        config = configuration(trainer, pl_module, self._row.values)
+        config = _configuration(trainer, pl_module, self.hparams)
         data = {name: fingerprint(dataset) for name, dataset in datasets(trainer).items()}
         self.manifest |= {
             "config": redact(plain(config), os.environ),
@@ -233,8 +233,14 @@ class RunRecorder(Monitor):
 
     # -- the row
 
+    def _hyperparameters(
+        self, trainer: Trainer, module: LightningModule, *, hidden: bool = True
+    ) -> dict[str, Scalar]:
+        """Return the values of the row."""
+        return hyperparameters(trainer, module, self.hparams, hidden=hidden)
+
     def _begin_row(self, trainer: Trainer, module: LightningModule) -> None:
-        everything = hyperparameters(trainer, module, self.hparams, hidden=False)
+        everything = self._hyperparameters(trainer, module, hidden=False)
         self._row.begin(self._sinks, group_of(everything) if self.group == "config" else None)
         if self.metrics != "auto":
             self._row.choose_columns(list(self.metrics))
@@ -242,7 +248,7 @@ class RunRecorder(Monitor):
     def _begin_evaluation(self, trainer: Trainer, module: LightningModule) -> None:
         if not self._sinks or list(self._recorded) == list(self._sinks) or has_manifest(trainer):
             return  # keep the row of the fit
-        self._row.values = hyperparameters(trainer, module, self.hparams)
+        self._row.values = self._hyperparameters(trainer, module)
         self._begin_row(trainer, module)
         self._running = "evaluation"
 
@@ -294,3 +300,9 @@ class RunRecorder(Monitor):
 def _counts(trainer: Trainer) -> bool:
     """Whether this validation is part of training."""
     return trainer.state.fn == "fit" and not trainer.sanity_checking
+
+
+def _configuration(
+    trainer: Trainer, module: LightningModule, more: Mapping[str, object]
+) -> dict[str, object]:
+    return configuration(trainer, module, hyperparameters(trainer, module, more))

@@ -7,6 +7,7 @@ from .probe import check_metric as check_metric, logged_metrics as logged_metric
 from .pruners import make_pruner as make_pruner
 from .reaper import reap as reap
 from .replay import Comparison as Comparison, replay as replay
+from .report import write_report as write_report
 from .samplers import make_sampler as make_sampler
 from .search import Results as Results, Search as Search
 from .seeds import (
@@ -16,6 +17,7 @@ from .seeds import (
 )
 from .settings import SearchSettings as SearchSettings
 from .space import Choice as Choice, Float as Float, Int as Int, Space as Space
+from .standing import find_study as find_study, status as status
 from .storage import Database as Database, open_storage as open_storage
 from .study import (
     Asked as Asked,
@@ -25,5 +27,8 @@ from .study import (
     open_study as open_study,
 )
 from .supervisor import Supervisor as Supervisor
+from .table import TrialTable as TrialTable
+from .tracking import MLflowStudy as MLflowStudy, TrialRecorder as TrialRecorder
 from .trial import TrialRun as TrialRun, run_trial as run_trial
+from .winner import Repeated as Repeated, repeat_best as repeat_best
 from .worker import Worker as Worker, work as work

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +30,7 @@ from lightning_hparams.render import encode
 from lightning_hparams.sinks import MLflowSink, PRCounts, Sinks, register_model
 from lightning_hparams.sinks.mlflow_undelivered import read_rows, write_rows
 from tests.runs import matching, quiet_trainer, shapes
-from tests.server import browser
+from tests.server import browser, mlflow_ui
 
 mlflow = pytest.importorskip("mlflow")
 INVALID_PARAMETER_VALUE = 1000  # of mlflow.protos.databricks_pb2
@@ -618,34 +617,8 @@ def test_files_are_stored_next_to_the_database(uri, tmp_path, monkeypatch):
 
 def test_a_person_sees_the_run_in_its_page(uri, tmp_path):
     logger, _, _ = fit(uri)
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri]
-    command += ["--host", "127.0.0.1", "--port", str(free_port()), "--workers", "1"]
-    with (tmp_path / "ui.log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-    address = f"http://127.0.0.1:{command[command.index('--port') + 1]}"
-    try:
-        wait_for(f"{address}/health")
-        with browser() as page:
-            page.goto(f"{address}/#/experiments/{logger.experiment_id}/runs/{logger.run_id}")
-            for words in ("Finished", "best/loss/val", "encoder_lr_mult"):
-                page.get_by_text(words).first.wait_for(timeout=60_000)
-            page.screenshot(path=tmp_path / "mlflow.png")
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(30)
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def wait_for(url, timeout_s=90):
-    end = time.monotonic() + timeout_s
-    while time.monotonic() < end:
-        try:
-            return urllib.request.urlopen(url, timeout=5).close()
-        except OSError:
-            time.sleep(0.05)
-    raise TimeoutError(url)
+    with mlflow_ui(uri, tmp_path / "ui.log") as address, browser() as page:
+        page.goto(f"{address}/#/experiments/{logger.experiment_id}/runs/{logger.run_id}")
+        for words in ("Finished", "best/loss/val", "encoder_lr_mult"):
+            page.get_by_text(words).first.wait_for(timeout=60_000)
+        page.screenshot(path=tmp_path / "mlflow.png")
