@@ -9,7 +9,7 @@ from lightning_hparams.search import Search, Space, trial_record
 from tests.search import tiny
 
 RATE = "model.init_args.lr"
-TEST = {"class_path": "LRRangeTest", "init_args": {"num_steps": 20, "max_lr": 3.0}}
+TEST = {"class_path": "LRRangeTest", "init_args": {"num_steps": 40, "min_lr": 1e-4, "max_lr": 3.0}}
 
 
 def searched(folder, space, callbacks, **changes):

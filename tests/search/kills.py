@@ -1,0 +1,272 @@
+"""Studies whose workers are killed with -9, at random moments or at chosen ones.
+
+``python -m tests.search.kills SCENARIO STUDIES FOLDER [URL]`` prints what went wrong, and how
+many trials were interrupted, as JSON. The workers are forks of a process that has imported
+everything, so that a study takes seconds.
+"""
+
+import contextlib
+import json
+import os
+import random
+import signal
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+SIGNALS = ("SIGTERM", "SIGUSR1", "SIGINT")
+TRIALS, EPOCHS, WORKERS = 3, 3, 2
+
+
+def fork(action):
+    """Run a function in a child process; return its number."""
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        log = os.open("child.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        action()
+        code = 0
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        os._exit(code)
+
+
+def worker(folder, index, hole=None):
+    """Start a worker of a study, which kills itself at a hole."""
+
+    def run():
+        from lightning_hparams.search import open_from
+        from lightning_hparams.search.worker import Worker
+
+        study, base = open_from(folder)
+        if hole is not None:
+            HOLES[hole](study)
+        Worker(study, base, index).run()
+
+    return fork(run)
+
+
+def die(*_args, **_kwargs):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def within_ask(study):
+    """While the sampler thinks."""
+    type(study.settings.space).suggest = die
+
+
+def before_the_first_beat(study):
+    study.database.record_heartbeat = die
+
+
+def before_the_result(study):
+    """After training, before the trial is told."""
+    study.tell = die
+
+
+def while_putting_back(study):
+    """A trial of a dead worker is marked, and not yet in the queue."""
+    from optuna.trial import TrialState
+
+    change = study.database.set_trial_state_values
+
+    def changed(trial_id, state, values=None):
+        return die() if state == TrialState.WAITING else change(trial_id, state, values)
+
+    study.database.set_trial_state_values = changed
+
+
+def while_saving(study):
+    """The new checkpoint is written, and not yet in its place."""
+    replace = Path.replace
+
+    def replaced(path, target):
+        return die() if path.name == ".new.ckpt" else replace(path, target)
+
+    Path.replace = replaced
+
+
+def between_fail_and_retry(study):
+    """Optuna's own way, by another program: it fails a trial, and is killed before the next."""
+    from optuna.trial import TrialState
+
+    for trial in study.get_trials():
+        if trial.state == TrialState.RUNNING:
+            study.database.set_trial_state_values(study.database_id(trial), TrialState.FAIL)
+            die()
+
+
+HOLES = {
+    one.__name__: one
+    for one in (within_ask, before_the_first_beat, before_the_result, while_putting_back)
+    + (while_saving, between_fail_and_retry)
+}
+
+
+def prepare(folder, url=None, log=None):
+    from lightning_hparams.configuration import Configuration
+    from lightning_hparams.search import Search, open_study
+    from lightning_hparams.search.files import keep
+    from tests.search import tiny
+
+    given = tiny.configuration(EPOCHS, pause=0.01, log=log)
+    settings = tiny.settings(
+        folder, trials=TRIALS, retries=9, storage=url, name=f"study {Path(folder).name}"
+    )
+    search = Search.of(Configuration.load(given), settings)
+    study = open_study(settings)
+    keep(study, search.configuration)
+
+
+def wait(pids, seconds=120):
+    """Wait for children; return whether all ended by themselves and well."""
+    end, codes = time.monotonic() + seconds, []
+    for pid in pids:
+        while time.monotonic() < end:
+            done, status = os.waitpid(pid, os.WNOHANG)
+            if done:
+                codes.append(status)
+                break
+            time.sleep(0.01)
+        else:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            codes.append(-1)
+    return not any(codes)
+
+
+def trials_of(folder):
+    from lightning_hparams.search import open_from
+
+    return open_from(folder)[0].get_trials()
+
+
+def at_random(folder, seed, *, tree):
+    """Kill one of two workers, or both, after up to two seconds, and start them again."""
+    chance = random.Random(seed)
+    pids = [worker(folder, index) for index in range(WORKERS)]
+    time.sleep(chance.uniform(0.05, 2.0))
+    for pid in pids if tree else pids[:1]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    before = trials_of(folder)
+    again = [worker(folder, index) for index in range(WORKERS if tree else 1)]
+    return before, wait(again + ([] if tree else pids[1:]))
+
+
+def at_a_signal(folder, seed, name):
+    """Ask a worker to stop, as a scheduler does, and start another one."""
+    pid = worker(folder, 0)
+    time.sleep(random.Random(seed).uniform(0.2, 1.0))
+    started = time.monotonic()
+    os.kill(pid, getattr(signal, name))
+    well = wait([pid])
+    in_time = time.monotonic() - started < 5
+    before = trials_of(folder)
+    back = not any(trial.state.name == "RUNNING" for trial in before)
+    return before, wait([worker(folder, 0)]) and well and in_time and back
+
+
+def at_a_hole(folder, seed, hole):
+    """Kill a worker at a hole, and start another one."""
+    if hole in ("while_putting_back", "between_fail_and_retry"):
+        first = worker(folder, 0)
+        time.sleep(random.Random(seed).uniform(0.3, 1.0))
+        os.kill(first, signal.SIGKILL)
+        os.waitpid(first, 0)
+    pid = worker(folder, 0, hole)
+    wait([pid])
+    before = trials_of(folder)
+    return before, wait([worker(folder, 0)])
+
+
+def faults(folder, before, log, expected, kills):
+    """What is wrong with a study after it was killed and has ended."""
+    from optuna.trial import TrialState
+
+    from lightning_hparams.search import root_number, trial_record
+
+    trials = trials_of(folder)
+    found = {}
+    counted = [one for one in trials if one.state != TrialState.FAIL]
+    unfinished = [one.number for one in trials if not one.state.is_finished()]
+    roots = Counter(root_number(one) for one in counted)
+    lost = [
+        one.number
+        for one in before
+        if one.state == TrialState.COMPLETE and trials[one.number].value != one.value
+    ]
+    found["unfinished"], found["lost"] = unfinished, lost
+    found["doubled"] = [root for root, times in roots.items() if times > 1]
+    found["missing"] = TRIALS - len(roots)
+    epochs = Counter(tuple(line.split()[:2]) for line in Path(log).read_text().splitlines())
+    found["repeated"] = max(0, sum(epochs.values()) - TRIALS * EPOCHS - kills)
+    results = {}
+    for one in counted:
+        record = trial_record(folder, root_number(one))
+        results[root_number(one)] = [record["params"], record["reports"], record["weights"]]
+    found["other"] = [
+        number for number, result in enumerate(expected) if results.get(number) != result
+    ]
+    return {name: value for name, value in found.items() if value}
+
+
+def reference(folder):
+    """What the trials give if nobody is killed."""
+    from lightning_hparams.search import trial_record
+
+    prepare(folder, log=str(folder) + ".log")
+    wait([worker(folder, 0)])
+    records = [trial_record(folder, number) for number in range(TRIALS)]
+    return [[record["params"], record["reports"], record["weights"]] for record in records]
+
+
+def main(scenario, studies, folder, url=None):
+    import torch
+
+    torch.set_num_threads(1)
+    root = Path(folder)
+    root.mkdir(parents=True, exist_ok=True)
+    os.chdir(root)
+    expected, wrong, interrupted = reference(root / "reference"), {}, 0
+    for seed in range(studies):
+        one, log = root / str(seed), root / f"{seed}.log"
+        prepare(one, url, str(log))
+        log.touch()
+        if scenario in HOLES:
+            before, well = at_a_hole(one, seed, scenario)
+        elif scenario in SIGNALS:
+            before, well = at_a_signal(one, seed, scenario)
+        else:
+            before, well = at_random(one, seed, tree=scenario == "tree")
+        found = faults(one, before, log, expected, kills=0 if scenario in SIGNALS else 2)
+        interrupted += sum(trial.user_attrs.get("kills", 0) for trial in trials_of(one))
+        if found or not well:
+            wrong[seed] = {**found, "ended well": well}
+    return {"wrong": wrong, "interrupted": interrupted}
+
+
+if __name__ == "__main__":
+    import logging
+    import warnings
+
+    import optuna
+
+    import lightning_hparams.search.worker  # noqa: F401
+    from lightning_hparams.search import supervisor  # noqa: F401
+
+    warnings.simplefilter("ignore")
+    optuna.logging.disable_default_handler()
+    logging.getLogger("lightning").setLevel(logging.ERROR)
+    name, number, where, *rest = sys.argv[1:]
+    print(json.dumps(main(name, int(number), where, *rest)))
