@@ -105,11 +105,15 @@ def between_fail_and_retry(study):
             die()
 
 
-HOLES = {
-    one.__name__: one
-    for one in (within_ask, before_the_first_beat, before_the_result, while_putting_back)
-    + (while_saving, between_fail_and_retry)
-}
+_HOLES = [
+    within_ask,
+    before_the_first_beat,
+    before_the_result,
+    while_putting_back,
+    while_saving,
+    between_fail_and_retry,
+]
+HOLES = {one.__name__: one for one in _HOLES}
 
 
 def prepare(folder, url=None, log=None):
@@ -150,6 +154,14 @@ def trials_of(folder):
     return open_from(folder)[0].get_trials()
 
 
+def within_a_trial(folder, seed):
+    """Wait until an epoch was trained, and a little longer."""
+    log, end = Path(f"{folder}.log"), time.monotonic() + 60
+    while not log.stat().st_size and time.monotonic() < end:
+        time.sleep(0.01)
+    time.sleep(random.Random(seed).uniform(0.0, 0.2))
+
+
 def at_random(folder, seed, *, tree):
     """Kill one of two workers, or both, after up to two seconds, and start them again."""
     chance = random.Random(seed)
@@ -167,7 +179,7 @@ def at_random(folder, seed, *, tree):
 def at_a_signal(folder, seed, name):
     """Ask a worker to stop, as a scheduler does, and start another one."""
     pid = worker(folder, 0)
-    time.sleep(random.Random(seed).uniform(0.2, 1.0))
+    within_a_trial(folder, seed)
     started = time.monotonic()
     os.kill(pid, getattr(signal, name))
     well = wait([pid])
@@ -181,7 +193,7 @@ def at_a_hole(folder, seed, hole):
     """Kill a worker at a hole, and start another one."""
     if hole in ("while_putting_back", "between_fail_and_retry"):
         first = worker(folder, 0)
-        time.sleep(random.Random(seed).uniform(0.3, 1.0))
+        within_a_trial(folder, seed)
         os.kill(first, signal.SIGKILL)
         os.waitpid(first, 0)
     pid = worker(folder, 0, hole)
