@@ -8,6 +8,7 @@ import os
 import sqlite3
 import threading
 import warnings
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,6 +56,7 @@ class Database(RDBStorage):
                 heartbeat_interval=heartbeat,
                 grace_period=grace,
             )
+        weakref.finalize(self, self.engine.dispose)  # or the driver warns of open connections
         if _is_sqlite(url):
             self.engine.dispose()  # connections from before the listeners
             event.listen(self.engine, "connect", _prepare)

@@ -38,8 +38,8 @@ def test_sqlite_writes_ahead_and_waits(url):
     assert found == ["wal", 1, 120_000]
 
 
-def test_a_transaction_is_written_whole_or_not_at_all(url):
-    database = open_storage(url)
+def test_a_transaction_is_written_whole_or_not_at_all(any_url):
+    database = open_storage(any_url)
     study = database.create_new_study([optuna.study.StudyDirection.MINIMIZE], "one")
 
     def fail():
@@ -55,8 +55,8 @@ def test_a_transaction_is_written_whole_or_not_at_all(url):
         number = database.create_new_trial(study)
         with database.transaction():
             database.set_trial_user_attr(number, "why", "inner")
-        assert open_storage(url, reading=True).get_all_trials(study) == []
-    (trial,) = open_storage(url, reading=True).get_all_trials(study)
+        assert open_storage(any_url, reading=True).get_all_trials(study) == []
+    (trial,) = open_storage(any_url, reading=True).get_all_trials(study)
     assert trial.user_attrs == {"why": "inner"}
 
 
@@ -100,8 +100,8 @@ def test_eight_writers_and_a_reader_never_find_the_database_locked(url):
     assert len(open_study(settings).trials) == 48
 
 
-def test_a_writer_waits_for_another_transaction(url):
-    database = open_storage(url)
+def test_a_writer_waits_for_another_transaction(any_url):
+    database = open_storage(any_url)
     study = database.create_new_study([optuna.study.StudyDirection.MINIMIZE], "one")
     code = (
         "import sys; from lightning_hparams.search import open_storage\n"
@@ -109,7 +109,7 @@ def test_a_writer_waits_for_another_transaction(url):
     )
     with database.transaction():
         database.create_new_trial(study)
-        other = subprocess.Popen([sys.executable, "-c", code, url])
+        other = subprocess.Popen([sys.executable, "-c", code, any_url])
         time.sleep(2)
         assert other.poll() is None
     assert other.wait() == 0

@@ -98,10 +98,9 @@ def test_a_preset_of_the_literature_is_scaled_to_the_batch_and_checked(settings)
         open_study(settings(space=GRID, presets=["classification/resnet-imagenet"]))
 
 
-def test_a_grid_is_covered_once_with_presets_and_a_resume(settings):
-    chosen = settings(
-        space=GRID, sampler="grid", trials=None, presets=[{"a.c": [1, 2]}, {"a.b": 2, "a.c": None}]
-    )
+def test_a_grid_is_covered_once_with_presets_and_a_resume(settings, any_url):
+    presets = [{"a.c": [1, 2]}, {"a.b": 2, "a.c": None}]
+    chosen = settings(space=GRID, sampler="grid", trials=None, presets=presets, storage=any_url)
     points = run(open_study(chosen), 5) + run(open_study(chosen))
     assert [point["a.c"] for point in points[:4]] == [[1, 2]] * 4
     assert points[4] == {"a.b": 2, "a.c": None}
@@ -122,9 +121,9 @@ while (asked := next_trial(study)) is not None:
 
 
 @pytest.mark.parametrize("sampler", ["grid", "tpe"])
-def test_parallel_workers_run_each_trial_once_and_no_more_than_asked(settings, sampler):
+def test_parallel_workers_run_each_trial_once_and_no_more_than_asked(settings, sampler, any_url):
     trials = {"grid": None, "tpe": 16}[sampler]
-    chosen = settings(space=GRID, sampler=sampler, trials=trials)
+    chosen = settings(space=GRID, sampler=sampler, trials=trials, storage=any_url)
     open_study(chosen)
     command = [sys.executable, "-c", WORK, chosen.storage_url]
     workers = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
@@ -138,15 +137,33 @@ def test_parallel_workers_run_each_trial_once_and_no_more_than_asked(settings, s
         assert len(points) == 12
 
 
-def test_a_process_that_dies_while_it_creates_a_trial_leaves_nothing_behind(settings):
-    study = open_study(settings())
+START = """
+import sys, optuna
+from lightning_hparams.search import SearchSettings, open_study
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+space = {"a.b": {"type": "int", "low": 1, "high": 30}}
+settings = dict(metric="loss/val", mode="min", space=space, sampler="grid", storage=sys.argv[1])
+open_study(SearchSettings.from_mapping(settings))
+"""
+
+
+def test_a_study_that_several_processes_create_at_once_is_created_once(any_url):
+    command = [sys.executable, "-c", START, any_url]
+    starting = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    assert [process.communicate()[1] for process in starting] == [""] * 4
+    trials = load_study(any_url, "study", reading=True).trials
+    assert [trial.user_attrs["origin"] for trial in trials] == [f"grid {i}" for i in range(30)]
+
+
+def test_a_process_that_dies_while_it_creates_a_trial_leaves_nothing_behind(settings, any_url):
+    study = open_study(settings(storage=any_url))
     before = len(study.trials)
     code = WORK.replace("study = ", "import os\nstudy = ", 1).replace(
         "while", "study.database.record_heartbeat = lambda number: os._exit(9)\nwhile", 1
     )
     command = [sys.executable, "-c", code, study.settings.storage_url]
     assert subprocess.run(command, check=False).returncode == 9
-    trials = open_study(settings()).trials
+    trials = open_study(settings(storage=any_url)).trials
     assert len(trials) == before
     assert {trial.state for trial in trials} == {TrialState.WAITING}
 
