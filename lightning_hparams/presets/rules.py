@@ -19,7 +19,6 @@ __all__ = ["balanced_weights", "image_size", "level_sizes", "weights_by_counts"]
 
 _EVEN = 3.0  # the ratio of counts up to which weights change little but the noise
 _STRIDE = 32  # encoders halve an image five times
-_FINEST = 8  # stride of the finest level of a feature pyramid
 _UNITS = 8.5  # the middle of the 6 to 12 units that a level learns, by their ratio
 
 
@@ -118,7 +117,7 @@ def image_size(sizes: Sequence[Sequence[int]], largest: int = 512) -> Chosen:
     return Chosen(chosen, reason)
 
 
-def level_sizes(boxes: Tensor, levels: int = 3) -> Chosen:
+def level_sizes(boxes: Tensor, levels: int = 4) -> Chosen:
     """Choose the ``level_sizes`` of the detector ``"fcos"`` from the training boxes.
 
     They are units of length, not sizes of objects: a level learns objects of about 6 to 12 units.
@@ -129,7 +128,8 @@ def level_sizes(boxes: Tensor, levels: int = 3) -> Chosen:
 
     Args:
         boxes: ``(K, 4)`` xyxy in pixels of the image as the model sees it: after ``size``.
-        levels: Number of levels, at least 1; ``"fcos"`` has 3, with strides of 8, 16 and 32.
+        levels: Number of levels, at least 1; ``"fcos"`` takes up to 4, with the strides 4, 8, 16
+            and 32 or the last of them.
 
     Returns:
         A rising list of units in pixels, for
@@ -138,9 +138,9 @@ def level_sizes(boxes: Tensor, levels: int = 3) -> Chosen:
     Raises:
         ValueError: If there are no boxes, or one is not finite.
 
-    >>> level_sizes(torch.tensor([[0, 0, side, side] for side in (60, 100, 200)])).value
-    [5.9, 11.8, 23.6]
-    >>> level_sizes(torch.tensor([[0, 0, 20, 20]])).value
+    >>> level_sizes(torch.tensor([[0, 0, side, side] for side in (30, 60, 200)])).value
+    [2.5, 5.0, 10.0, 20.0]
+    >>> level_sizes(torch.tensor([[0, 0, 20, 20]]), levels=3).value
     [4.0, 8.0, 16.0]
     """
     whole_number("levels", levels, 1)
@@ -152,7 +152,8 @@ def level_sizes(boxes: Tensor, levels: int = 3) -> Chosen:
     sides = (corners[:, 2:] - corners[:, :2]).clamp_min(0).prod(1).sqrt()
     median = float(sides.median())
     middle = _UNITS * 2 ** ((levels - 1) / 2)
-    first = round(min(max(median / middle, _FINEST / 2), _FINEST), 1)
+    finest = _STRIDE / 2 ** (levels - 1)
+    first = round(min(max(median / middle, finest / 2), finest), 1)
     return Chosen(
         [first * 2**level for level in range(levels)],
         f"{len(boxes)} boxes with a median of {median:.0f} pixels; a level learns about 6 to 12 "

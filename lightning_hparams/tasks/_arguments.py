@@ -61,11 +61,11 @@ def checked_class_names(names: list[str] | None, num_classes: int) -> list[str]:
 def checked_class_weights(
     weights: Sequence[float] | str | None, num_classes: int
 ) -> list[float] | None:
-    """Return one weight for each class; None for None, and for ``"auto"``."""
+    """Return one weight for each class; None for None and for names."""
     if weights is None:
         return None
     if isinstance(weights, str):
-        one_of("class_weights", weights, ["auto"], otherwise="or a list of numbers")
+        one_of("class_weights", weights, ["auto", "equal"], otherwise="or a list of numbers")
         return None
     listed = numbers_in(
         "class_weights", weights, remedy="give one for each class, in the order of class_names"

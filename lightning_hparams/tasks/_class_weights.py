@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from lightning import Trainer
+from lightning.pytorch.utilities import rank_zero_info
 
-__all__ = ["counts_of_training"]
+__all__ = ["counts_if_any", "counts_of_training"]
+
+_EVEN = 3.0  # the ratio of counts up to which weights would change little but the noise
 
 
 def counts_of_training(trainer: Trainer, num_classes: int) -> list[int]:
@@ -29,3 +32,16 @@ def counts_of_training(trainer: Trainer, num_classes: int) -> list[int]:
             f"got {counts}; check the data"
         )
     return counts
+
+
+def counts_if_any(trainer: Trainer, num_classes: int) -> list[int] | None:
+    """Return the counts of a data module that has uneven ones, or None."""
+    if not callable(getattr(getattr(trainer, "datamodule", None), "class_counts", None)):
+        return None
+    try:
+        counts = counts_of_training(trainer, num_classes)
+    except Exception as error:  # of a method that may mean something else
+        rank_zero_info(f"all classes have the same weight, since class_counts() failed: {error}")
+        return None
+    rarest = min(count for count in counts if count)
+    return counts if max(counts) > _EVEN * rarest else None

@@ -14,7 +14,7 @@ from ..metrics import BatchMean
 from ..outputs import TrainingOutput
 from ..presets import weights_by_counts
 from ..tags import Stage, tag
-from ._class_weights import counts_of_training
+from ._class_weights import counts_if_any, counts_of_training
 from ._loaders import counted_samples
 from .base import VisionTask
 
@@ -95,17 +95,17 @@ class EvaluatedTask(VisionTask):
     num_classes: int
     class_names: list[str]
     loss: nn.Module
+    weighs_if_counted = False  # whether classes have weights by default, if the data counts them
     _counted = False  # whether the class weights are those of the data
 
     def setup(self, stage: str) -> None:
-        """Set the class weights if they follow from the data: ``class_weights="auto"``."""
+        """Set the class weights if they follow from the data."""
         super().setup(stage)
-        if self.hparams.get("class_weights") != "auto" or stage == "predict":
-            return
-        # Once trained, validation does not need the training data.
-        if not self._counted or stage == "fit":
-            counts = counts_of_training(self.trainer, self.num_classes)
-            self.set_class_weights(weights_by_counts(counts))
+        counts = self._counts_for_weights(stage)
+        if counts is not None:
+            ignored = self.hparams.get("ignore_index")
+            used = [0 if index == ignored else count for index, count in enumerate(counts)]
+            self.set_class_weights(weights_by_counts(used if any(used) else counts))
             listed = zip(self.class_names, self._class_weights, counts, strict=True)
             table = ", ".join(f"{name} {weight:.3g} ({count})" for name, weight, count in listed)
             rank_zero_info(
@@ -113,6 +113,16 @@ class EvaluatedTask(VisionTask):
                 f"class (and its count): {table}"
             )
             self._counted = True
+
+    def _counts_for_weights(self, stage: str) -> list[int] | None:
+        """How often each class occurs in the training data; None if weights do not follow it."""
+        given = self.hparams.get("class_weights")
+        if given is None and self.weighs_if_counted and stage == "fit":
+            return counts_if_any(self.trainer, self.num_classes)
+        # Once trained, validation does not need the training data.
+        if given != "auto" or stage == "predict" or (self._counted and stage != "fit"):
+            return None
+        return counts_of_training(self.trainer, self.num_classes)
 
     def set_class_weights(self, weights: list[float]) -> None:
         """Give the loss a weight for each class.

@@ -103,7 +103,7 @@ class ClassificationTask(ClassificationSteps):
         loss: str | dict[str, float] = "ce",
         loss_args: dict[str, dict[str, object]] | None = None,
         label_smoothing: float = 0.0,
-        class_weights: list[float] | Literal["auto"] | None = None,
+        class_weights: list[float] | Literal["auto", "equal"] | None = None,
         mixup: float = 0.0,
         cutmix: float = 0.0,
         ignore_index: int | None = None,

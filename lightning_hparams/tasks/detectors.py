@@ -40,8 +40,8 @@ _TORCHVISION = tuple(
 )
 ARCHITECTURES = (_OWN, *_TORCHVISION)
 ENCODER = "tu-mobilenetv3_small_100"
-_LEVELS = 3  # strides 8, 16 and 32
 _STRIDE = 32
+_LEVELS = 4  # at most: strides 4, 8, 16 and 32
 _SET_BY_TASK = {"weights", "progress", "num_classes", "weights_backbone", "image_mean", "image_std"}
 _RESIZING = {"min_size", "max_size", "size", "size_divisible", "fixed_size"}
 _THRESHOLDS = {
@@ -189,10 +189,10 @@ def _own(
     args: Mapping[str, Any],
 ) -> Detector:
     sizes = numbers_in("level_sizes", args.get("level_sizes", LEVEL_SIZES))
-    if len(sizes) != _LEVELS or not 0 < sizes[0] < sizes[1] < sizes[2]:
+    if not 1 <= len(sizes) <= _LEVELS or sizes[0] <= 0 or sorted(set(sizes)) != sizes:
         raise ValueError(
-            "`level_sizes` must be 3 ascending sizes in pixels, one for each of the strides 8, 16 "
-            f"and 32, got {sizes}"
+            f"`level_sizes` must be 1 to {_LEVELS} ascending sizes in pixels, for the strides 4, 8,"
+            f" 16 and 32 or the last of them, got {sizes}"
         )
     if any(large > 2 * small for small, large in pairwise(sizes)):
         raise ValueError(

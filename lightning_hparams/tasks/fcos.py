@@ -31,7 +31,9 @@ _IOU_LOSSES = {
     "ciou": complete_box_iou_loss,
 }
 BOX_LOSSES = ("smooth_l1", *_IOU_LOSSES)
-LEVEL_SIZES = (4, 8, 16)  # half the strides: for objects of some ten to a hundred pixels
+# The strides: for objects of some ten to two hundred pixels. Without a level of stride 4, small and
+# overlapping objects have a location or two each, and are hard to tell apart.
+LEVEL_SIZES = (4, 8, 16, 32)
 _FIRST_DISTANCE = 1.0  # of each side before training, in units of the level
 _LEAST = 1e-4  # distance of a side, in units of the level
 
@@ -138,9 +140,9 @@ def build_fcos(
         fpn_channels: Channels of the feature pyramid and of the head, a multiple of 32.
         head_convs: Number of convolutions in each branch of the head.
         level_sizes: Unit of length of each level in pixels, at most its stride: one for each
-            feature map to use, from the finest. A level predicts objects of 4 to 8 units, measured
-            from a location to the farthest side; the first one smaller objects too, and the last
-            one larger ones.
+            feature map to use, which are the coarsest ones, from the finest. A level predicts
+            objects of 4 to 8 units, measured from a location to the farthest side; the first one
+            smaller objects too, and the last one larger ones.
         center_sampling_radius: Locations within this many units of an object's centre predict it.
         box_loss: One of :data:`BOX_LOSSES`.
     """

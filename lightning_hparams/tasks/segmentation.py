@@ -52,7 +52,9 @@ class SegmentationTask(SegmentationSteps):
         loss_args: Further arguments of each loss, by its name.
         class_weights: Weight of each class in the losses, at least 0; for binary two (background,
             foreground). ``"auto"`` for the square root of the inverse frequency in the training
-            data, which the data module counts (``class_counts()``).
+            data, which the data module counts (``class_counts()``); ``"equal"`` for none. None for
+            ``"auto"`` if the task is multiclass, the data module counts, and one class is more
+            than three times as frequent as another; otherwise ``"equal"``.
         ignore_index: Mask value of pixels that are left out of loss and metrics. It may be one of
             the classes, which then scores NaN.
         threshold: Probability from which a label is present (binary and multilabel), in 0..1.
@@ -106,7 +108,7 @@ class SegmentationTask(SegmentationSteps):
         class_names: list[str] | None = None,
         loss: str | dict[str, float] | None = None,
         loss_args: dict[str, dict[str, object]] | None = None,
-        class_weights: list[float] | Literal["auto"] | None = None,
+        class_weights: list[float] | Literal["auto", "equal"] | None = None,
         ignore_index: int | None = None,
         threshold: float = 0.5,
         tile: int | None = None,
@@ -174,6 +176,7 @@ class SegmentationTask(SegmentationSteps):
         self.task, self.num_classes, self.class_names = task, num_classes, names
         self.ignore_index, self.threshold = ignore_index, threshold
         self.tile, self.tile_overlap, self.tta = tile, tile_overlap, tta
+        self.weighs_if_counted = task == "multiclass"
         self.loss = WeightedLoss(
             {"ce": 1.0, "dice": 1.0} if loss is None else loss,
             task=task,

@@ -38,6 +38,41 @@ def test_the_weights_are_those_of_the_data_and_stay_in_the_checkpoint(tmp_path):
     assert task.hparams["class_weights"] == "auto"
 
 
+def trained(data, **arguments):
+    task = matching(data, **arguments)
+    quiet_trainer(limit_train_batches=1, limit_val_batches=0).fit(task, data)
+    return task
+
+
+def test_a_segmentation_weighs_uneven_classes_that_its_data_counts():
+    data = shapes()
+    weights = trained(data).loss.class_weights
+    assert torch.equal(weights, trained(data, class_weights="auto").loss.class_weights)
+    assert weights.max() > 1.5 * weights.min()
+    assert trained(data, class_weights="equal").loss.class_weights is None
+    assert trained(data, class_weights=[1.0, 2, 3, 4]).loss.class_weights.tolist() == [1, 2, 3, 4]
+
+
+def a_method_with_another_meaning(split):
+    raise AssertionError(split)
+
+
+@pytest.mark.parametrize(
+    "count", [lambda: [3, 2, 1, 1], lambda: [1], a_method_with_another_meaning]
+)
+def test_without_uneven_counts_all_classes_weigh_the_same(count):
+    data = shapes()
+    data.class_counts = count
+    assert trained(data).loss.class_weights is None
+
+
+def test_an_ignored_class_does_not_change_the_weights_of_the_others():
+    data = shapes()
+    data.class_counts = lambda: [10**9, 400, 400, 100]
+    weights = trained(data, ignore_index=0).loss.class_weights.tolist()
+    assert weights[1:] == pytest.approx(weights_by_counts([400, 400, 100]))
+
+
 def test_a_trainer_without_a_data_module_that_counts_is_refused_before_training():
     samples = [{"image": torch.rand(3, 32, 32), "mask": torch.zeros(32, 32).long()}] * 2
     trainer, loader = quiet_trainer(), DataLoader(samples, batch_size=2)

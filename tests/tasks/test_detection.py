@@ -395,7 +395,7 @@ def test_data_of_other_classes_is_refused(given, message, method):
         ({"loss": {"box": -1.0}}, ValueError, "must hold"),
         ({"score_threshold": 1.5}, ValueError, "`0 <= score_threshold <= 1`"),
         ({"max_detections": 0}, ValueError, "`1 <= max_detections`"),
-        ({"arch_args": {"level_sizes": [8, 16]}}, ValueError, "3 ascending sizes in pixels"),
+        ({"arch_args": {"level_sizes": [16, 8]}}, ValueError, "1 to 4 ascending sizes in pixels"),
         ({"arch_args": {"level_sizes": [4, 12, 24]}}, ValueError, "at most twice the one before"),
         ({"arch_args": {"fpn_channels": 40}}, ValueError, "must be a multiple of 32, got 40"),
         ({"arch_args": {"fpn_chanels": 64}}, TypeError, "did you mean 'fpn_channels'"),
