@@ -39,11 +39,12 @@ def make_data(args: Namespace) -> VocData | CocoData | SyntheticShapesData:
     if bool(args.coco) != bool(args.images) or (args.coco and args.voc):
         raise ValueError("pass --voc FOLDER, or --coco FILE with --images FOLDER, or none of them")
     options = {"size": args.size, "batch_size": args.batch_size}
+    if not args.voc and not args.coco:
+        return SyntheticShapesData(task="detection", **options)
+    options |= {"boxes": args.boxes, "augment": "light"}
     if args.voc:
-        return VocData(args.voc, boxes=args.boxes, **options)
-    if args.coco:
-        return CocoData(args.images, args.coco, boxes=args.boxes, **options)
-    return SyntheticShapesData(task="detection", **options)
+        return VocData(args.voc, **options)
+    return CocoData(args.images, args.coco, **options)
 
 
 if __name__ == "__main__":

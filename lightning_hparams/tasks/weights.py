@@ -11,6 +11,7 @@ from typing import NamedTuple
 import safetensors.torch
 import torch
 from lightning.pytorch.utilities import rank_zero_info
+from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from ..checks import type_name
@@ -57,7 +58,8 @@ def load_weights(
     Accepts a state dict as ``.pt``, ``.pth`` or ``.safetensors``, a checkpoint that holds one under
     any key, and files from timm, torchvision and segmentation-models-pytorch. Names may have
     prefixes from wrappers, LightningModules and classifiers, and :func:`_in_order` accepts other
-    names. A tensor of another shape, such as that of a head for other classes, is left as it is.
+    names. A first layer for RGB is adapted to another number of channels, as timm does. Any other
+    tensor of another shape, such as that of a head for other classes, is left as it is.
 
     Args:
         model: The model.
@@ -162,9 +164,11 @@ def _matches(
             }
             for (part, module), names in zip(targets, expected, strict=True):
                 found = {
-                    key: given[plain]
+                    key: value
                     for key, (plain, shape) in names.items()
-                    if plain in given and given[plain].shape == shape
+                    if plain in given
+                    and (value := _fitted(given[plain], shape, first=key == next(iter(names))))
+                    is not None
                 }
                 yield _Match(part, module, found, len(found) / max(len(names), 1), state)
 
@@ -184,12 +188,27 @@ def _in_order(
                 continue
             pairs = list(zip(ours.items(), state.items(), strict=False))
             equal = [
-                (key, value)
-                for (key, mine), (name, value) in pairs
-                if mine.shape == value.shape and key.split(".")[-1] == name.split(".")[-1]
+                (key, fitted)
+                for index, ((key, mine), (name, value)) in enumerate(pairs)
+                if key.split(".")[-1] == name.split(".")[-1]
+                and (fitted := _fitted(value, mine.shape, first=not index)) is not None
             ]
             if len(equal) >= len(ours) - _HEAD and _same_start(equal, pairs):
                 yield _Match(part, module, dict(equal), len(equal) / len(ours), state)
+
+
+def _fitted(value: Tensor, shape: torch.Size, *, first: bool) -> Tensor | None:
+    """Return a tensor that a module can load, or None if it has another shape.
+
+    The filters of a ``first`` layer for RGB are summed for one channel, and repeated for others.
+    """
+    if value.shape == shape:
+        return value
+    of_rgb = first and value.ndim == len(shape) == 4 and value.shape[1] == 3
+    if not of_rgb or (value.shape[0], *value.shape[2:]) != (shape[0], *shape[2:]):
+        return None
+    adapted: Tensor = adapt_input_conv(shape[1], value)
+    return adapted
 
 
 def _same_start(

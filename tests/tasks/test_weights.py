@@ -199,6 +199,23 @@ def test_a_classifiers_weights_of_other_names_load_into_an_encoder_in_their_orde
     assert task.mean.flatten().tolist() == [0.5] * 3
 
 
+@pytest.mark.parametrize("names", [dict, renamed])
+@pytest.mark.parametrize("channels", [1, 2, 5])
+def test_a_first_layer_for_rgb_is_adapted_to_other_channels(tmp_path, names, channels):
+    source = timm.create_model("tf_efficientnet_lite0").state_dict()
+    torch.save(names(source), tmp_path / "w.pth")
+    model = timm.create_model("tf_efficientnet_lite0", in_chans=channels)
+    load_weights(model, tmp_path / "w.pth")
+    filters = source["conv_stem.weight"]
+    expected = (
+        filters.sum(1, keepdim=True)
+        if channels == 1
+        else filters[:, [index % 3 for index in range(channels)]] * 3 / channels
+    )
+    torch.testing.assert_close(model.conv_stem.weight.detach(), expected)
+    assert torch.equal(model.conv_head.weight, source["conv_head.weight"])
+
+
 def test_tensors_in_another_order_are_refused(tmp_path):
     state = renamed(timm.create_model("tf_efficientnet_lite0").state_dict())
     torch.save(dict(reversed(state.items())), tmp_path / "w.pth")
