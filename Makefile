@@ -4,7 +4,7 @@ PYTHON ?= python3
 LOGDIR ?= runs
 BIN := $(VENV)/bin
 
-.PHONY: example tensorboard test test-slow test-oldest test-internals lint docs bench release-check clean
+.PHONY: example tensorboard test test-slow test-oldest test-internals lint docs bench gpu-check release-check clean
 
 example: $(VENV)/.examples
 	$(BIN)/python examples/segmentation.py --logdir $(LOGDIR) $(ARGS)
@@ -56,7 +56,14 @@ release-check: $(VENV)/.dev
 # A thread of OpenMP that waits by spinning holds a core that the one it waits for may need.
 bench: export OMP_WAIT_POLICY ?= PASSIVE
 bench: $(VENV)/.bench
-	for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+	$(BIN)/python benchmarks/_table.py $(ARGS)
+
+# What needs a GPU: tests and benchmarks, and a table with the name of the card.
+gpu-check: $(VENV)/.dev $(VENV)/.bench
+	@if $(BIN)/python -c "import sys, torch; sys.exit(not torch.cuda.is_available())"; then \
+		$(BIN)/python -m pytest -m gpu && \
+		$(BIN)/python benchmarks/_table.py --only gpu --out bench-gpu $(ARGS); \
+	else echo "no GPU here: nothing was checked"; fi
 
 # The site; a reference that leads nowhere is an error, and nothing is fetched.
 docs: $(VENV)/.docs

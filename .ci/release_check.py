@@ -47,7 +47,8 @@ assert task.export("x.onnx", size=(32, 32)).stat().st_size > 1000
 import numpy, tifffile
 tifffile.imwrite("x.tif", numpy.zeros((8, 8), "uint8"), compression="lzw")
 from lightning_hparams.data import read_image
-assert read_image("x.tif") is not None
+from pathlib import Path
+assert read_image(Path("x.tif"), 1).shape == (1, 8, 8)
 """,
     "mlflow": """
 logger = package.mlflow_logger("sqlite:///mlflow.db")
@@ -143,7 +144,7 @@ def main() -> int:
             folder = out / (extra.strip("-") or "none")
             folder.mkdir()
             error = run_job(extra.strip("-"), wheel, folder)
-            print(f"{'FAILED' if error else 'ok':<6}extra {extra}", error, flush=True)
+            print(f"{'FAILED' if error else 'ok':<7}extra {extra}", error, flush=True)
             failed |= bool(error)
     return int(failed)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import platform
 import resource
 import statistics
@@ -52,15 +54,31 @@ def about(*packages: str) -> str:
     return f"{torch.get_num_threads()} threads, Python {platform.python_version()}, {versions}"
 
 
+def record(what: str, value: float, unit: str = "x") -> None:
+    """Keep a figure for the table of ``make bench``, which names the file to add it to.
+
+    Args:
+        what: Its name within the benchmark.
+        value: The measured value; a ratio where machines differ.
+        unit: ``"x"`` for a ratio.
+    """
+    if path := os.environ.get("BENCH_RECORD"):
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(json.dumps({"what": what, "value": value, "unit": unit}) + "\n")
+
+
 def print_ratios(medians: Mapping[str, float], reference: str) -> None:
     """A table of medians, each with how many times as fast as the reference it is."""
     for name, median in medians.items():
         ratio = medians[reference] / median
         print(f"  {name:<52} {median:9.2f} ms   {ratio:7.1f} x")
+        if name != reference:
+            record(f"{name} beside {reference}", ratio)
 
 
 def verdict(what: str, value: float, limit: float, *, at_most: bool) -> None:
     """A target beside what was measured."""
     met = value <= limit if at_most else value >= limit
     bound = "at most" if at_most else "at least"
+    record(what.strip(), value, f"target {bound} {limit:g}: {'met' if met else 'MISSED'}")
     print(f"  {what}: {value:.2f}, target {bound} {limit:g}: {'met' if met else 'MISSED'}")

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _timing import QUIET, about, verdict
+from _timing import QUIET, about, record, verdict
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import (
     DeviceStatsMonitor,
@@ -142,6 +142,7 @@ def throughput(rounds: int) -> None:
         added = added_us(sides, log_every, rounds)
         ratio = added["ThroughputMonitor"] / max(added["SpeedMonitor"], 1e-9)
         print(f"    a throughput callback: 1/{ratio:.1f} of Lightning's cost")
+        record(f"SpeedMonitor beside ThroughputMonitor, log every {log_every}", ratio)
         verdict(f"  us per step, log every {log_every}", added["SpeedMonitor"], limit, at_most=True)
 
 
@@ -160,6 +161,7 @@ def together(rounds: int) -> None:
     added = added_us(sides, 50, rounds)
     ratio = added["Lightning's three"] / max(added["our four"], 1e-9)
     print(f"    four monitors: 1/{ratio:.1f} of the cost of Lightning's three")
+    record("four monitors beside Lightning's three", ratio)
     verdict("  us per step, log every 50", added["our four"], 30, at_most=True)
 
 

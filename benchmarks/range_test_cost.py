@@ -162,7 +162,8 @@ def main() -> None:
             more = 100 * (ms / medians[BARE] - 1)
             print(f"  {name:<36}{ms:9.1f} ms{more:+8.1f} %{memory[name]:9.1f} MB added")
         more = 100 * (medians[OURS] / medians[BARE] - 1)
-        verdict("lr_range_test, % more than Trainer.fit", more, LIMITS[size], at_most=True)
+        what = f"lr_range_test of a {size} net, % more than Trainer.fit"
+        verdict(what, more, LIMITS[size], at_most=True)
         if size == "large":  # the other is all interpreter
             extra = memory[OURS] - memory[BARE]
             verdict("lr_range_test, MB more than it", extra, parameters_mb, at_most=True)
