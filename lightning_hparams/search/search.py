@@ -11,6 +11,7 @@ from ..configuration import Configuration
 from .files import keep
 from .fitting import batch_size_of, check_fit
 from .probe import check_metric
+from .ray_workers import RaySupervisor
 from .settings import SearchSettings
 from .space import Space
 from .study import open_study
@@ -138,8 +139,11 @@ class Search:
             worker = Worker(study, self.configuration, own_process=False)
             worker.run()
             return Results(study, not worker.stop.asked)
-        finished = Supervisor(study, watch=watch).run()
-        return Results(study, finished)
+        if self.settings.launcher == "none":
+            return Results(study, False)
+        if self.settings.launcher == "ray":
+            return Results(study, RaySupervisor(study, watch).run())
+        return Results(study, Supervisor(study, watch=watch).run())
 
     def prepare(self) -> SearchStudy:
         """Check everything and create the study, without a trial."""

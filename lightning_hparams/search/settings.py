@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
-from ..checks import as_number, nearest, one_of, whole_number
+from ..checks import as_number, in_range, nearest, one_of, whole_number
 from ..configuration import read_yaml_file
 from .params import as_listed
 from .pruners import check_pruner
@@ -45,6 +45,11 @@ class SearchSettings:
         trial_timeout: How long one trial may take, in the same form.
         patience: How many trials without improvement end the search.
         workers: How many trials run at the same time.
+        launcher: What starts the workers: ``"processes"`` on this machine; ``"ray"``, a Ray
+            cluster; ``"none"`` creates the study, for workers that a scheduler starts.
+        cpus_per_worker: CPUs that Ray reserves for a worker; those of the cluster divided by
+            default.
+        gpus_per_worker: GPUs likewise, or a part of one.
         retries: How often to repeat a trial whose process was killed.
         presets: Trials to run first: names of :mod:`lightning_hparams.presets`, or values by key.
         lr_range_test: What an LR range test before each trial is for: ``"off"``; ``"suggestion"``,
@@ -75,6 +80,9 @@ class SearchSettings:
     trial_timeout: float | None = None
     patience: int | None = None
     workers: int = 1
+    launcher: Literal["processes", "ray", "none"] = "processes"
+    cpus_per_worker: int | None = None
+    gpus_per_worker: float | None = None
     retries: int = 2
     presets: Sequence[str | Mapping[str, object]] = ()
     lr_range_test: RangeTestUse | None = None
@@ -173,6 +181,11 @@ class SearchSettings:
 
     def _check_choices(self) -> None:
         one_of("mode", self.mode, ("min", "max"))
+        one_of("launcher", self.launcher, ("processes", "ray", "none"))
+        if self.cpus_per_worker is not None:
+            whole_number("cpus_per_worker", self.cpus_per_worker, 1)
+        if self.gpus_per_worker is not None:
+            in_range("gpus_per_worker", as_number("gpus_per_worker", self.gpus_per_worker), 0)
         one_of("on_error", self.on_error, ("prune", "fail", "stop"))
         if self.lr_range_test is not None:
             one_of("lr_range_test", _word(self.lr_range_test), ("off", "suggestion", "factor"))

@@ -1,0 +1,217 @@
+"""Workers of a study that a Ray cluster places on its nodes and starts again."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..checks import require
+from .reaper import reap
+from .stopping import Stop
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+    from .study import SearchStudy
+
+__all__ = ["RaySupervisor", "resources"]
+
+_TELL = 1.0  # seconds between two looks at the trials
+_WAIT = 6.0  # seconds from a request to stop to the end of patience
+_LINES = 20
+
+
+class RaySupervisor:
+    """Run a study with workers on the nodes of a Ray cluster until it ends.
+
+    Ray places the workers by their CPUs and GPUs, and starts those of a node that is lost
+    elsewhere. A worker is the same command as without Ray. All nodes need the Python environment
+    of this process and the study's folder, and a database that they reach.
+
+    Args:
+        study: The study.
+        watch: Called about once a second with all trials.
+        address: Address of the cluster; by default the one that runs here, or a new one of this
+            machine.
+
+    Raises:
+        ValueError: If no node can hold a worker, or the nodes cannot share the database.
+        ModuleNotFoundError: If Ray is not installed.
+    """
+
+    def __init__(
+        self,
+        study: SearchStudy,
+        watch: Callable[[Sequence[FrozenTrial]], object] | None = None,
+        address: str | None = None,
+    ) -> None:
+        self.study, self.watch = study, watch
+        self.ray: Any = require("ray", extra="ray")
+        self.started = not self.ray.is_initialized()
+        if self.started:
+            self.ray.init(address=address, log_to_driver=False, logging_level="WARNING")
+        nodes = [node for node in self.ray.nodes() if node["Alive"]]
+        settings = study.settings
+        hosts = {node["NodeManagerAddress"] for node in nodes}
+        if settings.storage_url.startswith("sqlite") and len(hosts) > 1:
+            raise ValueError(
+                f"`storage` must be PostgreSQL for the {len(hosts)} machines of the Ray cluster, "
+                f"got {settings.storage_url}; postgresql+psycopg://user@host/name is an address"
+            )
+        self.options = resources(
+            [node["Resources"] for node in nodes],
+            settings.workers,
+            settings.cpus_per_worker,
+            settings.gpus_per_worker,
+        )
+        wall_time = settings.wall_time
+        self.deadline = None if wall_time is None else time.time() + float(wall_time)
+        self.stop = Stop()
+
+    def run(self) -> bool:
+        """Run the study; return whether it came to its end, rather than being stopped.
+
+        Raises:
+            RuntimeError: If the workers cannot be started, with the last lines of their output.
+        """
+        # A node that is lost is no fault of the worker: it starts again as often as needed.
+        start = self.ray.remote(max_retries=-1, **self.options)(run_worker)
+        running: list[Any] = []
+        try:
+            with self.stop.signals():
+                reap(self.study)
+                running = [start.remote(*self._command(i)) for i in range(self.workers)]
+                while running and not self.stop.wait(0):
+                    done, running = self.ray.wait(running, timeout=_TELL)
+                    self._tell()
+                    self.ray.get(done)
+        finally:
+            for worker in running:
+                self.ray.cancel(worker)
+            self.ray.wait(running, num_returns=len(running), timeout=_WAIT) if running else None
+            reap(self.study)
+            self._tell()
+            if self.started:
+                self.ray.shutdown()
+        return not self.stop.asked
+
+    @property
+    def workers(self) -> int:
+        """How many workers to start; those without room wait for it."""
+        return self.study.settings.workers
+
+    def _command(self, index: int) -> tuple[list[str], dict[str, str], str, int]:
+        folder = Path(self.study.settings.folder).absolute()
+        command = [sys.executable, "-m", "lightning_hparams.search.worker", str(folder)]
+        command += ["--index", str(index), "--since", str(time.time()), "--parent"]
+        if self.deadline is not None:
+            command += ["--deadline", str(self.deadline)]
+        paths = [str(Path(one).absolute()) for one in sys.path if one not in ("", ".")]
+        threads = str(max(1, int(self.options["num_cpus"])))
+        environment = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), threads)
+        environment["PYTHONPATH"] = os.pathsep.join([os.getcwd(), *paths])
+        log = folder / "workers" / f"ray-{index}.log"
+        return command, environment, str(log), self.study.settings.retries + 2
+
+    def _tell(self) -> None:
+        if self.watch is not None:
+            self.watch(self.study.get_trials(deepcopy=False))
+
+
+def resources(
+    nodes: Sequence[Mapping[str, float]], workers: int, cpus: int | None, gpus: float | None
+) -> dict[str, float]:
+    """Return what Ray reserves for each worker.
+
+    Args:
+        nodes: CPUs and GPUs of each node.
+        workers: Number of workers.
+        cpus: CPUs of each; None divides those of the cluster.
+        gpus: GPUs of each, or a part of one; None divides those of the cluster, at most one each.
+
+    Raises:
+        ValueError: If no node has as many.
+
+    >>> resources([{"CPU": 8, "GPU": 2}, {"CPU": 4}], 3, None, None)
+    {'num_cpus': 4, 'num_gpus': 0.5}
+    >>> resources([{"CPU": 4}, {"CPU": 4}], 1, None, None)
+    {'num_cpus': 4, 'num_gpus': 0}
+    """
+    most = max((node.get("CPU", 0) for node in nodes), default=0)
+    cards = sum(node.get("GPU", 0) for node in nodes)
+    if cpus is None:
+        total = sum(node.get("CPU", 0) for node in nodes)
+        cpus = max(1, min(int(total // workers), int(most)))
+    if gpus is None:
+        gpus = 0 if not cards else _part(cards / workers)
+    fitting = [node for node in nodes if node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus]
+    if not fitting:
+        shown = [{name: node.get(name, 0) for name in ("CPU", "GPU")} for node in nodes]
+        raise ValueError(
+            f"a worker needs {cpus} CPUs and {gpus} GPUs of one node, but the nodes of the Ray "
+            f"cluster have {shown}; set `cpus_per_worker` and `gpus_per_worker`"
+        )
+    return {"num_cpus": cpus, "num_gpus": gpus}
+
+
+def _part(share: float) -> float:
+    """Return one GPU, or a part that a whole number of workers have."""
+    if share >= 1:
+        return 1
+    return 1 / max(1, -int(-1 // share))
+
+
+def run_worker(
+    command: Sequence[str], environment: Mapping[str, str], log: str, deaths: int
+) -> None:
+    """Run a worker on the node that Ray has chosen, and start it again if it dies.
+
+    Args:
+        command: The worker's command. It stops by itself if this process is killed.
+        environment: Variables beside those of this process, in which Ray has set its GPUs.
+        log: File for its output.
+        deaths: How often it may die in a row within a minute.
+    """
+    path = Path(log)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    count = 0
+    while True:
+        begun = time.monotonic()
+        code = _run_once(command, environment, path)
+        if code == 0:
+            return
+        count = count + 1 if time.monotonic() - begun < 60 else 1
+        if count > deaths:
+            lines = path.read_text("utf-8", errors="replace").splitlines()[-_LINES:]
+            raise RuntimeError(
+                f"the workers end with exit code {code}; the last lines of {path}:\n"
+                + "\n".join(lines)
+            )
+
+
+def _run_once(command: Sequence[str], environment: Mapping[str, str], log: Path) -> int:
+    with log.open("ab") as file:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,  # which the worker sees closed when this process has gone
+            stdout=file,
+            stderr=file,
+            env={**os.environ, **environment},
+            start_new_session=True,
+        )
+    try:
+        return process.wait()
+    finally:  # Ray cancels by KeyboardInterrupt
+        if process.poll() is None:
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_WAIT)
+            process.kill()
+        if process.stdin is not None:
+            process.stdin.close()

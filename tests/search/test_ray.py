@@ -1,0 +1,128 @@
+"""Ray places workers on its nodes, and a study outlives the loss of one."""
+
+import os
+import signal
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from optuna.trial import TrialState
+
+from lightning_hparams.configuration import Configuration
+from lightning_hparams.search import Search
+from lightning_hparams.search.ray_workers import resources, run_worker
+from tests.search import tiny
+
+SMALL = {"num_cpus": 1, "object_store_memory": 80_000_000}
+
+
+@contextmanager
+def cluster():
+    """Two nodes on this machine, one CPU each."""
+    ray = pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    head = {**SMALL, "include_dashboard": False}
+    found = Cluster(initialize_head=True, head_node_args=head)
+    try:
+        other = found.add_node(**SMALL)
+        ray.init(address=found.address, log_to_driver=False)
+        yield found, other
+    finally:
+        ray.shutdown()
+        found.shutdown()
+
+
+def parent(pid):
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[1])
+
+
+def table(study):
+    return [(trial.number, trial.state, trial.params, trial.value) for trial in study.trials]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of Ray's sockets
+def test_a_study_whose_node_is_killed_ends_with_the_same_table(tmp_path):
+    base = Configuration.load(tiny.configuration(epochs=6, pause=0.05))
+    alone = Search.of(base, tiny.settings(tmp_path / "alone", trials=6))
+    expected = table(alone.run(in_this_process=True).study)
+    killed = []
+
+    def kill(trials):
+        """End the node whose worker has trained an epoch."""
+        if killed:
+            return
+        raylet = other.all_processes["raylet"][0].process.pid
+        for trial in trials:
+            worker = trial.user_attrs.get("worker", {}).get("pid")
+            if trial.state != TrialState.RUNNING or not trial.intermediate_values:
+                continue
+            if parent(parent(worker)) == raylet:
+                killed.append(trial.number)
+                nodes.remove_node(other, allow_graceful=False)
+                os.kill(worker, signal.SIGKILL)
+                nodes.add_node(**SMALL)
+                return
+
+    settings = tiny.settings(
+        tmp_path / "ray", trials=6, workers=2, launcher="ray", cpus_per_worker=1
+    )
+    with cluster() as (nodes, other):
+        results = Search.of(base, settings).run(watch=kill)
+    assert results.finished
+    assert killed
+    assert results.study.trials[killed[0]].user_attrs["kills"] == 1
+    assert table(results.study) == expected
+
+
+def test_a_worker_that_dies_is_started_again_but_not_without_end(tmp_path):
+    count = tmp_path / "count"
+    code = f"f = open({str(count)!r}, 'a'); f.write('x'); f.close(); print('broken'); exit(3)"
+    with pytest.raises(RuntimeError, match=r"(?s)exit code 3.*broken"):
+        run_worker(["python3", "-c", code], {}, str(tmp_path / "logs" / "0.log"), 2)
+    assert count.read_text() == "xxx"
+
+
+def test_a_worker_is_ended_with_its_task(tmp_path):
+    path = tmp_path / "ended"
+    code = (
+        "import signal, sys, time\n"
+        f"signal.signal(signal.SIGTERM, lambda *_: (open({str(path)!r}, 'w'), sys.exit()))\n"
+        "time.sleep(60)"
+    )
+    previous = signal.signal(signal.SIGALRM, signal.getsignal(signal.SIGINT))
+    signal.alarm(2)
+    begun = time.monotonic()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_worker(["python3", "-c", code], {}, str(tmp_path / "0.log"), 2)
+    finally:
+        signal.signal(signal.SIGALRM, previous)
+    assert path.exists()
+    assert time.monotonic() - begun < 10
+
+
+@pytest.mark.parametrize(
+    ("nodes", "workers", "asked", "found"),
+    [
+        ([{"CPU": 2}], 2, (None, None), (1, 0)),
+        ([{"CPU": 2}], 5, (None, None), (1, 0)),
+        ([{"CPU": 8, "GPU": 2}], 2, (None, None), (4, 1)),
+        ([{"CPU": 8, "GPU": 2}], 1, (None, None), (8, 1)),
+        ([{"CPU": 8, "GPU": 1}], 2, (None, None), (4, 0.5)),
+        ([{"CPU": 8, "GPU": 2}], 5, (None, None), (1, 1 / 3)),
+        ([{"CPU": 8, "GPU": 2}], 2, (2, 0), (2, 0)),
+    ],
+)
+def test_a_cluster_is_divided_among_the_workers(nodes, workers, asked, found):
+    assert tuple(resources(nodes, workers, *asked).values()) == pytest.approx(found)
+
+
+@pytest.mark.parametrize("asked", [(4, None), (1, 1)])
+def test_a_worker_that_fits_no_node_is_refused(asked):
+    with pytest.raises(ValueError, match="cpus_per_worker"):
+        resources([{"CPU": 2}, {"CPU": 3}], 1, *asked)
