@@ -42,9 +42,7 @@ def make_data(args: Namespace) -> VocData | CocoData | SyntheticShapesData:
     if not args.voc and not args.coco:
         return SyntheticShapesData(task="detection", **options)
     options |= {"boxes": args.boxes, "augment": "light"}
-    if args.voc:
-        return VocData(args.voc, **options)
-    return CocoData(args.images, args.coco, **options)
+    return VocData(args.voc, **options) if args.voc else CocoData(args.images, args.coco, **options)
 
 
 if __name__ == "__main__":

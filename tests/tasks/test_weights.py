@@ -73,7 +73,7 @@ class Classifier(nn.Module):
 def test_a_classifiers_backbone_loads_into_the_encoder(tmp_path):
     classifier = Classifier()
     torch.save({"state_dict": prefixed(classifier.state_dict(), "net.")}, tmp_path / "c.ckpt")
-    task = loaded(tmp_path / "c.ckpt")
+    task = loaded(tmp_path / "c.ckpt", encoder="tu-mobilenetv3_small_100")
     key = "conv_stem.weight"
     assert torch.equal(
         task.model.encoder.model.state_dict()[key], classifier.backbone.conv_stem.weight
@@ -141,7 +141,9 @@ def test_weights_of_another_architecture_are_refused(tmp_path):
         SegmentationTask(encoder="resnet18", arch="fpn").model.state_dict(), tmp_path / "w.pt"
     )
     with pytest.raises(ValueError, match=r"w.pt: \d+ of \d+ tensors .* missing, .*check arch/enc"):
-        SegmentationTask(weights=str(tmp_path / "w.pt"), **SMALL)
+        SegmentationTask(
+            encoder="tu-mobilenetv3_small_100", weights=str(tmp_path / "w.pt"), **SMALL
+        )
 
 
 @pytest.mark.parametrize("path", ["no/such.pt", "such.pt", "no/such", "../.."])
