@@ -35,6 +35,7 @@ __all__ = ["Worker", "main", "work"]
 _PAUSE = 0.5  # seconds between two looks for a trial while others run
 _HUNG = 75  # exit codes
 _GIVEN_UP = 76
+_ASKED = 128 + 15  # as if SIGTERM had ended it: schedulers start another one for a failed worker
 # Lightning takes the tasks of a Slurm job for the processes of one training.
 _OF_SLURM = ("SLURM_NTASKS", "SLURM_NTASKS_PER_NODE", "SLURM_PROCID", "SLURM_LOCALID")
 
@@ -173,7 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.parent:
         threading.Thread(target=_watch_parent, args=(worker.stop,), daemon=True).start()
     print(worker.run(), file=sys.stderr)
-    return 0
+    return _ASKED if worker.stop.asked else 0
 
 
 def _watch_parent(stop: Stop) -> None:
