@@ -16,10 +16,11 @@ from .study import load_study, open_study
 if TYPE_CHECKING:
     from .study import SearchStudy
 
-__all__ = ["keep", "open_from"]
+__all__ = ["MLFLOW", "keep", "open_from"]
 
 _FILE = "search.json"
 _ATTRIBUTE = "configuration"
+MLFLOW = "mlflow"  # attribute of the study: ID of its run
 
 
 def keep(study: SearchStudy, base: Configuration) -> None:

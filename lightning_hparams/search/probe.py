@@ -10,6 +10,7 @@ from ..checks import nearest
 from ..configuration import Configuration
 from .process_state import as_in_a_new_process
 from .range_tests import without_test
+from .winner import metric_in_test
 
 if TYPE_CHECKING:
     from .settings import SearchSettings
@@ -35,18 +36,30 @@ def check_metric(configuration: Configuration, settings: SearchSettings) -> None
     Raises:
         ValueError: If it is not, with the nearest names.
     """
-    found = logged_metrics(configuration.with_values({"seed_everything": settings.seed}))
+    seeded = configuration.with_values({"seed_everything": settings.seed})
+    found, tested = logged_metrics(seeded, test=settings.repeat_best is not None)
     if settings.metric not in found:
         raise ValueError(
             f"`metric` must be logged by the module, got {settings.metric!r}"
             f"{nearest(settings.metric, found) or f'; it logs {sorted(found)}'}"
         )
+    if settings.repeat_best is not None and metric_in_test(settings.metric, tested) is None:
+        raise ValueError(
+            f"`repeat_best` needs {settings.metric!r} of the test split, but the test logs "
+            f"{sorted(tested)}; log it in `test_step`, or leave `repeat_best` out"
+        )
 
 
-def logged_metrics(configuration: Configuration) -> list[str]:
-    """Return the names of all metrics that one batch of training and validation logs."""
+def logged_metrics(
+    configuration: Configuration, *, test: bool = False
+) -> tuple[list[str], list[str]]:
+    """Return the names of all metrics that one batch logs in a fit, and in a test if asked for."""
     probe = without_test(configuration).with_values(_ONE_BATCH)
     with tempfile.TemporaryDirectory() as folder, as_in_a_new_process():
         built = probe.build(root=Path(folder), logger=False)
         built.trainer.fit(built.module, datamodule=built.data)
-        return list(built.trainer.callback_metrics)
+        found = list(built.trainer.callback_metrics)
+        if not test:
+            return found, []
+        built.trainer.test(built.module, datamodule=built.data, verbose=False)
+        return found, list(built.trainer.callback_metrics)

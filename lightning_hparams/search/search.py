@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..configuration import Configuration
+from .conclusion import conclude, repeat, track
 from .files import keep
 from .fitting import batch_size_of, check_fit
 from .probe import check_metric
@@ -16,6 +17,7 @@ from .settings import SearchSettings
 from .space import Space
 from .study import open_study
 from .supervisor import Supervisor
+from .winner import best_trials
 from .worker import Worker
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from .params import Param
     from .study import SearchStudy
+    from .winner import Repeated
 
 __all__ = ["Results", "Search"]
 
@@ -34,10 +37,14 @@ class Results:
     Args:
         study: Optuna's study.
         finished: Whether the search came to its end, rather than being stopped.
+        repeated: The best trials with other seeds, if the settings ask for that.
+        report: The report; None if the search was stopped, or plotly is not installed.
     """
 
     study: SearchStudy
     finished: bool
+    repeated: Sequence[Repeated] = ()
+    report: Path | None = None
 
     @property
     def trials(self) -> list[FrozenTrial]:
@@ -47,15 +54,8 @@ class Results:
     @property
     def best(self) -> FrozenTrial | None:
         """The best trial; None if none is complete."""
-        from optuna.trial import TrialState
-
-        sign = 1 if self.study.settings.mode == "min" else -1
-        complete = [
-            one
-            for one in self.trials
-            if one.state == TrialState.COMPLETE and not one.user_attrs.get("outcome")
-        ]
-        return min(complete, key=lambda one: sign * (one.value or 0.0), default=None)
+        found = best_trials(self.trials, self.study.settings.mode, 1)
+        return found[0] if found else None
 
     @property
     def best_params(self) -> dict[str, Any]:
@@ -138,12 +138,18 @@ class Search:
         if in_this_process:
             worker = Worker(study, self.configuration, own_process=False)
             worker.run()
-            return Results(study, not worker.stop.asked)
-        if self.settings.launcher == "none":
+            finished = not worker.stop.asked
+        elif self.settings.launcher == "none":
             return Results(study, False)
-        if self.settings.launcher == "ray":
-            return Results(study, RaySupervisor(study, watch).run())
-        return Results(study, Supervisor(study, watch=watch).run())
+        elif self.settings.launcher == "ray":
+            finished = RaySupervisor(study, watch).run()
+        else:
+            finished = Supervisor(study, watch=watch).run()
+        repeated: Sequence[Repeated] = ()
+        if finished:
+            repeated, finished = repeat(study, self.configuration)
+        report = conclude(study, self.configuration, repeated) if finished else None
+        return Results(study, finished, repeated, report)
 
     def prepare(self) -> SearchStudy:
         """Check everything and create the study, without a trial."""
@@ -153,6 +159,7 @@ class Search:
             check_metric(self.configuration, self.settings)
         study = open_study(self.settings, batch_size=batch_size_of(self.configuration))
         keep(study, self.configuration)
+        track(study, self.configuration)
         return study
 
 

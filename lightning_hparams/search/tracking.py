@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
@@ -23,12 +23,17 @@ from .space import Space
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
+    from ..configuration import Configuration
+    from .settings import SearchSettings
+
 __all__ = [
     "MLflowStudy",
+    "Tracking",
     "TrialIdentity",
     "TrialRecorder",
     "domains_of",
     "mlflow_study",
+    "tracked",
     "trial_callbacks",
     "trial_loggers",
 ]
@@ -176,6 +181,45 @@ def trial_callbacks(
         if name in ("metrics", "hparams") and value is not None
     }
     return [TrialRecorder(identity, space, metric, mode, **options)]
+
+
+class Tracking(NamedTuple):
+    """Loggers and callbacks that record a trial."""
+
+    loggers: list[Logger]
+    callbacks: list[Callback]
+
+
+def tracked(
+    configuration: Configuration,
+    folder: Path,
+    identity: TrialIdentity,
+    settings: SearchSettings,
+    mlflow: MLflowStudy | None = None,
+) -> tuple[Configuration, Tracking]:
+    """Return a configuration without the recorder and loggers of its own, and those of the trial.
+
+    Args:
+        configuration: That of the trial.
+        folder: Folder of the trial.
+        identity: The trial.
+        settings: What the search does.
+        mlflow: The study in MLflow, if the configuration logs there.
+    """
+    trainer = configuration.given.get("trainer") or {}
+    callbacks = trainer.get("callbacks") or []
+    recorders = [one for one in callbacks if _class_name(one) == "RunRecorder"]
+    loggers = trial_loggers(trainer.get("logger"), folder, identity, mlflow)
+    recording: list[Callback] = []
+    if loggers or recorders:
+        options = recorders[0].get("init_args") if recorders else None
+        recording = trial_callbacks(
+            options, identity, settings.space, settings.metric, settings.mode
+        )
+    if recorders:
+        kept = [one for one in callbacks if one not in recorders]
+        configuration = configuration.with_values({"trainer.callbacks": kept})
+    return configuration, Tracking(loggers, recording)
 
 
 def trial_loggers(

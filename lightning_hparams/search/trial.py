@@ -24,11 +24,11 @@ from .range_tests import with_rate
 from .seeds import root_number, training_seed
 from .stopping import Stop
 from .study import load_study
+from .tracking import MLflowStudy, TrialIdentity, tracked
 from .training import exact, train
+from .winner import keep_best_checkpoints
 
 if TYPE_CHECKING:
-    from lightning.pytorch.loggers import Logger
-
     from .study import Asked, SearchStudy
 
 __all__ = ["TrialRun", "run_trial"]
@@ -92,7 +92,7 @@ class TrialRun:
         me: The worker.
         base: The configuration that the search varies.
         stop: Whether the worker is asked to stop.
-        loggers: Loggers of the trial.
+        mlflow: The study in MLflow, if the configuration logs there.
     """
 
     study: SearchStudy
@@ -100,7 +100,7 @@ class TrialRun:
     me: Owner
     base: Configuration
     stop: Stop
-    loggers: Sequence[Logger] = ()
+    mlflow: MLflowStudy | None = None
     record: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -135,6 +135,13 @@ class TrialRun:
         self.write()
         return made
 
+    def identity(self) -> TrialIdentity:
+        """Return what the trial is called in loggers."""
+        record = self.record
+        return TrialIdentity(
+            record["study"], record["root"], record["kills"], record["seed"], record["params"]
+        )
+
     def write(self, **changes: object) -> None:
         """Write ``trial.json``."""
         self.record |= changes
@@ -151,8 +158,15 @@ class TrialRun:
             ]  # what the trial was trained with, if it was not sampled as such
         self.write(state=state.name, value=value, finished=time.time(), **attributes)
         value = value if state == TrialState.COMPLETE else None
-        done = finish(self.study, self.record["number"], self.me, state, value, kept)
-        return state.name.lower() if done else "lost"
+        if not finish(self.study, self.record["number"], self.me, state, value, kept):
+            return "lost"
+        settings = self.study.settings
+        if self.mlflow is not None:
+            self.mlflow.end_trial(self.record["root"], state.name, value)
+        with self.study.database.transaction():  # one worker at a time
+            trials = self.study.get_trials(deepcopy=False)
+            keep_best_checkpoints(Path(settings.folder), trials, settings.mode, settings.keep)
+        return state.name.lower()
 
 
 def run_trial(run: TrialRun) -> str:
@@ -167,8 +181,11 @@ def run_trial(run: TrialRun) -> str:
     """
     settings, number = run.study.settings, run.record["number"]
     try:
+        configuration, tracking = tracked(
+            run.configuration(), run.folder, run.identity(), settings, run.mlflow
+        )
         result = train(
-            run.configuration(),
+            configuration,
             run.folder,
             metric=settings.metric,
             mode=settings.mode,
@@ -176,7 +193,8 @@ def run_trial(run: TrialRun) -> str:
             stop=run.stop,
             timeout=settings.trial_timeout,
             threads=run.threads,
-            loggers=run.loggers,
+            loggers=tracking.loggers,
+            callbacks=tracking.callbacks,
         )
     except _Lost:
         return "lost"

@@ -21,9 +21,10 @@ from .beating import beating
 from .claims import claim, finish, hand_back
 from .ending import Limits
 from .failures import Failure
-from .files import open_from
+from .files import MLFLOW, open_from
 from .owners import Owner
 from .stopping import Stop
+from .tracking import mlflow_study
 from .trial import TrialRun, run_trial
 
 if TYPE_CHECKING:
@@ -75,6 +76,12 @@ class Worker:
         self.stop = Stop(deadline, self._give_up if own_process else None)
         self._own_process = own_process
         self._number: int | None = None
+        parent = study.user_attrs.get(MLFLOW)
+        configured = (base.given.get("trainer") or {}).get("logger")
+        self._mlflow = None
+        if parent is not None:
+            folder = Path(settings.folder)
+            self._mlflow = mlflow_study(configured, settings.name, folder, parent)
 
     def run(self) -> str:
         """Run trials until the study ends or the worker is asked to stop; return why."""
@@ -100,7 +107,8 @@ class Worker:
         hung = self._end_hung if self._own_process else None
         try:
             with beating(self.study, key, timeout, hung):
-                return run_trial(TrialRun(self.study, asked, self.me, self.base, self.stop))
+                run = TrialRun(self.study, asked, self.me, self.base, self.stop, self._mlflow)
+                return run_trial(run)
         finally:
             self._number = None
 

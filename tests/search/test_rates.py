@@ -21,7 +21,7 @@ def searched(folder, space, callbacks, **changes):
 
 def at_first_step(folder, number):
     """The rate from which the optimizer starts."""
-    checkpoint = torch.load(folder / "trials" / str(number) / "last.ckpt", weights_only=False)
+    checkpoint = torch.load(folder / "trials" / str(number) / "best.ckpt", weights_only=False)
     (group,) = checkpoint["optimizer_states"][0]["param_groups"]
     return group["initial_lr"], checkpoint["hyper_parameters"]["lr"]
 

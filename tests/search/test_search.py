@@ -17,7 +17,8 @@ def searched(tmp_path_factory):
     folder = tmp_path_factory.mktemp("search") / "study"
     base = Configuration.load(tiny.configuration())
     for trials in (2, 4):
-        search = Search.of(base, tiny.settings(folder, trials=trials))
+        repeat = {"trials": 2, "seeds": 2} if trials == 4 else None
+        search = Search.of(base, tiny.settings(folder, trials=trials, repeat_best=repeat))
         results = search.run(in_this_process=True)
     return results
 
@@ -33,14 +34,27 @@ def test_a_search_that_goes_on_draws_other_values(searched):
     assert len({json.dumps(one.params) for one in searched.trials}) == 4
 
 
-def test_each_trial_keeps_its_manifest_and_checkpoints(searched):
+def test_each_trial_keeps_its_manifest(searched):
     for trial in searched.trials:
         record = trial_record(searched.folder, trial.number)
         assert record["params"] == trial.params
         assert record["value"] == trial.value == min(record["reports"].values())
         assert list(record["reports"].values()) == list(trial.intermediate_values.values())
-        folder = searched.folder / "trials" / str(trial.number)
-        assert {"last.ckpt", "best.ckpt"} <= {file.name for file in folder.iterdir()}
+
+
+def test_the_best_trials_keep_their_checkpoints_and_the_study_has_the_best_of_all(searched):
+    order = sorted(searched.trials, key=lambda one: one.value)
+    kept = {path.parent.name for path in (searched.folder / "trials").rglob("*.ckpt")}
+    assert kept == {str(one.number) for one in order[:3]}
+    best = searched.folder / "trials" / str(order[0].number) / "best.ckpt"
+    assert (searched.folder / "best.ckpt").read_bytes() == best.read_bytes()
+
+
+def test_a_search_repeats_the_best_trials_on_the_test_split_and_writes_a_report(searched):
+    assert [len(one.scores) for one in searched.repeated] == [2, 2]
+    assert all(0 < score < 3 for one in searched.repeated for score in one.scores.values())
+    assert searched.best.number in {one.number for one in searched.repeated}
+    assert "lightning-hparams replay" in searched.report.read_text("utf-8")
 
 
 def test_a_manifest_holds_the_configuration_with_the_values_of_the_trial(searched):

@@ -54,6 +54,9 @@ class Net(LightningModule):
     def validation_step(self, batch, batch_idx):
         self.log("val_loss", F.cross_entropy(self.layers(batch[0]), batch[1]))
 
+    def test_step(self, batch, batch_idx):
+        self.log("test_loss", F.cross_entropy(self.layers(batch[0]), batch[1]))
+
     def on_train_epoch_end(self):
         if self.hparams.log:
             with open(self.hparams.log, "a") as file:

@@ -1,0 +1,138 @@
+"""What follows the last trial: repetitions of the best on the test split, and the report."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import warnings
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from optuna.trial import FrozenTrial
+
+from ..configuration import Configuration
+from .files import MLFLOW
+from .process_state import as_in_a_new_process
+from .range_tests import with_rate
+from .report import write_report
+from .seeds import root_number
+from .stopping import Stop
+from .tracking import mlflow_study
+from .training import exact, train
+from .winner import Repeated, best_trials, metric_in_test, repeat_best, repeat_seeds
+
+if TYPE_CHECKING:
+    from .study import SearchStudy
+
+__all__ = ["conclude", "repeat", "track"]
+
+_QUIET = {"trainer.enable_progress_bar": False, "trainer.enable_model_summary": False}
+
+
+def track(study: SearchStudy, base: Configuration) -> None:
+    """Open the study's run in MLflow, if the configuration logs there, before workers need it."""
+    settings = study.settings
+    configured = (base.given.get("trainer") or {}).get("logger")
+    parent = study.user_attrs.get(MLFLOW)
+    opened = mlflow_study(configured, settings.name, Path(settings.folder), parent)
+    if opened is not None and parent is None:
+        study.set_user_attr(MLFLOW, opened.parent)
+
+
+def repeat(study: SearchStudy, base: Configuration) -> tuple[list[Repeated], bool]:
+    """Train the best trials with other seeds, and test them, if the settings ask for it.
+
+    Returns:
+        The trials, best mean first, and whether that was not interrupted.
+    """
+    settings = study.settings
+    if settings.repeat_best is None:
+        return [], True
+    stop = Stop()
+    with stop.signals():
+        try:
+            found = repeat_best(
+                Path(settings.folder),
+                study.get_trials(deepcopy=False),
+                settings.mode,
+                count=settings.repeat_best["trials"],
+                seeds=repeat_seeds(settings.seed, settings.repeat_best["seeds"]),
+                run=lambda trial, seed: _score(study, base, trial, seed, stop),
+            )
+        except SystemExit:
+            return [], False
+    return found, True
+
+
+def _score(
+    study: SearchStudy, base: Configuration, trial: FrozenTrial, seed: int, stop: Stop
+) -> float:
+    """Train a trial with a seed, and return the metric of its best checkpoint on the test split."""
+    settings = study.settings
+    params = settings.space.suggest(trial)
+    configuration = exact(with_rate(base, params, settings)[0])
+    configuration = configuration.with_values({"seed_everything": seed, **_QUIET})
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        train(
+            configuration,
+            folder,
+            metric=settings.metric,
+            mode=settings.mode,
+            report=lambda step, value: False,
+            stop=stop,
+            threads=trial.user_attrs.get("threads"),
+        )
+        best = folder / "best.ckpt"
+        if not best.is_file():  # it diverged
+            return math.nan
+        with as_in_a_new_process(trial.user_attrs.get("threads")):
+            # Of the callbacks of a trial, of which a test has no use.
+            warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`")
+            built = configuration.build(root=folder, logger=False, stage="test")
+            built.trainer.test(built.module, datamodule=built.data, ckpt_path=best, verbose=False)
+            logged = built.trainer.callback_metrics
+    name = metric_in_test(settings.metric, logged)
+    return math.nan if name is None else float(logged[name])
+
+
+def conclude(
+    study: SearchStudy, base: Configuration, repeated: Sequence[Repeated] = ()
+) -> Path | None:
+    """Write the report, and end the study's run in MLflow.
+
+    Returns:
+        The report; None if plotly, which draws it, is not installed.
+    """
+    settings = study.settings
+    folder, trials = Path(settings.folder), study.get_trials(deepcopy=False)
+    best = best_trials(trials, settings.mode, 1)
+    report = None
+    if find_spec("plotly") is not None:
+        report = write_report(
+            folder / "report.html",
+            trials,
+            metric=settings.metric,
+            mode=settings.mode,
+            name=settings.name,
+            total=settings.trials,
+            commands=_commands(folder, best),
+            repeated=repeated,
+        )
+    configured = (base.given.get("trainer") or {}).get("logger")
+    parent = study.user_attrs.get(MLFLOW)
+    if parent is not None:
+        opened = mlflow_study(configured, settings.name, folder, parent)
+        if opened is not None:
+            opened.end(best[0] if best else None, report)
+    return report
+
+
+def _commands(folder: Path, best: Sequence[FrozenTrial]) -> list[tuple[str, str]]:
+    if not best:
+        return []
+    number = root_number(best[0])
+    replay = f"lightning-hparams replay {folder / 'trials' / str(number)}"
+    return [(f"Repeat trial {number}, the best one, and compare:", replay)]
