@@ -77,7 +77,7 @@ def plain(settings: SearchSettings, folder: Path) -> Callable[[], object]:
     """A trial as Optuna's own loop runs it."""
     study = optuna.create_study(
         storage=f"sqlite:///{folder / 'plain.db'}",
-        sampler=make_sampler(settings.sampler, seed=0),
+        sampler=make_sampler(settings.sampler, SPACE, seed=0),
         pruner=make_pruner(settings.pruner),
     )
 

@@ -52,22 +52,22 @@ def check_sampler(spec: object, space: Space) -> dict[str, Any]:
 
 
 def make_sampler(
-    spec: Mapping[str, Any], *, seed: int, sequence: int = 0, conditional: bool = False
+    spec: Mapping[str, Any], space: Space, *, seed: int, sequence: int = 0
 ) -> BaseSampler:
     """Make one of Optuna's samplers.
 
     Args:
         spec: What :func:`check_sampler` returns.
+        space: The space that it samples.
         seed: Seed of its draws, another one for each trial.
         sequence: Seed of what is drawn once for all trials: the points of ``"qmc"``.
-        conditional: Whether parameters of the space stand under conditions.
     """
     options = {name: value for name, value in spec.items() if name != "name"}
     with warnings.catch_warnings():
         from optuna.exceptions import ExperimentalWarning
 
         warnings.simplefilter("ignore", ExperimentalWarning)
-        sampler: BaseSampler = _MAKERS[spec["name"]](_Draws(seed, sequence, conditional), **options)
+        sampler: BaseSampler = _MAKERS[spec["name"]](_Draws(seed, sequence, space), **options)
         return sampler
 
 
@@ -93,7 +93,7 @@ def named(
 class _Draws(NamedTuple):
     seed: int
     sequence: int
-    conditional: bool
+    space: Space
 
 
 def _grid(draws: _Draws) -> BaseSampler:
@@ -111,13 +111,14 @@ def _random(draws: _Draws) -> BaseSampler:
 def _tpe(draws: _Draws, *, startup_trials: int, candidates: int) -> BaseSampler:
     from optuna.samplers import TPESampler
 
+    conditional = any(param.when is not None for param in draws.space.values())
     # `multivariate` and `constant_liar` have other defaults in 4.2 than in 5.
     return TPESampler(
         seed=draws.seed,
         n_startup_trials=startup_trials,
         n_ei_candidates=candidates,
         multivariate=True,
-        group=draws.conditional,
+        group=conditional,
         constant_liar=True,
         **_quiet(TPESampler),
     )
@@ -137,8 +138,13 @@ def _gp(draws: _Draws, *, startup_trials: int, deterministic: bool) -> BaseSampl
 def _cmaes(draws: _Draws, *, startup_trials: int) -> BaseSampler:
     from optuna.samplers import CmaEsSampler
 
-    return CmaEsSampler(
-        seed=draws.seed, n_startup_trials=max(startup_trials, 1), **_quiet(CmaEsSampler)
+    from .cmaes import SteadyCmaEs
+
+    return SteadyCmaEs(
+        [key for key, param in draws.space.items() if param.when is None],
+        seed=draws.seed,
+        n_startup_trials=max(startup_trials, 1),
+        **_quiet(CmaEsSampler),
     )
 
 

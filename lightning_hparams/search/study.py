@@ -41,7 +41,7 @@ class SearchStudy(optuna.Study):
         self.settings = settings
         self.database = database
         self.pruner = make_pruner(settings.pruner)
-        self.sampler = make_sampler(settings.sampler, seed=settings.seed)
+        self.sampler = make_sampler(settings.sampler, settings.space, seed=settings.seed)
 
     def database_id(self, trial: Trial | FrozenTrial) -> int:
         """Return the number of a trial in the database, which holds several studies."""
@@ -113,9 +113,9 @@ def next_trial(study: SearchStudy) -> Asked | None:
         number = min([*waiting, len(trials)])
         study.sampler = make_sampler(
             settings.sampler,
+            settings.space,
             seed=sampler_seed(settings.seed, 0, number),
             sequence=settings.seed,
-            conditional=any(param.when is not None for param in settings.space.values()),
         )
         with warnings.catch_warnings():
             # The heartbeat begins below, in the same transaction.

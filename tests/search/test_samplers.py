@@ -17,11 +17,8 @@ def minimum(sampler, space, trials, seed):
     """Best value after some trials on a bowl, with the sampler made anew for each."""
     spec = check_sampler(sampler, space)
     study = optuna.create_study()
-    conditional = any(param.when for param in space.values())
     for number in range(trials):
-        study.sampler = make_sampler(
-            spec, seed=1000 * seed + number, sequence=seed, conditional=conditional
-        )
+        study.sampler = make_sampler(spec, space, seed=1000 * seed + number, sequence=seed)
         trial = study.ask()
         point = space.suggest(trial)
         study.tell(trial, (point["a.a"] - 0.3) ** 2 + (point["a.c"] - 4) ** 2 / 100)
@@ -40,18 +37,20 @@ def test_every_sampler_samples_without_a_warning(sampler, space):
     assert 0 <= minimum(name, space, 14, 0) < 0.5
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes"])
-def test_a_sampler_that_is_made_anew_for_each_trial_still_learns(sampler):
-    learned = [minimum(sampler, SPACE, 40, seed) for seed in range(3)]
-    drawn = [minimum("random", SPACE, 40, seed) for seed in range(3)]
+@pytest.mark.parametrize(
+    ("sampler", "space"), [("tpe", SPACE), ("gp", SPACE), ("cmaes", SPACE), ("cmaes", MIXED)]
+)
+def test_a_sampler_that_is_made_anew_for_each_trial_still_learns(sampler, space):
+    learned = [minimum(sampler, space, 40, seed) for seed in range(3)]
+    drawn = [minimum("random", space, 40, seed) for seed in range(3)]
     assert sum(learned) < sum(drawn)
 
 
 def test_tpe_is_multivariate_and_knows_of_running_trials_in_every_version():
-    sampler = make_sampler(check_sampler("tpe", SPACE), seed=0)
+    sampler = make_sampler(check_sampler("tpe", SPACE), SPACE, seed=0)
     found = vars(sampler)
     assert (found["_multivariate"], found["_constant_liar"], found["_group"]) == (True, True, False)
-    assert vars(make_sampler(check_sampler("tpe", MIXED), seed=0, conditional=True))["_group"]
+    assert vars(make_sampler(check_sampler("tpe", MIXED), MIXED, seed=0))["_group"]
 
 
 def pruned_at(pruner, curves):
@@ -105,3 +104,19 @@ def test_hyperband_prunes_some_and_keeps_the_best():
     found = pruned_at({"name": "hyperband", "max_epochs": 6}, curves)
     assert sum(epoch is not None for epoch in found) > 6
     assert found[0] is None
+
+
+def test_cma_es_varies_the_same_parameters_together_in_every_trial():
+    study = optuna.create_study()
+    study.enqueue_trial({"a.d": "x"})  # has the parameter under a condition, which others lack
+    study.enqueue_trial({"a.d": "x"})
+    study.enqueue_trial({"a.d": "y"})
+    found = set()
+    for number in range(6):
+        sampler = make_sampler(check_sampler("cmaes", MIXED), MIXED, seed=number)
+        study.sampler = sampler
+        trial = study.ask()
+        together = sampler.infer_relative_search_space(study, study.trials[-1])
+        found.add(tuple(sorted(together)))
+        study.tell(trial, MIXED.suggest(trial)["a.a"])
+    assert found == {(), ("a.a", "a.b", "a.c")}
