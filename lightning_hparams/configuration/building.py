@@ -68,6 +68,8 @@ class _Builder(ConfigurationCLI):
             )
             self.config["data"] = made["data"]
             self._link(made["data"])
+        for name in self.options:  # replaced, and to make a logger may create a database
+            self.config["trainer"][name] = None
         super().instantiate_classes()
 
     def _link(self, data: LightningDataModule) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import tempfile
 import warnings
 from collections.abc import Sequence
@@ -12,13 +13,15 @@ from typing import TYPE_CHECKING
 
 from optuna.trial import FrozenTrial
 
-from ..configuration import Configuration
+from ..configuration import Configuration, write_yaml
 from .files import MLFLOW
+from .folders import trial_record
 from .process_state import as_in_a_new_process
 from .range_tests import with_rate
 from .report import write_report
 from .seeds import root_number
 from .stopping import Stop
+from .table import trials_of
 from .tracking import mlflow_study
 from .training import exact, train
 from .winner import Repeated, best_trials, metric_in_test, repeat_best, repeat_seeds
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["conclude", "repeat", "track"]
 
+_BEST = "best.yaml"
 _QUIET = {"trainer.enable_progress_bar": False, "trainer.enable_model_summary": False}
 
 
@@ -101,7 +105,7 @@ def _score(
 def conclude(
     study: SearchStudy, base: Configuration, repeated: Sequence[Repeated] = ()
 ) -> Path | None:
-    """Write the report, and end the study's run in MLflow.
+    """Write the best configuration and the report, and end the study's run in MLflow.
 
     Returns:
         The report; None if plotly, which draws it, is not installed.
@@ -109,6 +113,9 @@ def conclude(
     settings = study.settings
     folder, trials = Path(settings.folder), study.get_trials(deepcopy=False)
     best = best_trials(trials, settings.mode, 1)
+    if best:
+        record = trial_record(folder, root_number(best[0]))
+        (folder / _BEST).write_text(write_yaml(record["configuration"]), encoding="utf-8")
     report = None
     if find_spec("plotly") is not None:
         report = write_report(
@@ -117,7 +124,7 @@ def conclude(
             metric=settings.metric,
             mode=settings.mode,
             name=settings.name,
-            total=settings.trials,
+            total=trials_of(settings),
             commands=_commands(folder, best),
             repeated=repeated,
         )
@@ -134,5 +141,9 @@ def _commands(folder: Path, best: Sequence[FrozenTrial]) -> list[tuple[str, str]
     if not best:
         return []
     number = root_number(best[0])
-    replay = f"lightning-hparams replay {folder / 'trials' / str(number)}"
-    return [(f"Repeat trial {number}, the best one, and compare:", replay)]
+    replay = shlex.join(["lightning-hparams", "replay", str(folder / "trials" / str(number))])
+    fit = shlex.join(["lightning-hparams", "fit", "--config", str(folder / _BEST)])
+    return [
+        (f"Repeat trial {number}, the best one, and compare:", replay),
+        ("Train with its configuration:", fit),
+    ]

@@ -39,6 +39,7 @@ __all__ = [
 ]
 
 _FIRST = ("study", "trial", "retry")  # columns beside the parameters
+_RATE = "lr"
 _PARENT = "mlflow.parentRunId"
 _MLFLOW = ("MLFlowLogger", "mlflow_logger")
 
@@ -53,6 +54,7 @@ class TrialIdentity:
         retry: How often it has been run again.
         seed: Seed of the training.
         params: Its parameters by key.
+        lr: The learning rate that it is trained with, if a range test decides about it.
     """
 
     study: str
@@ -60,13 +62,16 @@ class TrialIdentity:
     retry: int
     seed: int
     params: Mapping[str, object] = field(default_factory=dict)
+    lr: float | None = None
 
     def columns(self, space: Space) -> dict[str, Scalar]:
         """Return study, trial, retry and the parameters by short name, as loggers take them."""
-        names = short_names(space)
+        names = _column_names(space, self.lr is not None)
         found: dict[str, Scalar] = {
             names[key]: _scalar(value) for key, value in self.params.items() if value is not None
         }
+        if self.lr is not None:
+            found[_RATE] = self.lr
         return {**found, "study": self.study, "trial": self.number, "retry": self.retry}
 
     def tags(self) -> dict[str, str]:
@@ -83,14 +88,24 @@ class TrialIdentity:
         return {name: str(value) for name, value in values.items()}
 
 
-def domains_of(space: Space) -> dict[str, Domain]:
+def _column_names(space: Space, factor: bool) -> dict[str, str]:
+    """Short names, in which a learning rate that is a factor is called one."""
+    renamed = {_RATE: f"{_RATE}_factor"} if factor else {}
+    return {key: renamed.get(name, name) for key, name in short_names(space).items()}
+
+
+def domains_of(space: Space, *, factor: bool = False) -> dict[str, Domain]:
     """Return the values that each parameter may take, by short name.
+
+    Args:
+        space: The space.
+        factor: Whether the learning rate in it is a factor on that of a range test.
 
     >>> from .space import Float
     >>> domains_of(Space({"model.init_args.lr": Float(0.1, 1), "data.init_args.kind": Choice([1])}))
     {'lr': (0.1, 1.0), 'kind': [1]}
     """
-    names = short_names(space)
+    names = _column_names(space, factor)
     found: dict[str, Domain] = {}
     for key, param in space.items():
         if isinstance(param, Choice):
@@ -139,7 +154,7 @@ class TrialRecorder(RunRecorder):
             more = dict.fromkeys(more)
         super().__init__(
             metrics={**{name: way for name, way in more.items() if way}, metric: mode},
-            domains=domains_of(space),
+            domains=domains_of(space, factor=identity.lr is not None),
             **options,
         )
         self.identity = identity
@@ -242,16 +257,27 @@ def trial_loggers(
     found: list[Logger] = [_tensorboard(folder)]
     for name in (_class_name(each) for each in _listed(configured)):
         if name == "CSVLogger":
-            found.append(CSVLogger(folder, name="", version=""))
+            # A folder for each part of a trial that was interrupted: it would delete earlier rows.
+            found.append(CSVLogger(folder, name="csv"))
         elif name in _MLFLOW:
             if mlflow is not None:
-                found.append(mlflow.logger(identity))
+                found += _without_fail(mlflow, identity)
         elif name not in ("", "TensorBoardLogger"):
             warn_user(
                 f"a search writes its trials to TensorBoard, CSV and MLflow, not to {name}; "
                 "`fit --config` of a trial's configuration does"
             )
     return found
+
+
+def _without_fail(mlflow: MLflowStudy, identity: TrialIdentity) -> list[Logger]:
+    """The logger of a trial, or none if the server does not answer: the trial goes on."""
+    try:
+        return [mlflow.logger(identity)]
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        warn_user(f"trial {identity.number} is not in MLflow ({mlflow.uri}): {reason}")
+        return []
 
 
 def _tensorboard(folder: Path) -> TensorBoardLogger:
@@ -293,13 +319,16 @@ class MLflowStudy:
 
     def end_trial(self, number: int, state: str, value: float | None) -> None:
         """Record how a trial has ended: ``"COMPLETE"``, ``"PRUNED"`` or ``"FAIL"``."""
-        if (run := self._run_of(number)) is None:
-            return
-        client = self._client()
-        client.set_tag(run, "state", state)
-        if value is not None:
-            client.set_tag(run, "value", repr(value))
-        client.set_terminated(run, "FAILED" if state == "FAIL" else "FINISHED")
+        try:
+            if (run := self._run_of(number)) is None:
+                return
+            client = self._client()
+            client.set_tag(run, "state", state)
+            if value is not None:
+                client.set_tag(run, "value", repr(value))
+            client.set_terminated(run, "FAILED" if state == "FAIL" else "FINISHED")
+        except Exception as error:  # of a server that does not answer: the search goes on
+            warn_user(f"the end of trial {number} is not in MLflow ({self.uri}): {error}")
 
     def end(self, best: FrozenTrial | None, report: Path | None = None) -> None:
         """Record the best trial and the report in the parent run."""

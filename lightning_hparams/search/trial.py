@@ -138,8 +138,14 @@ class TrialRun:
     def identity(self) -> TrialIdentity:
         """Return what the trial is called in loggers."""
         record = self.record
+        rate = record.get("lr") or {}
         return TrialIdentity(
-            record["study"], record["root"], record["kills"], record["seed"], record["params"]
+            study=record["study"],
+            number=record["root"],
+            retry=record["kills"],
+            seed=record["seed"],
+            params=record["params"],
+            lr=None if rate.get("suggestion") is None else rate["lr"],
         )
 
     def write(self, **changes: object) -> None:

@@ -257,3 +257,11 @@ def test_secrets_are_left_out_of_what_is_written(configuration):
     text = configuration.with_values({"trainer.logger": logger}).to_yaml()
     assert "abcdefgh1234" not in text
     assert yaml.safe_load(text)["trainer"]["logger"]["init_args"]["save_dir"] == "runs"
+
+
+def test_a_logger_that_is_replaced_is_not_made(tmp_path, monkeypatch):
+    """MLflow's would create a database, or refuse its default address."""
+    monkeypatch.chdir(tmp_path)
+    made = {"class_path": "lightning.pytorch.loggers.MLFlowLogger"}
+    configuration = Configuration.load({**GIVEN, "trainer": {**GIVEN["trainer"], "logger": made}})
+    assert configuration.build(logger=False).trainer.loggers == []

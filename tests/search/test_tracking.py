@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader
 
 from lightning_hparams.search import Choice, Float, Int, Space
 from lightning_hparams.search.tracking import (
+    MLflowStudy,
     TrialIdentity,
     domains_of,
     mlflow_study,
@@ -85,7 +86,8 @@ def test_each_trial_is_one_run_in_its_own_folder(tmp_path):
         [{"class_path": "lightning.pytorch.loggers.CSVLogger"}], tmp_path / "7", TRIALS[0]
     )
     assert [type(each) for each in loggers] == [TensorBoardLogger, CSVLogger]
-    assert {str(each.log_dir).rstrip("/") for each in loggers} == {str(tmp_path / "7")}
+    places = [str(each.log_dir).rstrip("/") for each in loggers]
+    assert places == [str(tmp_path / "7"), str(tmp_path / "7" / "csv" / "version_0")]
     assert trial_loggers(False, tmp_path, TRIALS[0]) == []
     with pytest.warns(UserWarning, match="not to WandbLogger"):
         trial_loggers({"class_path": "lightning.pytorch.loggers.WandbLogger"}, tmp_path, TRIALS[0])
@@ -160,6 +162,21 @@ def test_seeds_and_short_names_are_the_columns_of_a_trial():
         "trial": 2,
         "retry": 1,
     }
+
+
+def test_a_factor_on_the_rate_of_a_range_test_is_not_taken_for_a_rate():
+    factor = identity(0, {"lr": 0.5}, lr=0.02)
+    assert factor.columns(SPACE).items() >= {"lr_factor": 0.5, "lr": 0.02}.items()
+    assert domains_of(SPACE, factor=True)["lr_factor"] == (1e-4, 1)
+
+
+def test_a_server_that_does_not_answer_costs_the_record_and_not_the_trial(tmp_path):
+    study = MLflowStudy("sqlite:////proc/none/mlflow.db", "lines", "lines", "0" * 32)
+    with pytest.warns(UserWarning, match="trial 0 is not in MLflow"):
+        loggers = trial_loggers(MLFLOW, tmp_path, TRIALS[0], study)
+    assert [type(each) for each in loggers] == [TensorBoardLogger]
+    with pytest.warns(UserWarning, match="the end of trial 0 is not in MLflow"):
+        study.end_trial(0, "COMPLETE", 0.5)
 
 
 MLFLOW = [{"class_path": "lightning.pytorch.loggers.MLFlowLogger"}]
