@@ -75,6 +75,11 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _run(given: list[str]) -> int:
+    if "_ARGCOMPLETE" in os.environ:
+        from .completion import complete
+
+        complete(COMMANDS)
+        return 0
     if not given or given[0] in ("-h", "--help"):
         print(_help())
         return 0 if given else MISTAKE
@@ -106,6 +111,7 @@ def _help() -> str:
             *(f"  {name:<{width}}{command.summary}" for name, command in COMMANDS.items()),
             "",
             f"{PROGRAM} COMMAND --help shows the arguments of a command, and --debug the lines of",
-            "code that an error came from.",
+            "code that an error came from. With argcomplete installed,",
+            f'eval "$(register-python-argcomplete {PROGRAM})" lets the shell complete words.',
         ]
     )

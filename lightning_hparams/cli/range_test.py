@@ -15,7 +15,7 @@ from ..range_test import ParamTestResult, RangeTestResult
 from .files import free_folder, reported
 from .one_command import OneCommand
 
-__all__ = ["run"]
+__all__ = ["SKIPPED", "RangeTestTrainer", "run"]
 
 CODES = {
     "ok": 0,
@@ -26,17 +26,18 @@ CODES = {
     "not_trained": 7,
 }
 _OF_RUNS = {"apply", "at_epochs", "on_fail", "callbacks"}  # arguments that only a run has
+SKIPPED = {"model", "datamodule", *_OF_RUNS}
 _FOLDER = "LIGHTNING_HPARAMS_RANGE_TEST"
 
 
 def run(command: str, args: Sequence[str]) -> int:
     """Run the range test of a configuration, and report the range and where its files are."""
     with without_deprecations():
-        done = _RangeTest(command, args, trainer_class=_Trainer)
+        done = _RangeTest(command, args, trainer_class=RangeTestTrainer)
     return done.code
 
 
-class _Trainer(Trainer):
+class RangeTestTrainer(Trainer):
     """Where LightningCLI looks for the arguments of the command."""
 
     def lr_range_test(
@@ -64,13 +65,14 @@ class _Trainer(Trainer):
         LRRangeTest(**options)
 
 
-setattr(_Trainer, "lr-range-test", _Trainer.lr_range_test)  # as the command is written
+# As the command is written.
+setattr(RangeTestTrainer, "lr-range-test", RangeTestTrainer.lr_range_test)
 
 
 class _RangeTest(OneCommand):
     """Runs a range test instead of a method of the Trainer."""
 
-    skipped: ClassVar[set[str]] = {"model", "datamodule", *_OF_RUNS}
+    skipped: ClassVar[set[str]] = SKIPPED
 
     def built(self, configuration: Configuration, callbacks: Sequence[Callback] = ()) -> Built:
         """Make module, data and Trainer, without a logger."""

@@ -16,6 +16,7 @@ from ..configuration import (
     Configuration,
     ConfigurationSaver,
     Stage,
+    class_name,
     without_deprecations,
 )
 from ..tasks import VisionTask
@@ -49,7 +50,7 @@ class _Training(OneCommand):
         self.saver = ConfigurationSaver(configuration.to_yaml())
         added: list[Callback] = [*callbacks, self.saver]
         nodes = configuration.data["trainer"]["callbacks"] or []
-        if not any(node["class_path"].endswith(".RunRecorder") for node in nodes):
+        if not any(class_name(node) == RunRecorder.__name__ for node in nodes):
             added.append(RunRecorder())  # for `compare` and `replay`
         return super().built(configuration, added)
 

@@ -1,9 +1,11 @@
 from .building import Built as Built, Stage as Stage
 from .configuration import Configuration as Configuration
 from .errors import ConfigurationError as ConfigurationError
+from .keys import class_name as class_name
 from .messages import sentence as sentence
 from .parsing import (
     ConfigurationCLI as ConfigurationCLI,
+    new_parser as new_parser,
     plain as plain,
     without_deprecations as without_deprecations,
 )

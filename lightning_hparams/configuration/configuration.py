@@ -18,7 +18,16 @@ from .building import Built, Stage, build, takes_from_data
 from .errors import ConfigurationError
 from .keys import check_key, find, remove, store
 from .links import LINKED
-from .parsing import check_file, parse, plain, without_command
+from .parsing import (
+    check_file,
+    parse,
+    parsed_args,
+    parser,
+    plain,
+    without_command,
+    without_deprecations,
+    without_files,
+)
 from .yaml_text import write_yaml
 
 __all__ = ["Configuration"]
@@ -69,6 +78,18 @@ class Configuration:
             raise ConfigurationError("a configuration is needed, got no file")
         configuration = cls(plain(merged))
         return configuration.with_values(overrides) if overrides else configuration
+
+    @classmethod
+    def from_args(cls, args: Sequence[str]) -> Configuration:
+        """Read a command line as of ``fit``: ``["--config", "fit.yaml", "--model.lr=0.1"]``.
+
+        Args:
+            args: Arguments that describe module, data, Trainer and seed.
+        """
+        files, others = without_files(args)
+        base = parse(cls.load(*files).given, complete=False) if files else None
+        with without_deprecations():
+            return cls(plain(parsed_args(parser(), others, base, defaults=False)))
 
     @property
     def data(self) -> dict[str, Any]:

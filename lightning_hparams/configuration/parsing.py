@@ -27,14 +27,18 @@ __all__ = [
     "ConfigurationCLI",
     "check_file",
     "import_named",
+    "new_parser",
     "parse",
+    "parsed_args",
     "parser",
     "plain",
     "without_command",
     "without_deprecations",
+    "without_files",
 ]
 
 _MODE = "yaml_1_2"
+_PROGRAM = "lightning-hparams"
 _PARTS = ("model", "data", "trainer")
 _OPTIONS = ("help", "config", "print_config", "seed_everything", "model", "data", "optimizer")
 _COMMANDS = ("fit", "validate", "test", "predict")
@@ -58,14 +62,17 @@ class ConfigurationCLI(LightningCLI):
     """
 
     def __init__(self, **options: Any) -> None:
-        kwargs = {"parser_mode": _MODE, "exit_on_error": False}
+        kwargs = {"parser_mode": _MODE, "exit_on_error": False, "prog": _PROGRAM}
         super().__init__(
             LightningModule,
             None,  # any data module, or none
             save_config_callback=None,
             seed_everything_default=0,
             subclass_mode_model=True,
-            parser_kwargs={**kwargs, **{name: dict(kwargs) for name in self.subcommands()}},
+            parser_kwargs={
+                **kwargs,
+                **{n: {**kwargs, "prog": f"{_PROGRAM} {n}"} for n in self.subcommands()},
+            },
             **options,
         )
 
@@ -79,26 +86,53 @@ class ConfigurationCLI(LightningCLI):
         Raises:
             ConfigurationError: If something in it is unknown or of the wrong type.
         """
-        texts = [Path(file).read_text("utf-8") for file in _files(args)]
-        import_named(_words([*args, *texts]))
-        try:
-            parsed: Namespace = self.parser.parse_args(list(args), None, None, defaults)
-        except ArgumentError as error:
-            raise _explained(error) from error
-        return parsed
+        return parsed_args(self.parser, args, defaults=defaults)
 
 
-def _files(args: Sequence[str]) -> list[str]:
-    """Check the configuration files among the arguments, and return their paths."""
-    files = []
-    for option, value in zip(args, [*args[1:], ""], strict=True):
-        name, equals, attached = option.partition("=")
-        if name in ("--config", "-c"):
-            files.append(attached if equals else value)
+def parsed_args(
+    parser: LightningArgumentParser,
+    args: Sequence[str],
+    base: Namespace | None = None,
+    *,
+    defaults: bool,
+) -> Namespace:
+    """Parse a command line, after a look at its files and the classes that it names.
+
+    Raises:
+        ConfigurationError: If something in it is unknown or of the wrong type.
+    """
+    files, _ = without_files(args)
     for file in files:
-        if file and not file.lstrip().startswith("{"):
+        if not file.lstrip().startswith("{"):
             check_file(file)
-    return [file for file in files if Path(file).is_file()]
+    texts = [Path(file).read_text("utf-8") for file in files if Path(file).is_file()]
+    import_named(_words([*args, *texts]))
+    try:
+        parsed: Namespace = parser.parse_args(list(args), base, None, defaults)
+    except ArgumentError as error:
+        raise _explained(error) from error
+    return parsed
+
+
+def without_files(args: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the configuration files among the arguments, and the other arguments.
+
+    >>> without_files(["-c", "a.yaml", "--model.lr=0.1", "--config=b.yaml"])
+    (['a.yaml', 'b.yaml'], ['--model.lr=0.1'])
+    """
+    files, others = [], []
+    left = iter(args)
+    for option in left:
+        name, equals, attached = option.partition("=")
+        if name not in ("--config", "-c"):
+            others.append(option)
+        elif equals:
+            files.append(attached)
+        elif (value := next(left, None)) is not None:
+            files.append(value)
+        else:
+            raise ConfigurationError(f"`{name}` needs a value: a configuration file")
+    return files, others
 
 
 def check_file(file: str | Path) -> dict[str, Any]:
@@ -157,7 +191,12 @@ def without_deprecations() -> Iterator[None]:
 
 @lru_cache(1)
 def parser() -> LightningArgumentParser:
-    """Return the parser of a configuration without a command."""
+    """Return the parser of a configuration without a command, made once."""
+    return new_parser()
+
+
+def new_parser() -> LightningArgumentParser:
+    """Make a parser of a configuration, to which a command may add its arguments."""
     with without_deprecations():
         parser: LightningArgumentParser = _Parser(run=False, args=[]).parser
     return parser

@@ -7,7 +7,7 @@ from .probe import check_metric as check_metric, logged_metrics as logged_metric
 from .pruners import make_pruner as make_pruner
 from .ray_workers import RaySupervisor as RaySupervisor
 from .reaper import reap as reap
-from .replay import Comparison as Comparison, replay as replay
+from .replaying import Comparison as Comparison, replay as replay
 from .report import write_report as write_report
 from .samplers import make_sampler as make_sampler
 from .search import Results as Results, Search as Search
@@ -31,5 +31,9 @@ from .supervisor import Supervisor as Supervisor
 from .table import TrialTable as TrialTable
 from .tracking import MLflowStudy as MLflowStudy, TrialRecorder as TrialRecorder
 from .trial import TrialRun as TrialRun, run_trial as run_trial
-from .winner import Repeated as Repeated, repeat_best as repeat_best
+from .winner import (
+    Repeated as Repeated,
+    repeat_best as repeat_best,
+    repeated_text as repeated_text,
+)
 from .worker import Worker as Worker, work as work

@@ -47,3 +47,16 @@ def config(tmp_path, given):
     path = tmp_path / "fit.yaml"
     path.write_text(write_yaml(given))
     return path
+
+
+@pytest.fixture
+def is_mistake():
+    def check(result, words):
+        code, _, err, errors = result
+        assert "Traceback" not in err
+        assert len(errors) == 1, err
+        for word in [words] if isinstance(words, str) else words:
+            assert word in errors[0]
+        assert code == 2
+
+    return check

@@ -19,15 +19,6 @@ def folder(tmp_path):
     return tmp_path
 
 
-def is_mistake(result, words):
-    code, _, err, errors = result
-    assert "Traceback" not in err
-    assert len(errors) == 1, err
-    for word in [words] if isinstance(words, str) else words:
-        assert word in errors[0]
-    assert code == 2
-
-
 FILES = [
     ("model: [", ["not valid YAML", "line 1"]),
     ("a: 1\na: 2", ["not valid YAML", "line 2", "'a'"]),
@@ -50,7 +41,7 @@ FILES = [
 
 
 @pytest.mark.parametrize(("text", "words"), FILES)
-def test_a_mistake_in_a_file_is_one_sentence(run, tmp_path, text, words):
+def test_a_mistake_in_a_file_is_one_sentence(run, is_mistake, tmp_path, text, words):
     path = tmp_path / "fit.yaml"
     path.write_text(text)
     is_mistake(run("fit", "--config", path), words)
@@ -92,7 +83,7 @@ ARGUMENTS = [
 
 
 @pytest.mark.parametrize(("args", "words"), ARGUMENTS, ids=lambda each: str(each)[:60])
-def test_a_mistake_in_an_argument_is_one_sentence(run, config, args, words):
+def test_a_mistake_in_an_argument_is_one_sentence(run, is_mistake, config, args, words):
     is_mistake(run("fit", "--config", config, *args), words)
 
 
@@ -104,22 +95,24 @@ DATA = [
 
 
 @pytest.mark.parametrize(("init_args", "words"), DATA)
-def test_a_mistake_in_the_data_is_one_sentence(run, config, given, folder, init_args, words):
+def test_a_mistake_in_the_data_is_one_sentence(
+    run, is_mistake, config, given, folder, init_args, words
+):
     data = {"class_path": "MaskFolderData", "init_args": {**init_args, "num_classes": 3}}
     config.write_text(write_yaml({**given, "data": data}))
     is_mistake(run("fit", "--config", config), words)
 
 
-def test_a_file_that_is_no_checkpoint_is_one_sentence(run, config):
+def test_a_file_that_is_no_checkpoint_is_one_sentence(run, is_mistake, config):
     is_mistake(run("test", "--config", config, "--ckpt_path", config), ["checkpoint", "fit.yaml"])
 
 
 @pytest.mark.parametrize("command", ["fitt", "--confi", "lr_range_test"])
-def test_an_unknown_command_is_one_sentence(run, command):
+def test_an_unknown_command_is_one_sentence(run, is_mistake, command):
     is_mistake(run(command), [command])
 
 
-def test_debug_shows_the_lines_of_a_mistake(run, config):
+def test_debug_shows_the_lines_of_a_mistake(run, is_mistake, config):
     code, _, err, errors = run("fit", "--debug", "--config", config, "--model.lr=-1")
     assert code == 2
     assert "Traceback" in err
@@ -148,7 +141,7 @@ class Net(lightning.LightningModule):
 
 @pytest.mark.parametrize(("where", "words"), [("init", "of their own"), ("step", "shapes")])
 def test_a_fault_in_the_module_of_the_user_keeps_its_lines(
-    run, config, given, tmp_path, monkeypatch, where, words
+    run, is_mistake, config, given, tmp_path, monkeypatch, where, words
 ):
     (tmp_path / "their_faulty_net.py").write_text(NET)
     monkeypatch.syspath_prepend(tmp_path)

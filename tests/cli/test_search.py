@@ -1,0 +1,130 @@
+"""search and replay: thin wires to the rooms that do the work."""
+
+import json
+import shutil
+
+import pytest
+
+from lightning_hparams.configuration import write_yaml
+
+SWEEP = {
+    "name": "tiny",
+    "metric": "loss/val",
+    "mode": "min",
+    "trials": 2,
+    "sampler": "random",
+    "space": {"model.init_args.lr": {"type": "float", "low": 1e-4, "high": 0.1, "log": True}},
+}
+
+
+@pytest.fixture
+def given(given):
+    given["trainer"] |= {"enable_checkpointing": True, "limit_train_batches": 1}
+    return given
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    path = tmp_path / "sweep.yaml"
+    path.write_text(write_yaml(SWEEP))
+    return path
+
+
+@pytest.mark.slow
+def test_a_search_is_run_shown_and_its_trials_repeated(run, config, sweep, tmp_path):
+    args = ["search", "--config", config, "--sweep", sweep, "--data.batch_size", "2"]
+    code, out, _, _ = run(*args)
+    assert code == 0
+    assert "best trial: " in out
+    assert (tmp_path / "studies/tiny/best.ckpt").is_file()
+    assert out.count("trial 0  complete") == out.count("trial 1  complete") == 1
+    base = json.loads((tmp_path / "studies/tiny/search.json").read_text())["configuration"]
+    assert base["data"]["init_args"]["batch_size"] == 2
+
+    assert "2 of 2 trials" in run("search", "--status", "--name=tiny")[1]
+    assert "2 of 2 trials" in run("search", "--status", "--sweep", sweep)[1]
+    code, out, _, _ = run(*args)  # goes on, where nothing is left to do
+    assert code == 0
+    assert "trial 0  complete" not in out
+
+    code, out, _, _ = run("replay", "1")
+    assert (code, "trial 1 repeated exactly" in out) == (0, True)
+    path = tmp_path / "studies/tiny/trials/0/trial.json"
+    record = json.loads(path.read_text())
+    record["reports"] = {step: value + 1 for step, value in record["reports"].items()}
+    path.write_text(json.dumps(record))
+    code, out, _, _ = run("replay", path.parent)
+    assert (code, "trial 0 differs" in out) == (3, True)
+
+
+def test_without_a_launcher_the_study_is_created_and_the_command_of_a_worker_shown(
+    run, config, sweep, tmp_path
+):
+    code, out, _, _ = run("search", "--config", config, "--sweep", sweep, "--launcher", "none")
+    assert code == 0
+    assert "python -m lightning_hparams.search.worker studies/tiny" in out
+    assert "0 of 2 trials" in run("search", "--status", "--folder", "studies/tiny")[1]
+    assert not [*tmp_path.glob("studies/tiny/trials/*")]
+
+
+MISTAKES = [
+    ([], ["--sweep"]),
+    (["--sweep", "nowhere.yaml"], ["nowhere.yaml", "no such file"]),
+    (["--status", "--name", "unknown"], ["studies/unknown", "no study.db"]),
+    (["--trails=3"], ["no option --trails", "'--trials'"]),
+    (["--workers=two"], ["`workers` must be a whole number", "'two'"]),
+    (["--launcher=slurm"], ["slurm"]),
+]
+
+
+@pytest.mark.parametrize(("args", "words"), MISTAKES)
+def test_a_mistake_in_the_arguments_is_one_sentence(run, is_mistake, config, args, words):
+    is_mistake(run("search", "--config", config, *args), words)
+
+
+SPACES = [
+    ({"model.init_args.lrr": [1]}, ["model.init_args.lrr", "'model.init_args.lr'"]),
+    ({"model.init_args.lr": ["high"]}, ["model.init_args.lr", "'high'"]),
+    ({"trainer.callbacks.OneCycle.pct_start": [0.1]}, ["OneCycle"]),
+    ({"model.init_args.lr": {"type": "float", "low": 1, "high": 0}}, ["low", "high"]),
+]
+
+
+@pytest.mark.parametrize(("space", "words"), SPACES)
+def test_a_mistake_in_the_space_is_one_sentence(run, is_mistake, config, sweep, space, words):
+    sweep.write_text(write_yaml({**SWEEP, "space": space}))
+    is_mistake(run("search", "--config", config, "--sweep", sweep), words)
+
+
+def test_a_search_without_a_configuration_is_one_sentence(run, is_mistake, sweep):
+    is_mistake(run("search", "--sweep", sweep), "--config fit.yaml")
+
+
+def test_a_number_needs_one_study(run, is_mistake, tmp_path):
+    is_mistake(run("replay", "3"), ["number 3", "none is near"])
+    for name in ("a", "b"):
+        (tmp_path / "studies" / name).mkdir(parents=True)
+        (tmp_path / "studies" / name / "search.json").write_text("{}")
+    is_mistake(run("replay", "3"), ["2 are near", "studies/a", "studies/b"])
+    shutil.rmtree(tmp_path / "studies/b")
+    is_mistake(run("replay", "3"), ["studies/a", "trial 3"])
+    is_mistake(run("replay", "nowhere"), ["nowhere", "config.yaml", "trial.json"])
+
+
+@pytest.mark.filterwarnings("ignore:.* exists and is not empty")
+def test_a_run_is_repeated_and_compared(run, given, config, tmp_path):
+    given["trainer"] |= {"logger": True, "default_root_dir": str(tmp_path / "runs")}
+    config.write_text(write_yaml(given))
+    assert run("fit", "--config", config)[0] == 0
+    (folder,) = (tmp_path / "runs/lightning_logs").iterdir()
+    before = sorted(tmp_path.rglob("*"))
+    code, out, _, _ = run("replay", folder)
+    assert (code, "repeated exactly" in out) == (0, True)
+    assert "1 checkpoint" in out
+    assert sorted(tmp_path.rglob("*")) == before
+    written = folder / "config.yaml"
+    written.write_text(written.read_text().replace("seed_everything: 3", "seed_everything: 4"))
+    code, out, _, _ = run("replay", folder)
+    assert code == 3
+    assert "loss/val" in out
+    assert "weights" in out
