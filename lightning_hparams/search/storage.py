@@ -52,7 +52,11 @@ class Database(RDBStorage):
             warnings.simplefilter("ignore", ExperimentalWarning)  # of the heartbeat
             super().__init__(
                 url.render_as_string(hide_password=False),
-                engine_kwargs={"connect_args": {"timeout": _BUSY}} if _is_sqlite(url) else {},
+                engine_kwargs=(
+                    {"connect_args": {"timeout": _BUSY}}
+                    if _is_sqlite(url)
+                    else {"pool_pre_ping": True}  # connections that a proxy has closed
+                ),
                 heartbeat_interval=heartbeat,
                 grace_period=grace,
             )

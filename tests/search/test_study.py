@@ -120,21 +120,29 @@ while (asked := next_trial(study)) is not None:
 """
 
 
-@pytest.mark.parametrize("sampler", ["grid", "tpe"])
-def test_parallel_workers_run_each_trial_once_and_no_more_than_asked(settings, sampler, any_url):
-    trials = {"grid": None, "tpe": 16}[sampler]
-    chosen = settings(space=GRID, sampler=sampler, trials=trials, storage=any_url)
-    open_study(chosen)
-    command = [sys.executable, "-c", WORK, chosen.storage_url]
-    workers = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
-    for worker in workers:
-        assert worker.communicate()[1] == ""
-    trials = open_study(chosen).trials
-    assert {trial.state for trial in trials} == {TrialState.COMPLETE}
-    assert [trial.number for trial in trials] == list(range(12 if sampler == "grid" else 16))
-    if sampler == "grid":
-        points = {json.dumps(sorted(trial.params.items())) for trial in trials}
-        assert len(points) == 12
+def run_in_parallel(study, count=3):
+    command = [sys.executable, "-c", WORK, study.settings.storage_url]
+    workers = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(count)]
+    assert [worker.communicate()[1] for worker in workers] == [""] * count
+    assert {trial.state for trial in study.trials} == {TrialState.COMPLETE}
+
+
+def test_parallel_workers_run_as_many_trials_as_asked(settings, any_url):
+    study = open_study(settings(trials=16, storage=any_url))
+    run_in_parallel(study)
+    assert [trial.number for trial in study.trials] == list(range(16))
+
+
+def test_a_grid_is_covered_once_by_parallel_workers_with_presets_after_a_resume(settings, any_url):
+    chosen = settings(
+        space=GRID, sampler="grid", trials=None, presets=[{"a.c": "x"}], storage=any_url
+    )
+    run(open_study(chosen), 2)
+    study = open_study(chosen)
+    run_in_parallel(study)
+    points = [json.dumps(sorted(trial.params.items())) for trial in study.trials]
+    assert len(points) == len(set(points)) == 12
+    assert [trial.params["a.c"] for trial in study.trials[:4]] == ["x"] * 4
 
 
 START = """
