@@ -40,3 +40,12 @@ def test_a_study_equals_one_without_kills_after_a_kill_at(hole, tmp_path):
 @pytest.mark.parametrize("name", SIGNALS)
 def test_a_signal_stops_a_worker_in_time_and_its_trial_goes_on_where_it_was(name, tmp_path):
     assert outcome(name, 5, tmp_path)["wrong"] == {}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1000)
+@pytest.mark.parametrize("scenario", ["worker", "tree"])
+def test_a_study_on_postgresql_equals_one_without_kills(scenario, tmp_path, postgres_url):
+    found = outcome(scenario, 5, tmp_path, postgres_url)
+    assert found["wrong"] == {}
+    assert found["interrupted"] > 1
