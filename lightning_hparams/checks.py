@@ -6,6 +6,7 @@ import difflib
 import importlib
 import math
 import numbers
+import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,10 +20,12 @@ __all__ = [
     "counted",
     "described",
     "in_range",
+    "mapping_in",
     "names_in",
     "nearest",
     "numbers_in",
     "one_of",
+    "path_in",
     "require",
     "truth",
     "type_name",
@@ -50,7 +53,7 @@ def one_of(name: str, value: str, allowed: Iterable[str], *, otherwise: str = ""
     ValueError: `loss` must be one of ['ce', 'dice'], got 'dise'; did you mean 'dice'?
     """
     names = list(allowed)
-    if value in names:
+    if isinstance(value, str) and value in names:
         return
     known = f"one of {names}" if len(names) <= _LISTED else f"one of {len(names)} known names"
     rule = f"{known} {otherwise}".rstrip()
@@ -92,8 +95,8 @@ def in_range(
     """
     tail = f"; {remedy}" if remedy else ""
     try:
-        inside = low <= value <= high
-    except TypeError as error:
+        inside = bool(low <= value <= high)
+    except (TypeError, ValueError, RuntimeError) as error:  # the last two of arrays and tensors
         raise TypeError(f"`{name}` must be a number, got {value!r}{tail}") from error
     if inside and (above is None or value > above) and (below is None or value < below):
         return
@@ -167,6 +170,38 @@ def as_number(name: str, value: object, *, remedy: str = "") -> float:
             f"`{name}` must be a number, got {value!r}{f'; {remedy}' if remedy else ''}"
         )
     return number if isinstance(number, (int, float)) else float(number)
+
+
+def mapping_in(name: str, value: object) -> dict[str, Any]:
+    """Return the entries of a dict by name; none for None.
+
+    Raises:
+        TypeError: If it is anything else, or a key is not a string.
+
+    >>> mapping_in("optimizer_args", ["momentum"])
+    Traceback (most recent call last):
+    TypeError: `optimizer_args` must be a dict of named values, got ['momentum']
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise TypeError(f"`{name}` must be a dict of named values, got {value!r}")
+    return dict(value)
+
+
+def path_in(name: str, value: object) -> Path:
+    """Return a path that is given as text or as a path.
+
+    Raises:
+        TypeError: If it is anything else, as None and bytes are.
+
+    >>> path_in("folder", None)
+    Traceback (most recent call last):
+    TypeError: `folder` must be a path, got None
+    """
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"`{name}` must be a path, got {value!r}")
+    return Path(value)
 
 
 def as_steps(name: str, value: object) -> int | list[int] | None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics import Metric
 
-from ..checks import described
+from ..checks import described, truth
 from ..metrics import CalibrationCounts, calibration_error
 from ..render import calibration_picture, encode
 from ..samples import DrawOptions, kind_of
@@ -36,7 +36,7 @@ class Curves:
         self.pr_curves = pr_curves
         self.calibration = calibration
         self.max_classes = max_classes
-        self.wanted = pr_curves or calibration
+        self.wanted = truth("pr_curves", pr_curves) or truth("calibration", calibration)
         self.reset()
 
     def reset(self) -> None:

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from lightning import LightningModule
 
-from ..checks import in_range, names_in, whole_number
+from ..checks import as_plain, in_range, names_in, numbers_in, whole_number
 from ..notices import Notices
 from ..samples import DrawOptions
 from ..tags import class_names as names_of
@@ -54,9 +54,10 @@ def check_classes(
     """Check class names, their colours and the index of the background."""
     if names is not None:
         names_in("class_names", names)
-    for color in colors or ():
-        if len(color) != 3:
-            raise ValueError(f"`class_colors` needs (red, green, blue), got {color}")
+    plain = [] if colors is None else as_plain(colors)
+    if not isinstance(plain, Sequence) or not all(_is_color(color) for color in plain):
+        raise ValueError(f"`class_colors` needs (red, green, blue) for each class, got {colors}")
+    for color in plain:
         for part in color:
             whole_number("class_colors", part, 0, 255)
     if background is not None:
@@ -70,7 +71,7 @@ def check_channels(
     value_range: Sequence[float] | None,
 ) -> None:
     """Check which channels are shown, and the value range of the images."""
-    if len(rgb) != 3:
+    if not isinstance(as_plain(rgb), Sequence) or len(rgb) != 3:
         raise ValueError(f"`rgb` needs 3 channels, got {rgb}; repeat one three times for grey")
     for channel in rgb:
         whole_number("rgb", channel, 0)
@@ -80,8 +81,13 @@ def check_channels(
         )
     for value in std or ():
         in_range("std", value, above=0.0)
-    if value_range is not None and (len(value_range) != 2 or value_range[0] >= value_range[1]):
+    limits = [0.0, 1.0] if value_range is None else numbers_in("value_range", value_range)
+    if len(limits) != 2 or limits[0] >= limits[1]:
         raise ValueError(
             f"`value_range` must be the lowest and highest value, got {value_range}; "
             "(0, 255) is usual"
         )
+
+
+def _is_color(color: object) -> bool:
+    return isinstance(color, Sequence) and not isinstance(color, str) and len(color) == 3

@@ -76,6 +76,7 @@ class OneCycle(ParamScheduler):
         on_resume: OnResume = "rescale",
         override: bool = False,
     ) -> None:
+        one_of("anneal_strategy", anneal_strategy, ("cos", "linear"))
         shape: dict[str, Any] = {
             "pct_start": as_number("pct_start", pct_start),
             "div_factor": as_number("div_factor", div_factor),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from lightning import Callback, LightningModule, Trainer
 
-from ..checks import as_plain, as_steps, in_range, one_of
+from ..checks import as_plain, as_steps, in_range, mapping_in, one_of
 from ..notices import Notices
 from ..optim import initial_param
 from ..scheduler import (
@@ -102,7 +102,9 @@ class ParamScheduler(Callback):
         self.total_steps = as_steps("total_steps", total_steps)
         self.on_resume = on_resume
         self.override = override
-        self._shapes: dict[str, Schedule] = {param: _shape(schedule, schedule_args or {})}
+        self._shapes: dict[str, Schedule] = {
+            param: _shape(schedule, mapping_in("schedule_args", schedule_args))
+        }
         self._momentum: MomentumCycle | None = None
         self._loaded: dict[str, Any] | None = None
         self._configured = ConfiguredValues()

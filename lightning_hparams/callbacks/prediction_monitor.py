@@ -9,7 +9,7 @@ from typing import Any, Literal
 from lightning import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
-from ..checks import in_range, one_of, whole_number
+from ..checks import as_plain, in_range, one_of, whole_number
 from ..render import Picture
 from ..samples import Reader
 from ..sinks import is_rehearsal, open_sinks
@@ -274,7 +274,7 @@ class PredictionMonitor(Monitor):
 def _check_select(select: str | Sequence[int]) -> None:
     if isinstance(select, str):
         one_of("select", select, _SELECTIONS, otherwise="or a list of dataset indices")
-    elif not isinstance(select, Iterable):
+    elif not isinstance(as_plain(select), Iterable):
         raise TypeError(
             f"`select` must be one of {list(_SELECTIONS)} or a list of dataset indices, "
             f"got {select!r}"

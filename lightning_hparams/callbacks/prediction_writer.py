@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import BasePredictionWriter
 from PIL import Image
 from torch import Tensor
 
-from ..checks import described, writable_folder
+from ..checks import described, path_in, writable_folder
 from ..notices import Notices
 from ._input_files import InputFiles, common_folder, input_files, resolved
 from ._prediction_boxes import BoxFile
@@ -66,7 +66,7 @@ class PredictionWriter(BasePredictionWriter):
 
     def __init__(self, folder: str | Path, *, probabilities: bool = False) -> None:
         super().__init__(write_interval="batch")
-        self.folder = Path(folder)
+        self.folder = path_in("folder", folder)
         self.probabilities = probabilities
         self._root: Path | None = None
         self._files: PredictionFiles | None = None  # of the kind of the first prediction

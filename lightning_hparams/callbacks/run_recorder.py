@@ -9,7 +9,7 @@ from typing import Any, Literal
 from lightning import LightningModule, Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from ..checks import one_of
+from ..checks import mapping_in, one_of
 from ..internals import log_step
 from ..notices import warn_user
 from ..provenance import (
@@ -108,12 +108,13 @@ class RunRecorder(Monitor):
         if isinstance(metrics, str):
             one_of("metrics", metrics, ("auto",))
         one_of("group", group, ("run", "config"))
-        for name, domain in (domains or {}).items():
+        domains = mapping_in("domains", domains)
+        for name, domain in domains.items():
             check_domain(name, domain)
         self.metrics = metrics
-        self.domains = dict(domains or {})
+        self.domains = domains
         self.group = group
-        self.hparams = dict(hparams or {})
+        self.hparams = mapping_in("hparams", hparams)
         self.register = register
         self.manifest: dict[str, Any] = {}
         self._metrics = RunMetrics(metrics)

@@ -78,7 +78,7 @@ def _of_checkpoint(args: Sequence[str]) -> list[str]:
     """
     paths = [
         value if not equals else attached
-        for option, value in zip(args, [*args[1:], ""], strict=True)
+        for option, value in zip(args, [*args, ""][1:], strict=True)
         for name, equals, attached in [option.partition("=")]
         if name == "--ckpt_path"
     ]

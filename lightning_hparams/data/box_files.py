@@ -20,7 +20,7 @@ from .augment import Augmentation, augmented_boxes, make_augmentation
 from .base import Sample
 from .box_checks import BoxPolicy, Objects, checked_boxes
 from .classes import distinct_names
-from .files import FileData, image_headers, image_sample, images_below
+from .files import FileData, image_headers, image_sample, images_below, path_or_none
 from .image_folder import unseen_classes
 from .images import to_channels
 from .inspection import in_pixels, undecided_turns
@@ -72,7 +72,7 @@ class BoxFileData(FileData):
         one_of("boxes", boxes, ("raise", "clip", "drop"))
         self.boxes: BoxPolicy = boxes
         self._given = distinct_names(class_names)
-        self.predict_images = None if predict_images is None else Path(predict_images)
+        self.predict_images = path_or_none("predict_images", predict_images)
         self._files: BoxFiles | None = None
 
     @property

@@ -104,7 +104,7 @@ def the_class_values(
             pairs = [(value, name) for name, value in pairs]  # the value of each class
     else:
         values = _listed("class_values", given)
-        if len(values) != len(class_names) or len(set(values)) < len(values):
+        if len(values) != len(class_names) or len(set(map(str, values))) < len(values):
             raise ValueError(
                 f"`class_values` needs a different value for each of the {len(class_names)} "
                 f"classes, or a dict {{value: class}}; got {values}"

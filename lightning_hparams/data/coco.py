@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_info
 
-from ..checks import nearest, one_of
+from ..checks import nearest, one_of, path_in
 from .augment import Augmentation
 from .box_checks import BoxPolicy, Objects
 from .box_files import Annotated, BoxFileData, BoxFiles, split_annotated
@@ -105,16 +105,16 @@ class CocoData(BoxFileData):
             num_workers=num_workers,
             sampler=sampler,
         )
-        if annotations is None and (val_annotations or test_annotations):
+        if annotations is None and not val_annotations is test_annotations is None:
             raise ValueError("`val_annotations` and `test_annotations` need annotations=")
-        self.images = Path(images)
+        self.images = path_in("images", images)
         files = {
             "train": (images, annotations),
-            "validation": (val_images or images, val_annotations),
-            "test": (test_images or images, test_annotations),
+            "validation": (images if val_images is None else val_images, val_annotations),
+            "test": (images if test_images is None else test_images, test_annotations),
         }
         self.sources = {
-            name: (Path(folder), Path(file))
+            name: (path_in("images", folder), path_in("annotations", file))
             for name, (folder, file) in files.items()
             if file is not None
         }

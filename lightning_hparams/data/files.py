@@ -14,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ..checks import as_plain, in_range, whole_number
+from ..checks import as_plain, in_range, path_in, whole_number
 from ..notices import warn_user
 from ..resize import resized
 from .augment import Augmentation, Goal, augmented_image, check_augment
@@ -214,7 +214,13 @@ def images_below(folder: Path, name: str) -> dict[str, Path]:
 
 def plain_path(path: str | Path | None) -> str | None:
     """Return a path as text, so that a checkpoint loads with ``weights_only=True``."""
-    return None if path is None else os.fspath(path)
+    found = path_or_none("path", path)
+    return None if found is None else str(found)
+
+
+def path_or_none(name: str, path: object) -> Path | None:
+    """Return a path that may be left out."""
+    return None if path is None else path_in(name, path)
 
 
 def height_width(size: int | list[int] | None) -> tuple[int, int] | None:

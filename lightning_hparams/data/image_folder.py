@@ -11,11 +11,18 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
-from ..checks import names_in, nearest, one_of
+from ..checks import names_in, nearest, one_of, path_in
 from ..notices import warn_user
 from .augment import Augmentation, make_augmentation
 from .classes import distinct_names
-from .files import FileData, LabelFileDataset, image_headers, images_below, plain_path
+from .files import (
+    FileData,
+    LabelFileDataset,
+    image_headers,
+    images_below,
+    path_or_none,
+    plain_path,
+)
 from .layout import split_of, split_word
 from .pairs import first_names
 from .splits import split_files, split_keys
@@ -114,10 +121,10 @@ class ImageFolderData(FileData):
         if task == "regression" and sampler == "balanced":
             raise ValueError("`sampler='balanced'` needs classes, which task='regression' lacks")
         self.task = task
-        self.images, self.labels = Path(images), None if labels is None else Path(labels)
+        self.images, self.labels = path_in("images", images), path_or_none("labels", labels)
         self.columns = None if columns is None else names_in("columns", columns)
         self._given = distinct_names(class_names)
-        self.predict_images = None if predict_images is None else Path(predict_images)
+        self.predict_images = path_or_none("predict_images", predict_images)
         self.split_files = split_files(train_split, val_split, test_split)
         # Plain strings and numbers, so that a checkpoint loads with weights_only=True.
         images, labels = str(images), plain_path(labels)

@@ -14,14 +14,14 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..checks import one_of, whole_number
+from ..checks import one_of, path_in, whole_number
 from ..notices import warn_user
 from ..resize import resized
 from .augment import Augmentation, augmented, make_augmentation
 from .base import Sample, SegmentationData
 from .classes import plain_palette, the_class_names, the_class_values, the_palette
 from .duplicates import repeats, thumbnail
-from .files import FileData, image_sample, plain_path, spread_over
+from .files import FileData, image_sample, path_or_none, plain_path, spread_over
 from .guess import guess_arguments
 from .images import read_image
 from .inspection import (
@@ -164,11 +164,11 @@ class MaskFolderData(FileData, SegmentationData):
         if ignore_index is not None:
             ignore_index = whole_number("ignore_index", ignore_index)
         self.ignore_index = ignore_index
-        self.predict_images = None if predict_images is None else Path(predict_images)
+        self.predict_images = path_or_none("predict_images", predict_images)
         files = {"train": train_split, "validation": val_split, "test": test_split}
         self.source = PairSource(
-            Path(images),
-            None if masks is None else Path(masks),
+            path_in("images", images),
+            path_or_none("masks", masks),
             mask_suffix=mask_suffix,
             image_pattern=image_pattern,
             mask_pattern=mask_pattern,

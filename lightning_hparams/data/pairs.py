@@ -157,6 +157,8 @@ def pattern_of(name: str, pattern: str) -> re.Pattern[str]:
     Raises:
         ValueError: If it has neither wildcard nor group.
     """
+    if not isinstance(pattern, str):
+        raise TypeError(f"`{name}` must be a pattern of file names, got {pattern!r}")
     pattern = unicodedata.normalize("NFC", pattern)
     try:
         expression = re.compile(pattern)

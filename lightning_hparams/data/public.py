@@ -14,7 +14,7 @@ from torch import Tensor
 from torchvision.datasets import CIFAR10, OxfordIIITPet, VOCDetection
 from torchvision.transforms import v2
 
-from ..checks import as_plain, in_range, one_of, truth, whole_number
+from ..checks import as_plain, in_range, one_of, path_in, truth, whole_number
 from .augment import Augmentation, make_augmentation
 from .base import LabelDataset, VisionData
 from .files import FileData, LabelFileDataset, image_headers
@@ -66,7 +66,7 @@ class Cifar10Data(VisionData):
         val_fraction = as_plain(val_fraction)
         in_range("val_fraction", val_fraction, above=0, below=1, remedy="0.1 is usual")
         augment = truth("augment", augment)
-        self.root, self.download, self.augment = Path(root), download, augment
+        self.root, self.download, self.augment = path_in("root", root), download, augment
         self.val_fraction, self.seed = val_fraction, whole_number("seed", seed)
         self.class_names = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog"]
         self.class_names += ["horse", "ship", "truck"]
@@ -148,7 +148,7 @@ class OxfordPetData(FileData):
             sampler=sampler,
         )
         one_of("target", target, ("breed", "species"))
-        self.root, self.target, self.download = Path(root), target, download
+        self.root, self.target, self.download = path_in("root", root), target, download
         self.folder = self.root / "oxford-iiit-pet"
         root = str(root)  # plain text, so that a checkpoint loads with weights_only=True
         self.save_hyperparameters(
@@ -230,12 +230,12 @@ def download_voc(root: str | Path, year: str) -> Path:
         ValueError: For an unknown year.
     """
     one_of("year", year, [str(each) for each in range(2007, 2013)])
-    folder = Path(root) / "VOCdevkit" / f"VOC{year}"
+    folder = path_in("root", root) / "VOCdevkit" / f"VOC{year}"
     if not folder.is_dir():
         for images in ["trainval", *(["test"] if year == "2007" else [])]:
             _download(
                 "https://thor.robots.ox.ac.uk",
-                Path(root),
+                path_in("root", root),
                 lambda images=images: VOCDetection(root, year, images, download=True),  # type: ignore[misc]
             )
     return folder

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from ..checks import counted
+from ..checks import counted, path_in
 from .pairs import Pair, first_names
 from .pictures import SUFFIXES
 
@@ -109,7 +109,9 @@ def split_files(
     if (train is None) != (val is None):
         raise ValueError("`train_split` and `val_split` go together; give both or neither")
     files = {"train": train, "validation": val, "test": test}
-    return {name: Path(file) for name, file in files.items() if file is not None}
+    return {
+        name: path_in(f"{name}_split", file) for name, file in files.items() if file is not None
+    }
 
 
 def split_keys(

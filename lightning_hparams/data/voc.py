@@ -13,6 +13,7 @@ from xml.parsers import expat
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_info
 
+from ..checks import path_in
 from .augment import Augmentation
 from .box_checks import BoxPolicy, Objects
 from .box_files import Annotated, BoxFileData, BoxFiles, split_annotated
@@ -115,7 +116,7 @@ class VocData(BoxFileData):
             num_workers=num_workers,
             sampler=sampler,
         )
-        self.folder, self.one_based = Path(folder), one_based
+        self.folder, self.one_based = path_in("folder", folder), one_based
         self.split_files = split_files(train_split, val_split, test_split)
         self._random = val_fraction is not None
         # Plain strings and numbers, so that a checkpoint loads with weights_only=True.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..checks import in_range
 from ._pixels import above_0
-from .weighted import check_loss_args, loss_weights, weighted_sum
+from .weighted import args_by_loss, check_loss_args, loss_weights, weighted_sum
 
 __all__ = ["REGRESSION_LOSSES", "RegressionLoss"]
 
@@ -60,7 +60,7 @@ class RegressionLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.weights = loss_weights(losses, REGRESSION_LOSSES, usual="mse")
-        given = {name: dict(args) for name, args in (loss_args or {}).items()}
+        given = args_by_loss(loss_args)
         check_loss_args(given, self.weights, REGRESSION_LOSSES, shared=_SHARED)
         self._losses = {
             name: partial(REGRESSION_LOSSES[name], **given.get(name, {})) for name in self.weights

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..checks import nearest, one_of
+from ..checks import mapping_in, nearest, one_of
 from ._inputs import Task, Weights, as_weights
 from .lovasz import lovasz_loss
 from .overlap import (
@@ -23,7 +23,14 @@ from .overlap import (
 )
 from .pixelwise import binary_cross_entropy_loss, cross_entropy_loss, focal_loss, mse_loss
 
-__all__ = ["LOSSES", "WeightedLoss", "check_loss_args", "loss_weights", "weighted_sum"]
+__all__ = [
+    "LOSSES",
+    "WeightedLoss",
+    "args_by_loss",
+    "check_loss_args",
+    "loss_weights",
+    "weighted_sum",
+]
 
 LOSSES: dict[str, Callable[..., Tensor]] = {
     "bce": binary_cross_entropy_loss,
@@ -77,7 +84,7 @@ class WeightedLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.weights = loss_weights(losses, LOSSES)
-        self.loss_args = {name: dict(args) for name, args in (loss_args or {}).items()}
+        self.loss_args = args_by_loss(loss_args)
         self.task: Task = task
         self.ignore_index = ignore_index
         self.validate_target = validate_target
@@ -172,6 +179,16 @@ def loss_weights(
                 "leave out a loss of weight 0"
             )
     return dict(losses)
+
+
+def args_by_loss(loss_args: object) -> dict[str, dict[str, Any]]:
+    """Return a copy of the arguments of each loss.
+
+    Raises:
+        TypeError: If they are not a dict of dicts.
+    """
+    given = mapping_in("loss_args", loss_args)
+    return {name: mapping_in(f"loss_args[{name!r}]", args) for name, args in given.items()}
 
 
 def check_loss_args(

@@ -33,7 +33,7 @@ def check_plan(
 
 
 def _check_probes(param: str, probe_steps: int) -> None:
-    if probe_steps:
+    if not isinstance(probe_steps, int) or probe_steps:
         whole_number("probe_steps", probe_steps, 10, remedy="50 is usual, 0 is none")
     if probe_steps and param != "lr":
         raise ValueError(f"`probe_steps` goes with param='lr', got param={param!r}")

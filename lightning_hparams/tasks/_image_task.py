@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..checks import mapping_in
 from ._arguments import input_scale, weights_file
 from ._batches import image_of
 from ._evaluation import EvaluatedTask
@@ -42,7 +43,7 @@ def assembled(
         None if weights is None or file is not None else str(weights),
         in_channels=in_channels,
         outputs=outputs,
-        args=args or {},
+        args=mapping_in("model_args", args),
     )
     expected = built.statistics if weights is not None else None
     if file is not None:

@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 from typing_extensions import Self
 
-from ..checks import as_plain, in_range, one_of, whole_number
+from ..checks import as_plain, in_range, mapping_in, one_of, truth, whole_number
 from ..notices import warn_user
 from ..optim import check_optimizer, make_optimizer, named_groups
 from ..plain_hparams import PlainHparams, plain
@@ -74,7 +74,8 @@ class VisionTask(PlainHparams, ExportableTask):
         super().__init__(mean, std)
         lr, weight_decay = as_plain(lr), as_plain(weight_decay)
         encoder_lr_mult, layer_decay = as_plain(encoder_lr_mult), as_plain(layer_decay)
-        check_optimizer(optimizer, lr, weight_decay, optimizer_args or {})
+        optimizer_args = mapping_in("optimizer_args", optimizer_args)
+        check_optimizer(optimizer, lr, weight_decay, optimizer_args)
         in_range("encoder_lr_mult", encoder_lr_mult, above=0.0, below=math.inf)
         in_range("layer_decay", layer_decay, high=1.0, above=0.0, remedy="0.75 is usual")
         _check_freezing(freeze, unfreeze_at)
@@ -85,12 +86,12 @@ class VisionTask(PlainHparams, ExportableTask):
             )
         self.model = model
         self._two_weights = TwoWeights()
-        if grad_checkpointing:
+        if truth("grad_checkpointing", grad_checkpointing):
             _checkpoint_gradients(model)
-        if compile:
+        if truth("compile", compile):
             model.compile()  # unlike torch.compile(model), it leaves names and copies as they are
         self._optimizer = optimizer
-        self._optimizer_args = plain(dict(optimizer_args or {}))
+        self._optimizer_args = plain(optimizer_args)
         self._weight_decay = weight_decay
         self._encoder_lr_mult, self._layer_decay = encoder_lr_mult, layer_decay
         self._freeze, self._unfreeze_at, self._frozen = freeze, unfreeze_at, False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from ..checks import in_range, one_of, whole_number
+from ..checks import in_range, mapping_in, one_of, whole_number
 from ..losses import WeightedLoss
 from ._arguments import checked_class_names, checked_class_weights
 from ._classification_scores import ClassificationEvaluation
@@ -185,7 +185,10 @@ def _smoothed(
 ) -> dict[str, dict[str, object]]:
     """Add label smoothing to the arguments of the losses that have it."""
     in_range("label_smoothing", label_smoothing, 0, 1, remedy="0.1 is usual, 0 for none")
-    args = {name: dict(given) for name, given in (loss_args or {}).items()}
+    args = {
+        name: mapping_in(f"loss_args[{name!r}]", given)
+        for name, given in mapping_in("loss_args", loss_args).items()
+    }
     names = [loss] if isinstance(loss, str) else list(loss) if isinstance(loss, Mapping) else []
     for name in names:
         one_of("loss", name, _PIXELWISE)

@@ -12,7 +12,7 @@ import torchvision
 from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
-from ..checks import one_of, type_name
+from ..checks import mapping_in, one_of, type_name
 from .encoders import check_downloads, check_timm_weights, input_statistics
 from .weights import Statistics, load_fitting
 
@@ -73,6 +73,7 @@ def build_classifier(
     """
     if not isinstance(name, str):
         raise TypeError(f"`model` must be the name of a model, got {type_name(name)}")
+    args = mapping_in("model_args", args)
     for key in _SET_BY_TASK & set(args):
         raise TypeError(f"`model_args` repeats {key!r}; use the task's own arguments")
     if weights is not None:

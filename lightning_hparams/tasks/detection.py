@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from ..checks import in_range, one_of, whole_number
+from ..checks import as_plain, in_range, mapping_in, numbers_in, one_of, truth, whole_number
 from ..metrics import BoxConfusion, DetectionScores
 from ._arguments import checked_class_names, input_scale, weights_file
 from ._detection_steps import DetectionSteps, loss_names
@@ -137,7 +137,7 @@ class DetectionTask(DetectionSteps):
             in_channels=in_channels,
             num_classes=num_classes,
             box_loss=box_loss,
-            args=arch_args or {},
+            args=mapping_in("arch_args", arch_args),
             score_threshold=score_threshold,
             nms_threshold=nms_threshold,
             max_detections=max_detections,
@@ -165,7 +165,7 @@ class DetectionTask(DetectionSteps):
             grad_checkpointing=grad_checkpointing,
         )
         self.save_hyperparameters()
-        if compile:  # the rest depends on the values of boxes
+        if truth("compile", compile):  # the rest depends on the values of boxes
             compile_backbone(built.model)
         self.first_label = built.first_label
         self.num_classes, self.class_names = num_classes, names
@@ -219,7 +219,8 @@ def _check_same(name: str, ours: object, theirs: object) -> None:
 def _category_ids(ids: list[int] | None, num_classes: int) -> list[int]:
     if ids is None:
         return list(range(1, num_classes + 1))
-    found = [whole_number("category_ids", each, 0) for each in ids]
+    listed = numbers_in("category_ids", ids)
+    found = [whole_number("category_ids", each, 0) for each in as_plain(ids)] if listed else []
     if len(found) != num_classes or len(set(found)) != num_classes:
         raise ValueError(
             f"`category_ids` needs {num_classes} different numbers (num_classes), got {found}"
@@ -229,7 +230,7 @@ def _category_ids(ids: list[int] | None, num_classes: int) -> list[int]:
 
 def _loss_weights(given: dict[str, float] | None, terms: tuple[str, ...]) -> dict[str, float]:
     weights = dict.fromkeys(terms, 1.0)
-    for name, value in (given or {}).items():
+    for name, value in mapping_in("loss", given).items():
         one_of("loss", name, terms)
         in_range(f"loss[{name!r}]", value, 0.0)
         weights[name] = float(value)

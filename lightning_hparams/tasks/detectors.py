@@ -204,10 +204,11 @@ def _own(
         raise ValueError(f"`fpn_channels` must be a multiple of 32, got {channels}")
     whole_number("head_convs", args.get("head_convs", 2), 0)
     in_range("center_sampling_radius", args.get("center_sampling_radius", 1.5), above=0.0)
-    one_of("box_loss", box_loss or "giou", BOX_LOSSES)
-    name = encoder or ENCODER
+    box_loss = "giou" if box_loss is None else box_loss
+    one_of("box_loss", box_loss, BOX_LOSSES)
+    name = ENCODER if encoder is None else encoder
     part = build_encoder(name, weights, in_channels=in_channels)
-    model = build_fcos(part, num_classes, box_loss=box_loss or "giou", **args)
+    model = build_fcos(part, num_classes, box_loss=box_loss, **args)
     expected = None if weights is None else input_statistics(name, weights)
     return Detector(model, 0, losses_of(arch), expected)
 

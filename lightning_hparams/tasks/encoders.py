@@ -16,7 +16,7 @@ import segmentation_models_pytorch as smp
 import timm
 from torch import nn
 
-from ..checks import nearest, one_of
+from ..checks import mapping_in, nearest, one_of
 from .weights import Statistics
 
 __all__ = [
@@ -155,6 +155,8 @@ def smallest_side(arch: str, model: nn.Module) -> int:
 
 def check_encoder(encoder: str) -> None:
     """Check that an encoder exists; raise with similar names if it does not."""
+    if not isinstance(encoder, str):
+        raise TypeError(f"`encoder` must be the name of an encoder, got {encoder!r}")
     if encoder.startswith("tu-"):
         # A name may end in a tag of weights, as in 'tu-resnet18.a1_in1k'.
         if not timm.is_model(encoder[3:].partition(".")[0]):
@@ -181,7 +183,7 @@ def input_statistics(encoder: str, weights: str | None) -> Statistics | None:
 
 
 def _check_args(arch: str, encoder: str, args: Mapping[str, object]) -> None:
-    for key in args:
+    for key in mapping_in("arch_args", args):
         if key in _REFUSED:
             raise ValueError(f"`arch_args` cannot have {key!r}: {_REFUSED[key]}; leave it out")
         # timm raises for unknown arguments, but smp's own encoders ignore them.
