@@ -17,13 +17,17 @@ from ..callbacks import TrialPruning
 from .folders import write_json
 from .stopping import Stop
 
-__all__ = ["Interrupted", "TrialCheckpoint", "weights_hash"]
+__all__ = ["Interrupted", "InterruptedTogether", "TrialCheckpoint", "weights_hash"]
 
 _NEW = ".new.ckpt"
 
 
 class Interrupted(SystemExit):
     """A trial was stopped after its checkpoint was saved; it goes on later."""
+
+
+class InterruptedTogether(RuntimeError):
+    """The same in one of several processes, whose parent waits for a result or an error."""
 
 
 class TrialCheckpoint(Checkpoint):
@@ -75,7 +79,7 @@ class TrialCheckpoint(Checkpoint):
         """Save and stop if asked to; end the training if it has taken too long."""
         if self._agreed(trainer, self.stop.due()):
             self._save(trainer, "last.ckpt")
-            raise Interrupted
+            raise InterruptedTogether if self.shared else Interrupted
         late = self.timeout is not None and self.elapsed() >= self.timeout
         late |= self.until_step is not None and trainer.global_step >= self.until_step
         if self._agreed(trainer, late) and not trainer.should_stop:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import Any
 
 __all__ = ["SIGNALS", "Stop"]
 
@@ -83,6 +84,13 @@ class Stop:
         if threading.current_thread() is threading.main_thread():
             for one in SIGNALS:
                 signal.signal(one, self._on_signal)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"deadline": self.deadline, "asked": self.asked}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["deadline"])  # type: ignore[misc]  # in another process
+        self.asked = state["asked"]
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.ask()

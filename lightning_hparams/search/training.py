@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -15,11 +16,12 @@ from ..callbacks import TrialPruning
 from ..configuration import Configuration
 from .folders import read_json
 from .process_state import as_in_a_new_process
-from .saving import TrialCheckpoint, weights_hash
+from .saving import Interrupted, TrialCheckpoint, weights_hash
 from .stopping import Stop
 
 __all__ = ["exact", "train"]
 
+_LAUNCHERS = ("NoneType", "_MultiProcessingLauncher")
 # What does not change the numbers, and is not of the trial's configuration.
 _QUIET = {
     "trainer.enable_progress_bar": False,
@@ -85,25 +87,48 @@ def _fit(
     callbacks: list[Callback],
     loggers: list[Logger],
 ) -> dict[str, Any]:
-    built = configuration.with_values(_QUIET).build(
+    built = launchable(configuration.with_values(_QUIET)).build(
         root=folder, callbacks=[*callbacks, pruning, saving], logger=loggers or False
     )
     trainer, result = built.trainer, folder / "result.json"
+    if type(trainer.strategy.launcher).__name__ not in _LAUNCHERS:
+        raise ValueError(
+            "a trial in several processes must use the strategy `ddp`, got "
+            f"{type(trainer.strategy).__name__}, which would start the worker's command again"
+        )
     saving.shared = stop.forward = trainer.strategy.launcher is not None
     result.unlink(missing_ok=True)
     last = folder / "last.ckpt"
     try:
         trainer.fit(built.module, datamodule=built.data, ckpt_path=last if last.is_file() else None)
     except Exception:
-        # Of several processes, one that ends before the others may look like a failure.
+        # Of several processes, the parent sees an error when they are stopped.
         if not (saving.shared and stop.due()):
             raise
-        raise SystemExit from None
+        raise Interrupted from None
     if saving.shared:
         return dict(read_json(result))
     if not saving.weights:  # the checkpoint was of the end of the training
         saving.weights, saving.global_step = weights_hash(built.module), trainer.global_step
     return saving.result()
+
+
+def launchable(configuration: Configuration) -> Configuration:
+    """Return a configuration whose processes are children of this one.
+
+    ``ddp`` starts the command of the process again for each device, and that is a worker.
+    """
+    trainer = configuration.data["trainer"]
+    strategy = trainer.get("strategy") or "auto"
+    several = trainer.get("devices") not in (1, "1", [0], "auto", None)
+    if not (several and isinstance(strategy, str)):
+        return configuration
+    if strategy != "auto" and not re.fullmatch(r"ddp(_find_unused_parameters_\w+)?", strategy):
+        return configuration
+    # CUDA does not survive a fork.
+    way = "spawn" if torch.cuda.is_available() and trainer["accelerator"] != "cpu" else "fork"
+    suffix = strategy.removeprefix("ddp") if strategy != "auto" else ""
+    return configuration.with_values({"trainer.strategy": f"ddp_{way}{suffix}"})
 
 
 def exact(configuration: Configuration) -> Configuration:

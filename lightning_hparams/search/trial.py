@@ -40,10 +40,6 @@ _LEARN_FROM_COMPLETE = ("gp", "cmaes")  # samplers that pay no attention to prun
 _OF_RUN = ("config", "created", "status", "seeds", "format")
 
 
-class _Lost(SystemExit):
-    """Another worker has taken over the trial, because this one was suspended for long."""
-
-
 class Report:
     """Stores values of the metric in the database, and asks the pruner.
 
@@ -67,7 +63,7 @@ class Report:
         study = self._opened()
         trial = current(study, self._number)
         if not owns(study, self._number, self._me):
-            raise _Lost
+            return True  # another worker has taken it over, because this one was suspended for long
         live = optuna.Trial(study, study.database_id(trial))
         if step not in trial.intermediate_values:  # as it is if the trial was resumed
             live.report(value, step)
@@ -157,6 +153,8 @@ class TrialRun:
 
     def finish(self, state: TrialState, value: float | None, **attributes: object) -> str:
         """Store the result, first in the folder and then in the database."""
+        if not owns(self.study, self.record["number"], self.me):
+            return "lost"
         kept = {name: one for name, one in attributes.items() if one not in (None, "")}
         if (rate := self.record.get("lr") or {}).get("suggestion") is not None:
             kept["lr"] = rate[
@@ -202,8 +200,6 @@ def run_trial(run: TrialRun) -> str:
             loggers=tracking.loggers,
             callbacks=tracking.callbacks,
         )
-    except _Lost:
-        return "lost"
     except (SystemExit, KeyboardInterrupt):
         run.write(state="WAITING")
         return "waiting" if hand_back(run.study, number, run.me) else "lost"

@@ -52,7 +52,8 @@ class Net(LightningModule):
         return F.cross_entropy(self.layers(batch[0]), batch[1])
 
     def validation_step(self, batch, batch_idx):
-        self.log("val_loss", F.cross_entropy(self.layers(batch[0]), batch[1]))
+        loss = F.cross_entropy(self.layers(batch[0]), batch[1])
+        self.log("val_loss", loss, sync_dist=True)
 
     def test_step(self, batch, batch_idx):
         self.log("test_loss", F.cross_entropy(self.layers(batch[0]), batch[1]))
