@@ -14,6 +14,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from ..callbacks import TrialPruning
+from ..internals import validates_next
 from .folders import write_json
 from .stopping import Stop
 
@@ -77,9 +78,11 @@ class TrialCheckpoint(Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save and stop if asked to; end the training if it has taken too long."""
-        if self._agreed(trainer, self.stop.due()):
+        # A validation that is due would be left out by the run that goes on from here.
+        due = self.stop.due() and not (trainer.is_last_batch or validates_next(trainer))
+        if self._agreed(trainer, due):
             self._save(trainer, "last.ckpt")
-            raise InterruptedTogether if self.shared else Interrupted
+            self._interrupt()
         late = self.timeout is not None and self.elapsed() >= self.timeout
         late |= self.until_step is not None and trainer.global_step >= self.until_step
         if self._agreed(trainer, late) and not trainer.should_stop:
@@ -88,8 +91,8 @@ class TrialCheckpoint(Checkpoint):
             trainer.fit_loop.min_epochs, trainer.fit_loop.epoch_loop.min_steps = 0, None
 
     def on_validation_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
-        """Stop at once if a signal asked to; the trial goes on from the epoch before."""
-        if trainer.world_size == 1 and self.stop.asked:
+        """Stop at once if a signal asked to; the trial goes on from the last checkpoint."""
+        if trainer.state.fn == "fit" and trainer.world_size == 1 and self.stop.asked:
             raise Interrupted
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -102,6 +105,8 @@ class TrialCheckpoint(Checkpoint):
             self._save(trainer, "last.ckpt", "best.ckpt")
         else:
             self._save(trainer, "last.ckpt")
+        if self._agreed(trainer, self.stop.due() and not trainer.should_stop):
+            self._interrupt()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the result."""
@@ -134,6 +139,9 @@ class TrialCheckpoint(Checkpoint):
     def elapsed(self) -> float:
         """Return the seconds that the trial has taken, in all of its parts."""
         return self.seconds + time.monotonic() - self._started
+
+    def _interrupt(self) -> None:
+        raise InterruptedTogether if self.shared else Interrupted
 
     def _agreed(self, trainer: Trainer, wish: bool) -> bool:
         if trainer.world_size == 1:

@@ -162,11 +162,11 @@ def within_a_trial(folder, seed):
     time.sleep(random.Random(seed).uniform(0.0, 0.2))
 
 
-def at_random(folder, seed, *, tree):
-    """Kill one of two workers, or both, after up to two seconds, and start them again."""
+def at_random(folder, seed, longest, *, tree):
+    """Kill one of two workers, or both, at some moment, and start them again."""
     chance = random.Random(seed)
     pids = [worker(folder, index) for index in range(WORKERS)]
-    time.sleep(chance.uniform(0.05, 2.0))
+    time.sleep(chance.uniform(0.0, longest))
     for pid in pids if tree else pids[:1]:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -253,7 +253,9 @@ def main(scenario, studies, folder, url=None):
     root = Path(folder)
     root.mkdir(parents=True, exist_ok=True)
     os.chdir(root)
-    expected, wrong, interrupted = reference(root / "reference"), {}, 0
+    started, wrong, interrupted = time.monotonic(), {}, 0
+    expected = reference(root / "reference")
+    longest = (time.monotonic() - started) * 0.6  # two workers take little more than half of it
     for seed in range(studies):
         one, log = root / str(seed), root / f"{seed}.log"
         prepare(one, url, str(log))
@@ -263,7 +265,7 @@ def main(scenario, studies, folder, url=None):
         elif scenario in SIGNALS:
             before, well = at_a_signal(one, seed, scenario)
         else:
-            before, well = at_random(one, seed, tree=scenario == "tree")
+            before, well = at_random(one, seed, longest, tree=scenario == "tree")
         found = faults(one, before, log, expected, kills=0 if scenario in SIGNALS else 2)
         interrupted += sum(trial.user_attrs.get("kills", 0) for trial in trials_of(one))
         if found or not well:
