@@ -86,8 +86,7 @@ class LRRangeTest(Callback):
             arXiv:1803.09820), and write the chosen value to the attribute of that name.
         stage: ``"train"`` for the training loss, ``"val"`` for the loss that ``validation_step``
             returns, over the same ``val_batches`` batches before each step.
-        rule: How the rate is chosen: ``edge``, ``min``, ``steep``, ``valley``, ``slide`` (see
-            :data:`lightning_hparams.range_test.RULES`), or a function of the curve.
+        rule: ``edge``, ``min``, ``steep``, ``valley``, ``slide``, or a function of the curve.
         repeats: Number of sweeps; with several, the result includes the spread of suggestions.
         apply: Whether to write the suggestion to the module.
         attr: The attribute to write, in the module, its hyperparameters or the data module; a
@@ -98,12 +97,13 @@ class LRRangeTest(Callback):
         values: Values to compare if ``param`` is not ``"lr"``; None for common ones. Batch sizes
             are whole numbers of samples.
         val_batches: Validation batches per step for ``stage="val"``, at least 1.
-        probe_steps: If above 0, train briefly with a one-cycle schedule of this many steps (50 is
-            usual) at the suggestion and below, usually two or three times, and lower it while that
-            improves the loss. Then train at the constant rate for six times as long, at most the
-            run's length, and lower it until such a training keeps half of the fall. Useful for
-            unscaled targets, which diverge later than a sweep can see, and for trained networks,
-            whose loss does not fall during a sweep.
+        budget: Optimizer steps that the whole test may take; up to 1, a share of those of the run.
+            If it allows that (by default from 3500 steps in the run on), about four short trainings
+            find the rate, above and below the sweep's suggestion. They start from the same weights,
+            and are judged by training samples that are kept out of them. 0 for the sweep alone.
+        probe_steps: An older check instead of these trainings: if above 0, one-cycles of this many
+            steps at the suggestion and below lower it while that improves the loss, and then
+            trainings of six times as many steps at a constant rate, until one keeps half the fall.
         at_epochs: Epochs at whose start the test runs. After epoch 0 it starts from the current
             weights and optimizer state and scales the rates in the optimizers and schedules: the
             schedule keeps its shape and peaks at the suggestion.
@@ -142,6 +142,7 @@ class LRRangeTest(Callback):
         values: Sequence[float] | None = None,
         val_batches: int = 8,
         probe_steps: int = 0,
+        budget: float = 0.1,
         at_epochs: Sequence[int] = (0,),
         callbacks: Sequence[Callback] = (),
         isolation: Literal["copy", "snapshot"] = "copy",
@@ -149,16 +150,15 @@ class LRRangeTest(Callback):
         super().__init__()
         skip_idle_hooks(self)
         check_range_test(min_lr, max_lr, num_steps, mode, param=param, rule=rule, repeats=repeats)
-        check_plan(param, stage, probe_steps, at_epochs, values=values, val_batches=val_batches)
-        one_of("on_fail", on_fail, ("keep", "raise"))
-        one_of("isolation", isolation, ("copy", "snapshot"))
-        if not isinstance(callbacks, Sequence):
-            raise TypeError(f"`callbacks` must be a list of callbacks, got {callbacks!r}")
+        check_plan(
+            param, stage, probe_steps, at_epochs, budget, values=values, val_batches=val_batches
+        )
+        _check_options(on_fail, isolation, callbacks)
         self.min_lr, self.max_lr, self.num_steps, self.mode = min_lr, max_lr, num_steps, mode
         self.param, self.stage, self.rule, self.repeats = param, stage, rule, repeats
         self.apply, self.attr, self.on_fail = apply, attr, on_fail
         self.values, self.val_batches, self.probe_steps = values, val_batches, probe_steps
-        self.at_epochs = tuple(at_epochs)
+        self.at_epochs, self.budget = tuple(at_epochs), budget
         self.callbacks = list(callbacks)
         self.isolation = isolation
         self.result: Result | None = None
@@ -172,9 +172,8 @@ class LRRangeTest(Callback):
     @property
     def state_key(self) -> str:
         """A separate key per ``param``, so that one Trainer can test several."""
-        return (
-            super().state_key if self.param == "lr" else self._generate_state_key(param=self.param)
-        )
+        own = self._generate_state_key(param=self.param)
+        return super().state_key if self.param == "lr" else own
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Schedule the test to run just before the optimizers are created."""
@@ -284,6 +283,7 @@ class LRRangeTest(Callback):
             val_batches=self.val_batches if self.stage == "val" else 0,
             rule=self.rule,
             probe_steps=self.probe_steps,
+            budget=self.budget,
             callbacks=self.callbacks,
             isolation=self.isolation,
         )
@@ -325,6 +325,7 @@ def lr_range_test(
     """
     test = LRRangeTest(**options)
     if trainer is None:
+        test.budget = test.budget if test.budget > 1 else 0  # there is no run to take a share of
         with quiet():
             trainer = Trainer(logger=False, enable_checkpointing=False, enable_model_summary=False)
     if isinstance(data, LightningDataModule):
@@ -332,6 +333,13 @@ def lr_range_test(
     else:
         source = Data(train=data, val=val_data)
     return test._run(Place(trainer, module, source, launched=False))
+
+
+def _check_options(on_fail: str, isolation: str, callbacks: object) -> None:
+    one_of("on_fail", on_fail, ("keep", "raise"))
+    one_of("isolation", isolation, ("copy", "snapshot"))
+    if not isinstance(callbacks, Sequence):
+        raise TypeError(f"`callbacks` must be a list of callbacks, got {callbacks!r}")
 
 
 def _skips(trainer: Trainer) -> bool:

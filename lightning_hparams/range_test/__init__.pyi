@@ -19,6 +19,12 @@ from .curve import (
 from .plan import check_plan as check_plan
 from .plot import Chart as Chart
 from .probing import probe as probe
+from .refining import (
+    MOST_TRAININGS as MOST_TRAININGS,
+    Trained as Trained,
+    refine as refine,
+    training_steps as training_steps,
+)
 from .result import (
     RangeTestResult as RangeTestResult,
     Status as Status,

@@ -14,6 +14,7 @@ def check_plan(
     stage: str,
     probe_steps: int,
     at_epochs: Sequence[int],
+    budget: float,
     *,
     values: Sequence[float] | None,
     val_batches: int,
@@ -27,6 +28,7 @@ def check_plan(
     one_of("stage", stage, ("train", "val"))
     in_range("val_batches", val_batches, 1)
     _check_probes(param, probe_steps)
+    in_range("budget", budget, 0, remedy="0.1 is a tenth of the run, 600 are steps, 0 is none")
     _check_epochs(param, at_epochs)
     if values is not None:
         _check_values(param, values)

@@ -20,9 +20,12 @@ from ..range_test import (
     ParamTestResult,
     RangeTestResult,
     Rule,
+    Trained,
     analyse,
     compare_values,
     probe,
+    refine,
+    training_steps,
 )
 from ..schedules import one_cycle
 from .one_sweep import Found, run_sweep
@@ -59,6 +62,7 @@ class Measurement:
         val_batches: Validation batches per step; 0 for the training loss.
         rule: How the rate is chosen.
         probe_steps: Steps of each short training, a sixth of those of a longer one; 0 for none.
+        budget: Steps for the whole test, as a share of the run's if at most 1; 0 for the sweeps.
         callbacks: Callbacks to run in each sweep, as copies.
         isolation: How the user's module is protected: ``"copy"`` or ``"snapshot"``.
     """
@@ -73,6 +77,7 @@ class Measurement:
     probe_steps: int
     callbacks: Sequence[Callback]
     isolation: str
+    budget: float = 0.0
 
     def run(self, place: Place) -> tuple[Result, Found]:
         """Run the sweeps without affecting the user's run.
@@ -90,6 +95,9 @@ class Measurement:
             result = analyse(sweeps[value], self.rule, seconds=seconds)
             if self.probe_steps:
                 tried = probe(result, partial(self._probed, place), self._hold(place, same[-1]))
+                result = replace(tried, seconds=time.perf_counter() - start)
+            elif steps := self._steps(place, same[-1], result):
+                tried = refine(result, partial(self._refined, place, steps), first=same[-1].peak)
                 result = replace(tried, seconds=time.perf_counter() - start)
         else:
             result = compare_values(self.param, sweeps, rule=self.rule, seconds=seconds)
@@ -109,6 +117,23 @@ class Measurement:
                         found[value].append(run_sweep(place, data, plan, self.isolation))
                     del data  # before the next copy is made
         return found
+
+    def _steps(self, place: Place, found: Found, result: RangeTestResult) -> int:
+        """Steps of each short training that the budget allows; 0 for none."""
+        left = found.length.steps - place.trainer.global_step
+        return training_steps(self.budget, left, result.steps_run)
+
+    def _refined(self, place: Place, steps: int, peak: float) -> Trained:
+        """Train a short one-cycle, and judge it by samples that are kept out of it if possible."""
+        rates = [peak * one_cycle(step, steps) for step in range(steps)]
+        with random_state_kept(), place.generators_kept():
+            data = place.own_data()
+            plan = replace(self._plan(rates, 0.0), val_batches=0, hold_out=True)
+            found = run_sweep(place, data, plan, self.isolation)
+        losses, fifth = found.sweep.losses, steps // 5
+        if found.before:
+            return Trained(losses, found.before, found.after)
+        return Trained(losses, losses[:fifth], losses[-fifth:] if len(losses) == len(rates) else ())
 
     def _probed(self, place: Place, peak: float) -> float:
         """Loss at the end of a short one-cycle training; infinite if it diverged."""

@@ -36,12 +36,16 @@ class Found:
         peak: The largest configured rate of any parameter group.
         lifts: Ratio of each group's peak rate to its initial rate, per optimizer.
         length: Length of the user's run.
+        before: Losses of batches that were held out, before training.
+        after: The same after it.
     """
 
     sweep: Sweep
     peak: float
     lifts: tuple[tuple[float, ...], ...]
     length: RunLength
+    before: tuple[float, ...] = ()
+    after: tuple[float, ...] = ()
 
 
 def run_sweep(place: Place, data: Data, plan: Plan, isolation: str) -> Found:
@@ -90,7 +94,9 @@ def _swept(module: LightningModule, data: Data, place: Place, plan: Plan) -> Fou
             "the range test got no batch: the training loader is empty or limit_train_batches=0"
         )
     lifts = tuple(tuple(each) for each in recorder.lifts)
-    return Found(Sweep(recorder.lrs, recorder.losses), recorder.peak, lifts, recorder.length)
+    sweep = Sweep(recorder.lrs, recorder.losses)
+    before, after = map(tuple, (recorder.held.before, recorder.held.after))
+    return Found(sweep, recorder.peak, lifts, recorder.length, before, after)
 
 
 def _mute(module: LightningModule, datamodule: LightningDataModule | None, launched: bool) -> None:

@@ -22,6 +22,7 @@ from ..internals import to_device
 from ..isolation import evaluation_mode
 from ..optim import finds_own_rate, has_param, initial_param, set_param, switch_weights
 from ..range_test import Stop
+from .held_out import HeldOut, hold_out
 from .inner_trainer import InnerTrainer, nothing
 from .peak_rates import RunLength, peak_rates
 from .place import Data, Place
@@ -40,6 +41,7 @@ class Plan:
         held: Optimizer values held fixed in every group: ``weight_decay`` or ``momentum``.
         written: Hyperparameters by name to write before the sweep: ``batch_size``.
         val_batches: Validation batches per step; 0 for the training loss.
+        hold_out: Measure the loss of samples that are kept out of training, before and after it.
         callbacks: User callbacks to run too, as copies.
         on_point: Called after each step, for a progress bar.
     """
@@ -48,6 +50,7 @@ class Plan:
     held: Mapping[str, float] = field(default_factory=dict)
     written: Mapping[str, float] = field(default_factory=dict)
     val_batches: int = 0
+    hold_out: bool = False
     callbacks: Sequence[Callback] = ()
     on_point: Callable[[], None] = lambda: None
 
@@ -73,6 +76,7 @@ class Recorder(Callback):
         self._stop = Stop()
         self._ratios: list[list[float]] = []
         self._val: list[Any] = []
+        self.held = HeldOut()
         self._window: list[Tensor] = []  # losses since the last step
         self._backward: list[Tensor] = []  # losses of this batch, under manual optimization
         self._before: float | None = None  # validation loss before the step
@@ -85,6 +89,8 @@ class Recorder(Callback):
         """Let the module look up the user's callbacks."""
         assert isinstance(trainer, InnerTrainer)
         trainer.show_callbacks(pl_module)
+        if self.plan.hold_out and trainer.world_size == 1 and pl_module.automatic_optimization:
+            self.held.batches = hold_out(pl_module, self.data)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take over the optimizers and lift the limits on steps and epochs."""
@@ -136,6 +142,7 @@ class Recorder(Callback):
         """Fetch the validation batches, the same for every point."""
         assert isinstance(trainer, InnerTrainer)
         trainer.keep_workers()
+        self.held.measure_before(trainer, pl_module)
         if not self.plan.val_batches:
             return
         loader = self.data.val_loader(pl_module)
@@ -200,7 +207,7 @@ class Recorder(Callback):
             is_point = self._stepped or not mean.isfinite()
             self._idle = 0 if is_point else self._idle + 1
             if is_point:
-                self._add(trainer, mean)
+                self._add(trainer, mean, pl_module)
             self._window = []
         self._tried = self._stepped = False
         if self._idle >= _NO_LOSS:
@@ -227,12 +234,16 @@ class Recorder(Callback):
         if isinstance(exception, KeyboardInterrupt):  # other errors would keep its frames alive
             self.interrupt = exception
 
-    def _add(self, trainer: Trainer, mean: Tensor) -> None:
+    def _add(self, trainer: Trainer, mean: Tensor, module: LightningModule) -> None:
         loss = _mean_over_ranks(trainer, mean) if self._before is None else self._before
         self.lrs.append(self.plan.rates[len(self.losses)])
         self.losses.append(loss)
         self.plan.on_point()
-        if self._stop.add(loss) or len(self.losses) == len(self.plan.rates):
+        diverged = self._stop.add(loss)
+        if len(self.losses) == len(self.plan.rates) and not diverged:
+            self.held.measure_after(trainer, module)
+            raise SweepDone
+        if diverged:
             raise SweepDone
 
     def _loss(self, outputs: Any, trainer: Trainer, module: LightningModule) -> Tensor | None:
