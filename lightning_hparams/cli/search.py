@@ -91,9 +91,9 @@ def run(command: str, args: Sequence[str]) -> int:
     with _quiet(), TrialTable.of(settings) as table:
         results = search.run(watch=table.update)
     if settings.launcher == "none":
-        where = settings.storage or settings.folder
+        # The folder knows the database, whose address may have a password.
         print(f"study: {settings.folder}")
-        print(f"worker: python -m lightning_hparams.search.worker {where}")
+        print(f"worker: python -m lightning_hparams.search.worker {settings.folder}")
         return 0
     return _reported(results)
 

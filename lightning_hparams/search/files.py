@@ -16,7 +16,7 @@ from .study import load_study, open_study
 if TYPE_CHECKING:
     from .study import SearchStudy
 
-__all__ = ["MLFLOW", "keep", "open_from"]
+__all__ = ["MLFLOW", "keep", "kept_settings", "open_from"]
 
 _FILE = "search.json"
 _ATTRIBUTE = "configuration"
@@ -49,16 +49,23 @@ def open_from(where: str | Path, name: str | None = None) -> tuple[SearchStudy, 
         KeyError: If the database has no such study.
     """
     if "://" not in str(where):
-        path = Path(where) / _FILE
-        if not path.is_file():
+        settings = kept_settings(Path(where))
+        if settings is None:
             raise FileNotFoundError(
                 f"{where} must be the folder of a study, but has no {_FILE}; start the search first"
             )
-        content = read_json(path)
-        settings = SearchSettings.from_mapping({**content["settings"], "folder": Path(where)})
+        content = read_json(Path(where) / _FILE)
         return open_study(settings, create=False), Configuration.load(content["configuration"])
     study = load_study(str(where), name or _only_study(str(where)))
     return study, Configuration.load(json.loads(study.user_attrs[_ATTRIBUTE]))
+
+
+def kept_settings(folder: Path) -> SearchSettings | None:
+    """Return the settings of the study in a folder, with its database; None if it has none."""
+    path = folder / _FILE
+    if not path.is_file():
+        return None
+    return SearchSettings.from_mapping({**read_json(path)["settings"], "folder": folder})
 
 
 def _only_study(url: str) -> str:

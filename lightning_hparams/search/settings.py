@@ -163,6 +163,10 @@ class SearchSettings:
             raise ValueError(f"`name` must fit a folder's name, got {self.name!r}; leave out '/'")
         folder = Path("studies") / self.name if self.folder is None else Path(self.folder)
         self._set(folder=folder)
+        path = str(self.storage).removeprefix("sqlite:///")
+        if path not in (str(self.storage), "", ":memory:"):
+            # Workers may be started in another folder.
+            self._set(storage=f"sqlite:///{Path(path).absolute()}")
         if self.storage is not None and "://" not in str(self.storage):
             raise ValueError(
                 f"`storage` must be a URL, got {self.storage!r}; 'sqlite:///study.db' is one"

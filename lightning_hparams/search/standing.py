@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from ..checks import nearest
+from .files import kept_settings
 from .storage import open_storage
 from .study import SearchStudy, load_study
 from .table import best_row, rich_table, rows, summarize, trials_of
@@ -31,6 +32,9 @@ def find_study(place: str | Path, name: str | None = None) -> SearchStudy:
     url = str(place)
     if "://" not in url:
         file = Path(place) / "study.db"
+        settings = None if file.is_file() else kept_settings(Path(place))
+        if settings is not None:  # whose database is elsewhere
+            return load_study(settings.storage_url, name or settings.name, reading=True)
         if not file.is_file():
             raise FileNotFoundError(
                 f"{place} has no study.db; pass the folder of a study, or the URL of its database"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import sqlite3
@@ -231,10 +230,13 @@ def _write_ahead(path: Path) -> None:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Let one process at a time create tables."""
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # the system releases it if the process dies
+    """Let one process at a time create tables; the lock ends with the process on any system."""
+    connection = sqlite3.connect(path, timeout=_BUSY, isolation_level=None)
+    try:
+        connection.execute("BEGIN EXCLUSIVE")
         yield
+    finally:
+        connection.close()
 
 
 @contextmanager

@@ -60,9 +60,11 @@ def test_a_search_is_run_shown_and_its_trials_repeated(run, config, sweep, tmp_p
 def test_without_a_launcher_the_study_is_created_and_the_command_of_a_worker_shown(
     run, config, sweep, tmp_path
 ):
-    code, out, _, _ = run("search", "--config", config, "--sweep", sweep, "--launcher", "none")
+    args = ["--launcher", "none", "--storage", f"sqlite:///{tmp_path}/other.db"]
+    code, out, _, _ = run("search", "--config", config, "--sweep", sweep, *args)
     assert code == 0
     assert "python -m lightning_hparams.search.worker studies/tiny" in out
+    assert "other.db" not in out  # an address may have a password
     assert "0 of 2 trials" in run("search", "--status", "--folder", "studies/tiny")[1]
     assert not [*tmp_path.glob("studies/tiny/trials/*")]
 

@@ -50,6 +50,10 @@ def test_a_yaml_file_reads_as_it_is_meant(tmp_path):
     assert (found.lr_range_test, found.trials) == ("off", 5)
 
 
+def test_a_database_in_the_working_folder_is_found_from_any_other(tmp_path):
+    assert settings(storage="sqlite:///a.db").storage_url == f"sqlite:///{tmp_path}/a.db"
+
+
 def test_an_error_in_a_file_names_it(tmp_path):
     path = tmp_path / "sweep.yaml"
     path.write_text("metric: loss/val\nmode: min\ntrails: 4\nspace: {a.b: [1]}\n")
