@@ -35,6 +35,9 @@ def test_a_space_that_fits_is_accepted(configuration):
         "model.init_args.optimizer": Choice(["SGD", "AdamW"], prior="SGD"),
         "model.init_args.label_smoothing": Float(0, 0.2),
         "model.init_args.class_weights": Choice([None, "auto"]),
+        "model.init_args.optimizer_args.nesterov": Choice(
+            [True, False], when={"model.init_args.optimizer": "SGD"}
+        ),
         f"{CYCLE}.pct_start": Float(0.1, 0.5),
         "trainer.max_epochs": Int(1, 3),
         "data.batch_size": Choice([2, 4]),
