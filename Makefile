@@ -57,6 +57,7 @@ release-check: $(VENV)/.dev
 bench: export OMP_WAIT_POLICY ?= PASSIVE
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/_table.py $(ARGS)
+	$(BIN)/python benchmarks/_quotes.py bench.json
 
 # What needs a GPU: tests and benchmarks, and a table with the name of the card.
 gpu-check: $(VENV)/.dev $(VENV)/.bench

@@ -414,3 +414,13 @@ def test_a_mistake_ends_the_other_examples_in_a_sentence(tmp_path, script, optio
     assert result.returncode == 2
     assert "Traceback" not in result.stderr
     assert reason in result.stderr.splitlines()[-1]
+
+
+def test_the_gallery_names_examples_that_exist_and_ends_in_a_sentence(tmp_path):
+    text = (EXAMPLES / "gallery.py").read_text()
+    for script in re.findall(r'\["(\w+\.py)"', text):
+        assert (EXAMPLES / script).exists()
+    result = run(tmp_path, "--epochs", "0", "--only", "Segmentation", script="gallery.py")
+    assert result.returncode == 2
+    assert "--epochs must be 1 or more" in result.stderr
+    assert "Traceback" not in result.stderr
