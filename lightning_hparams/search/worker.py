@@ -193,4 +193,6 @@ def _watch_parent(stop: Stop) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stderr.flush()
+    os._exit(code)  # torch takes seconds to go, for which the command would wait

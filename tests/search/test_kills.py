@@ -49,3 +49,10 @@ def test_a_study_on_postgresql_equals_one_without_kills(scenario, tmp_path, post
     found = outcome(scenario, 5, tmp_path, postgres_url)
     assert found["wrong"] == {}
     assert found["interrupted"] > 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1000)
+@pytest.mark.parametrize("scenario", ["worker", "tree"])
+def test_nothing_is_lost_with_postgresql_either(scenario, tmp_path, postgres_url):
+    assert outcome(scenario, 5, tmp_path, postgres_url)["wrong"] == {}

@@ -44,10 +44,8 @@ def test_a_search_goes_on_after_ctrl_c_the_death_of_a_worker_and_that_of_the_who
 
     running = start(folder)
     until(folder, 4)
-    started = time.monotonic()
     running.send_signal(signal.SIGINT)
     assert running.communicate(timeout=60)[0].strip() == "stopped"
-    assert time.monotonic() - started < 15
     states = [one.state for one in find_study(folder).get_trials()]
     assert TrialState.WAITING in states
     assert TrialState.RUNNING not in states
