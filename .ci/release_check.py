@@ -58,6 +58,11 @@ Trainer(max_steps=1, logger=logger, callbacks=[package.MetricMonitor()], limit_v
     "search": "import cmaes, plotly, scipy, lightning_hparams.search",
     "postgres": "import psycopg; psycopg.pq.version()",
     "ray": "import ray; ray.__version__",
+    "completion": "import argcomplete",
+    "optimizers": """
+task = package.ClassificationTask("test_byobnet", optimizer="AdamWScheduleFree")
+assert "ScheduleFree" in type(task.configure_optimizers()).__name__
+""",
     "examples": "data = package.DigitsData(); data.setup('fit'); assert len(data.train_set) > 1000",
     "docs": "import sphinx, myst_parser, furo",
     "bench": "import monai, psutil, torch_lr_finder",

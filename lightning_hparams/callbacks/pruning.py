@@ -23,7 +23,7 @@ class TrialPruning(Callback):
 
     Works in one process and in several: the process of rank zero reports and decides, and all of
     them stop. The callback only sets ``trainer.should_stop``, so training ends as usual; whoever
-    runs the trial then reads :attr:`outcome` and raises ``optuna.TrialPruned``.
+    runs the trial then reads ``outcome`` and raises ``optuna.TrialPruned``.
 
     >>> import optuna
     >>> trial = optuna.create_study().ask()

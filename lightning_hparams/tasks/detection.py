@@ -63,7 +63,7 @@ class DetectionTask(DetectionSteps):
         std: Standard deviation of each channel, with defaults like ``mean``, but 0.25 for 0.5.
         optimizer: A class in ``torch.optim`` (SGD, Adam, AdamW, RMSprop, NAdam, ...); or
             AdamWScheduleFree, RAdamScheduleFree, SGDScheduleFree or Prodigy, see
-            :class:`VisionTask`.
+            :class:`~lightning_hparams.tasks.VisionTask`.
         optimizer_args: Further arguments of the optimizer.
         lr: Learning rate, above 0.
         weight_decay: At least 0; None for the optimizer's default. Does not apply to biases and

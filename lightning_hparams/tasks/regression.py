@@ -58,7 +58,7 @@ class RegressionTask(ImageTask):
             ImageNet's for three channels and 0.5 for any other number.
         std: Standard deviation of each channel, with defaults like ``mean``, but 0.25 for 0.5.
         optimizer: A class in ``torch.optim``; or AdamWScheduleFree, RAdamScheduleFree,
-            SGDScheduleFree or Prodigy, see :class:`VisionTask`.
+            SGDScheduleFree or Prodigy, see :class:`~lightning_hparams.tasks.VisionTask`.
         optimizer_args: Further arguments of the optimizer.
         lr: Learning rate, above 0.
         weight_decay: At least 0; None for the optimizer's default.
