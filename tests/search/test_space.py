@@ -4,7 +4,7 @@ import random
 
 import optuna
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from lightning_hparams.search import Choice, Float, Int, Space
 
@@ -113,6 +113,7 @@ def params(draw):
     return Float(low / 7, (low + width) / 7, log=log, prior=low / 7)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(["a.b", "a.c", "d.e"]), params(), min_size=1))
 def test_a_space_is_what_its_plain_data_say(found):
     space = Space(found)
@@ -121,6 +122,7 @@ def test_a_space_is_what_its_plain_data_say(found):
     assert not space.difference(again)
 
 
+@settings(deadline=None)
 @given(params(), st.integers(0, 1000))
 def test_values_near_a_prior_can_be_sampled(param, seed):
     assert param.fault(param.around(random.Random(seed))) is None
