@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -424,3 +425,25 @@ def test_the_gallery_names_examples_that_exist_and_ends_in_a_sentence(tmp_path):
     assert result.returncode == 2
     assert "--epochs must be 1 or more" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_the_search_in_python_and_its_twin_in_yaml_are_one():
+    from lightning_hparams.search import SearchSettings
+
+    script = runpy.run_path(str(EXAMPLES / "search.py"))
+    ours = script["make_search"]("tpe", trials=6, workers=2, folder="studies", seed=1)
+    twin = SearchSettings.from_yaml(EXAMPLES / "search.yaml")
+    assert ours.settings.to_mapping() == twin.to_mapping()
+
+
+@pytest.mark.slow
+def test_the_search_compares_samplers_and_leaves_reports(tmp_path):
+    arguments = ["--samplers", "random", "qmc", "--trials", "2"]
+    command = [sys.executable, str(EXAMPLES / "search.py"), *arguments]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "Accuracy on handwritten digits" in result.stdout
+    for sampler in ("random", "qmc"):
+        folder = tmp_path / "studies" / f"digits-{sampler}"
+        assert "Timeline" in (folder / "report.html").read_text()
+        assert (folder / "best.ckpt").is_file()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,6 +18,7 @@ from .settings import SearchSettings
 from .space import Space
 from .study import open_study
 from .supervisor import Supervisor
+from .table import TrialTable
 from .winner import best_trials
 from .worker import Worker
 
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from .params import Param
     from .study import SearchStudy
     from .winner import Repeated
+
+    Watch = Callable[[Sequence[FrozenTrial]], object]
 
 __all__ = ["Results", "Search"]
 
@@ -125,7 +129,8 @@ class Search:
         """Run the search, or go on with it.
 
         Args:
-            watch: Called about once a second with all trials.
+            watch: Called about once a second with all trials; None shows a live table, or a line
+                for each trial that ends where there is no terminal.
             in_this_process: Run the trials here, one after the other, without workers. For
                 debugging, and for classes that other processes cannot import.
 
@@ -142,9 +147,11 @@ class Search:
         elif self.settings.launcher == "none":
             return Results(study, False)
         elif self.settings.launcher == "ray":
-            finished = RaySupervisor(study, watch).run()
+            with _watching(self.settings, watch) as look:
+                finished = RaySupervisor(study, look).run()
         else:
-            finished = Supervisor(study, watch=watch).run()
+            with _watching(self.settings, watch) as look:
+                finished = Supervisor(study, watch=look).run()
         repeated: Sequence[Repeated] = ()
         if finished:
             repeated, finished = repeat(study, self.configuration)
@@ -167,3 +174,13 @@ def _loaded(base: Any) -> Configuration:
     if isinstance(base, Configuration):
         return base
     return Configuration.load(*([base] if isinstance(base, (str, Path, Mapping)) else base))
+
+
+@contextmanager
+def _watching(settings: SearchSettings, watch: Watch | None) -> Iterator[Watch]:
+    """What looks at the trials: a table, unless the user has a function of their own."""
+    if watch is not None:
+        yield watch
+        return
+    with TrialTable.of(settings) as table:
+        yield table.update
