@@ -55,6 +55,7 @@ logger = package.mlflow_logger("sqlite:///mlflow.db")
 Trainer(max_steps=1, logger=logger, callbacks=[package.MetricMonitor()], limit_val_batches=1,
         enable_progress_bar=False, accelerator="cpu").fit(module)
 """,
+    "wandb": "import wandb",
     "search": "import cmaes, plotly, scipy, lightning_hparams.search",
     "postgres": "import psycopg; psycopg.pq.version()",
     "ray": "import ray; ray.__version__",

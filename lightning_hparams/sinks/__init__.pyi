@@ -23,3 +23,4 @@ from .opening import (
 )
 from .tensorboard import TensorBoardSink as TensorBoardSink
 from .text import csv_rows as csv_rows
+from .wandb import WandbSink as WandbSink

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 from weakref import ReferenceType, WeakKeyDictionary, ref
 
 from lightning import Trainer
-from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger
+from lightning.pytorch.loggers import (
+    CSVLogger,
+    Logger,
+    MLFlowLogger,
+    TensorBoardLogger,
+    WandbLogger,
+)
 from lightning.pytorch.utilities import rank_zero_info
 from PIL import Image
 
@@ -20,6 +26,7 @@ from .many import Sinks
 from .mlflow import MLflowSink
 from .new_values import NewValues
 from .tensorboard import TensorBoardSink
+from .wandb import WandbSink
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -78,6 +85,8 @@ def _open(logger: Logger, monitor: str, root: str) -> Sink:
             return TensorBoardSink(logger)
         case MLFlowLogger():
             return MLflowSink(logger, None if "://" in root else root)
+        case WandbLogger():
+            return WandbSink(logger)
         case CSVLogger() if "://" not in logger.log_dir:
             return FilesSink(logger.log_dir, logger)
         case _:
