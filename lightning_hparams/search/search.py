@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -139,9 +141,11 @@ class Search:
                 the study exists with another space.
             RuntimeError: If the workers cannot be started.
         """
-        study = self.prepare()
+        study, started = self.prepare(), time.monotonic()
         if in_this_process:
-            worker = Worker(study, self.configuration, own_process=False)
+            limit = self.settings.wall_time
+            deadline = None if limit is None else time.time() + limit
+            worker = Worker(study, self.configuration, deadline=deadline, own_process=False)
             worker.run()
             finished = not worker.stop.asked
         elif self.settings.launcher == "none":
@@ -153,7 +157,8 @@ class Search:
             with _watching(self.settings, watch) as look:
                 finished = Supervisor(study, watch=look).run()
         repeated: Sequence[Repeated] = ()
-        if finished:
+        late = time.monotonic() - started >= (self.settings.wall_time or math.inf)
+        if finished and not late:
             repeated, finished = repeat(study, self.configuration)
         report = conclude(study, self.configuration, repeated) if finished else None
         return Results(study, finished, repeated, report)

@@ -18,7 +18,7 @@ __all__ = ["SIGNALS", "Stop"]
 SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGINT") if hasattr(signal, name)
 )
-_LEFT = 3.5  # seconds from a signal until a trial that has not stopped by itself is given up
+_LEFT = 3.5  # seconds from a signal until the trial is given up
 
 
 class Stop:
@@ -26,7 +26,7 @@ class Stop:
 
     Args:
         deadline: Seconds since the epoch at which the wall time is over; None for no limit.
-        give_up: Called in a thread if a signal has not stopped the trial within seconds, as in a
+        give_up: Called in a thread if a signal has not ended the process within seconds, as in a
             step that takes minutes; must end the process.
     """
 
@@ -38,8 +38,6 @@ class Stop:
         self._give_up = give_up
         self.asked = False  # whether a signal or the parent asked to stop
         self._woken = threading.Event()
-        self._idle = threading.Event()
-        self._idle.set()
 
     def due(self) -> bool:
         """Whether to stop now."""
@@ -58,15 +56,6 @@ class Stop:
             seconds = min(seconds, max(0.0, self.deadline - time.time()))
         self._woken.wait(seconds)
         return self.due()
-
-    @contextmanager
-    def working(self) -> Iterator[None]:
-        """Mark the block as one in which a trial runs."""
-        self._idle.clear()
-        try:
-            yield
-        finally:
-            self._idle.set()
 
     @contextmanager
     def signals(self) -> Iterator[None]:
@@ -101,5 +90,6 @@ class Stop:
 
     def _after_request(self) -> None:
         self._woken.set()
-        if self._give_up is not None and not self._idle.wait(_LEFT):
+        if self._give_up is not None:
+            time.sleep(_LEFT)  # by then the process has ended by itself, if it can
             self._give_up()

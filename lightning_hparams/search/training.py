@@ -69,7 +69,7 @@ def train(
     pruning = TrialPruning(metric, report)
     saving = TrialCheckpoint(folder, pruning, mode, stop, timeout=timeout, until_step=until_step)
     try:
-        with as_in_a_new_process(threads), stop.working():
+        with as_in_a_new_process(threads):
             return _fit(configuration, folder, pruning, saving, stop, [*callbacks], [*loggers])
     finally:
         stop.forward = False
@@ -99,6 +99,8 @@ def _fit(
     saving.shared = stop.forward = trainer.strategy.launcher is not None
     result.unlink(missing_ok=True)
     last = folder / "last.ckpt"
+    if stop.asked:
+        raise Interrupted
     try:
         trainer.fit(built.module, datamodule=built.data, ckpt_path=last if last.is_file() else None)
     except Exception:

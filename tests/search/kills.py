@@ -116,13 +116,13 @@ _HOLES = [
 HOLES = {one.__name__: one for one in _HOLES}
 
 
-def prepare(folder, url=None, log=None):
+def prepare(folder, url=None, log=None, pause=0.01):
     from lightning_hparams.configuration import Configuration
     from lightning_hparams.search import Search, open_study
     from lightning_hparams.search.files import keep
     from tests.search import tiny
 
-    given = tiny.configuration(EPOCHS, pause=0.01, log=log)
+    given = tiny.configuration(EPOCHS, pause=pause, log=log)
     settings = tiny.settings(
         folder, trials=TRIALS, retries=9, storage=url, name=f"study {Path(folder).name}"
     )
@@ -189,6 +189,24 @@ def at_a_signal(folder, seed, name):
     return before, wait([worker(folder, 0)]) and well and in_time and back
 
 
+def in_a_long_step(folder):
+    """Ask a worker to stop while a step takes a minute; return seconds and states."""
+    from lightning_hparams.search import open_from
+
+    pid, study = worker(folder, 0), open_from(folder)[0]
+    end = time.monotonic() + 60
+    while time.monotonic() < end and not any(t.state.name == "RUNNING" for t in study.get_trials()):
+        time.sleep(0.05)
+    time.sleep(1.0)
+    started = time.monotonic()
+    os.kill(pid, signal.SIGTERM)
+    wait([pid])
+    return {
+        "seconds": time.monotonic() - started,
+        "states": [trial.state.name for trial in study.get_trials()],
+    }
+
+
 def at_a_hole(folder, seed, hole):
     """Kill a worker at a hole, and start another one."""
     if hole in ("while_putting_back", "between_fail_and_retry"):
@@ -253,6 +271,9 @@ def main(scenario, studies, folder, url=None):
     root = Path(folder)
     root.mkdir(parents=True, exist_ok=True)
     os.chdir(root)
+    if scenario == "long step":
+        prepare(root / "study", url, pause=60.0)
+        return in_a_long_step(root / "study")
     started, wrong, interrupted = time.monotonic(), {}, 0
     expected = reference(root / "reference")
     longest = (time.monotonic() - started) * 0.6  # two workers take little more than half of it

@@ -52,6 +52,13 @@ def test_a_study_on_postgresql_equals_one_without_kills(scenario, tmp_path, post
 
 
 @pytest.mark.slow
+def test_a_signal_stops_a_worker_within_five_seconds_even_in_a_step_of_a_minute(tmp_path):
+    found = outcome("long step", 1, tmp_path)
+    assert found["seconds"] < 5
+    assert found["states"] == ["WAITING"]
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(1000)
 @pytest.mark.parametrize("scenario", ["worker", "tree"])
 def test_nothing_is_lost_with_postgresql_either(scenario, tmp_path, postgres_url):
