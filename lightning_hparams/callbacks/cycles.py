@@ -40,7 +40,8 @@ class OneCycle(ParamScheduler):
     Args:
         max_lr: Peak of the group with the largest rate, scaling the others; a list with one peak
             per group, over all optimizers; None for the rates configured or found by a range test.
-        total_steps: As for :class:`ParamScheduler`.
+        total_steps: Optimizer steps in the run, or a list with one number per optimizer; None for
+            the number planned by the trainer.
         pct_start: Share of the run spent rising, in 0..1.
         div_factor: Ratio of the peak to the rate of the first step.
         final_div_factor: Ratio of the rate of the first step to that of the last.
@@ -52,8 +53,9 @@ class OneCycle(ParamScheduler):
         base_momentum: Momentum at the peak of the rate, at least 0; or a list with one per group,
             over all optimizers.
         max_momentum: Momentum at the lowest rate, below 1; or a list as for ``base_momentum``.
-        on_resume: As for :class:`ParamScheduler`.
-        override: As for :class:`ParamScheduler`.
+        on_resume: If a resumed run differs in length from the stopped one, ``"rescale"`` stretches
+            the curve, ``"continue"`` keeps it and then its last value, ``"strict"`` raises.
+        override: Replace a scheduler configured by the module, instead of raising.
 
     Raises:
         ValueError: If an argument is out of range, the number of steps cannot be determined, or
@@ -125,20 +127,23 @@ class Cyclic(ParamScheduler):
             of the upper bound (section 3.3 of the paper).
         max_lr: Upper bound, as for ``base_lr``; None for the range test's suggestion, or the
             configured rate.
-        total_steps: As for :class:`ParamScheduler`.
+        total_steps: Optimizer steps in the run, or a list with one number per optimizer; None for
+            the number planned by the trainer.
         step_size_up: Steps from the lower to the upper bound; None for four cycles in the run,
             which end at the lower one.
         step_size_down: Steps back to the lower bound; None for ``step_size_up``.
         mode: ``"triangular"``, ``"triangular2"`` (amplitude halved in each cycle), or
             ``"exp_range"`` (amplitude scaled by ``gamma**step``).
         gamma: For ``"exp_range"``, above 0 and at most 1.
-        cycle_momentum: As for :class:`OneCycle`.
+        cycle_momentum: Cycle the momentum inversely to the rate: ``"auto"`` in groups whose
+            ``momentum`` is above 0, True in all groups, including ``betas[0]``.
         base_momentum: Momentum at the upper bound of the rate, at least 0; or a list with one per
             group, over all optimizers.
         max_momentum: Momentum at the lower bound of the rate, below 1; or a list as for
             ``base_momentum``.
-        on_resume: As for :class:`ParamScheduler`.
-        override: As for :class:`ParamScheduler`.
+        on_resume: If a resumed run differs in length from the stopped one, ``"rescale"`` stretches
+            the curve, ``"continue"`` keeps it and then its last value, ``"strict"`` raises.
+        override: Replace a scheduler configured by the module, instead of raising.
 
     Raises:
         ValueError: If an argument is out of range, the lower bound is above the upper one, the

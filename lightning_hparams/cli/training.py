@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -32,6 +33,9 @@ _FOLDER = "LIGHTNING_HPARAMS_PREDICTIONS"  # that of this run, for its other pro
 def run(command: str, args: Sequence[str]) -> int:
     """Run a command, and report what it has written."""
     with without_deprecations():
+        if command != "fit":  # for which the callbacks of the fit do not matter
+            for message in ("Be aware that when using `ckpt_path`", "The dirpath has changed from"):
+                warnings.filterwarnings("ignore", message=message)
         done = _Training(cast(Stage, command), args)
     return done.code
 

@@ -13,9 +13,10 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from ..tasks import VisionTask
 from .classes import accepted_arguments, class_of
+from .errors import ConfigurationError
 from .keys import class_name
 from .links import linked
-from .parsing import ConfigurationCLI, parser, plain, without_deprecations
+from .parsing import ConfigurationCLI, parse, parser, plain, without_deprecations
 
 __all__ = ["Built", "Stage", "build", "takes_from_data"]
 
@@ -82,6 +83,7 @@ class _Builder(ConfigurationCLI):
             self.given["model"].get("init_args", {}),
             names=(type(data).__name__, class_name(model)),
         )
+        _check_fit(model["class_path"], found, type(data).__name__)
         model["init_args"].update(found)
         for name, value in found.items():
             self.config["model"]["init_args"][name] = value
@@ -92,6 +94,14 @@ class _Builder(ConfigurationCLI):
             **{**self.options, **kwargs, "callbacks": callbacks}
         )
         return trainer
+
+
+def _check_fit(class_path: str, found: Mapping[str, Any], data: str) -> None:
+    """Check that a task takes what its data have."""
+    try:
+        parse({"model": {"class_path": class_path, "init_args": dict(found)}}, complete=False)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"the task does not fit {data}: {error}") from error
 
 
 def _original(error: Exception) -> Exception:

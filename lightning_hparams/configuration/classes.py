@@ -191,7 +191,7 @@ def check_classes(message: str) -> None:
     forms = (
         r"Expected a dot import path string: ([\w.]+)$",
         r"Import path ([\w.]+) does not correspond",
-        r"Problem with given class_path '([\w.]+)':\n\s*No module",
+        r"Problem with given class_path '([\w.]+)':\n\s*(?:No module|module '[\w.]+' has no)",
     )
     for form in forms:
         if found := re.search(form, message, re.MULTILINE):

@@ -45,6 +45,8 @@ def linked(
     {'num_classes': 3}
     """
     found: dict[str, Any] = {}
+    if "num_values" in accepted and attribute("num_values") is None:
+        accepted = {*accepted} - {"class_names"}  # of classes, not of values
     for name in LINKED:
         if name not in accepted or (name in _OF_WEIGHTS and given.get("weights") is not None):
             continue

@@ -58,13 +58,15 @@ def sentence(message: str, accepted: Accepted, key: str = "", path: str = "") ->
         known = accepted(group) if group == "trainer" else ()
         return f"`{group or found[1]}` has no argument {name!r}{nearest(name, known or ())}"
     if found := re.search(r"the following arguments are required: (.+)", text):
-        return f"{_listed(found[1])} must be given"
+        return f"{_listed(found[1], key)} must be given"
     if found := re.search(r"unrecognized arguments: (\S+)", text):
         option = found[1].partition("=")[0]
         kind = "option" if option.startswith("-") else "argument"
         return f"there is no {kind} {option}{nearest(option, accepted('') or ())}"
     if found := re.match(r"argument (\S+): expected one argument", text):
         return f"`{found[1]}` needs a value"
+    if found := re.search(r"expects a function or a callable class.*Got value: (.*)", text):
+        return f"`{key}` must name a function by its path, got {_quoted(found[1])}"
     rules = [*dict.fromkeys(re.findall(r"Expected an? (.+?)(?:\. Got value: .*)?$", text, re.M))]
     if key and rules:
         value = re.findall(r"(?:Got value|Given value): (.*)", text)
@@ -102,12 +104,13 @@ def _quoted(value: str) -> str:
     return value if re.fullmatch(r"[-+.\deE]+|[\[{].*|None|True|False", value) else repr(value)
 
 
-def _listed(names: str) -> str:
+def _listed(names: str, key: str) -> str:
     """Keys without the command that they are of."""
     keys = [
         re.sub(r"^(fit|validate|test|predict)\.", "", name.strip()) for name in names.split(",")
     ]
-    return " and ".join(f"`{key}`" for key in keys)
+    above = f"{key}." if key else ""
+    return " and ".join(f"`{above}{each}`" for each in keys)
 
 
 def _hint(rules: list[str], values: list[str]) -> str:

@@ -44,13 +44,15 @@ class RegressionTask(ImageTask):
     values.
 
     Args:
-        model: As in :class:`~lightning_hparams.ClassificationTask`.
-        weights: Likewise.
-        model_args: Likewise.
+        model: A model of timm, such as ``"resnet18"``, or ``"torchvision/resnet18"``.
+        weights: None for random initialisation, ``"imagenet"``, or a file with weights; see
+            :class:`~lightning_hparams.ClassificationTask`.
+        model_args: Further arguments of the model, such as ``{"drop_rate": 0.1}``.
         in_channels: Channels of an image.
         num_values: Number of values per image, at least 1.
         class_names: A name for each value; ``value``, or ``value 0``, ``value 1``, ... if None.
-        image_size: As in :class:`~lightning_hparams.ClassificationTask`.
+        image_size: The task resizes images so that their shorter side has this many pixels; see
+            :class:`~lightning_hparams.ClassificationTask`.
         loss: ``"mse"``, ``"l1"`` or ``"huber"``, or a dict of names and weights.
         loss_args: Further arguments of each loss, by its name: ``{"huber": {"delta": 1.0}}``, in
             deviations.
@@ -63,11 +65,14 @@ class RegressionTask(ImageTask):
         lr: Learning rate, above 0.
         weight_decay: At least 0; None for the optimizer's default.
         encoder_lr_mult: The learning rate of all but the last layer as a multiple of ``lr``.
-        layer_decay: As in :class:`~lightning_hparams.ClassificationTask`.
-        freeze: Likewise.
-        unfreeze_at: Likewise.
-        compile: Likewise.
-        grad_checkpointing: Likewise.
+        layer_decay: The learning rate of each layer of the encoder as a multiple of that of the
+            next one, above 0; 1 for one rate.
+        freeze: ``"encoder"`` does not train the encoder, and keeps the statistics of its batch
+            normalisations.
+        unfreeze_at: First epoch in which the encoder is trained after all; None for never.
+        compile: Compile the model with ``torch.compile``; checkpoints stay the same.
+        grad_checkpointing: Compute activations again in the backward pass instead of storing them.
+            For models of timm.
 
     Logged by Lightning, with stage ``train``, ``val`` or ``test``: ``loss/{stage}`` and
     ``metric/{mae,rmse,r2}/{stage}``, means over the values. Available to callbacks, and written to
