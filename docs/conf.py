@@ -32,12 +32,17 @@ nitpick_ignore_regex = [
 ]
 suppress_warnings = ["config.cache"]
 
+# Methods that Lightning calls, not users.
+_HOOKS = re.compile(r"on_\w+|setup|teardown|(load_)?state_dict|state_key|write_on_batch_end")
+_RULE = re.compile(r"; (may|this room may) import [^.]*(?=\.)|^This room may import [^.]*\.")
 _ROW = re.compile(r"\s*\|.*\|\s*$")
 
 
 def _tables_from_markdown(app, what, name, obj, options, lines):  # noqa: ANN001, ANN202
     """Turn the Markdown tables of docstrings into ones of reStructuredText, in place."""
     result: list[str] = []
+    if what == "module":  # which other packages it may import is for those who work on it
+        lines[:] = [_RULE.sub("", line) for line in lines]
     for line in lines:
         if not _ROW.match(line):
             result.append(line)
@@ -53,6 +58,12 @@ def _tables_from_markdown(app, what, name, obj, options, lines):  # noqa: ANN001
     lines[:] = result
 
 
+def _skipped(app, what, name, obj, skip, options):  # noqa: ANN001, ANN202
+    """Leave the hooks of callbacks out of the reference."""
+    return True if what == "class" and _HOOKS.fullmatch(name) else None
+
+
 def setup(app):  # noqa: ANN001, ANN201
     """Connect the change of docstrings."""
     app.connect("autodoc-process-docstring", _tables_from_markdown)
+    app.connect("autodoc-skip-member", _skipped)
