@@ -82,8 +82,8 @@ class LRRangeTest(Callback):
         num_steps: Optimizer steps, at least 10; the training loader restarts as often as needed.
         mode: ``"exp"`` or ``"linear"``.
         param: ``"lr"``; or ``"weight_decay"``, ``"momentum"`` or ``"batch_size"`` to sweep the
-            rate at each of ``values``, on the same weights and batches (Smith,
-            arXiv:1803.09820), and write the chosen value to the attribute of that name.
+            rate at each of ``values``, on the same weights and batches (Smith, arXiv:1803.09820),
+            and write the chosen value to that attribute. It shows which values do harm.
         stage: ``"train"`` for the training loss, ``"val"`` for the loss that ``validation_step``
             returns, over the same ``val_batches`` batches before each step.
         rule: ``edge``, ``min``, ``steep``, ``valley``, ``slide``, or a function of the curve.
