@@ -15,6 +15,7 @@ import re
 import sys
 from collections.abc import Mapping
 from datetime import datetime, timezone
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,12 @@ def _deterministic() -> dict[str, object]:
 
 
 def _packages() -> dict[str, str]:
+    return dict(_installed())
+
+
+@lru_cache(maxsize=1)
+def _installed() -> dict[str, str]:
+    """Read once in a process: it takes a third of a second, which each trial would wait."""
     found = {dist.metadata["Name"]: dist.version for dist in importlib.metadata.distributions()}
     return {name: found[name] for name in sorted(filter(None, found), key=str.lower)}
 

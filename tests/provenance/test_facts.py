@@ -47,3 +47,10 @@ def test_a_manifest_survives_json_and_consumes_no_random_numbers():
     assert manifest["config"] == {"lr": 0.5, "module": "torch.nn.modules.linear.Linear"}
     assert torch.equal(states[0], torch.get_rng_state())
     assert states[1:] == (repr(np.random.get_state(legacy=False)), random.getstate())
+
+
+def test_packages_are_read_once_in_a_process_and_not_shared_between_manifests(monkeypatch):
+    first = take({})
+    first["packages"]["torch"] = "changed"
+    monkeypatch.setattr("importlib.metadata.distributions", lambda: [])
+    assert take({})["packages"]["torch"] not in ("changed", "")
