@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -51,10 +51,13 @@ def draw_values(values: Values, title: str, target: str | Path | Axes | None) ->
     Raises:
         ModuleNotFoundError: If matplotlib is not installed.
     """
-    figures = require("matplotlib.figure", extra="plot")
-    figure = figures.Figure(figsize=(6, 3), layout="constrained")
+    size: dict[str, Any] = {"figsize": (6, 3), "layout": "constrained"}
+    figure = require("matplotlib.figure", extra="plot").Figure(**size)
     axes: Axes
-    axes = figure.add_subplot() if target is None or isinstance(target, (str, Path)) else target
+    if target is None:  # one that a notebook shows
+        axes = require("matplotlib.pyplot", extra="plot").subplots(**size)[1]
+    else:
+        axes = figure.add_subplot() if isinstance(target, (str, Path)) else target
     for index, (param, curve) in enumerate(values.items()):
         side = axes if index == 0 else axes.twinx()
         side.plot(curve, color=f"C{index}" if curve.ndim == 1 else None)

@@ -819,11 +819,15 @@ def test_the_preview_shows_multiples_or_a_column_per_group():
 
 def test_the_preview_can_be_plotted(tmp_path):
     figure = pytest.importorskip("matplotlib.figure").Figure()
+    pyplot = pytest.importorskip("matplotlib.pyplot")
     axes = OneCycle(max_lr=0.1).plot(50, tmp_path / "curve.png")
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
     assert axes.lines[0].get_ydata().max() == 0.1
     assert Cyclic().plot(50, figure.add_subplot()).figure is figure
-    assert OneCycle(max_lr=[0.1, 0.2]).plot(50).lines[1].get_ydata().max() == 0.2
+    shown = OneCycle(max_lr=[0.1, 0.2]).plot(50)
+    assert shown.lines[1].get_ydata().max() == 0.2
+    assert shown.figure.number in pyplot.get_fignums()  # so that a notebook shows it
+    pyplot.close(shown.figure)
 
 
 # Two processes
