@@ -120,7 +120,7 @@ class Cyclic(ParamScheduler):
 
     After a range test, its suggested bounds apply to the group with the largest rate, and the
     others are scaled in proportion. See :class:`ParamScheduler` for resuming and step counts.
-    With SGD, the bounds of a sweep alone were five to ten times too low in our measurements.
+    With SGD, the bounds of a sweep alone were three to seven times too low on two tasks.
 
     Args:
         base_lr: Lower bound of the group with the largest rate, scaling the others; a list with

@@ -111,7 +111,7 @@ def _packages() -> dict[str, str]:
 
 @lru_cache(maxsize=1)
 def _installed() -> dict[str, str]:
-    """Read once in a process: it takes a third of a second, which each trial would wait."""
+    """Read once in a process: reading all of them takes time that each trial would wait."""
     found = {dist.metadata["Name"]: dist.version for dist in importlib.metadata.distributions()}
     return {name: found[name] for name in sorted(filter(None, found), key=str.lower)}
 
