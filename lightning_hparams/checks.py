@@ -22,6 +22,7 @@ __all__ = [
     "in_range",
     "mapping_in",
     "names_in",
+    "names_like",
     "nearest",
     "numbers_in",
     "one_of",
@@ -71,6 +72,21 @@ def nearest(value: str, names: Iterable[str], *, count: int = 3) -> str:
     if not close:
         return ""
     return f"; did you mean {' or '.join(repr(by_lower[match]) for match in close)}?"
+
+
+def names_like(value: str, names: Iterable[str]) -> str:
+    """Return the end of an error message: names similar to ``value``, else all of them if few.
+
+    >>> names_like("hiden", ["hidden", "lr"]), names_like("root", ["size", "seed"])
+    ("; did you mean 'hidden'?", "; there are 'seed' and 'size'")
+    """
+    names = sorted(names)
+    if (close := nearest(value, names)) or not 0 < len(names) <= _LISTED:
+        return close
+    *others, last = map(repr, names)
+    if not others:
+        return f"; there is {last}"
+    return f"; there are {', '.join(others)} and {last}"
 
 
 def in_range(

@@ -31,6 +31,17 @@ def test_reading_inverts_writing(value):
     assert json_text.read(text) == value
 
 
+NUMBERS = st.sampled_from([math.nan, math.inf, -math.inf])
+WORDS = st.sampled_from(["nan", "inf", "-inf", "NaN", "Infinity", "-Infinity", "\\nan", "\\\\inf"])
+
+
+@given(st.lists(NUMBERS | WORDS | st.text("\\nainf", max_size=5)))
+def test_texts_that_spell_numbers_stay_texts_if_written_exactly(values):
+    text = json_text.write(values, exact=True)
+    json.loads(text, parse_constant=refused)
+    assert list(map(repr, json_text.read(text, exact=True))) == list(map(repr, values))
+
+
 def test_numbers_that_json_cannot_represent_are_strings():
     assert json_text.write([math.nan, math.inf, -math.inf]) == '["nan", "inf", "-inf"]'
 

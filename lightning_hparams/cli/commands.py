@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import lightning_hparams
 
-from ..checks import nearest
+from ..checks import names_like
 from .mistakes import explained
 
 __all__ = ["main"]
@@ -90,8 +90,7 @@ def _run(given: list[str]) -> int:
     if name not in COMMANDS:
         kind = "option" if name.startswith("-") else "command"
         print(
-            f"{PROGRAM}: error: unknown {kind} {name!r}{nearest(name, COMMANDS)}; "
-            f"the commands are {', '.join(COMMANDS)}",
+            f"{PROGRAM}: error: unknown {kind} {name!r}{names_like(name, COMMANDS)}",
             file=sys.stderr,
         )
         return MISTAKE

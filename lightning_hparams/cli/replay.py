@@ -8,7 +8,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 
 from ..configuration import ConfigurationError
-from ..search import replay
+from ..search import enter, replay
 from .arguments import command_parser, parsed
 from .repeating import repeat_run
 
@@ -40,7 +40,7 @@ def run(command: str, args: Sequence[str]) -> int:
         summary, equal = repeat_run(path)
     else:
         study, number = _trial(path)
-        comparison = replay(study, number)
+        comparison = replay(enter(study), number)
         summary, equal = comparison.summary(), comparison.equal
     print(summary)
     return 0 if equal else DIFFERENT

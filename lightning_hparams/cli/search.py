@@ -152,6 +152,8 @@ def _place(given: Namespace) -> tuple[str | Path, str | None]:
         return given.folder, None
     if given.name is not None:
         return Path("studies") / given.name, None
+    if given.sweep is None:
+        raise ConfigurationError("--status needs a study: --folder studies/NAME")
     settings = _settings(given)
     if settings.storage is not None:
         return settings.storage, settings.name
@@ -162,8 +164,12 @@ def _reported(results: Results) -> int:
     """Print what was found, and where it is."""
     folder, best = results.folder, results.best
     print(f"study: {folder}")
+    if results.ended:
+        print(f"ended: {results.ended}")
     if best is None:
-        print("no trial was completed", file=sys.stderr)
+        failed = any("failure" in trial.user_attrs for trial in results.trials)
+        where = f"; the lines of errors are in {folder}/trials/*/trial.json" if failed else ""
+        print(f"no trial was completed{where}", file=sys.stderr)
         return NOTHING_FOUND if results.finished else INTERRUPTED
     print(f"best trial: {best.number}, {results.study.settings.metric} {best.value:.6g}")
     for key, value in best.params.items():

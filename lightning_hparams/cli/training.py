@@ -54,7 +54,8 @@ class _Training(OneCommand):
         self.saver = ConfigurationSaver(configuration.to_yaml())
         added: list[Callback] = [*callbacks, self.saver]
         nodes = configuration.data["trainer"]["callbacks"] or []
-        if not any(class_name(node) == RunRecorder.__name__ for node in nodes):
+        is_recorded = any(class_name(node) == RunRecorder.__name__ for node in nodes)
+        if not is_recorded and configuration.data["trainer"]["logger"] is not False:
             added.append(RunRecorder())  # for `compare` and `replay`
         return super().built(configuration, added)
 

@@ -15,7 +15,7 @@ from lightning.pytorch.loggers import Logger
 
 import lightning_hparams
 
-from ..checks import nearest
+from ..checks import names_like, nearest
 from .errors import ConfigurationError
 from .keys import CLASS_PARTS, is_class
 
@@ -117,8 +117,7 @@ def check_names(data: Mapping[str, Any]) -> None:
     for name in data:
         if name not in _TOP:
             raise ConfigurationError(
-                f"the configuration has no part {name!r}{nearest(str(name), _TOP)}; its parts are "
-                f"{', '.join(_TOP)}"
+                f"the configuration has no part {name!r}{names_like(str(name), _TOP)}"
             )
     for name in _TOP[1:]:
         if name == "trainer":
@@ -158,8 +157,7 @@ def _check_class(node: object, key: str, base: type | None = None) -> None:
         for part in node:
             if part not in CLASS_PARTS:
                 raise ConfigurationError(
-                    f"`{key}` has no part {part!r}{nearest(str(part), CLASS_PARTS)}; it is "
-                    "described by class_path and init_args"
+                    f"`{key}` has no part {part!r}{names_like(str(part), CLASS_PARTS)}"
                 )
     if not is_class(node):
         return
@@ -207,4 +205,5 @@ def _accepted(kind: type) -> frozenset[str]:
 
 def _check_argument(name: object, key: str, accepted: frozenset[str]) -> None:
     if str(name).rstrip("+") not in accepted:
-        raise ConfigurationError(f"`{key}` has no argument {name!r}{nearest(str(name), accepted)}")
+        known = names_like(str(name), accepted)
+        raise ConfigurationError(f"`{key}` has no argument {name!r}{known}")

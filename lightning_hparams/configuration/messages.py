@@ -6,7 +6,7 @@ import re
 import textwrap
 from collections.abc import Callable, Collection
 
-from ..checks import nearest
+from ..checks import names_like, nearest
 
 __all__ = ["sentence"]
 
@@ -49,10 +49,10 @@ def sentence(message: str, accepted: Accepted, key: str = "", path: str = "") ->
         parent = key.removesuffix(".init_args").removesuffix(f".{path.rpartition('.')[2]}")
         return f"`{parent}` must be given a class before its arguments"
     if found := re.search(r"Option '(.+?)' is not accepted", text):
-        return f"`{key}` has no argument {found[1]!r}{nearest(found[1], accepted(path) or ())}"
+        return f"`{key}` has no argument {found[1]!r}{names_like(found[1], accepted(path) or ())}"
     if found := re.search(r"Group '(.+?)' does not accept option '(.+?)'", text):
         group, name = found[1], found[2]
-        return f"`{group}` has no argument {name!r}{nearest(name, accepted(group) or ())}"
+        return f"`{group}` has no argument {name!r}{names_like(name, accepted(group) or ())}"
     if found := re.search(r"Subcommand '.+?' does not accept option '(.+?)'", text):
         group, _, name = found[1].rpartition(".")
         known = accepted(group) if group == "trainer" else ()

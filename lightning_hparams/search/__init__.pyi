@@ -1,6 +1,6 @@
 from .claims import claim as claim, finish as finish, hand_back as hand_back
 from .failures import Failure as Failure
-from .files import open_from as open_from
+from .files import enter as enter, open_from as open_from
 from .fitting import batch_size_of as batch_size_of, check_fit as check_fit
 from .folders import trial_folder as trial_folder, trial_record as trial_record
 from .probe import check_metric as check_metric, logged_metrics as logged_metrics

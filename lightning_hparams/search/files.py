@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +18,7 @@ from .study import load_study, open_study
 if TYPE_CHECKING:
     from .study import SearchStudy
 
-__all__ = ["MLFLOW", "keep", "kept_settings", "open_from"]
+__all__ = ["MLFLOW", "enter", "keep", "kept_settings", "open_from"]
 
 _FILE = "search.json"
 _ATTRIBUTE = "configuration"
@@ -30,7 +32,11 @@ def keep(study: SearchStudy, base: Configuration) -> None:
     is without secrets, for workers on machines that do not see the folder.
     """
     settings = study.settings
-    content = {"settings": settings.to_mapping(), "configuration": base.given}
+    content = {
+        "settings": settings.to_mapping(),
+        "configuration": base.given,
+        "directory": os.getcwd(),
+    }
     write_json(Path(settings.folder) / _FILE, content, private=True)
     text = json.dumps(redact(base.given, os.environ), sort_keys=True)
     if study.user_attrs.get(_ATTRIBUTE) != text:
@@ -58,6 +64,28 @@ def open_from(where: str | Path, name: str | None = None) -> tuple[SearchStudy, 
         return open_study(settings, create=False), Configuration.load(content["configuration"])
     study = load_study(str(where), name or _only_study(str(where)))
     return study, Configuration.load(json.loads(study.user_attrs[_ATTRIBUTE]))
+
+
+def enter(folder: str | Path) -> Path:
+    """Go to the directory that the search of a study was started in, if this machine has it.
+
+    Modules of the user and paths in the configuration may be relative to it.
+
+    Args:
+        folder: Folder of the study.
+
+    Returns:
+        A path of the folder from there.
+    """
+    path = Path(folder) / _FILE
+    directory = read_json(path).get("directory") if path.is_file() else None
+    if directory is None or directory == os.getcwd():
+        return Path(folder)
+    absolute = Path(folder).absolute()
+    with suppress(OSError):  # moved, or another machine
+        os.chdir(directory)
+        sys.path.insert(0, directory)
+    return absolute
 
 
 def kept_settings(folder: Path) -> SearchSettings | None:

@@ -46,7 +46,7 @@ def trial_record(study_folder: Path, number: int) -> dict[str, Any]:
 
 def read_json(path: Path) -> Any:
     """Read a file written by :func:`write_json`."""
-    return read(path.read_text("utf-8"))
+    return read(path.read_text("utf-8"), exact=True)
 
 
 def write_json(path: Path, value: Mapping[str, object], *, private: bool = False) -> None:
@@ -61,5 +61,5 @@ def write_json(path: Path, value: Mapping[str, object], *, private: bool = False
     new = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600 if private else 0o666)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(write(value, indent=2) + "\n")
+        file.write(write(value, indent=2, exact=True) + "\n")
     new.replace(path)

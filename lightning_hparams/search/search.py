@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..configuration import Configuration
 from .conclusion import conclude, repeat, track
+from .ending import Limits, complete, halted
 from .files import keep
 from .fitting import batch_size_of, check_fit
 from .probe import check_metric
@@ -45,12 +47,14 @@ class Results:
         finished: Whether the search came to its end, rather than being stopped.
         repeated: The best trials with other seeds, if the settings ask for that.
         report: The report; None if the search was stopped, or plotly is not installed.
+        ended: Why no further trials were begun, if not for their number.
     """
 
     study: SearchStudy
     finished: bool
     repeated: Sequence[Repeated] = ()
     report: Path | None = None
+    ended: str = ""
 
     @property
     def trials(self) -> list[FrozenTrial]:
@@ -141,7 +145,7 @@ class Search:
                 the study exists with another space.
             RuntimeError: If the workers cannot be started.
         """
-        study, started = self.prepare(), time.monotonic()
+        study, started, since = self.prepare(), time.monotonic(), datetime.now()
         if in_this_process:
             limit = self.settings.wall_time
             deadline = None if limit is None else time.time() + limit
@@ -158,10 +162,23 @@ class Search:
                 finished = Supervisor(study, watch=look).run()
         repeated: Sequence[Repeated] = ()
         late = time.monotonic() - started >= (self.settings.wall_time or math.inf)
+        ended = self._ended(study, since, late) if finished else ""
         if finished and not late:
             repeated, finished = repeat(study, self.configuration)
         report = conclude(study, self.configuration, repeated) if finished else None
-        return Results(study, finished, repeated, report)
+        return Results(study, finished, repeated, report, ended)
+
+    def _ended(self, study: SearchStudy, since: datetime, late: bool) -> str:
+        """Why no further trials were begun, in words; empty if all were run."""
+        settings, trials = self.settings, study.get_trials(deepcopy=False)
+        limits = Limits(
+            patience=settings.patience,
+            mode=settings.mode,
+            on_error=settings.on_error,
+            deadline=0.0 if late else None,
+            since=since,
+        )
+        return halted(trials, limits, time.time()) or complete(trials, limits)
 
     def prepare(self) -> SearchStudy:
         """Check everything and create the study, without a trial."""

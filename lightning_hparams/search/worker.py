@@ -21,7 +21,7 @@ from .beating import beating
 from .claims import claim, finish, hand_back
 from .ending import Limits
 from .failures import Failure
-from .files import MLFLOW, open_from
+from .files import MLFLOW, enter, open_from
 from .owners import Owner
 from .stopping import Stop
 from .tracking import mlflow_study
@@ -176,7 +176,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     for variable in _OF_SLURM:
         os.environ.pop(variable, None)
-    study, base = open_from(options.study, options.name)
+    where = options.study if "://" in options.study else enter(options.study)
+    study, base = open_from(where, options.name)
     since = None if options.since is None else datetime.fromtimestamp(options.since)
     worker = Worker(study, base, options.index, deadline=options.deadline, since=since)
     if options.parent:

@@ -35,6 +35,12 @@ FILES = [
     ("model: {class_path: SegmentationTask, init_args: {lr: x}}", ["lr` must be a number", "'x'"]),
     ("trainer: {max_epochs: many}", ["max_epochs` must be a whole number or null", "'many'"]),
     ("seed_everything: first", ["`seed_everything` must be true or false or a whole number"]),
+    (
+        "data: {class_path: DigitsData, init_args: {root: x}}",
+        ["'root'", "are 'augment'"],
+    ),
+    ("zzz: {}", ["no part 'zzz'; there are 'data'", "'trainer'"]),
+    ("data: {class_path: DigitsData, zzz: 1}", ["no part 'zzz'", "'class_path'", "'init_args'"]),
     ("", ["fit.yaml is empty"]),
     ("trainer: {max_epochs: 1}", ["`model` must be given"]),
 ]

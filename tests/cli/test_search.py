@@ -2,10 +2,13 @@
 
 import json
 import shutil
+import sys
+from pathlib import Path
 
 import pytest
 
 from lightning_hparams.configuration import write_yaml
+from lightning_hparams.search import Comparison, open_from
 
 SWEEP = {
     "name": "tiny",
@@ -67,12 +70,43 @@ def test_without_a_launcher_the_study_is_created_and_the_command_of_a_worker_sho
     assert "other.db" not in out  # an address may have a password
     assert "0 of 2 trials" in run("search", "--status", "--folder", "studies/tiny")[1]
     assert not [*tmp_path.glob("studies/tiny/trials/*")]
+    kept = json.loads((tmp_path / "studies/tiny/search.json").read_text())
+    assert kept["directory"] == str(tmp_path)
+
+
+def test_workers_read_names_that_spell_numbers_as_names(run, config, sweep):
+    args = ["--launcher=none", "--name=nan", "--data.batch_size=2"]
+    assert run("search", "--config", config, "--sweep", sweep, *args)[0] == 0
+    study, _ = open_from("studies/nan")
+    assert study.settings.name == "nan"
+
+
+def test_a_trial_is_repeated_where_its_search_was_started(run, tmp_path, monkeypatch):
+    study = tmp_path / "studies" / "tiny"
+    study.mkdir(parents=True)
+    (study / "search.json").write_text(json.dumps({"directory": str(tmp_path)}))
+    monkeypatch.chdir(study)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    asked = []
+
+    def repeated(folder, number):
+        asked.append((folder.resolve(), number, Path.cwd(), sys.path[0]))
+        return Comparison(number, "loss", {0: 1.0}, {0: 1.0}, True)
+
+    monkeypatch.setattr("lightning_hparams.cli.replay.replay", repeated)
+    assert run("replay", "3")[0] == 0
+    assert asked == [(study, 3, tmp_path, str(tmp_path))]
+    monkeypatch.chdir(study)
+    (study / "search.json").write_text(json.dumps({"directory": str(tmp_path / "gone")}))
+    assert run("replay", "3")[0] == 0
+    assert asked[1][:3] == (study, 3, study)
 
 
 MISTAKES = [
     ([], ["--sweep"]),
     (["--sweep", "nowhere.yaml"], ["nowhere.yaml", "no such file"]),
     (["--status", "--name", "unknown"], ["studies/unknown", "no study.db"]),
+    (["--status"], ["--status needs a study: --folder"]),
     (["--trails=3"], ["no option --trails", "'--trials'"]),
     (["--workers=two"], ["`workers` must be a whole number", "'two'"]),
     (["--launcher=slurm"], ["slurm"]),

@@ -35,6 +35,7 @@ def test_a_trial_out_of_memory_keeps_class_and_last_lines_and_the_study_goes_on(
     assert failed.state == TrialState.FAIL
     assert failure["kind"] == "OutOfMemory"
     assert "Tried to allocate 2.00 GiB" in failure["lines"][-1]
+    assert not results.ended
     assert trial_record(results.folder, 0)["failure"] == failure
     assert other.state == TrialState.COMPLETE
 
@@ -48,11 +49,13 @@ def test_a_failed_trial_counts_as_a_bad_one_by_default(tmp_path):
 def test_a_failed_trial_stops_the_study_if_that_is_asked_for(tmp_path):
     results = searched(tmp_path, ["broken", None], on_error="stop")
     assert [one.state for one in results.trials] == [TrialState.FAIL, TrialState.WAITING]
+    assert results.ended == "a trial failed: RuntimeError: broken"
 
 
 def test_three_equal_errors_at_the_start_end_the_study(tmp_path):
     results = searched(tmp_path, ["broken"] * 5)
     assert sum(one.state.is_finished() for one in results.trials) == 3
+    assert "three trials failed with the same error: RuntimeError: broken" in results.ended
 
 
 def test_a_diverged_trial_teaches_the_sampler(tmp_path):
