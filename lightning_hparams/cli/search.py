@@ -170,7 +170,7 @@ def _reported(results: Results) -> int:
         failed = any("failure" in trial.user_attrs for trial in results.trials)
         where = f"; the lines of errors are in {folder}/trials/*/trial.json" if failed else ""
         print(f"no trial was completed{where}", file=sys.stderr)
-        return NOTHING_FOUND if results.finished else INTERRUPTED
+        return NOTHING_FOUND if results.finished else _interrupted()
     print(f"best trial: {best.number}, {results.study.settings.metric} {best.value:.6g}")
     for key, value in best.params.items():
         print(f"  {key}: {value}")
@@ -178,7 +178,11 @@ def _reported(results: Results) -> int:
         print(repeated_text(results.repeated, results.study.settings.mode))
     print(f"repeat it: {PROGRAM} replay {folder / 'trials' / str(root_number(best))}")
     if not results.finished:
-        print("interrupted; the same command goes on")
-        return INTERRUPTED
+        return _interrupted()
     checkpoint = folder / "best.ckpt"
     return reported([("best checkpoint", checkpoint), ("report", results.report)])
+
+
+def _interrupted() -> int:
+    print("interrupted; the same command goes on")
+    return INTERRUPTED

@@ -164,3 +164,14 @@ def test_a_run_is_repeated_and_compared(run, given, config, tmp_path):
     assert code == 3
     assert "loss/val" in out
     assert "weights" in out
+
+
+def test_an_interrupted_search_says_how_to_go_on(run, config, sweep, monkeypatch):
+    class Stopped:
+        best, finished, ended, folder, trials = None, False, "", Path("studies/tiny"), ()
+
+    monkeypatch.setattr("lightning_hparams.cli.search.Search.run", lambda self, **_: Stopped())
+    code, out, err, _ = run("search", "--config", config, "--sweep", sweep)
+    assert code == 130
+    assert "the same command goes on" in out
+    assert "trial.json" not in err
