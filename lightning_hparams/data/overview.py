@@ -42,6 +42,9 @@ class ImageFacts(NamedTuple):
     constant: bool
 
 
+_NO_IMAGE = "it has no tensor of an image"
+
+
 class SplitSurvey(NamedTuple):
     """What the data of one split look like.
 
@@ -59,6 +62,11 @@ class SplitSurvey(NamedTuple):
     classes: dict[str, int] | None
     images: dict[str, ImageFacts]
     unreadable: dict[str, str]
+
+    @property
+    def is_without_images(self) -> bool:
+        """Whether its samples could be read, but none has an image."""
+        return not self.images and {*self.unreadable.values()} == {_NO_IMAGE}
 
 
 class Survey(NamedTuple):
@@ -200,7 +208,7 @@ def _attempt(read: Callable[[], Tensor | None]) -> Tensor | str:
         found = read()
     except Exception as error:  # of the user's dataset: whatever it is, it is the finding
         return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-    return "it has no tensor of an image" if found is None else found
+    return _NO_IMAGE if found is None else found
 
 
 def _sample(dataset: object, index: int) -> tuple[str, Tensor | str]:

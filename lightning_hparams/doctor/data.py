@@ -109,7 +109,9 @@ def _area(size: tuple[int, int]) -> int:
 
 
 def _of_values(name: str, split: SplitSurvey) -> Iterator[Finding]:
-    if split.unreadable:
+    if split.is_without_images:
+        yield Finding("data", "note", f"{name}: samples without images, whose values are unknown")
+    elif split.unreadable:
         (_, reason), *_ = split.unreadable.items()
         number = counted(len(split.unreadable), "image")
         text = f"{name}: {number} cannot be read: {_some(split.unreadable)}: {reason}"

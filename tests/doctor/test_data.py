@@ -87,12 +87,21 @@ class Own(LightningDataModule):
     ("samples", "error"),
     [
         ([(torch.full((1, 4, 4), float("inf")), 0)], "NaN or infinity in 1 image: sample 0"),
-        ([{"label": 1}], "1 image cannot be read: sample 0: it has no tensor of an image"),
+        (
+            [{"label": 1}, {"image": torch.rand(1, 4, 4)}],
+            "1 image cannot be read: sample 0: it has no tensor of an image",
+        ),
         ([], "train: no samples"),
     ],
 )
 def test_bad_samples_of_a_data_module_are_errors(samples, error):
     assert any(error in text for text in told(data_findings(Own(samples)), "error"))
+
+
+def test_samples_without_images_are_no_errors():
+    found = data_findings(Own([(torch.rand(16), 1)] * 3))
+    assert not told(found, "error")
+    assert any("samples without images" in text for text in told(found, "note"))
 
 
 def test_a_data_module_that_fails_is_an_error_and_not_a_crash():
