@@ -174,6 +174,8 @@ def _reported(results: Results) -> int:
     print(f"best trial: {best.number}, {results.study.settings.metric} {best.value:.6g}")
     for key, value in best.params.items():
         print(f"  {key}: {value}")
+    if "lr" in best.user_attrs:  # from a range test, which a value above may multiply
+        print(f"  learning rate that it was trained with: {best.user_attrs['lr']:.6g}")
     if results.repeated:
         print(repeated_text(results.repeated, results.study.settings.mode))
     print(f"repeat it: {PROGRAM} replay {folder / 'trials' / str(root_number(best))}")

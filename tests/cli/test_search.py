@@ -4,8 +4,10 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from optuna.trial import create_trial
 
 from lightning_hparams.configuration import write_yaml
 from lightning_hparams.search import Comparison, open_from
@@ -175,3 +177,18 @@ def test_an_interrupted_search_says_how_to_go_on(run, config, sweep, monkeypatch
     assert code == 130
     assert "the same command goes on" in out
     assert "trial.json" not in err
+
+
+def test_the_rate_of_the_best_trial_is_shown_if_a_range_test_set_it(
+    run, config, sweep, monkeypatch
+):
+    trial = create_trial(value=0.5, user_attrs={"lr": 0.03125})
+
+    class Found:
+        best, finished, ended, folder, repeated = trial, False, "", Path("studies/tiny"), ()
+        study = SimpleNamespace(settings=SimpleNamespace(metric="loss/val"))
+
+    monkeypatch.setattr("lightning_hparams.cli.search.Search.run", lambda self, **_: Found())
+    code, out, _, _ = run("search", "--config", config, "--sweep", sweep)
+    assert code == 130
+    assert "trained with: 0.03125" in out
