@@ -20,6 +20,7 @@ from ..search import (
     repeated_text,
     root_number,
     status,
+    unused_test,
 )
 from .arguments import PROGRAM, command_parser, parsed
 from .files import reported
@@ -88,6 +89,8 @@ def run(command: str, args: Sequence[str]) -> int:
     if not of_runs:
         raise ConfigurationError("a search needs a configuration of the runs: --config fit.yaml")
     search = Search.of(Configuration.from_args(of_runs), settings)
+    if note := unused_test(search.configuration, settings):
+        print(note)
     with _quiet(), TrialTable.of(settings) as table:
         results = search.run(watch=table.update)
     if settings.launcher == "none":

@@ -5,6 +5,7 @@ from .fitting import batch_size_of as batch_size_of, check_fit as check_fit
 from .folders import trial_folder as trial_folder, trial_record as trial_record
 from .probe import check_metric as check_metric, logged_metrics as logged_metrics
 from .pruners import make_pruner as make_pruner
+from .range_tests import unused_test as unused_test
 from .ray_workers import RaySupervisor as RaySupervisor
 from .reaper import reap as reap
 from .replaying import Comparison as Comparison, replay as replay

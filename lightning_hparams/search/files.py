@@ -7,10 +7,12 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from optuna.trial import TrialState
 
 from ..configuration import Configuration
-from ..provenance import redact
+from ..provenance import flatten, redact
 from .folders import read_json, write_json
 from .settings import SearchSettings
 from .study import load_study, open_study
@@ -23,6 +25,8 @@ __all__ = ["MLFLOW", "enter", "keep", "kept_settings", "open_from"]
 _FILE = "search.json"
 _ATTRIBUTE = "configuration"
 MLFLOW = "mlflow"  # attribute of the study: ID of its run
+# What a trial shows and where, which has no effect on its result.
+_SHOWN = ("logger", "default_root_dir", "enable_progress_bar", "enable_model_summary")
 
 
 def keep(study: SearchStudy, base: Configuration) -> None:
@@ -30,17 +34,49 @@ def keep(study: SearchStudy, base: Configuration) -> None:
 
     The file in the folder, which only the user may read, is complete; what is kept in the database
     is without secrets, for workers on machines that do not see the folder.
+
+    Raises:
+        ValueError: If trials have ended that had another configuration.
     """
     settings = study.settings
+    text = json.dumps(redact(base.given, os.environ), sort_keys=True)
+    stored = study.user_attrs.get(_ATTRIBUTE)
+    if stored is not None and _has_results(study):
+        _check_same(settings.name, json.loads(stored), json.loads(text))
     content = {
         "settings": settings.to_mapping(),
         "configuration": base.given,
         "directory": os.getcwd(),
     }
     write_json(Path(settings.folder) / _FILE, content, private=True)
-    text = json.dumps(redact(base.given, os.environ), sort_keys=True)
-    if study.user_attrs.get(_ATTRIBUTE) != text:
+    if stored != text:
         study.set_user_attr(_ATTRIBUTE, text)
+
+
+def _has_results(study: SearchStudy) -> bool:
+    ended = (TrialState.COMPLETE, TrialState.PRUNED)
+    return any(trial.state in ended for trial in study.get_trials(deepcopy=False))
+
+
+def _check_same(name: str, stored: dict[str, Any], given: dict[str, Any]) -> None:
+    """Refuse a configuration whose trials could not be compared with earlier ones."""
+    before, now = (flatten(_trained(each)) for each in (stored, given))
+    changed = [
+        f"{key}: {before.get(key, 'not set')} before, {now.get(key, 'not set')} now"
+        for key in sorted({*before, *now})
+        if before.get(key) != now.get(key)
+    ]
+    if changed:
+        raise ValueError(
+            f"study {name!r} has trials of another configuration; give the new one another `name`, "
+            "or take back the change:\n" + "\n".join(changed)
+        )
+
+
+def _trained(configuration: dict[str, Any]) -> dict[str, Any]:
+    trainer = configuration.get("trainer") or {}
+    kept = {key: value for key, value in trainer.items() if key not in _SHOWN}
+    return {**configuration, "trainer": kept}
 
 
 def open_from(where: str | Path, name: str | None = None) -> tuple[SearchStudy, Configuration]:

@@ -19,7 +19,7 @@ from .space import Float
 if TYPE_CHECKING:
     from .settings import SearchSettings
 
-__all__ = ["Rate", "rate_key", "with_rate", "without_test"]
+__all__ = ["Rate", "rate_key", "unused_test", "with_rate", "without_test"]
 
 _NAMES = ("lr", "learning_rate")
 _TEST = "LRRangeTest"
@@ -89,6 +89,20 @@ def with_rate(
     lr = found["lr"] * (1.0 if factor is None else float(str(factor)))
     rate = Rate(lr, found["suggestion"], found["status"])
     return without_test(configuration).with_values({key: lr}), rate
+
+
+def unused_test(base: Configuration, settings: SearchSettings) -> str:
+    """Say that the configuration's range test is off, if that was not asked for; else ""."""
+    key = rate_key(base)
+    if settings.lr_range_test is not None or key is None or _options(base) is None:
+        return ""
+    sampled = dict.fromkeys(settings.space, True)
+    if _sampled(key, sampled) is None:
+        return ""
+    return (
+        f"LRRangeTest of the configuration is off, since the space has {key}; lr_range_test: "
+        "factor multiplies the value with what the test suggests, and off hides this line"
+    )
 
 
 def _sampled(key: str, params: Mapping[str, object]) -> object:

@@ -11,12 +11,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from lightning.pytorch.utilities import rank_zero_info
+
 from ..configuration import Configuration
 from .conclusion import conclude, repeat, track
 from .ending import Limits, complete, halted
 from .files import keep
 from .fitting import batch_size_of, check_fit
 from .probe import check_metric
+from .range_tests import unused_test
 from .ray_workers import RaySupervisor
 from .settings import SearchSettings
 from .space import Space
@@ -183,6 +186,8 @@ class Search:
     def prepare(self) -> SearchStudy:
         """Check everything and create the study, without a trial."""
         check_fit(self.settings, self.configuration)
+        if note := unused_test(self.configuration, self.settings):
+            rank_zero_info(note)
         fresh = not (Path(self.settings.folder) / "search.json").is_file()
         if fresh:
             check_metric(self.configuration, self.settings)

@@ -5,7 +5,7 @@ import torch
 
 from lightning_hparams import Float
 from lightning_hparams.configuration import Configuration
-from lightning_hparams.search import Search, Space, trial_record
+from lightning_hparams.search import Search, Space, trial_record, unused_test
 from tests.search import tiny
 
 RATE = "model.init_args.lr"
@@ -32,6 +32,19 @@ def test_a_sampled_rate_is_trained_with_although_a_range_test_is_configured(tmp_
         record = trial_record(results.folder, trial.number)
         optimizer, hparam = at_first_step(results.folder, trial.number)
         assert trial.params[RATE] == hparam == optimizer == record["lr"]["lr"]
+
+
+@pytest.mark.parametrize(
+    ("key", "use", "told"),
+    [(RATE, None, True), ("model.lr", None, True), (RATE, "off", False), (RATE, "factor", False)],
+)
+def test_a_range_test_that_is_not_used_is_told_of(tmp_path, key, use, told):
+    base = Configuration.load(tiny.configuration(1, {"callbacks": [TEST]}))
+    space = Space({key: Float(1e-3, 1.0, log=True)})
+    found = unused_test(base, tiny.settings(tmp_path, space=space, lr_range_test=use))
+    assert found.startswith("LRRangeTest of the configuration is off") is told
+    without = Configuration.load(tiny.configuration(1))
+    assert unused_test(without, tiny.settings(tmp_path, space=space, lr_range_test="off")) == ""
 
 
 def test_the_suggestion_of_a_range_test_is_found_once_for_trials_that_share_it(tmp_path):
