@@ -17,5 +17,5 @@ def search(folder, log):
 
 if __name__ == "__main__":
     where = Path(sys.argv[1])
-    results = search(where, f"{where}.log").run()
+    results = search(where, f"{where}.log").run(watch=len)  # without a table
     print("finished" if results.finished else "stopped", flush=True)
