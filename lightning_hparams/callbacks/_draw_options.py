@@ -55,9 +55,12 @@ def check_classes(
     if names is not None:
         names_in("class_names", names)
     plain = [] if colors is None else as_plain(colors)
-    if not isinstance(plain, Sequence) or not all(_is_color(color) for color in plain):
-        raise ValueError(f"`class_colors` needs (red, green, blue) for each class, got {colors}")
+    if not isinstance(plain, Sequence):
+        raise ValueError(f"`class_colors` needs a colour for each class, got {colors}")
     for color in plain:
+        if not _is_color(color):
+            shown = tuple(color) if isinstance(color, list) else color
+            raise ValueError(f"`class_colors` needs (red, green, blue), got {shown}")
         for part in color:
             whole_number("class_colors", part, 0, 255)
     if background is not None:

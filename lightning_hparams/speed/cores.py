@@ -34,7 +34,7 @@ class Cores:
         >>> Cores(machine=64, affinity=16, quota=3.5).usable
         3
         """
-        most = min(self.machine, self.affinity)
+        most = self.affinity  # among the cores of the machine
         return max(1, most if self.quota is None else min(most, math.floor(self.quota)))
 
 

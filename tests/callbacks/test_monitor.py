@@ -137,7 +137,7 @@ def test_the_users_error_is_raised_and_later_callbacks_are_called(action):
     )
     with warnings.catch_warnings():
         warnings.simplefilter(action)
-        warnings.filterwarnings("ignore", message=".*(many workers|logging interval|LeafSpec)")
+        warnings.filterwarnings("ignore", message=".*(many workers|logging interval|LeafSpec|srun)")
         with pytest.raises(RuntimeError, match="out of memory"):
             trainer.fit(Tiny(error), loader(), loader())
     assert later.seen is error

@@ -69,7 +69,7 @@ def test_the_users_error_is_raised_and_later_callbacks_are_called(name, action, 
     trainer = quiet_trainer(callbacks=[callback, later], num_sanity_val_steps=0)
     with warnings.catch_warnings():
         warnings.simplefilter(action)
-        warnings.filterwarnings("ignore", message=".*(many workers|logging interval|LeafSpec)")
+        warnings.filterwarnings("ignore", message=".*(many workers|logging interval|LeafSpec|srun)")
         with pytest.raises(RuntimeError, match="out of memory") as raised:
             trainer.fit(Failing(), DataLoader(torch.ones(4, 2)))
     assert later.seen is raised.value

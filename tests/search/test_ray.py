@@ -103,9 +103,14 @@ def test_a_worker_is_ended_with_its_task(tmp_path):
             time.sleep(0.05)
         os.kill(os.getpid(), signal.SIGINT)
 
-    threading.Thread(target=interrupt, daemon=True).start()
-    with pytest.raises(KeyboardInterrupt):
-        run_worker([sys.executable, "-c", code], {}, str(tmp_path / "0.log"), 2)
+    # Processes of pytest-xdist ignore the signal.
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        threading.Thread(target=interrupt, daemon=True).start()
+        with pytest.raises(KeyboardInterrupt):
+            run_worker([sys.executable, "-c", code], {}, str(tmp_path / "0.log"), 2)
+    finally:
+        signal.signal(signal.SIGINT, previous)
     assert path.exists()
 
 
