@@ -5,9 +5,9 @@ from __future__ import annotations
 from lightning import Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
-__all__ = ["counts_if_any", "counts_of_training"]
+from ..presets import balanced_weights
 
-_EVEN = 3.0  # the ratio of counts up to which weights would change little but the noise
+__all__ = ["counts_if_any", "counts_of_training"]
 
 
 def counts_of_training(trainer: Trainer, num_classes: int) -> list[int]:
@@ -43,5 +43,4 @@ def counts_if_any(trainer: Trainer, num_classes: int) -> list[int] | None:
     except Exception as error:  # of a method that may mean something else
         rank_zero_info(f"all classes have the same weight, since class_counts() failed: {error}")
         return None
-    rarest = min(count for count in counts if count)
-    return counts if max(counts) > _EVEN * rarest else None
+    return None if balanced_weights(counts).value is None else counts

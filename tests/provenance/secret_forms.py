@@ -315,7 +315,7 @@ MORE = [
     (patch("a.json", f'  "client_secret": "{MARK}",'), MARK),
     (patch("a.xml", f'<connectionStrings><add connectionString="Server=h;Pwd={MARK}"/>'), MARK),
     (patch("x.properties", f"spring.datasource.password={MARK}"), MARK),
-    (patch("pip.conf", f"find-links = https://u:{MARK}@h/s"), MARK),
+    (patch("proxy.conf", f"upstream = https://u:{MARK}@h/s"), MARK),
     (patch("Dockerfile", f"ARG TOKEN={MARK}"), MARK),
     (patch("Dockerfile", f"ENV API_TOKEN={MARK} A=1"), MARK),
     (patch("Makefile", f"TOKEN := {MARK}"), MARK),
