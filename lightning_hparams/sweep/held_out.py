@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 import itertools
-from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator
 from typing import Any
 
-import torch
 from lightning import LightningModule, Trainer
-from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, Sampler
 
+from ..checks import described
 from ..internals import to_device
-from ..isolation import evaluation_mode, random_state_kept
-from ..optim import switch_weights
-from .inner_trainer import nothing
+from ..isolation import random_state_kept
+from .measuring import called, loss_in, measuring
 from .place import Data
 
 __all__ = ["HeldOut", "hold_out"]
@@ -115,25 +111,18 @@ class HeldOut:
             self.after = self._losses(trainer, module)
 
     def _losses(self, trainer: Trainer, module: LightningModule) -> list[float]:
-        taken = len(inspect.signature(module.training_step).parameters)
-        mode = evaluation_mode(module) if self._evaluates else nullcontext()
-        vars(module)["log"] = vars(module)["log_dict"] = nothing  # not allowed in these hooks
-        switch_weights(trainer.optimizers, "eval")
+        measured = measuring(trainer, module, evaluates=self._evaluates)
         stepping = trainer.precision_plugin.train_step_context()
         losses = []
-        try:
-            with mode, torch.no_grad(), stepping, random_state_kept(module):
-                for index, batch in enumerate(self.batches):
-                    moved = to_device(module, batch)
-                    losses.append(_loss_of(module.training_step(*(moved, index)[:taken])))
-        finally:
-            switch_weights(trainer.optimizers, "train")
-            del vars(module)["log"], vars(module)["log_dict"]
+        with measured, stepping, random_state_kept(module):
+            for index, batch in enumerate(self.batches):
+                moved = to_device(module, batch)
+                losses.append(_mean_loss(called(module.training_step, moved, index)))
         return losses
 
 
-def _loss_of(output: object) -> float:
-    loss = output.get("loss") if isinstance(output, Mapping) else output
-    if not isinstance(loss, Tensor):
-        raise TypeError(f"expected a loss, got {type(loss).__name__}")
+def _mean_loss(output: object) -> float:
+    loss = loss_in(output)
+    if loss is None:
+        raise TypeError(f"expected a loss, got {described(output)}")
     return loss.detach().float().mean().item()

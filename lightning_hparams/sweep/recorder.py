@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import itertools
 import math
 import sys
@@ -19,11 +18,11 @@ from torch.optim import Optimizer
 
 from ..checks import described
 from ..internals import to_device
-from ..isolation import evaluation_mode
 from ..optim import finds_own_rate, has_param, initial_param, set_param, switch_weights
 from ..range_test import Stop
 from .held_out import HeldOut, hold_out
 from .inner_trainer import InnerTrainer, nothing
+from .measuring import called, loss_in, measuring
 from .peak_rates import RunLength, peak_rates
 from .place import Data, Place
 
@@ -239,17 +238,16 @@ class Recorder(Callback):
         self.lrs.append(self.plan.rates[len(self.losses)])
         self.losses.append(loss)
         self.plan.on_point()
-        diverged = self._stop.add(loss)
-        if len(self.losses) == len(self.plan.rates) and not diverged:
-            self.held.measure_after(trainer, module)
+        if self._stop.add(loss):
             raise SweepDone
-        if diverged:
+        if len(self.losses) == len(self.plan.rates):
+            self.held.measure_after(trainer, module)
             raise SweepDone
 
     def _loss(self, outputs: Any, trainer: Trainer, module: LightningModule) -> Tensor | None:
         """Loss of one batch as a scalar tensor; None if it has none."""
-        loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
-        if isinstance(loss, Tensor):
+        loss = loss_in(outputs)
+        if loss is not None:
             # Lightning passes the loss divided by the accumulation steps.
             times = trainer.accumulate_grad_batches if module.automatic_optimization else 1
             return loss.detach().float().mean() * times
@@ -270,26 +268,18 @@ class Recorder(Callback):
 
     def _val_loss(self, trainer: Trainer, module: LightningModule) -> Tensor:
         """Mean loss of ``validation_step`` over the kept batches."""
-        vars(module)["log"] = vars(module)["log_dict"] = nothing  # not allowed in this hook
         losses = []
-        validating = trainer.precision_plugin.val_step_context()
-        switch_weights(trainer.optimizers, "eval")
-        try:
-            with evaluation_mode(module), torch.no_grad(), validating:
-                module.on_validation_epoch_start()
-                for index, batch in enumerate(self._val):
-                    losses.append(_validation_loss(module, batch, index))
-        finally:
-            switch_weights(trainer.optimizers, "train")
-            del vars(module)["log"], vars(module)["log_dict"]
+        with measuring(trainer, module), trainer.precision_plugin.val_step_context():
+            module.on_validation_epoch_start()
+            for index, batch in enumerate(self._val):
+                losses.append(_validation_loss(module, batch, index))
         return torch.stack(losses).mean()
 
 
 def _validation_loss(module: LightningModule, batch: Any, index: int) -> Tensor:
-    taken = len(inspect.signature(module.validation_step).parameters)
-    output = module.validation_step(*(batch, index, 0)[:taken])
-    loss = output.get("loss") if isinstance(output, Mapping) else output
-    if not isinstance(loss, Tensor):
+    output = called(module.validation_step, batch, index, 0)
+    loss = loss_in(output)
+    if loss is None:
         raise ValueError(
             "stage='val' needs validation_step to return its loss (a tensor, or a dict with "
             f"'loss'), got {described(output)}; return it, or use stage='train'"

@@ -108,7 +108,7 @@ def test_a_step_that_has_a_loss_in_training_mode_only_is_judged_in_that_mode():
 def test_the_trainings_improve_on_a_rate_far_too_low():
     result = found_by(budget=600, rule=lambda curve: 1e-4)
     assert result.suggestion > 1e-3
-    assert result.suggestion in [pytest.approx(result.max_lr)]
+    assert result.suggestion == pytest.approx(result.max_lr)
     assert len(result.probes) >= 3
 
 
