@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from weakref import ReferenceType, WeakKeyDictionary, ref
 
@@ -22,9 +21,9 @@ from ..notices import warn_user
 from ..render import Encoded
 from .base import Sink, SinkLogger
 from .files import FilesSink
+from .logged import LoggedScalars
 from .many import Sinks
 from .mlflow import MLflowSink
-from .new_values import NewValues
 from .tensorboard import TensorBoardSink
 from .wandb import WandbSink
 
@@ -95,19 +94,4 @@ def _open(logger: Logger, monitor: str, root: str) -> Sink:
                 "add a TensorBoardLogger, an MLFlowLogger or a CSVLogger with a folder on this "
                 "machine for pictures"
             )
-            return _ScalarsOnly(logger)
-
-
-class _ScalarsOnly(Sink):
-    """A logger of unknown type, to which only scalars can be written."""
-
-    def __init__(self, logger: Logger) -> None:
-        self._logger = logger
-        self._new = NewValues()
-
-    def scalars(self, values: Mapping[str, float], step: int) -> None:
-        if new := self._new(values, step):
-            self._logger.log_metrics(new, step)
-
-    def flush(self, *, wait: bool = False) -> None:
-        self._logger.save()
+            return LoggedScalars(logger)

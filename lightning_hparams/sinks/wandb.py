@@ -10,8 +10,8 @@ from PIL import Image
 
 from ..checks import require
 from ..render import Encoded
-from .base import Scalar, Sink
-from .new_values import NewValues
+from .base import Scalar
+from .logged import LoggedScalars
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import WandbLogger
@@ -21,7 +21,7 @@ __all__ = ["WandbSink"]
 _STEP = "trainer/global_step"  # the step that Lightning's logger logs beside each value
 
 
-class WandbSink(Sink):
+class WandbSink(LoggedScalars):
     """Writes to the run of a ``WandbLogger``, online or offline.
 
     A run of Weights & Biases cannot be rewound, so a resumed run repeats the steps after its
@@ -31,14 +31,10 @@ class WandbSink(Sink):
         logger: Lightning's logger.
     """
 
-    def __init__(self, logger: WandbLogger) -> None:
-        self._logger = logger
-        self._new = NewValues()
+    _logger: WandbLogger
 
-    def scalars(self, values: Mapping[str, float], step: int) -> None:
-        """See :class:`~lightning_hparams.sinks.base.Sink`."""
-        if new := self._new(values, step):
-            self._logger.log_metrics(new, step)
+    def __init__(self, logger: WandbLogger) -> None:
+        super().__init__(logger)
 
     def image(self, tag: str, picture: Encoded, step: int) -> None:
         """See :class:`~lightning_hparams.sinks.base.Sink`."""
