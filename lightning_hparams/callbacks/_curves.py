@@ -33,10 +33,10 @@ class Curves:
     """
 
     def __init__(self, *, pr_curves: bool, calibration: bool, max_classes: int) -> None:
-        self.pr_curves = pr_curves
-        self.calibration = calibration
+        self.pr_curves = truth("pr_curves", pr_curves)
+        self.calibration = truth("calibration", calibration)
         self.max_classes = max_classes
-        self.wanted = truth("pr_curves", pr_curves) or truth("calibration", calibration)
+        self.wanted = self.pr_curves or self.calibration
         self.reset()
 
     def reset(self) -> None:

@@ -32,6 +32,13 @@ class Noted(Sink):
         self.written.append((tag, step, sum(counts)))
 
 
+@pytest.mark.parametrize("switch", ["pr_curves", "calibration"])
+def test_each_switch_is_checked_whatever_the_other_is(switch):
+    switches = {"pr_curves": True, "calibration": True, switch: "yes"}
+    with pytest.raises((TypeError, ValueError), match=f"`{switch}`"):
+        Curves(**switches, max_classes=1)
+
+
 def test_curves_are_written_and_the_calibration_error_returned():
     curves, sink = Curves(pr_curves=True, calibration=True, max_classes=1), Noted()
     for _ in range(2):
