@@ -122,6 +122,17 @@ class Writing(Keypoint):
         return output["preds"].sub_(output["targets"]).norm(dim=1)
 
 
+class Marking(Keypoint):
+    def losses(self, output, options):
+        output["depths"] += 1
+        return super().losses(output, options)
+
+
+class WithArrays(GoodKind):
+    def make_output(self, count):
+        return {**super().make_output(count), "depths": np.ones(count), "kind": Marking()}
+
+
 def kind(cls):
     class Contract(GoodKind):
         def make_output(self, count):
@@ -324,6 +335,11 @@ def test_a_broken_promise_is_found(tmp_path, contract, promise):
 def test_every_test_of_a_contract_has_a_broken_promise():
     tests = {name for each in CONTRACTS for name in vars(each) if name.startswith("test_")}
     assert tests - HELD_ELSEWHERE == {f"test_{promise}" for _, promise in BROKEN}
+
+
+def test_a_kind_that_writes_to_an_array_is_found():
+    with pytest.raises(AssertionError, match="'depths' was changed"):
+        WithArrays().test_outputs_are_only_read()
 
 
 def test_a_schedule_with_arguments_is_a_partial():

@@ -22,6 +22,14 @@ from lightning_hparams.testing import (
 from tests.runs import SMALL, read_events
 
 
+class Named:
+    """Keeps the parameter for the methods of a contract."""
+
+    @pytest.fixture(autouse=True)
+    def named(self, name):
+        self.name = name
+
+
 class TestFiles(SinkContract):
     def make_sink(self, folder):
         return FilesSink(folder)
@@ -47,22 +55,14 @@ class TestTensorBoard(SinkContract):
 
 
 @pytest.mark.parametrize("name", sorted(SCHEDULES))
-class TestSchedules(ScheduleContract):
-    @pytest.fixture(autouse=True)
-    def named(self, name):
-        self.name = name
-
+class TestSchedules(Named, ScheduleContract):
     def make_schedule(self):
         shape = {"join": {"schedules": ["warmup", "cosine"], "milestones": [0.3]}}
         return partial(SCHEDULES[self.name], **shape.get(self.name, {}))
 
 
 @pytest.mark.parametrize("name", sorted(RULES))
-class TestRules(RuleContract):
-    @pytest.fixture(autouse=True)
-    def named(self, name):
-        self.name = name
-
+class TestRules(Named, RuleContract):
     def make_rule(self):
         return RULES[self.name]
 
@@ -104,10 +104,9 @@ OUTPUTS = {
 
 
 @pytest.mark.parametrize("name", sorted(OUTPUTS))
-class TestKinds(KindContract):
+class TestKinds(Named, KindContract):
     @pytest.fixture(autouse=True)
-    def named(self, name):
-        self.name = name
+    def class_names(self, name):
         if name == "detection":  # whose curves need to know all classes
             self.options = DrawOptions(class_names=["car", "tree"])
 
@@ -129,11 +128,7 @@ TASKS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(TASKS))
-class TestTasks(TaskContract):
-    @pytest.fixture(autouse=True)
-    def named(self, name):
-        self.name = name
-
+class TestTasks(Named, TaskContract):
     def make_task(self):
         return TASKS[self.name]()
 
