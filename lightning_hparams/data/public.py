@@ -230,12 +230,13 @@ def download_voc(root: str | Path, year: str) -> Path:
         ValueError: For an unknown year.
     """
     one_of("year", year, [str(each) for each in range(2007, 2013)])
-    folder = path_in("root", root) / "VOCdevkit" / f"VOC{year}"
+    root = path_in("root", root)
+    folder = root / "VOCdevkit" / f"VOC{year}"
     if not folder.is_dir():
         for images in ["trainval", *(["test"] if year == "2007" else [])]:
             _download(
                 "https://thor.robots.ox.ac.uk",
-                path_in("root", root),
+                root,
                 lambda images=images: VOCDetection(root, year, images, download=True),  # type: ignore[misc]
             )
     return folder

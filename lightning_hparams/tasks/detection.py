@@ -219,8 +219,8 @@ def _check_same(name: str, ours: object, theirs: object) -> None:
 def _category_ids(ids: list[int] | None, num_classes: int) -> list[int]:
     if ids is None:
         return list(range(1, num_classes + 1))
-    listed = numbers_in("category_ids", ids)
-    found = [whole_number("category_ids", each, 0) for each in as_plain(ids)] if listed else []
+    numbers_in("category_ids", ids)  # refuses what has no order, such as a set
+    found = [whole_number("category_ids", each, 0) for each in as_plain(ids)]
     if len(found) != num_classes or len(set(found)) != num_classes:
         raise ValueError(
             f"`category_ids` needs {num_classes} different numbers (num_classes), got {found}"
