@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from ..configuration import ConfigurationError, sentence
+from .program import PROGRAM
 
 __all__ = ["command_parser", "parsed"]
-
-PROGRAM = "lightning-hparams"
 
 
 def command_parser(command: str, description: str) -> ArgumentParser:

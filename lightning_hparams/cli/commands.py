@@ -16,11 +16,9 @@ import lightning_hparams
 
 from ..checks import names_like
 from .mistakes import explained
+from .program import FAULT, INTERRUPTED, MISTAKE, PROGRAM
 
 __all__ = ["main"]
-
-PROGRAM = "lightning-hparams"
-MISTAKE, FAULT, INTERRUPTED = 2, 1, 130
 
 
 class _Command(NamedTuple):

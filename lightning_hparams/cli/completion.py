@@ -11,8 +11,6 @@ from ..checks import require
 
 __all__ = ["complete"]
 
-_OF_TRAINER = {"model", "datamodule", "dataloaders", "train_dataloaders", "val_dataloaders"}
-
 
 def complete(commands: Mapping[str, tuple[str, str]]) -> None:
     """Answer the shell, and end the process.
@@ -38,12 +36,13 @@ def complete(commands: Mapping[str, tuple[str, str]]) -> None:
 def _complete_command(name: str, module: str) -> None:
     """By jsonargparse's own means, which know classes and their arguments."""
     from lightning import Trainer
+    from lightning.pytorch.cli import LightningCLI
 
     from ..configuration import new_parser
 
     if module == "training":
         parser = new_parser()
-        parser.add_method_arguments(Trainer, name, skip=set(_OF_TRAINER))
+        parser.add_method_arguments(Trainer, name, skip=set(LightningCLI.subcommands()[name]))
     elif module == "range_test":
         from .range_test import SKIPPED, RangeTestTrainer
 

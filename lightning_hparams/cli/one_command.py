@@ -11,11 +11,17 @@ import torch
 from lightning import Callback
 from lightning.pytorch.cli import LightningArgumentParser
 
-from ..configuration import Built, Configuration, ConfigurationCLI, ConfigurationError, Stage, plain
+from ..configuration import (
+    PARTS,
+    Built,
+    Configuration,
+    ConfigurationCLI,
+    ConfigurationError,
+    Stage,
+    plain,
+)
 
 __all__ = ["OneCommand"]
-
-_PARTS = ("seed_everything", "trainer", "model", "data", "optimizer", "lr_scheduler")
 
 
 class OneCommand(ConfigurationCLI):
@@ -55,13 +61,10 @@ class OneCommand(ConfigurationCLI):
         settings = self.config[self.command]
         settings["ckpt_path"] = self.ckpt_path
         given = self.given.clone()
-        for name in set(vars(given)) - set(_PARTS):
+        for name in set(vars(given)) - set(PARTS):
             delattr(given, name)
-        built = self.built(
-            Configuration(plain(given)).with_values(
-                {"seed_everything": settings["seed_everything"]}
-            )
-        )
+        seed = settings["seed_everything"]
+        built = self.built(Configuration({**plain(given), "seed_everything": seed}))
         self.model, self.datamodule, self.trainer = built.module, built.data, built.trainer
         self.config_init = self.config
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..callbacks import RunRecorder
 from ..checks import counted
-from ..configuration import Built, Configuration, ConfigurationError, class_name
+from ..configuration import Built, Configuration, ConfigurationError
 from ..provenance import load_run
 
 __all__ = ["differences", "repeat_run"]
@@ -44,8 +44,7 @@ def repeat_run(folder: Path) -> tuple[str, bool]:
 
 
 def _repeated(configuration: Configuration, root: Path) -> tuple[Mapping[str, Any], Built]:
-    nodes = configuration.data["trainer"]["callbacks"] or []
-    if any(class_name(node) == RunRecorder.__name__ for node in nodes):
+    if configuration.has_callback(RunRecorder.__name__):
         configuration = configuration.without_callback(RunRecorder.__name__)
     recorder = RunRecorder()
     built = configuration.build(root=root, callbacks=[recorder], logger=CSVLogger(str(root)))

@@ -22,12 +22,13 @@ from ..search import (
     status,
     unused_test,
 )
-from .arguments import PROGRAM, command_parser, parsed
+from .arguments import command_parser, parsed
 from .files import reported
+from .program import INTERRUPTED, PROGRAM
 
 __all__ = ["parser", "run"]
 
-INTERRUPTED, NOTHING_FOUND = 130, 3
+NOTHING_FOUND = 3
 # Options that describe the runs, which LightningCLI's parser reads.
 _OF_RUNS = re.compile(
     r"(-c|--(config|seed_everything|(trainer|model|data|optimizer|lr_scheduler)([.+].*)?))(=.*)?"

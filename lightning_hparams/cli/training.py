@@ -17,16 +17,15 @@ from ..configuration import (
     Configuration,
     ConfigurationSaver,
     Stage,
-    class_name,
     without_deprecations,
 )
 from ..tasks import VisionTask
 from .files import free_folder, reported
 from .one_command import OneCommand
+from .program import INTERRUPTED
 
 __all__ = ["run"]
 
-_INTERRUPTED = 130
 _FOLDER = "LIGHTNING_HPARAMS_PREDICTIONS"  # that of this run, for its other processes
 
 
@@ -53,9 +52,8 @@ class _Training(OneCommand):
             return super().built(configuration, callbacks)
         self.saver = ConfigurationSaver(configuration.to_yaml())
         added: list[Callback] = [*callbacks, self.saver]
-        nodes = configuration.data["trainer"]["callbacks"] or []
-        is_recorded = any(class_name(node) == RunRecorder.__name__ for node in nodes)
-        if not is_recorded and configuration.data["trainer"]["logger"] is not False:
+        is_recorded = configuration.has_callback(RunRecorder.__name__)
+        if not is_recorded and configuration.value("trainer.logger") is not False:
             added.append(RunRecorder())  # for `compare` and `replay`
         return super().built(configuration, added)
 
@@ -63,7 +61,7 @@ class _Training(OneCommand):
         """Train, and report the run's folder."""
         self.trainer.fit(**kwargs)
         if self.trainer.interrupted:
-            self.code = _INTERRUPTED
+            self.code = INTERRUPTED
         elif self.trainer.is_global_zero:
             files = [("configuration", self.saver.path if self.saver is not None else None)]
             for callback in self.trainer.checkpoint_callbacks:
@@ -74,7 +72,7 @@ class _Training(OneCommand):
     def predict(self, **kwargs: Any) -> None:
         """Predict, write everything to a folder, and report it."""
         callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
-        writers = [each for each in callbacks if _writes(each)]
+        writers = [each for each in callbacks if isinstance(each, BasePredictionWriter)]
         folder = None
         if not writers:
             folder = free_folder(Path(self.trainer.default_root_dir) / "predictions", _FOLDER)
@@ -88,10 +86,6 @@ class _Training(OneCommand):
             torch.save(found, folder / "predictions.pt")
         folders = [folder] if folder is not None else [_folder(each) for each in writers]
         self.code = reported([("predictions", each) for each in folders])
-
-
-def _writes(callback: Callback) -> bool:
-    return isinstance(callback, BasePredictionWriter)
 
 
 def _folder(writer: Callback) -> Path | None:

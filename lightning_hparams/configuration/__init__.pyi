@@ -1,4 +1,5 @@
 from .building import Built as Built, Stage as Stage
+from .classes import PARTS as PARTS
 from .configuration import Configuration as Configuration
 from .errors import ConfigurationError as ConfigurationError
 from .keys import class_name as class_name

@@ -19,10 +19,10 @@ from ..checks import names_like, nearest
 from .errors import ConfigurationError
 from .keys import CLASS_PARTS, is_class
 
-__all__ = ["accepted_arguments", "check_classes", "check_names", "class_of"]
+__all__ = ["PARTS", "accepted_arguments", "check_classes", "check_names", "class_of"]
 
 _PACKAGE = f"{lightning_hparams.__name__}."
-_TOP = ("seed_everything", "trainer", "model", "data", "optimizer", "lr_scheduler")
+PARTS = ("seed_everything", "trainer", "model", "data", "optimizer", "lr_scheduler")
 _BASES: dict[str, type] = {
     "model": LightningModule,
     "data": LightningDataModule,
@@ -115,11 +115,11 @@ def check_names(data: Mapping[str, Any]) -> None:
         ConfigurationError: For the first one that is not, with the nearest known ones.
     """
     for name in data:
-        if name not in _TOP:
+        if name not in PARTS:
             raise ConfigurationError(
-                f"the configuration has no part {name!r}{names_like(str(name), _TOP)}"
+                f"the configuration has no part {name!r}{names_like(str(name), PARTS)}"
             )
-    for name in _TOP[1:]:
+    for name in PARTS[1:]:
         if name == "trainer":
             _check_trainer(data.get(name))
         elif not isinstance(data.get(name), Sequence):

@@ -16,7 +16,7 @@ from lightning.pytorch.loggers import Logger
 from ..provenance import redact
 from .building import Built, Stage, build, takes_from_data
 from .errors import ConfigurationError
-from .keys import check_key, find, remove, store
+from .keys import check_key, class_name, find, remove, store
 from .links import LINKED
 from .parsing import (
     check_file,
@@ -158,6 +158,10 @@ class Configuration:
                 remove(changed, f"{key.rpartition('.')[0]}.init_args")
             store(changed, key, copy.deepcopy(value))
         return type(self)(changed)
+
+    def has_callback(self, name: str) -> bool:
+        """Whether there is a callback of a class."""
+        return any(class_name(node) == name for node in self._all["trainer"]["callbacks"] or [])
 
     def without_callback(self, name: str) -> Configuration:
         """Return a configuration without the callback of a class."""

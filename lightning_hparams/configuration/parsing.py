@@ -26,7 +26,6 @@ from .yaml_text import read_yaml, read_yaml_file, write_yaml
 __all__ = [
     "ConfigurationCLI",
     "check_file",
-    "import_named",
     "new_parser",
     "parse",
     "parsed_args",
@@ -105,8 +104,7 @@ def parsed_args(
     for file in files:
         if not file.lstrip().startswith("{"):
             check_file(file)
-    texts = [Path(file).read_text("utf-8") for file in files if Path(file).is_file()]
-    import_named(_words([*args, *texts]))
+    _import_named(_words(list(args)))
     try:
         parsed: Namespace = parser.parse_args(list(args), base, None, defaults)
     except ArgumentError as error:
@@ -147,7 +145,7 @@ def check_file(file: str | Path) -> dict[str, Any]:
     if not isinstance(found, Mapping):
         raise ConfigurationError(f"{file} must hold a mapping, got {found!r:.60}")
     flat = without_command(found)
-    import_named(_words(flat))
+    _import_named(_words(flat))
     try:
         check_names(flat)
     except ConfigurationError as error:
@@ -202,7 +200,7 @@ def new_parser() -> LightningArgumentParser:
     return parser
 
 
-def import_named(words: Iterable[str]) -> None:
+def _import_named(words: Iterable[str]) -> None:
     """Import the classes of this package that are named, so that the parser finds them."""
     for name in set(words) & set(dir(lightning_hparams)):
         getattr(lightning_hparams, name)
@@ -227,7 +225,7 @@ def parse(data: Mapping[str, Any], base: Namespace | None = None, *, complete: b
     Raises:
         ConfigurationError: If something in it is unknown or of the wrong type.
     """
-    import_named(_words(data))
+    _import_named(_words(data))
     check_names(data)
     try:
         parsed: Namespace = parser().parse_object(deepcopy(dict(data)), base, None, complete)

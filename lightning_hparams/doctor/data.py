@@ -69,10 +69,10 @@ def judge(found: Survey) -> list[Finding]:
     for one, other in found.shared:
         text = f"{other} data are the {one} data, so its scores are no independent test"
         findings.append(Finding("data", "note", text))
-    findings += [*_of_repeats(found.repeated)]
+    findings += _of_repeats(found.repeated)
     train = found.splits.get("train")
     if train is not None and train.classes is not None:
-        findings += [*_of_balance(train.classes)]
+        findings += _of_balance(train.classes)
     return findings
 
 

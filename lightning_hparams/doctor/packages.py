@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import re
 from collections.abc import Callable, Iterable, Iterator
 
 from packaging.requirements import Requirement
@@ -71,7 +72,7 @@ def _required(parsed: list[Requirement], version: Version) -> Iterator[Finding]:
     ]
     if faults:
         needed = " ".join(f"'{one}'" for one, _ in faults)
-        told = "; ".join(f"{text}" for _, text in faults)
+        told = "; ".join(text for _, text in faults)
         yield Finding("packages", "error", told, f"pip install {needed}")
 
 
@@ -94,12 +95,9 @@ def _optional(parsed: list[Requirement], version: Version) -> Iterator[Finding]:
 
 
 def _extras(parsed: Iterable[Requirement]) -> list[str]:
-    """Extras that requirements name in their markers, in order."""
-    names: dict[str, None] = {}
-    for one in parsed:
-        words = str(one.marker).split("extra ==")[1:] if one.marker is not None else []
-        names |= {word.strip().split()[0].strip("\"')"): None for word in words}
-    return sorted(set(names) - set(_NOT_FOR_USERS))
+    """Extras that requirements name in their markers, sorted."""
+    markers = " ".join(str(one.marker) for one in parsed)
+    return sorted({*re.findall(r"extra == [\"']([^\"']+)", markers)} - {*_NOT_FOR_USERS})
 
 
 def _fault(one: Requirement, version: Version) -> tuple[str, str] | None:
