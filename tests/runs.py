@@ -7,6 +7,24 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from lightning_hparams import SegmentationTask, SyntheticShapesData
 
+# A run of a segmentation task, as a configuration describes it.
+SMALL_RUN = {
+    "seed_everything": 3,
+    "model": {"class_path": "SegmentationTask", "init_args": {"encoder": "tu-test_resnet"}},
+    "data": {
+        "class_path": "SyntheticShapesData",
+        "init_args": {"size": 32, "num_train": 8, "num_val": 4, "batch_size": 4},
+    },
+    "trainer": {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "accelerator": "cpu",
+        "max_epochs": 1,
+    },
+}
+
 
 def quiet_trainer(**options):
     options = {"max_epochs": 1, "logger": False, "enable_checkpointing": False, **options}

@@ -6,22 +6,13 @@ import sys
 import pytest
 import yaml
 from jsonargparse import ArgumentParser
-from lightning import Callback, LightningDataModule, LightningModule
 from lightning.pytorch.cli import LightningCLI
 
-import lightning_hparams
 from lightning_hparams import LRRangeTest, SegmentationTask, SyntheticShapesData
 from lightning_hparams.losses import WeightedLoss
+from tests.public_classes import CLASSES as PUBLIC_CLASSES
 
-CLASSES = [
-    *(
-        each
-        for name in lightning_hparams.__all__
-        if inspect.isclass(each := getattr(lightning_hparams, name))
-        and issubclass(each, (Callback, LightningDataModule, LightningModule))
-    ),
-    WeightedLoss,
-]
+CLASSES = [*PUBLIC_CLASSES, WeightedLoss]
 # Arguments without a default, and those whose default says nothing of their kind.
 GIVEN = {
     "ParamScheduler": {"schedule": "cosine"},

@@ -7,17 +7,7 @@ import pytest
 
 from lightning_hparams.cli import main
 from lightning_hparams.configuration import write_yaml
-
-SHAPES = {"size": 32, "num_train": 8, "num_val": 4, "batch_size": 4}
-QUIET = dict.fromkeys(
-    ["logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"], False
-)
-GIVEN = {
-    "seed_everything": 3,
-    "model": {"class_path": "SegmentationTask", "init_args": {"encoder": "tu-test_resnet"}},
-    "data": {"class_path": "SyntheticShapesData", "init_args": SHAPES},
-    "trainer": {**QUIET, "accelerator": "cpu", "max_epochs": 1},
-}
+from tests.runs import SMALL_RUN
 
 
 @pytest.fixture
@@ -39,7 +29,7 @@ def run(capsys, monkeypatch):
 @pytest.fixture
 def given():
     """A small run, as plain data."""
-    return copy.deepcopy(GIVEN)
+    return copy.deepcopy(SMALL_RUN)
 
 
 @pytest.fixture

@@ -8,17 +8,10 @@ import sys
 
 import pytest
 from jsonargparse import ArgumentParser
-from lightning import Callback, LightningDataModule, LightningModule
 
 import lightning_hparams
 from lightning_hparams.cli import main
-
-CLASSES = [
-    each
-    for name in lightning_hparams.__all__
-    if inspect.isclass(each := getattr(lightning_hparams, name))
-    and issubclass(each, (Callback, LightningDataModule, LightningModule))
-]
+from tests.public_classes import CLASSES
 
 
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
@@ -92,6 +85,6 @@ def test_a_shell_completes_commands_and_options(tmp_path, line, words):
     assert completed(line, tmp_path / "out") == words
 
 
-def test_the_version_is_told(capsys):
+def test_the_version_is_printed(capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.strip() == lightning_hparams.__version__

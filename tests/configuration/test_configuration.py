@@ -3,24 +3,16 @@
 import pytest
 import torch
 import yaml
-from lightning import LightningModule
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lightning_hparams import OneCycle, SegmentationTask
 from lightning_hparams.configuration import Configuration, ConfigurationError, write_yaml
+from tests.runs import SMALL_RUN
 
-SHAPES = {"size": 32, "num_train": 8, "num_val": 4, "batch_size": 4}
-QUIET = dict.fromkeys(
-    ["logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"], False
-)
 GIVEN = {
-    "seed_everything": 3,
-    "model": {"class_path": "SegmentationTask", "init_args": {"encoder": "tu-test_resnet"}},
-    "data": {"class_path": "SyntheticShapesData", "init_args": SHAPES},
+    **SMALL_RUN,
     "trainer": {
-        **QUIET,
-        "accelerator": "cpu",
-        "max_epochs": 1,
+        **SMALL_RUN["trainer"],
         "callbacks": [
             {"class_path": "OneCycle", "init_args": {"pct_start": 0.2}},
             "lightning.pytorch.callbacks.Timer",
@@ -196,15 +188,6 @@ def test_data_set_the_mean_unless_pretrained_weights_do(configuration):
     built = Configuration.load({**GIVEN, "model": model, "data": digits}).build()
     assert built.module.mean.flatten().tolist() == pytest.approx([0.31])
     assert built.module.num_classes == 10
-
-
-class Net(LightningModule):
-    """A module of a user, which takes nothing from its data."""
-
-    def __init__(self, num_classes: int = 2) -> None:
-        super().__init__()
-        self.num_classes = num_classes
-        self.layer = torch.nn.Linear(2, num_classes)
 
 
 def test_a_module_of_the_user_keeps_its_own_arguments(configuration, monkeypatch, tmp_path):

@@ -3,17 +3,11 @@
 import inspect
 
 import pytest
-from lightning import Callback, LightningDataModule, LightningModule
+from lightning import Callback, LightningDataModule
 
-import lightning_hparams
 from lightning_hparams.configuration import Configuration, read_yaml
+from tests.public_classes import CLASSES
 
-CLASSES = [
-    each
-    for name in lightning_hparams.__all__
-    if inspect.isclass(each := getattr(lightning_hparams, name))
-    and issubclass(each, (Callback, LightningDataModule, LightningModule))
-]
 MODEL = {"class_path": "lightning.pytorch.demos.boring_classes.BoringModel"}
 # Values of arguments without a default, and others than the default, by name; for each class those
 # that it has are set.
