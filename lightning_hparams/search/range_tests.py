@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..callbacks import lr_range_test
-from ..configuration import Configuration
+from ..configuration import Configuration, class_name
 from .folders import read_json, write_json
 from .seeds import derived_seed
 from .space import Float
@@ -112,7 +112,7 @@ def _sampled(key: str, params: Mapping[str, object]) -> object:
 
 def _is_test(callback: Mapping[str, Any]) -> bool:
     """Whether a callback of the configuration is a range test of the learning rate."""
-    is_test = str(callback.get("class_path", "")).rpartition(".")[2] == _TEST
+    is_test = class_name(callback) == _TEST
     return is_test and (callback.get("init_args") or {}).get("param", "lr") == "lr"
 
 

@@ -135,10 +135,8 @@ def launchable(configuration: Configuration) -> Configuration:
 
 def exact(configuration: Configuration) -> Configuration:
     """Return a configuration whose resumed runs equal those that were not stopped."""
-    given = configuration.given
-    callbacks = (given.get("trainer") or {}).get("callbacks") or []
-    names = [str(one.get("class_path", "")).rpartition(".")[2] for one in callbacks]
-    if "ExactResume" in names:
+    if configuration.has_callback("ExactResume"):
         return configuration
+    callbacks = (configuration.given.get("trainer") or {}).get("callbacks") or []
     first = {"class_path": "lightning_hparams.ExactResume"}
     return configuration.with_values({"trainer.callbacks": [first, *callbacks]})
