@@ -27,14 +27,14 @@ def complete(commands: Mapping[str, tuple[str, str]]) -> None:
         parser.add_argument("command", choices=[*commands])
         require("argcomplete", extra="completion").autocomplete(parser)
         return
-    # To the parser of a command, its name is no word of the line.
+    # The parser of a command does not expect the command's own name in the line.
     os.environ["COMP_LINE"] = line.replace(f" {name}", "", 1)
     os.environ["COMP_POINT"] = str(point - len(name) - 1)
     _complete_command(name, commands[name][0])
 
 
 def _complete_command(name: str, module: str) -> None:
-    """By jsonargparse's own means, which know classes and their arguments."""
+    """Complete by jsonargparse, which knows classes and their arguments."""
     from lightning import Trainer
     from lightning.pytorch.cli import LightningCLI
 

@@ -1,4 +1,4 @@
-"""Where the files of a command are."""
+"""Folders for the files of a command, and what was written to them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def free_folder(folder: Path, variable: str) -> Path:
 
     Args:
         folder: The wanted one.
-        variable: Environment variable that tells the processes of a run, which start after the
-            first one, what that has chosen.
+        variable: Environment variable by which the first process of a run passes its choice on to
+            those that it starts.
     """
     if variable in os.environ and "LOCAL_RANK" in os.environ:
         return Path(os.environ[variable])
@@ -31,9 +31,10 @@ def free_folder(folder: Path, variable: str) -> Path:
 
 
 def reported(files: Sequence[tuple[str, Path | None]]) -> int:
-    """Print where each of some files is, and return the exit code.
+    """Print the path of each file; return the exit code, 1 if a file is missing or a folder empty.
 
-    It is 1 if one of them is not there, or a folder is empty; those that are None are left out.
+    Args:
+        files: Name and path of files and folders; those without a path are skipped.
     """
     code = 0
     for name, path in files:

@@ -25,7 +25,7 @@ __all__ = ["OneCommand"]
 
 
 class OneCommand(ConfigurationCLI):
-    """LightningCLI with the one command that is wanted, whose parser is thus the only one made.
+    """LightningCLI with a single command, so that only its parser is made.
 
     Args:
         command: Name of the command, and of the method of the Trainer or of this class.
@@ -38,7 +38,7 @@ class OneCommand(ConfigurationCLI):
     """
 
     stage: Stage = "fit"
-    skipped: ClassVar[set[str]] = set()  # arguments of the method that are none of the command
+    skipped: ClassVar[set[str]] = set()  # arguments of the method that the command does not take
 
     def __init__(self, command: str, args: Sequence[str], **options: Any) -> None:
         self.command = command
@@ -46,14 +46,14 @@ class OneCommand(ConfigurationCLI):
         super().__init__(args=[command, *_of_checkpoint(args), *args], **options)
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # the one wanted
-        """Return the command with the arguments of its method that are not of the command."""
+        """Return the command with the arguments of its method that it does not take."""
         return {self.command: super().subcommands().get(self.command, self.skipped)}
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the command line, with and without defaults."""
         super().parse_arguments(parser, args)
         self.given = self.parsed(args, defaults=False)[self.command]
-        # Lightning would let the arguments in a checkpoint win over those that are given.
+        # Lightning would let the arguments in a checkpoint replace those that are given.
         self.ckpt_path = self.config[self.command].pop("ckpt_path", None)
 
     def instantiate_classes(self) -> None:

@@ -95,7 +95,7 @@ def _of_checkpoints(paths: list[Path], root: Path) -> list[str]:
         if path.name not in written:
             found.append(f"{path.name} is missing")
         elif not _same(_weights(path), _weights(written[path.name])):
-            found.append(f"the weights in {path.name} are others")
+            found.append(f"the weights in {path.name} differ")
     return found
 
 

@@ -51,7 +51,7 @@ def parser() -> ArgumentParser:
     """Return the parser of the command."""
     made = command_parser(
         "search",
-        "Search hyperparameters of a configuration. The same command goes on with a search that "
+        "Search hyperparameters of a configuration. The same command continues a search that "
         "was interrupted. All options of fit that describe a run, such as --model.lr=0.1, are "
         f"taken too. The exit code is {NOTHING_FOUND} if no trial was completed, and "
         f"{INTERRUPTED} after Ctrl-C.",
@@ -104,7 +104,7 @@ def run(command: str, args: Sequence[str]) -> int:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Leave what Lightning and Optuna tell about each step out of the table of trials."""
+    """Keep Lightning's and Optuna's messages about each step out of the table of trials."""
     loggers = [
         logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "optuna")
     ]

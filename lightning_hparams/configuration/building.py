@@ -69,7 +69,7 @@ class _Builder(ConfigurationCLI):
             )
             self.config["data"] = made["data"]
             self._link(made["data"])
-        for name in self.options:  # replaced, and to make a logger may create a database
+        for name in self.options:  # replaced; making a logger may create a database
             self.config["trainer"][name] = None
         super().instantiate_classes()
 
@@ -125,7 +125,7 @@ def _attribute(data: LightningDataModule, stage: Stage) -> Callable[[str], objec
         try:
             return getattr(data, name, None)
         except Exception:
-            if stage == "predict":  # images alone do not tell their classes
+            if stage == "predict":  # images alone do not show their classes
                 return None
             raise
 

@@ -36,7 +36,7 @@ def class_of(path: str, key: str = "", base: type | None = None) -> Any:
 
     Args:
         path: Path or short name.
-        key: Where it stands, for the error.
+        key: Its key in the configuration, for the error.
         base: Class that it must be derived from, among whose subclasses short names are looked up.
 
     Raises:

@@ -142,8 +142,8 @@ class Configuration:
         """Return a configuration with other values.
 
         Args:
-            values: Values by key. None takes what was set away again: an argument has its default
-                then, and a callback is not there.
+            values: Values by key. None removes what was set: an argument has its default
+                again, and a callback is gone.
 
         Raises:
             ConfigurationError: If a key is unknown, or a value of the wrong type.

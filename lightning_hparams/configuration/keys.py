@@ -96,7 +96,7 @@ def find(data: Mapping[str, Any], key: str) -> Any:
 
 
 def store(data: dict[str, Any], key: str, value: object) -> None:
-    """Set the value of a key in place, with whatever stands above it."""
+    """Set the value of a key in place, and make the mappings above it that are missing."""
     *steps, last = _steps(data, key)
     node: Any = data
     for step in steps:

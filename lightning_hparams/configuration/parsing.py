@@ -57,7 +57,7 @@ set_dumper(_MODE, write_yaml)
 class ConfigurationCLI(LightningCLI):
     """LightningCLI for any module and data by class path, which reads YAML 1.2.
 
-    It parses, and leaves making the objects to :class:`~lightning_hparams.configuration.Built`.
+    It only parses; :meth:`lightning_hparams.configuration.Configuration.build` makes the objects.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -76,7 +76,7 @@ class ConfigurationCLI(LightningCLI):
         )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse a command line, whose files and classes are looked at first."""
+        """Parse a command line, after a check of its files and classes."""
         self.config = self.parsed(args)
 
     def parsed(self, args: Sequence[str], *, defaults: bool = True) -> Namespace:
@@ -95,7 +95,7 @@ def parsed_args(
     *,
     defaults: bool,
 ) -> Namespace:
-    """Parse a command line, after a look at its files and the classes that it names.
+    """Parse a command line, after a check of its files and the classes that it names.
 
     Raises:
         ConfigurationError: If something in it is unknown or of the wrong type.
@@ -154,7 +154,7 @@ def check_file(file: str | Path) -> dict[str, Any]:
 
 
 def without_command(given: Mapping[str, Any]) -> dict[str, Any]:
-    """What a configuration for a command describes, and one without a command.
+    """Return what a configuration describes, with or without a section for a command.
 
     >>> without_command({"fit": {"model": "Net", "ckpt_path": None}})
     {'model': 'Net'}

@@ -33,7 +33,7 @@ _FORMS = {
 
 
 class _Reader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
-    """Reads YAML 1.2, and refuses a key that stands twice."""
+    """Reads YAML 1.2, and refuses duplicate keys."""
 
     yaml_implicit_resolvers: ClassVar = {"<": [(f"{_TAG}merge", re.compile(r"<<$"))]}
 

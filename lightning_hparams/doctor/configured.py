@@ -19,13 +19,13 @@ def configuration_findings(path: Path, limit: int = 500) -> list[Finding]:
         configuration = Configuration.load(path)
         built = configuration.build(logger=False)
     except (ConfigurationError, ValueError, TypeError, OSError, ImportError) as error:
-        told = str(error).removeprefix(f"{path}: ")
-        return [Finding("configuration", "error", f"{path}: {told}")]
+        text = str(error).removeprefix(f"{path}: ")
+        return [Finding("configuration", "error", f"{path}: {text}")]
     data = built.data
     names = type(built.module).__name__ + (f" on {type(data).__name__}" if data else "")
     parameters = sum(parameter.numel() for parameter in built.module.parameters())
     found = [Finding("configuration", "ok", f"{path}: {names}, {parameters} parameters")]
     if not isinstance(data, LightningDataModule):
-        told = "it has no data module, so its data are not looked at"
-        return [*found, Finding("configuration", "note", told)]
+        text = "it has no data module, so its data are not looked at"
+        return [*found, Finding("configuration", "note", text)]
     return [*found, *data_findings(data, limit)]

@@ -16,7 +16,7 @@ from .findings import Finding
 __all__ = ["data_findings", "folder_findings", "judge"]
 
 _SHOWN = 3
-_UNEVEN = 10.0  # times that one class may occur as often as another without a word
+_UNEVEN = 10.0  # ratio of class counts above which there is a warning
 
 
 def folder_findings(folder: Path, limit: int = 500) -> list[Finding]:
@@ -47,12 +47,12 @@ def data_findings(data: LightningDataModule, limit: int = 500) -> list[Finding]:
             data.prepare_data()
             data.setup("fit")
             found = judge(survey(data, limit))
-        except Exception as error:  # of the user's data module: whatever it is, it is the finding
+        except Exception as error:  # whatever the user's data module raises is the finding
             known = isinstance(error, (ValueError, OSError))
             text = str(error) if known else f"{type(error).__name__}: {error}"
             found = [Finding("data", "error", text)]
-    told = dict.fromkeys(str(each.message) for each in caught if _is_for_users(each.category))
-    return [*found, *(Finding("data", "warning", text) for text in told)]
+    texts = dict.fromkeys(str(each.message) for each in caught if _is_for_users(each.category))
+    return [*found, *(Finding("data", "warning", text) for text in texts)]
 
 
 def _is_for_users(category: type[Warning]) -> bool:
@@ -60,14 +60,14 @@ def _is_for_users(category: type[Warning]) -> bool:
 
 
 def judge(found: Survey) -> list[Finding]:
-    """Judge what a look at the data has shown."""
+    """Judge a survey of the data."""
     findings = []
     for name, split in found.splits.items():
         findings += [*_of_counts(name, split), *_of_values(name, split)]
     if not found.splits:
         findings.append(Finding("data", "error", "the data module has no data for training"))
     for one, other in found.shared:
-        text = f"{other} data are the {one} data, so its scores are no independent test"
+        text = f"{other} data are the {one} data, so its scores are not an independent test"
         findings.append(Finding("data", "note", text))
     findings += _of_repeats(found.repeated)
     train = found.splits.get("train")

@@ -57,8 +57,8 @@ def package_findings(
         try:
             requirements = importlib.metadata.requires(_NAME) or []
         except importlib.metadata.PackageNotFoundError:
-            told = f"{_NAME} is not installed but imported from a folder"
-            return [*found, Finding("packages", "note", told, "pip install --editable FOLDER")]
+            text = f"{_NAME} is not installed but imported from a folder"
+            return [*found, Finding("packages", "note", text, "pip install --editable FOLDER")]
     parsed = [Requirement(text) for text in requirements]
     return [*found, *_required(parsed, version), *_optional(parsed, version)]
 
@@ -72,8 +72,8 @@ def _required(parsed: list[Requirement], version: Version) -> Iterator[Finding]:
     ]
     if faults:
         needed = " ".join(f"'{one}'" for one, _ in faults)
-        told = "; ".join(text for _, text in faults)
-        yield Finding("packages", "error", told, f"pip install {needed}")
+        text = "; ".join(fault for _, fault in faults)
+        yield Finding("packages", "error", text, f"pip install {needed}")
 
 
 def _optional(parsed: list[Requirement], version: Version) -> Iterator[Finding]:
@@ -88,8 +88,8 @@ def _optional(parsed: list[Requirement], version: Version) -> Iterator[Finding]:
         ]
         purpose = f" (for {_FOR[extra]})" if extra in _FOR else ""
         if faults:
-            told = f"extra {extra}{purpose}: {'; '.join(faults)}"
-            yield Finding("packages", "note", told, f"pip install '{_NAME}[{extra}]'")
+            text = f"extra {extra}{purpose}: {'; '.join(faults)}"
+            yield Finding("packages", "note", text, f"pip install '{_NAME}[{extra}]'")
         else:
             yield Finding("packages", "ok", f"extra {extra}{purpose}")
 

@@ -112,7 +112,7 @@ def test_a_mistake_in_the_data_is_one_sentence(
     is_mistake(run("fit", "--config", config), words)
 
 
-def test_a_file_that_is_no_checkpoint_is_one_sentence(run, is_mistake, config):
+def test_a_file_that_is_not_a_checkpoint_is_one_sentence(run, is_mistake, config):
     is_mistake(run("test", "--config", config, "--ckpt_path", config), ["checkpoint", "fit.yaml"])
 
 

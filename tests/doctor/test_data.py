@@ -98,7 +98,7 @@ def test_bad_samples_of_a_data_module_are_errors(samples, error):
     assert any(error in text for text in told(data_findings(Own(samples)), "error"))
 
 
-def test_samples_without_images_are_no_errors():
+def test_samples_without_images_are_not_errors():
     found = data_findings(Own([(torch.rand(16), 1)] * 3))
     assert not told(found, "error")
     assert any("samples without images" in text for text in told(found, "note"))
