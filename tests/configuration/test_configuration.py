@@ -61,6 +61,13 @@ def test_a_callback_can_be_taken_away(configuration):
         configuration.without_callback("OneCycl")
 
 
+def test_a_callback_is_found_by_its_class(configuration):
+    assert configuration.has_callback("OneCycle")
+    assert configuration.has_callback("Timer")
+    assert not configuration.has_callback("Callback")
+    assert not Configuration(SMALL_RUN).has_callback("OneCycle")
+
+
 def test_none_brings_back_the_default(configuration):
     changed = configuration.with_values({"model.lr": 0.5})
     assert changed.with_values({"model.lr": None}).value("model.lr") == 1e-3
