@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 __all__ = ["Share", "deal", "visible_gpus"]
 
@@ -22,13 +22,14 @@ class Share:
     cores: tuple[int, ...]
     threads: int
     gpus: tuple[str, ...] | None = None
-    environment: dict[str, str] = field(init=False, compare=False)
 
-    def __post_init__(self) -> None:
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables of its process."""
         found = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(self.threads))
         if self.gpus is not None:
             found["CUDA_VISIBLE_DEVICES"] = ",".join(self.gpus)
-        object.__setattr__(self, "environment", found)
+        return found
 
 
 def deal(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -12,8 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..checks import require
+from .dealing import Share
 from .reaper import reap
 from .stopping import Stop
+from .worker_process import (
+    TELL,
+    WAIT,
+    death_message,
+    import_path,
+    start_worker,
+    worker_command,
+)
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -21,10 +28,6 @@ if TYPE_CHECKING:
     from .study import SearchStudy
 
 __all__ = ["RaySupervisor", "resources"]
-
-_TELL = 1.0  # seconds between two looks at the trials
-_WAIT = 6.0  # seconds from a request to stop to the end of patience
-_LINES = 20
 
 
 class RaySupervisor:
@@ -70,8 +73,7 @@ class RaySupervisor:
             settings.cpus_per_worker,
             settings.gpus_per_worker,
         )
-        wall_time = settings.wall_time
-        self.deadline = None if wall_time is None else time.time() + float(wall_time)
+        self.deadline = settings.deadline()
         self.stop = Stop()
 
     def run(self) -> bool:
@@ -80,7 +82,7 @@ class RaySupervisor:
         Raises:
             RuntimeError: If the workers cannot be started, with the last lines of their output.
         """
-        # A node that is lost is no fault of the worker: it starts again as often as needed.
+        # The loss of a node says nothing against a worker, which is restarted without limit.
         start = self.ray.remote(max_retries=-1, **self.options)(run_worker)
         running: list[Any] = []
         try:
@@ -88,13 +90,14 @@ class RaySupervisor:
                 reap(self.study)
                 running = [start.remote(*self._command(i)) for i in range(self.workers)]
                 while running and not self.stop.wait(0):
-                    done, running = self.ray.wait(running, timeout=_TELL)
+                    done, running = self.ray.wait(running, timeout=TELL)
                     self._tell()
                     self.ray.get(done)
         finally:
             for worker in running:
                 self.ray.cancel(worker)
-            self.ray.wait(running, num_returns=len(running), timeout=_WAIT) if running else None
+            if running:
+                self.ray.wait(running, num_returns=len(running), timeout=WAIT)
             reap(self.study)
             self._tell()
             if self.started:
@@ -108,14 +111,9 @@ class RaySupervisor:
 
     def _command(self, index: int) -> tuple[list[str], dict[str, str], str, int]:
         folder = Path(self.study.settings.folder).absolute()
-        command = [sys.executable, "-m", "lightning_hparams.search.worker", str(folder)]
-        command += ["--index", str(index), "--since", str(time.time()), "--parent"]
-        if self.deadline is not None:
-            command += ["--deadline", str(self.deadline)]
-        paths = [str(Path(one).absolute()) for one in sys.path if one not in ("", ".")]
-        threads = str(max(1, int(self.options["num_cpus"])))
-        environment = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), threads)
-        environment["PYTHONPATH"] = os.pathsep.join([os.getcwd(), *paths])
+        command = worker_command(folder, index, time.time(), self.deadline)
+        share = Share((), max(1, int(self.options["num_cpus"])))  # Ray deals out cores and GPUs
+        environment = {**share.environment, "PYTHONPATH": import_path()}
         log = folder / "workers" / f"ray-{index}.log"
         return command, environment, str(log), self.study.settings.retries + 2
 
@@ -179,7 +177,6 @@ def run_worker(
         deaths: How often it may die in a row within a minute.
     """
     path = Path(log)
-    path.parent.mkdir(parents=True, exist_ok=True)
     count = 0
     while True:
         begun = time.monotonic()
@@ -188,30 +185,18 @@ def run_worker(
             return
         count = count + 1 if time.monotonic() - begun < 60 else 1
         if count > deaths:
-            lines = path.read_text("utf-8", errors="replace").splitlines()[-_LINES:]
-            raise RuntimeError(
-                f"the workers end with exit code {code}; the last lines of {path}:\n"
-                + "\n".join(lines)
-            )
+            raise RuntimeError(death_message(code, path))
 
 
 def _run_once(command: Sequence[str], environment: Mapping[str, str], log: Path) -> int:
-    with log.open("ab") as file:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,  # which the worker sees closed when this process has gone
-            stdout=file,
-            stderr=file,
-            env={**os.environ, **environment},
-            start_new_session=True,
-        )
+    process = start_worker(command, environment, log)
     try:
         return process.wait()
     finally:  # Ray cancels by KeyboardInterrupt
         if process.poll() is None:
             process.terminate()
             with suppress(subprocess.TimeoutExpired):
-                process.wait(_WAIT)
+                process.wait(WAIT)
             process.kill()
         if process.stdin is not None:
             process.stdin.close()

@@ -150,8 +150,7 @@ class Search:
         """
         study, started, since = self.prepare(), time.monotonic(), datetime.now()
         if in_this_process:
-            limit = self.settings.wall_time
-            deadline = None if limit is None else time.time() + limit
+            deadline = self.settings.deadline()
             worker = Worker(study, self.configuration, deadline=deadline, own_process=False)
             worker.run()
             finished = not worker.stop.asked

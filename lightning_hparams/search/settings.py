@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -149,6 +150,10 @@ class SearchSettings:
     def storage_url(self) -> str:
         """URL of the study's database."""
         return self.storage or f"sqlite:///{self.folder / 'study.db'}"
+
+    def deadline(self) -> float | None:
+        """Return when the wall time of a search that starts now is over; None without a limit."""
+        return None if self.wall_time is None else time.time() + self.wall_time
 
     def _set(self, **values: object) -> None:
         for name, value in values.items():

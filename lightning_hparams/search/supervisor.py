@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -17,6 +16,14 @@ from ..speed import usable_cores
 from .dealing import Share, deal, visible_gpus
 from .reaper import reap
 from .stopping import Stop
+from .worker_process import (
+    TELL,
+    WAIT,
+    death_message,
+    import_path,
+    start_worker,
+    worker_command,
+)
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -26,10 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Supervisor"]
 
 _LOOK = 0.25  # seconds between two looks at the workers
-_TELL = 1.0  # seconds between two looks at the trials
-_WAIT = 6.0  # seconds from a request to stop to the end of patience
 _DEATHS = 2  # of each worker, without a finished trial in between, beside the retries
-_LINES = 20
 
 
 @dataclass
@@ -60,8 +64,7 @@ class Supervisor:
         self.study, self.watch = study, watch
         self.folder = Path(settings.folder)
         self.since = datetime.now()
-        wall_time = settings.wall_time
-        self.deadline = None if wall_time is None else time.time() + float(wall_time)
+        self.deadline = settings.deadline()
         self.stop = Stop()
         self._running: list[_Process] = []
         self._deaths = self._finished = 0
@@ -81,7 +84,7 @@ class Supervisor:
                 self._running = [self._start(index) for index in range(len(self.shares))]
                 told = 0.0
                 while self._running and not self.stop.wait(_LOOK):
-                    if self.watch is not None and time.monotonic() - told >= _TELL:
+                    if self.watch is not None and time.monotonic() - told >= TELL:
                         told = time.monotonic()
                         self.watch(self.study.get_trials(deepcopy=False))
                     self._look()
@@ -94,27 +97,10 @@ class Supervisor:
 
     def _start(self, index: int) -> _Process:
         log = self.folder / "workers" / f"{index}.log"
-        log.parent.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "lightning_hparams.search.worker", str(self.folder)]
-        command += ["--index", str(index), "--since", str(self.since.timestamp()), "--parent"]
-        if self.deadline is not None:
-            command += ["--deadline", str(self.deadline)]
         share = self.shares[index]
-        paths = [str(Path(one).absolute()) for one in sys.path if one not in ("", ".")]
-        environment = {
-            **os.environ,
-            **share.environment,
-            "PYTHONPATH": os.pathsep.join([os.getcwd(), *paths]),
-        }
-        with log.open("ab") as file:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,  # which the worker sees closed when this process has gone
-                stdout=file,
-                stderr=file,
-                env=environment,
-                start_new_session=True,  # Ctrl-C comes here alone, and is passed on
-            )
+        command = worker_command(self.folder, index, self.since.timestamp(), self.deadline)
+        environment = {**share.environment, "PYTHONPATH": import_path()}
+        process = start_worker(command, environment, log)
         _pin(process.pid, share)
         return _Process(index, process, log)
 
@@ -133,10 +119,7 @@ class Supervisor:
             self._deaths = self._deaths + 1 if finished == self._finished else 1
             self._finished = finished
             if self._deaths > self.study.settings.retries + _DEATHS * len(self.shares):
-                raise RuntimeError(
-                    f"the workers end with exit code {code}; the last lines of {worker.log}:\n"
-                    + "\n".join(_last_lines(worker.log))
-                )
+                raise RuntimeError(death_message(code, worker.log))
             self._running.append(self._start(worker.index))
 
     def _end(self) -> None:
@@ -144,7 +127,7 @@ class Supervisor:
         for worker in self._running:
             if worker.process.poll() is None:
                 worker.process.terminate()
-        end = time.monotonic() + _WAIT
+        end = time.monotonic() + WAIT
         for worker in self._running:
             with suppress(subprocess.TimeoutExpired):
                 worker.process.wait(max(0.0, end - time.monotonic()))
@@ -174,10 +157,3 @@ def _close(worker: _Process) -> None:
     if worker.process.stdin is not None:
         with suppress(OSError):
             worker.process.stdin.close()
-
-
-def _last_lines(path: Path) -> list[str]:
-    try:
-        return path.read_text("utf-8", errors="replace").splitlines()[-_LINES:]
-    except OSError:
-        return []
