@@ -17,7 +17,7 @@ from .study import Asked, next_trial
 if TYPE_CHECKING:
     from .study import SearchStudy
 
-__all__ = ["claim", "current", "finish", "hand_back", "owns"]
+__all__ = ["claim", "current", "finish", "hand_back", "owned"]
 
 
 def claim(
@@ -75,18 +75,19 @@ def current(study: SearchStudy, number: int) -> FrozenTrial:
     return study.get_trials(deepcopy=False)[number]
 
 
-def owns(study: SearchStudy, number: int, me: Owner) -> bool:
-    """Whether a running trial is this worker's; it loses it if it was suspended for long."""
+def owned(study: SearchStudy, number: int, me: Owner) -> FrozenTrial | None:
+    """Return a running trial of this worker; None if it was lost, as after a long suspension."""
     trial = current(study, number)
-    return trial.state == TrialState.RUNNING and me.owns(trial.user_attrs)
+    return trial if trial.state == TrialState.RUNNING and me.owns(trial.user_attrs) else None
 
 
 def hand_back(study: SearchStudy, number: int, me: Owner) -> bool:
-    """Put a trial of this worker back into the queue; return whether it still was."""
+    """Put a trial of this worker back into the queue; return whether it still had it."""
     with study.database.transaction():
-        if not owns(study, number, me):
+        trial = owned(study, number, me)
+        if trial is None:
             return False
-        key = study.database_id(current(study, number))
+        key = study.database_id(trial)
         return study.database.set_trial_state_values(key, TrialState.WAITING)
 
 
@@ -109,12 +110,13 @@ def finish(
         attributes: User attributes.
 
     Returns:
-        Whether it still was this worker's.
+        Whether the worker still had it.
     """
     with study.database.transaction():
-        if not owns(study, number, me):
+        trial = owned(study, number, me)
+        if trial is None:
             return False
-        key = study.database_id(current(study, number))
+        key = study.database_id(trial)
         for name, content in (attributes or {}).items():
             study.database.set_trial_user_attr(key, name, content)
         study.tell(number, value, state)

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ..configuration import Configuration
 from ..provenance import plain, redact, take
-from .claims import current, finish, hand_back, owns
+from .claims import current, finish, hand_back, owned
 from .failures import Failure, failure_of
 from .folders import trial_folder, write_json
 from .owners import Owner
@@ -61,8 +61,8 @@ class Report:
         import optuna
 
         study = self._opened()
-        trial = current(study, self._number)
-        if not owns(study, self._number, self._me):
+        trial = owned(study, self._number, self._me)
+        if trial is None:
             return True  # another worker has taken it over, because this one was suspended for long
         live = optuna.Trial(study, study.database_id(trial))
         if step not in trial.intermediate_values:  # as it is if the trial was resumed
@@ -144,6 +144,11 @@ class TrialRun:
             lr=None if rate.get("suggestion") is None else rate["lr"],
         )
 
+    def last_report(self) -> float | None:
+        """Return the last value of the metric; None without any."""
+        reports: dict[str, float] = self.record["reports"]
+        return reports[max(reports, key=int)] if reports else None
+
     def write(self, **changes: object) -> None:
         """Write ``trial.json``."""
         self.record |= changes
@@ -153,13 +158,12 @@ class TrialRun:
 
     def finish(self, state: TrialState, value: float | None, **attributes: object) -> str:
         """Store the result, first in the folder and then in the database."""
-        if not owns(self.study, self.record["number"], self.me):
+        if owned(self.study, self.record["number"], self.me) is None:
             return "lost"
         kept = {name: one for name, one in attributes.items() if one not in (None, "")}
         if (rate := self.record.get("lr") or {}).get("suggestion") is not None:
-            kept["lr"] = rate[
-                "lr"
-            ]  # what the trial was trained with, if it was not sampled as such
+            # The rate that the trial was trained with, which is not the sampled value.
+            kept["lr"] = rate["lr"]
         self.write(state=state.name, value=value, finished=time.time(), **attributes)
         value = value if state == TrialState.COMPLETE else None
         if not finish(self.study, self.record["number"], self.me, state, value, kept):
@@ -215,11 +219,10 @@ def _ended(run: TrialRun, result: Mapping[str, Any]) -> str:
     kept["outcome"] = outcome
     files = {"reports": reports, "best": result["best"], "global_step": result["global_step"]}
     run.record |= {**files, "timed_out_at": result["timed_out_at"]}
-    last = reports[max(reports, key=int)] if reports else None
     if outcome == "diverged":
         return _teach(run, kept)
     if outcome:
-        return run.finish(TrialState.PRUNED, last, **kept)
+        return run.finish(TrialState.PRUNED, run.last_report(), **kept)
     if result["best"] is None:
         message = f"`{settings.metric}` was never logged; see the metrics that the module logs"
         return _failed(run, Failure("MetricNotLogged", [message]))
@@ -239,13 +242,11 @@ def _teach(run: TrialRun, attributes: Mapping[str, object]) -> str:
     TPE takes a pruned trial for worse than all complete ones; GP and CMA-ES only see complete ones,
     so for them the value is the worst one so far.
     """
-    reports = run.record["reports"]
     if run.study.settings.sampler["name"] in _LEARN_FROM_COMPLETE:
         worst = _worst(run.study.get_trials(deepcopy=False), run.study.settings.mode)
         if worst is not None:
             return run.finish(TrialState.COMPLETE, worst, **attributes)
-    last = reports[max(reports, key=int)] if reports else None
-    return run.finish(TrialState.PRUNED, last, **attributes)
+    return run.finish(TrialState.PRUNED, run.last_report(), **attributes)
 
 
 def _worst(trials: Sequence[FrozenTrial], mode: str) -> float | None:
