@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..json_text import read, write
 
-__all__ = ["read_json", "trial_folder", "trial_record", "write_json"]
+__all__ = [
+    "link_or_copy",
+    "read_json",
+    "trial_folder",
+    "trial_record",
+    "write_json",
+    "write_text",
+]
 
 
 def trial_folder(study_folder: Path, root: int) -> Path:
@@ -50,16 +58,30 @@ def read_json(path: Path) -> Any:
 
 
 def write_json(path: Path, value: Mapping[str, object], *, private: bool = False) -> None:
+    """Write a value as JSON; see :func:`write_text`."""
+    write_text(path, write(value, indent=2, exact=True) + "\n", private=private)
+
+
+def write_text(path: Path, text: str, *, private: bool = False) -> None:
     """Write a file as a whole or not at all.
 
     Args:
         path: The file.
-        value: Its content.
+        text: Its content.
         private: Whether only the user may read it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600 if private else 0o666)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(write(value, indent=2, exact=True) + "\n")
+        file.write(text)
     new.replace(path)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a file a second name, as a copy where hard links do not work."""
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without links
+        shutil.copyfile(source, target)

@@ -1,15 +1,16 @@
-"""One HTML file about a study, which needs no network: Optuna's figures and a table."""
+"""One HTML file about a study, readable offline: Optuna's figures and a table."""
 
 from __future__ import annotations
 
-import os
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..checks import require
+from .folders import write_text
 from .names import short_names, shown
 from .table import Row, best_row, duration, rows, summarize
 from .winner import Repeated, repeated_text
@@ -60,7 +61,7 @@ def write_report(
     commands: Iterable[tuple[str, str]] = (),
     repeated: Sequence[Repeated] = (),
 ) -> Path:
-    """Write one HTML file about a study, with all that it needs inside.
+    """Write a self-contained HTML file about a study.
 
     Args:
         path: The file.
@@ -88,10 +89,7 @@ def write_report(
         commands=commands,
         repeated=repeated,
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.{os.getpid()}")
-    new.write_text(text, encoding="utf-8")
-    new.replace(path)
+    write_text(path, text)
     return path
 
 
@@ -141,14 +139,10 @@ def renamed_study(trials: Iterable[FrozenTrial], mode: Literal["min", "max"]) ->
     """
     import optuna
 
-    level = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
+    with _optuna_logs(optuna.logging.WARNING):
         study = optuna.create_study(direction="minimize" if mode == "min" else "maximize")
-    finally:
-        optuna.logging.set_verbosity(level)
     listed = list(trials)
-    names = short_names({key: None for trial in listed for key in trial.params})
+    names = short_names(key for trial in listed for key in trial.params)
     copies = []
     for trial in listed:
         copy = optuna.trial.create_trial(
@@ -195,20 +189,30 @@ def _common(study: optuna.Study) -> list[str] | None:
 def _figure(draw: Callable[[optuna.Study], Any], study: optuna.Study) -> str:
     import optuna
 
-    level = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of too few trials; a user cannot do anything
+        with _optuna_logs(optuna.logging.ERROR), warnings.catch_warnings():
+            # Of too few trials, about which the user can do nothing.
+            warnings.simplefilter("ignore")
             figure = draw(study)
     except (ValueError, RuntimeError) as error:
         # With too few trials, or parameters that do not vary, there is nothing to draw.
         return f'<p class="quiet">Not drawn: {escape(str(error))}</p>'
-    finally:
-        optuna.logging.set_verbosity(level)
     figure.update_layout(title=None, margin={"t": 30})
     figure.update_yaxes(automargin=True)
     return str(figure.to_html(full_html=False, include_plotlyjs=False))
+
+
+@contextmanager
+def _optuna_logs(level: int) -> Iterator[None]:
+    """Let Optuna log from a level on within the block."""
+    import optuna
+
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(level)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
 
 
 def _elapsed(trials: Iterable[FrozenTrial]) -> float:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +13,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from ..callbacks import TrialPruning
 from ..internals import validates_next
-from .folders import write_json
+from .folders import link_or_copy, write_json
 from .stopping import Stop
 
 __all__ = ["Interrupted", "InterruptedTogether", "TrialCheckpoint", "weights_hash"]
@@ -157,20 +155,9 @@ class TrialCheckpoint(Checkpoint):
         if trainer.is_global_zero:
             for name in names[1:]:
                 link = self.folder / f".{name}"
-                with suppress(FileNotFoundError):
-                    link.unlink()
-                _link_or_copy(new, link)
+                link_or_copy(new, link)
                 link.replace(self.folder / name)
             new.replace(self.folder / names[0])
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # a file system without links
-        import shutil
-
-        shutil.copyfile(source, target)
 
 
 def weights_hash(module: torch.nn.Module) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import shutil
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..tags import Tag
-from .folders import read_json, trial_folder, write_json
+from .folders import link_or_copy, read_json, trial_folder, write_json
 from .seeds import derived_seed, root_number
 
 if TYPE_CHECKING:
@@ -242,16 +241,12 @@ def keep_best_checkpoints(
 
 
 def _replace(source: Path, target: Path) -> None:
-    """Put a file in the place of another, at once, without a second copy where links work."""
+    """Replace a file in one step, without a second copy where links work."""
     with suppress(OSError):
         if source.samefile(target):
             return
     new = target.with_name(f".{target.name}.{os.getpid()}")
-    new.unlink(missing_ok=True)
-    try:
-        os.link(source, new)
-    except OSError:  # a file system without links
-        shutil.copyfile(source, new)
+    link_or_copy(source, new)
     new.replace(target)
 
 
