@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from optuna.trial import FrozenTrial
 
 from ..configuration import Configuration, write_yaml
-from .files import MLFLOW
 from .folders import trial_record
 from .process_state import as_in_a_new_process
 from .range_tests import with_rate
@@ -22,27 +21,17 @@ from .report import write_report
 from .seeds import root_number
 from .stopping import Stop
 from .table import trials_of
-from .tracking import mlflow_study
+from .tracking import known_mlflow_study
 from .training import exact, train
 from .winner import Repeated, best_trials, metric_in_test, repeat_best, repeat_seeds
 
 if TYPE_CHECKING:
     from .study import SearchStudy
 
-__all__ = ["conclude", "repeat", "track"]
+__all__ = ["conclude", "repeat"]
 
 _BEST = "best.yaml"
 _QUIET = {"trainer.enable_progress_bar": False, "trainer.enable_model_summary": False}
-
-
-def track(study: SearchStudy, base: Configuration) -> None:
-    """Open the study's run in MLflow, if the configuration logs there, before workers need it."""
-    settings = study.settings
-    configured = (base.given.get("trainer") or {}).get("logger")
-    parent = study.user_attrs.get(MLFLOW)
-    opened = mlflow_study(configured, settings.name, Path(settings.folder), parent)
-    if opened is not None and parent is None:
-        study.set_user_attr(MLFLOW, opened.parent)
 
 
 def repeat(study: SearchStudy, base: Configuration) -> tuple[list[Repeated], bool]:
@@ -93,7 +82,7 @@ def _score(
         if not best.is_file():  # it diverged
             return math.nan
         with as_in_a_new_process(trial.user_attrs.get("threads")):
-            # Of the callbacks of a trial, of which a test has no use.
+            # The checkpoint has states of the trial's callbacks, which a test does not need.
             warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`")
             built = configuration.build(root=folder, logger=False, stage="test")
             built.trainer.test(built.module, datamodule=built.data, ckpt_path=best, verbose=False)
@@ -128,12 +117,8 @@ def conclude(
             commands=_commands(folder, best),
             repeated=repeated,
         )
-    configured = (base.given.get("trainer") or {}).get("logger")
-    parent = study.user_attrs.get(MLFLOW)
-    if parent is not None:
-        opened = mlflow_study(configured, settings.name, folder, parent)
-        if opened is not None:
-            opened.end(best[0] if best else None, report)
+    if (mlflow := known_mlflow_study(study, base)) is not None:
+        mlflow.end(best[0] if best else None, report)
     return report
 
 

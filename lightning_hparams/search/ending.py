@@ -12,6 +12,8 @@ from .failures import Failure, repeated
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
+    from .settings import SearchSettings
+
 __all__ = ["Limits", "begun", "complete", "failure_of_trial", "halted", "is_superseded"]
 
 
@@ -33,6 +35,11 @@ class Limits:
     on_error: Literal["prune", "fail", "stop"] = "prune"
     deadline: float | None = None
     since: datetime = datetime.min
+
+    @classmethod
+    def of(cls, settings: SearchSettings, deadline: float | None, since: datetime) -> Limits:
+        """Return the limits of a search."""
+        return cls(settings.patience, settings.mode, settings.on_error, deadline, since)
 
 
 def halted(trials: Sequence[FrozenTrial], limits: Limits, now: float) -> str:
@@ -85,7 +92,7 @@ def is_superseded(trial: FrozenTrial) -> bool:
     """Whether another program failed a trial because its worker was gone."""
     from optuna.trial import TrialState
 
-    ours = "worker" in trial.user_attrs and "failure" not in trial.user_attrs
+    ours = begun(trial) and "failure" not in trial.user_attrs
     return trial.state == TrialState.FAIL and ours
 
 

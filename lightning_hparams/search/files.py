@@ -20,11 +20,10 @@ from .study import load_study, open_study
 if TYPE_CHECKING:
     from .study import SearchStudy
 
-__all__ = ["MLFLOW", "enter", "keep", "kept_settings", "open_from"]
+__all__ = ["enter", "keep", "kept_settings", "open_from"]
 
 _FILE = "search.json"
 _ATTRIBUTE = "configuration"
-MLFLOW = "mlflow"  # attribute of the study: ID of its run
 # What a trial shows and where, which has no effect on its result.
 _SHOWN = ("logger", "default_root_dir", "enable_progress_bar", "enable_model_summary")
 

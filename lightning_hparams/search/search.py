@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from lightning.pytorch.utilities import rank_zero_info
 
 from ..configuration import Configuration
-from .conclusion import conclude, repeat, track
+from .conclusion import conclude, repeat
 from .ending import Limits, complete, halted
 from .files import keep
 from .fitting import batch_size_of, check_fit
@@ -26,6 +26,7 @@ from .space import Space
 from .study import open_study
 from .supervisor import Supervisor
 from .table import TrialTable
+from .tracking import track
 from .winner import best_trials
 from .worker import Worker
 
@@ -172,14 +173,8 @@ class Search:
 
     def _ended(self, study: SearchStudy, since: datetime, late: bool) -> str:
         """Why no further trials were begun, in words; empty if all were run."""
-        settings, trials = self.settings, study.get_trials(deepcopy=False)
-        limits = Limits(
-            patience=settings.patience,
-            mode=settings.mode,
-            on_error=settings.on_error,
-            deadline=0.0 if late else None,
-            since=since,
-        )
+        trials = study.get_trials(deepcopy=False)
+        limits = Limits.of(self.settings, 0.0 if late else None, since)
         return halted(trials, limits, time.time()) or complete(trials, limits)
 
     def prepare(self) -> SearchStudy:

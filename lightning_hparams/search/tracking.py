@@ -13,6 +13,7 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from ..callbacks import RunRecorder
+from ..configuration import class_name
 from ..notices import warn_user
 from ..record import Row
 from ..sinks import Domain, Scalar, mlflow_logger
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from ..configuration import Configuration
     from .settings import SearchSettings
+    from .study import SearchStudy
 
 __all__ = [
     "MLflowStudy",
@@ -32,7 +34,9 @@ __all__ = [
     "TrialIdentity",
     "TrialRecorder",
     "domains_of",
+    "known_mlflow_study",
     "mlflow_study",
+    "track",
     "tracked",
     "trial_callbacks",
     "trial_loggers",
@@ -41,6 +45,7 @@ __all__ = [
 _FIRST = ("study", "trial", "retry")  # columns beside the parameters
 _RATE = "lr"
 _PARENT = "mlflow.parentRunId"
+_RUN = "mlflow"  # attribute of the study: ID of its run
 _MLFLOW = ("MLFlowLogger", "mlflow_logger")
 
 
@@ -394,6 +399,31 @@ def mlflow_study(
     return MLflowStudy(str(uri), str(experiment), study, parent)
 
 
+def known_mlflow_study(study: SearchStudy, base: Configuration) -> MLflowStudy | None:
+    """Return a study in MLflow as :func:`track` opened it; None if it has no run there.
+
+    Args:
+        study: The study.
+        base: The configuration that it varies.
+    """
+    parent = study.user_attrs.get(_RUN)
+    return None if parent is None else _opened(study, base, parent)
+
+
+def track(study: SearchStudy, base: Configuration) -> None:
+    """Open the study's run in MLflow, if the configuration logs there, before workers need it."""
+    parent = study.user_attrs.get(_RUN)
+    opened = _opened(study, base, parent)
+    if opened is not None and parent is None:
+        study.set_user_attr(_RUN, opened.parent)
+
+
+def _opened(study: SearchStudy, base: Configuration, parent: str | None) -> MLflowStudy | None:
+    settings = study.settings
+    configured = (base.given.get("trainer") or {}).get("logger")
+    return mlflow_study(configured, settings.name, Path(settings.folder), parent)
+
+
 def _listed(configured: object) -> list[object]:
     if isinstance(configured, (list, tuple)):
         return list(configured)
@@ -401,9 +431,7 @@ def _listed(configured: object) -> list[object]:
 
 
 def _class_name(each: object) -> str:
-    if isinstance(each, Mapping):
-        return str(each.get("class_path", "")).rpartition(".")[2]
-    return each.rpartition(".")[2] if isinstance(each, str) else type(each).__name__
+    return class_name(each) if isinstance(each, (Mapping, str)) else type(each).__name__
 
 
 def _scalar(value: object) -> Scalar:

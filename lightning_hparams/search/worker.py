@@ -21,10 +21,10 @@ from .beating import beating
 from .claims import claim, finish, hand_back
 from .ending import Limits
 from .failures import Failure
-from .files import MLFLOW, enter, open_from
+from .files import enter, open_from
 from .owners import Owner
 from .stopping import Stop
-from .tracking import mlflow_study
+from .tracking import known_mlflow_study
 from .trial import TrialRun, run_trial
 
 if TYPE_CHECKING:
@@ -63,25 +63,13 @@ class Worker:
         since: datetime | None = None,
         own_process: bool = True,
     ) -> None:
-        settings = study.settings
         self.study, self.base = study, base
         self.me = Owner.me(index)
-        self.limits = Limits(
-            patience=settings.patience,
-            mode=settings.mode,
-            on_error=settings.on_error,
-            deadline=deadline,
-            since=since or datetime.now(),
-        )
+        self.limits = Limits.of(study.settings, deadline, since or datetime.now())
         self.stop = Stop(deadline, self._give_up if own_process else None)
         self._own_process = own_process
         self._number: int | None = None
-        parent = study.user_attrs.get(MLFLOW)
-        configured = (base.given.get("trainer") or {}).get("logger")
-        self._mlflow = None
-        if parent is not None:
-            folder = Path(settings.folder)
-            self._mlflow = mlflow_study(configured, settings.name, folder, parent)
+        self._mlflow = known_mlflow_study(study, base)
 
     def run(self) -> str:
         """Run trials until the study ends or the worker is asked to stop; return why."""
