@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..configuration import class_name
+
 if TYPE_CHECKING:
     from .settings import SearchSettings
 
@@ -99,7 +101,7 @@ def _check_tuners(callback: _Callback, settings: SearchSettings, keys: list[str]
     if callback.name == "LRRangeTest":
         param = str(callback.arguments.get("param", "lr"))
         attr = str(callback.arguments.get("attr") or param).rpartition(".")[2]
-        # Of the learning rate, `lr_range_test` decides, and by default the sampled one stays.
+        # `lr_range_test` governs the learning rate; by default the sampled one stays.
         idle = param == "lr" or callback.arguments.get("apply") is False
         owned: tuple[str, ...] = () if idle else (param, attr)
     elif callback.name in ("LearningRateFinder", "BatchSizeFinder"):
@@ -136,5 +138,4 @@ def _of_callback(keys: Iterable[str], callback: str, names: tuple[str, ...]) -> 
 
 def _callbacks(data: Mapping[str, Any]) -> Iterator[_Callback]:
     for callback in (data.get("trainer") or {}).get("callbacks") or []:
-        name = str(callback["class_path"]).rpartition(".")[2]
-        yield _Callback(name, callback.get("init_args") or {})
+        yield _Callback(class_name(callback), callback.get("init_args") or {})
