@@ -143,11 +143,9 @@ class Outcome:
 
 def search(problem: Problem, method: str, seed: int, trials: int, target: float) -> Outcome:
     """Search with a method."""
-    points = iter(GRID.grid()) if method == "grid" else iter(())
-    if method == "grid":
-        shuffled = GRID.grid()
-        random.Random(seed).shuffle(shuffled)
-        points = iter(shuffled)
+    grid = GRID.grid()
+    random.Random(seed).shuffle(grid)
+    points = iter(grid)
     ours = method.startswith("ours")
     rate = problem.suggested_rate("SGD") if ours else None
     settings = SearchSettings(

@@ -15,7 +15,6 @@ from ._two_packages import refuse_other_lightning
 __all__ = ["TrialPruning"]
 
 Outcome = Literal["", "pruned", "diverged"]
-_OUTCOMES: tuple[Outcome, ...] = ("", "pruned", "diverged")
 
 
 class TrialPruning(Callback):
@@ -113,20 +112,18 @@ class TrialPruning(Callback):
         step = self._count if often else trainer.current_epoch
         self._count += 1
         self._reported = trainer.current_epoch
-        decision = 0
-        if trainer.is_global_zero:
-            decision = self._decide(step, value)
-        decision = int(trainer.strategy.broadcast(decision))
-        if decision != 2:
+        outcome = self._decided(step, value) if trainer.is_global_zero else ""
+        outcome = trainer.strategy.broadcast(outcome)
+        if outcome != "diverged":
             self.reports[step] = value
-        if decision:
-            self.outcome = _OUTCOMES[decision]
+        if outcome:
+            self.outcome = outcome
             _stop(trainer)
 
-    def _decide(self, step: int, value: float) -> int:
+    def _decided(self, step: int, value: float) -> Outcome:
         if not math.isfinite(value):
-            return 2
-        return int(bool(self.report(step, value)))
+            return "diverged"
+        return "pruned" if self.report(step, value) else ""
 
 
 def _stop(trainer: Trainer) -> None:

@@ -20,6 +20,7 @@ from .space import Space
 __all__ = ["RangeTestUse", "SearchSettings", "seconds"]
 
 RangeTestUse: TypeAlias = Literal["off", "suggestion", "factor"]
+_DURATION = re.compile(r"([\d.]+)\s*([a-z]*)\s*")
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 # YAML 1.1 reads these words as truth values, JSON and Python have no others.
 _WORDS = {"off": "off", False: "off", "suggestion": "suggestion", "factor": "factor"}
@@ -259,8 +260,8 @@ def seconds(name: str, value: object) -> float:
     """
     rule = f"`{name}` must be seconds or a text such as '8h' or '1h 30m', got {value!r}"
     if isinstance(value, str):
-        parts = re.findall(r"([\d.]+)\s*([a-z]*)\s*", value.strip().lower())
-        rest = re.sub(r"([\d.]+)\s*([a-z]*)\s*", "", value.strip().lower())
+        text = value.strip().lower()
+        parts, rest = _DURATION.findall(text), _DURATION.sub("", text)
         try:
             total = sum(float(number) * _UNITS[unit or "s"] for number, unit in parts)
         except (KeyError, ValueError):

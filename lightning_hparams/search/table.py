@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from .ending import failure_of_trial
 from .names import short_names, shown
 from .seeds import root_number
 
@@ -128,7 +129,7 @@ def rows(trials: Iterable[FrozenTrial], *, now: datetime | None = None) -> list[
         root = root_number(trial)
         counts[root] += 1
         last[root] = trial
-    names = short_names({key: None for trial in last.values() for key in trial.params})
+    names = short_names(key for trial in last.values() for key in trial.params)
     moment = now or datetime.now()
     return [
         _row(root, trial, counts[root] - 1, names, moment) for root, trial in sorted(last.items())
@@ -139,9 +140,9 @@ def _row(
     root: int, trial: FrozenTrial, retries: int, names: Mapping[str, str], now: datetime
 ) -> Row:
     attributes = trial.user_attrs
-    failure, outcome = attributes.get("failure"), attributes.get("outcome")
+    failure, outcome = failure_of_trial(trial), attributes.get("outcome")
     state = {"fail": "failed"}.get(trial.state.name.lower(), trial.state.name.lower())
-    if failure or outcome in ("diverged", "failed"):
+    if failure is not None or outcome in ("diverged", "failed"):
         state = "failed"  # also where the sampler is told a value, to keep away from it
     reports = trial.intermediate_values
     value = trial.value if trial.values else None
@@ -149,9 +150,8 @@ def _row(
         value = reports[max(reports)]
     begun, ended = trial.datetime_start, trial.datetime_complete
     note = str(outcome if outcome not in (None, "", "pruned") else attributes.get("origin") or "")
-    if isinstance(failure, Mapping):
-        lines = failure.get("lines")
-        note = str(lines[-1]) if isinstance(lines, list) and lines else str(failure.get("kind"))
+    if failure is not None:
+        note = failure.message
     return Row(
         number=root,
         state=state,
