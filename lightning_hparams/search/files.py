@@ -24,7 +24,7 @@ __all__ = ["enter", "keep", "kept_settings", "open_from"]
 
 _FILE = "search.json"
 _ATTRIBUTE = "configuration"
-# What a trial shows and where, which has no effect on its result.
+# What a trial displays and where, without effect on its result.
 _SHOWN = ("logger", "default_root_dir", "enable_progress_bar", "enable_model_summary")
 
 

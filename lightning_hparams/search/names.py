@@ -36,7 +36,7 @@ def short_names(keys: Iterable[str]) -> dict[str, str]:
 
 
 def shown(value: object) -> str:
-    """Return a value as it stands in a table.
+    """Return a value as a table shows it.
 
     >>> shown(0.000123456), shown(True), shown(None), shown("SGD")
     ('0.000123', 'True', '-', 'SGD')

@@ -172,7 +172,7 @@ class Choice:
         when: As for :class:`Float`.
 
     Raises:
-        ValueError: If there are no values, one stands twice, or the prior is not one of them.
+        ValueError: If there are no values, one occurs twice, or the prior is not one of them.
         TypeError: If ``values`` is not a list, or one of them cannot be written as YAML.
 
     >>> Choice(["SGD", "AdamW", "SGD"])
