@@ -127,3 +127,25 @@ def browser():
             yield chromium.new_page(viewport={"width": 1500, "height": 900})
         finally:
             chromium.close()
+
+
+def look(page, address, *words, exact=False):
+    """Open a page that shows all of the words; asked for anew while the machine is too busy.
+
+    A page whose first request was not answered in time stays empty until it is loaded again.
+    """
+    from playwright.sync_api import TimeoutError as TooLate
+
+    page.set_default_timeout(60_000)
+    page.goto(address, wait_until="commit")
+    for word in words:
+        shown = page.get_by_text(word, exact=exact).first
+        for _ in range(4):
+            try:
+                shown.wait_for()
+                break
+            except TooLate:
+                page.reload(wait_until="commit")
+        else:
+            shows = page.locator("body").inner_text()[:2000]
+            raise AssertionError(f"{address} does not show {word!r} but: {shows}")

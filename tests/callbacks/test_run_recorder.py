@@ -21,7 +21,7 @@ from lightning_hparams import MetricMonitor, RunRecorder, mlflow_logger
 from lightning_hparams.provenance import compare, whole_parts
 from lightning_hparams.sinks import FilesSink
 from tests.runs import matching, quiet_trainer, read_events, shapes
-from tests.server import browser, tensorboard
+from tests.server import browser, look, tensorboard
 
 
 class Foreign(LightningModule):
@@ -106,10 +106,9 @@ def test_the_table_is_right_in_every_case(tmp_path):
         server.wait_for(lambda: len(server.rows()) == 6)
         rows, columns = server.rows(), server.columns()
         with browser() as page:
-            page.goto(f"{server.url}/#hparams")
             words = ("TABLE VIEW", "best/val_acc", "best/val_f1", "best/val_loss", "lr", "wd")
-            for word in (*words, "points/version_4 ("):
-                page.get_by_text(word, exact=word in words).first.wait_for(timeout=60_000)
+            look(page, f"{server.url}/#hparams", *words, exact=True)
+            look(page, f"{server.url}/#hparams", "points/version_4 (")
             assert not page.get_by_text("hp_metric").count()
             page.screenshot(path=tmp_path / "hparams.png")
     success, failure = "STATUS_SUCCESS", "STATUS_FAILURE"

@@ -16,7 +16,7 @@ from lightning_hparams.search.tracking import (
     trial_loggers,
 )
 from tests.runs import quiet_trainer
-from tests.server import browser, mlflow_ui, tensorboard
+from tests.server import browser, look, mlflow_ui, tensorboard
 
 SPACE = Space(
     {
@@ -138,10 +138,9 @@ def test_hparams_has_a_typed_column_for_each_parameter(folder):
 def test_a_person_sees_the_trials_as_rows_of_the_page(folder):
     with tensorboard(folder) as server, browser() as page:
         server.wait_for(lambda: len(server.rows()) == 3)
-        page.goto(f"{server.url}/#hparams")
         words = ("lr", "width", "optimizer", "betas", "nesterov", "study", "trial", "retry")
-        for word in ("TABLE VIEW", "best/val_loss", *words):
-            page.get_by_text(word, exact=True).first.wait_for(timeout=60_000)
+        words = ("TABLE VIEW", "best/val_loss", *words)
+        look(page, f"{server.url}/#hparams", *words, exact=True)
         assert not page.get_by_text("hp_metric").count()
         page.screenshot(path=folder.parent / "hparams.png")
 
@@ -257,12 +256,10 @@ def test_a_person_sees_the_trials_under_their_study(tracked, tmp_path):
 
     experiment = MlflowClient(tracked.uri).get_experiment_by_name("lines").experiment_id
     with mlflow_ui(tracked.uri, tmp_path / "ui.log") as address, browser() as page:
-        page.goto(f"{address}/#/experiments/{experiment}/runs")
-        page.get_by_text("study lines").first.wait_for(timeout=60_000)
+        look(page, f"{address}/#/experiments/{experiment}/runs", "study lines")
         page.screenshot(path=tmp_path / "mlflow.png")
-        page.goto(f"{address}/#/experiments/{experiment}/runs/{tracked.parent}")
-        for words in ("lines, trial 0", "lines, trial 2"):
-            page.get_by_text(words).first.wait_for(timeout=60_000)
+        parent = f"{address}/#/experiments/{experiment}/runs/{tracked.parent}"
+        look(page, parent, "lines, trial 0", "lines, trial 2")
         page.screenshot(path=tmp_path / "parent.png")
 
 

@@ -30,7 +30,7 @@ from lightning_hparams.render import encode
 from lightning_hparams.sinks import MLflowSink, PRCounts, Sinks, register_model
 from lightning_hparams.sinks.mlflow_undelivered import read_rows, write_rows
 from tests.runs import matching, quiet_trainer, shapes
-from tests.server import browser, mlflow_ui
+from tests.server import browser, look, mlflow_ui
 
 mlflow = pytest.importorskip("mlflow")
 INVALID_PARAMETER_VALUE = 1000  # of mlflow.protos.databricks_pb2
@@ -618,7 +618,6 @@ def test_files_are_stored_next_to_the_database(uri, tmp_path, monkeypatch):
 def test_a_person_sees_the_run_in_its_page(uri, tmp_path):
     logger, _, _ = fit(uri)
     with mlflow_ui(uri, tmp_path / "ui.log") as address, browser() as page:
-        page.goto(f"{address}/#/experiments/{logger.experiment_id}/runs/{logger.run_id}")
-        for words in ("Finished", "best/loss/val", "encoder_lr_mult"):
-            page.get_by_text(words).first.wait_for(timeout=60_000)
+        run = f"{address}/#/experiments/{logger.experiment_id}/runs/{logger.run_id}"
+        look(page, run, "Finished", "best/loss/val", "encoder_lr_mult")
         page.screenshot(path=tmp_path / "mlflow.png")

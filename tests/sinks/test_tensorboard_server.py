@@ -9,7 +9,7 @@ from PIL import Image
 
 from lightning_hparams.render import encode
 from lightning_hparams.sinks import PRCounts, TensorBoardSink
-from tests.server import browser, tensorboard
+from tests.server import browser, look, tensorboard
 
 PICTURE = np.arange(12 * 20 * 3, dtype=np.uint8).reshape(12, 20, 3)
 LAYOUT = {"Loss": {"loss of both": ["loss/(train|val)"]}, "Metrics": {"miou": ["metric/miou/.*"]}}
@@ -158,13 +158,10 @@ def test_a_later_layout_replaces_the_first(tmp_path):
 @pytest.mark.slow
 def test_the_pages_show_the_charts_and_the_table(server, tmp_path):
     with browser() as page:
-        page.goto(f"{server.url}/#custom_scalars")
-        page.get_by_text("loss of both").first.wait_for(timeout=60_000)
-        for words in ("Matches (2)", "Matches (1)", RUN):
-            page.get_by_text(words).first.wait_for(timeout=60_000)
+        words = ("loss of both", "Matches (2)", "Matches (1)", RUN)
+        look(page, f"{server.url}/#custom_scalars", *words)
         page.screenshot(path=tmp_path / "custom_scalars.png")
-        page.goto(f"{server.url}/#hparams")
-        page.reload()
-        for words in ("TABLE VIEW", "unet", RUN, "0.10000", "metric/miou/val"):
-            page.get_by_text(words).first.wait_for(timeout=60_000)
+        page.goto("about:blank")
+        words = ("TABLE VIEW", "unet", RUN, "0.10000", "metric/miou/val")
+        look(page, f"{server.url}/#hparams", *words)
         page.screenshot(path=tmp_path / "hparams.png")
