@@ -9,10 +9,12 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from zipfile import ZipFile
@@ -55,19 +57,85 @@ logger = package.mlflow_logger("sqlite:///mlflow.db")
 Trainer(max_steps=1, logger=logger, callbacks=[package.MetricMonitor()], limit_val_batches=1,
         enable_progress_bar=False, accelerator="cpu").fit(module)
 """,
-    "wandb": "import wandb",
-    "search": "import cmaes, plotly, scipy, lightning_hparams.search",
-    "postgres": "import psycopg; psycopg.pq.version()",
-    "ray": "import ray; ray.__version__",
-    "completion": "import argcomplete",
+    "wandb": """
+from lightning.pytorch.loggers import WandbLogger
+logger = WandbLogger(save_dir=".", offline=True)
+Trainer(max_steps=1, logger=logger, callbacks=[package.MetricMonitor()], limit_val_batches=1,
+        log_every_n_steps=1, enable_progress_bar=False, accelerator="cpu").fit(module)
+assert "loss/train" in dict(logger.experiment.summary)
+logger.experiment.finish()
+""",
+    "search": """
+from lightning_hparams.search import (
+    Float, SearchSettings, Space, next_trial, open_study, write_report)
+space = Space({"model.init_args.lr": Float(0, 1), "model.init_args.decay": Float(0, 1)})
+for sampler in ("cmaes", "gp", "qmc"):
+    spec = sampler if sampler == "qmc" else {"name": sampler, "startup_trials": 1}
+    study = open_study(SearchSettings(
+        metric="loss/val", mode="min", space=space, sampler=spec, trials=4, folder=sampler))
+    while (asked := next_trial(study)) is not None:
+        study.tell(asked.trial, float(asked.trial.number))
+    write_report(f"{sampler}.html", study.get_trials(), metric="loss/val", mode="min")
+""",
+    "postgres": """
+from lightning_hparams.search import open_storage
+try:  # no server here: the driver, with its library, says so
+    open_storage("postgresql://ada@127.0.0.1:1/study")
+except ConnectionError as error:
+    assert "refused" in str(error), error
+""",
+    "ray": """
+import ray, sys
+from pathlib import Path
+from lightning_hparams.search.ray_workers import resources, run_worker
+ray.init(num_cpus=2, include_dashboard=False, logging_level="WARNING")
+options = resources([node["Resources"] for node in ray.nodes()], 1, 1, 0)
+command = [sys.executable, "-c", "print('trained')"]
+worker = ray.remote(run_worker).options(**options)
+ray.get(worker.remote(command, {}, str(Path("worker.log").absolute()), 0))
+assert "trained" in Path("worker.log").read_text()
+""",
+    "completion": """
+import os, subprocess, sys
+from pathlib import Path
+def complete(line):
+    Path("words").touch()
+    subprocess.run(Path(sys.executable).with_name("lightning-hparams"), check=True, env={
+        **os.environ, "COMP_LINE": line, "COMP_POINT": str(len(line)), "_ARGCOMPLETE": "1",
+        "_ARGCOMPLETE_STDOUT_FILENAME": "words"})
+    return Path("words").read_text().split()
+assert complete("lightning-hparams lr") == ["lr-range-test"]
+assert complete("lightning-hparams fit --trainer.max_ep") == ["--trainer.max_epochs"]
+""",
     "optimizers": """
 task = package.ClassificationTask("test_byobnet", optimizer="AdamWScheduleFree")
 assert "ScheduleFree" in type(task.configure_optimizers()).__name__
 """,
     "examples": "data = package.DigitsData(); data.setup('fit'); assert len(data.train_set) > 1000",
-    "docs": "import sphinx, myst_parser, furo",
-    "bench": "import monai, psutil, torch_lr_finder",
-    "dev": "import pytest, hypothesis, mypy, onnxruntime",
+    "docs": """
+from pathlib import Path
+from sphinx.cmd.build import build_main
+Path("conf.py").write_text(
+    "extensions = ['myst_parser', 'sphinx.ext.autodoc']; html_theme = 'furo'")
+Path("index.md").write_text(
+    "# Title\\n```{eval-rst}\\n.. autoclass:: lightning_hparams.OneCycle\\n```\\n")
+assert build_main(["-q", ".", "site"]) == 0
+assert "total_steps" in Path("site/index.html").read_text()
+""",
+    "bench": """
+import monai, psutil
+from torch_lr_finder import LRFinder
+optimizer = torch.optim.SGD(module.parameters(), 1e-3)
+finder = LRFinder(module, optimizer, torch.nn.MSELoss())
+assert finder.optimizer is optimizer and psutil.Process().memory_info().rss
+""",
+    "dev": """
+import hypothesis, mypy, nbclient, onnxruntime, xdist, subprocess, sys
+from pathlib import Path
+Path("test_it.py").write_text("import lightning_hparams as p\\ndef test(): assert p.OneCycle\\n")
+subprocess.run([sys.executable, "-m", "pytest", "-q", "-n", "1", "test_it.py"], check=True)
+subprocess.run([sys.executable, "-m", "ruff", "check", "--select=F", "test_it.py"], check=True)
+""",
 }
 
 
@@ -134,7 +202,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("extras", nargs="*", help="check these alone; - for none")
     args = parser.parse_args()
-    chosen = args.extras or ["-", *extras()]
+    every = ["-", *extras()]
+    chosen = args.extras or every
+    if unknown := sorted(set(chosen) - set(every)):
+        parser.error(f"extras must be some of {', '.join(every)}; got {', '.join(unknown)}")
+    begun = time.monotonic()
     tracked = subprocess.run(
         ["git", "-C", str(ROOT), "ls-files"], check=True, capture_output=True, text=True
     ).stdout.splitlines()
@@ -149,9 +221,13 @@ def main() -> int:
         for extra in chosen:
             folder = out / (extra.strip("-") or "none")
             folder.mkdir()
+            start = time.monotonic()
             error = run_job(extra.strip("-"), wheel, folder)
-            print(f"{'FAILED' if error else 'ok':<7}extra {extra}", error, flush=True)
+            seconds = f"({time.monotonic() - start:.0f} s)"
+            print(f"{'FAILED' if error else 'ok':<7}extra {extra} {seconds}", error, flush=True)
+            shutil.rmtree(folder)  # an environment is gigabytes
             failed |= bool(error)
+    print(f"{len(chosen)} environments in {(time.monotonic() - begun) / 60:.0f} minutes")
     return int(failed)
 
 
