@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from statistics import fmean
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import torch
 from lightning import Callback, Trainer
@@ -35,6 +35,7 @@ from .recorder import Plan
 __all__ = ["Measurement", "Result"]
 
 Result: TypeAlias = RangeTestResult | ParamTestResult
+_Measured = TypeVar("_Measured")
 
 # Smith (arXiv:1803.09820, section 4) searches the weight decay over decades and zero, and the
 # momentum between 0.8 and 0.99. The batch sizes are multiples of the configured one.
@@ -132,7 +133,7 @@ class Measurement:
             found = run_sweep(place, data, plan, self.isolation)
         losses, fifth = found.sweep.losses, steps // 5
         if found.before:
-            return Trained(losses, found.before, found.after)
+            return _of_rank_zero(Trained(losses, found.before, found.after))
         return Trained(losses, losses[:fifth], losses[-fifth:] if len(losses) == len(rates) else ())
 
     def _probed(self, place: Place, peak: float) -> float:
@@ -190,13 +191,13 @@ class Measurement:
         return self.values or [configured * times for times in _VALUES["batch_size"]]
 
 
-def _of_rank_zero(result: Result) -> Result:
-    """Broadcast the result from rank 0, since the measured seconds differ between ranks."""
+def _of_rank_zero(measured: _Measured) -> _Measured:
+    """Broadcast from rank 0 what differs between ranks: seconds, statistics of BatchNorm."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return result
-    results = [result]
-    torch.distributed.broadcast_object_list(results)
-    return results[0]
+        return measured
+    values = [measured]
+    torch.distributed.broadcast_object_list(values)
+    return values[0]
 
 
 def _bar(trainer: Trainer, total: int) -> tqdm[None]:

@@ -88,8 +88,8 @@ class Recorder(Callback):
         """Let the module look up the user's callbacks."""
         assert isinstance(trainer, InnerTrainer)
         trainer.show_callbacks(pl_module)
-        if self.plan.hold_out and trainer.world_size == 1 and pl_module.automatic_optimization:
-            self.held.batches = hold_out(pl_module, self.data)
+        if self.plan.hold_out and pl_module.automatic_optimization:
+            self.held.batches = hold_out(trainer, pl_module, self.data)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take over the optimizers and lift the limits on steps and epochs."""

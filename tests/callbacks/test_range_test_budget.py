@@ -1,5 +1,7 @@
 """The short trainings of a range test: their samples, their cost, and that they leave no trace."""
 
+from itertools import chain
+
 import pytest
 import torch
 from lightning import LightningDataModule, LightningModule
@@ -7,6 +9,8 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from lightning_hparams import LRRangeTest, lr_range_test
+from lightning_hparams.range_test import RangeTestResult
+from tests.callbacks.test_range_test import python
 from tests.runs import quiet_trainer
 
 FEATURES = torch.randn(400, 4, generator=torch.Generator().manual_seed(0))
@@ -164,3 +168,66 @@ def test_without_anything_to_learn_there_is_no_suggestion():
 def test_a_bad_budget_is_refused(budget):
     with pytest.raises(ValueError, match="`0 <= budget` must hold"):
         LRRangeTest(budget=budget)
+
+
+# -- two processes ---------------------------------------------------------------------------------
+
+DDP = """
+    import sys, torch
+    from lightning import Trainer
+    from torch.utils.data import DataLoader, DistributedSampler, RandomSampler
+    from lightning_hparams import LRRangeTest
+    from tests.callbacks.test_range_test_budget import DATA, Net, loader
+
+    class Own(Net):
+        def train_dataloader(self):
+            sampler = DistributedSampler(DATA, 2, self.global_rank, seed=5)
+            return DataLoader(DATA, batch_size=16, sampler=sampler, num_workers=1)
+
+    class Everything(Net):
+        def train_dataloader(self):
+            return DataLoader(DATA, batch_size=16, sampler=RandomSampler(DATA))
+
+    if __name__ == "__main__":
+        kind = sys.argv[1]
+        Net.seen, Net.judged = [], []
+        torch.manual_seed(0)
+        module = {"own": Own, "everything": Everything}.get(kind, Net)()
+        test = LRRangeTest(budget=400, apply=False)
+        Trainer(
+            accelerator="cpu", devices=2, strategy="ddp", max_steps=1, max_epochs=-1, logger=False,
+            enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+            callbacks=[test], use_distributed_sampler=kind == "given",
+        ).fit(module, loader() if kind == "given" else None)
+        steps = slice(len(test.result.lrs), test.result.steps_run)
+        torch.save(
+            (test.result.to_json(), [part.tolist() for part in type(module).judged],
+             [part.tolist() for part in type(module).seen[steps]]),
+            f"rank{module.global_rank}.pt",
+        )
+        # As torch asks for: gloo's threads may abort a process that ends while they run.
+        torch.distributed.destroy_process_group()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["given", "own", "everything"])
+def test_two_processes_agree_and_neither_trains_with_samples_that_judge_it(kind, tmp_path):
+    """Unless each rank draws from all samples: then the training loss judges."""
+    ended = python(DDP, tmp_path, kind)
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    ranks = [torch.load(tmp_path / f"rank{rank}.pt") for rank in (0, 1)]
+    (result, judged, seen), (other, also_judged, also_seen) = ranks
+    assert result == other
+    found = RangeTestResult.from_json(result)
+    assert found.status == "ok"
+    assert len(found.probes) >= 2
+    assert judged == also_judged
+    assert bool(judged) == (kind != "everything")
+    if judged:
+        held = set(chain(*judged))
+        assert len(held) >= 64
+        assert set(chain(*seen, *also_seen)) == set(range(400)) - held
+        assert len(seen) == len(also_seen) == found.steps_run - len(found.lrs)
+        assert set(chain(*seen[:8])).isdisjoint(chain(*also_seen[:8]))
