@@ -16,9 +16,10 @@ MOST_TRAININGS = 8
 _USUAL = 5  # trainings; the benchmark needs 3 to 5
 _SHORTEST, _LONGEST = 50, 300  # steps of a training: shorter ones favour rates that are too high
 _STRIDE = math.sqrt(10)
-_TOLERANCE = 0.1  # of what the best training gained late, see `_gained`
-_FARTHEST = 10.0  # times below the first rate; farther down, a training shows nothing
+_TOLERANCE = 0.1  # of what the best training gained late, see `gained`
+_FARTHEST = 10.0  # times below the first rate that trains; farther down, a training shows nothing
 _ERRORS = 4  # standard errors that a fall must exceed
+_CHANCE = 3e-4  # or the chance that so many batches fall; of 16, one may rise
 _UNREADABLE = ("non_finite", "too_few_points")
 
 
@@ -51,11 +52,17 @@ class Trained:
 
     @property
     def fell(self) -> bool:
-        """Whether the loss fell by more than the batches differ."""
+        """Whether the loss fell by more than the batches differ, or in nearly all of them.
+
+        Where few samples make up most of the loss, as with counts, only the latter shows it.
+        """
         if len(self.after) < 2 or not math.isfinite(self.loss):
             return False
         falls = [b - a for b, a in zip(self.before, self.after, strict=True)]
-        return fmean(falls) > _ERRORS * stdev(falls) / math.sqrt(len(falls)) and fmean(falls) > 0
+        if not fmean(falls) > 0:
+            return False
+        clear = fmean(falls) > _ERRORS * stdev(falls) / math.sqrt(len(falls))
+        return clear or _chance(sum(fall <= 0 for fall in falls), len(falls)) < _CHANCE
 
 
 def training_steps(budget: float, planned: float, spent: int) -> int:
@@ -134,16 +141,23 @@ def _search(
 ) -> None:
     """Train at more rates: upwards while the loss improves, and downwards until it is worse."""
     rate = start
-    while len(runs) < limit:
+    while len(runs) < limit and math.isfinite(runs[rate].loss):
         rate *= _STRIDE
         runs[rate] = train(rate)
         if runs[rate].loss > _highest(runs):
             break
     while len(runs) < limit:
         lowest = min(runs)
-        if runs[lowest].loss > _highest(runs) or lowest < start / _FARTHEST:
+        stable = (rate for rate, run in runs.items() if rate <= start and math.isfinite(run.loss))
+        far = lowest < max(stable, default=0.0) / _FARTHEST
+        if far or runs[lowest].loss > _highest(runs):
             break
         runs[lowest / _STRIDE] = train(lowest / _STRIDE)
+
+
+def _chance(rises: int, count: int) -> float:
+    """Probability of at most so many rises if falls and rises are equally likely."""
+    return sum(math.comb(count, each) for each in range(rises + 1)) / float(2**count)
 
 
 def _best(runs: dict[float, Trained]) -> Trained:

@@ -105,6 +105,14 @@ def test_without_a_fall_in_any_training_there_is_no_suggestion():
     assert "the loss fell in the sweep, but not in" in result.reason
 
 
+@given(st.integers(0, 15))
+def test_a_fall_in_nearly_all_batches_counts_though_one_holds_most_of_the_loss(rises):
+    """Batches of counts: the fall of one is a thousand times that of the others."""
+    falls = [1e3] + [1.0] * (15 - rises) + [-1.0] * rises
+    run = Trained([9.0, 8.0] * 50, [2e3] * 16, [2e3 - fall for fall in falls[:16]])
+    assert run.fell == (rises <= 1)
+
+
 def flat():
     return analyse([Sweep(RATES, [2.3 + 0.05 * math.sin(7 * i * i) for i in range(100)])])
 
