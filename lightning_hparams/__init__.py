@@ -6,6 +6,6 @@ stand in ``__init__.pyi``, here and in each package below.
 
 import lazy_loader
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0"
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

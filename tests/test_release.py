@@ -1,6 +1,7 @@
 """What is released is the package, all of it, and nothing else."""
 
 import importlib.util
+import re
 import subprocess
 import tarfile
 from pathlib import Path
@@ -56,3 +57,15 @@ def test_the_citation_names_the_license_and_title_of_the_package():
     assert citation["title"] == "lightning-hparams"
     assert citation["license"] == "Apache-2.0"
     assert citation["cff-version"] == "1.2.0"
+
+
+def test_changelog_and_citation_agree_with_the_version_and_its_date():
+    version = lightning_hparams.__version__
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^## \[(.+?)\](?: - (.+))?$", text, flags=re.MULTILINE)
+    assert headings[0] == ("Unreleased", "")
+    released, date = headings[1]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == released
+    assert citation["date-released"].isoformat() == date
+    assert version == released or version.startswith(f"{released}.") or ".dev" in version
