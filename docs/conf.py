@@ -1,11 +1,17 @@
 """Sphinx configuration: MyST pages, reference from docstrings, no network."""
 
+import importlib
+import os
 import re
-from importlib.metadata import version as version_of
+
+from docutils import nodes
+from sphinx.util.docutils import SphinxDirective
+
+import lightning_hparams
 
 project = "lightning-hparams"
 author = "the lightning-hparams contributors"
-version = release = version_of("lightning-hparams")
+version = release = lightning_hparams.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
@@ -63,7 +69,21 @@ def _skipped(app, what, name, obj, skip, options):  # noqa: ANN001, ANN202
     return True if what == "class" and _HOOKS.fullmatch(name) else None
 
 
+class CommandHelp(SphinxDirective):
+    """What ``--help`` says about a command that has a parser of its own."""
+
+    required_arguments = 1
+
+    def run(self):  # noqa: ANN201
+        """Return the text as it is."""
+        os.environ["COLUMNS"] = "88"
+        module = importlib.import_module(f"lightning_hparams.cli.{self.arguments[0]}")
+        text = module.parser().format_help()
+        return [nodes.literal_block(text, text, language="text")]
+
+
 def setup(app):  # noqa: ANN001, ANN201
-    """Connect the change of docstrings."""
+    """Connect the changes of docstrings, and the directive."""
+    app.add_directive("command-help", CommandHelp)
     app.connect("autodoc-process-docstring", _tables_from_markdown)
     app.connect("autodoc-skip-member", _skipped)

@@ -1,5 +1,7 @@
 """Every page is built strictly, and all code on it runs."""
 
+import importlib
+import inspect
 import re
 import shutil
 import subprocess
@@ -52,6 +54,22 @@ def test_commands_on_a_page_exist(page):
             assert target in targets
         for script in re.findall(r"(?:examples|benchmarks)/\w+\.py", text):
             assert (ROOT / script).exists()
+
+
+@pytest.mark.parametrize("room", ["lightning_hparams", "lightning_hparams.search"])
+def test_the_reference_has_every_public_name(room):
+    text = "".join(path.read_text() for path in (DOCS / "reference").glob("*.md"))
+    entries = re.findall(r"^\.\. auto(?:class|function|data):: (\S+)", text, flags=re.MULTILINE)
+    documented = {inspect.unwrap(_named(entry)) for entry in entries}
+    public = importlib.import_module(room)
+    for name in public.__all__:
+        value = getattr(public, name)
+        assert inspect.ismodule(value) or value in documented, name
+
+
+def _named(entry):
+    module, _, name = entry.rpartition(".")
+    return getattr(importlib.import_module(module), name)
 
 
 def build(source, out):

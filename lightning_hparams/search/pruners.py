@@ -51,7 +51,7 @@ def make_pruner(spec: Mapping[str, Any] | None) -> BasePruner:
     """Make one of Optuna's pruners.
 
     Args:
-        spec: What :func:`check_pruner` returns, or None to prune nothing.
+        spec: Name and all options, as in ``SearchSettings.pruner``; None to prune nothing.
     """
     with warnings.catch_warnings():
         from optuna.exceptions import ExperimentalWarning

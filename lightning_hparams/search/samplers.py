@@ -57,7 +57,7 @@ def make_sampler(
     """Make one of Optuna's samplers.
 
     Args:
-        spec: What :func:`check_sampler` returns.
+        spec: Name and all options, as in ``SearchSettings.sampler``.
         space: The space that it samples.
         seed: Seed of its draws, another one for each trial.
         sequence: Seed of what is drawn once for all trials: the points of ``"qmc"``.
