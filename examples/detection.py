@@ -58,7 +58,8 @@ if __name__ == "__main__":
         )
     except (ValueError, TypeError, OSError) as error:
         parser.exit(2, f"{parser.prog}: error: {error}\n")
-    pictures, finder = PredictionMonitor(), [] if args.lr else [LRRangeTest()]
+    # TensorBoard shows the scores of the highest F1 as class/threshold/...: here about 0.5.
+    pictures, finder = PredictionMonitor(min_score=0.5), [] if args.lr else [LRRangeTest()]
     monitors = [MetricMonitor(), SpeedMonitor(), pictures, RunRecorder()]
     best = ModelCheckpoint(monitor="metric/map/val", mode="max", filename="best")
     trainer = lightning.Trainer(

@@ -421,10 +421,31 @@ def test_the_gallery_names_examples_that_exist_and_ends_in_a_sentence(tmp_path):
     text = (EXAMPLES / "gallery.py").read_text()
     for script in re.findall(r'\["(\w+\.py)"', text):
         assert (EXAMPLES / script).exists()
-    result = run(tmp_path, "--epochs", "0", "--only", "Segmentation", script="gallery.py")
+    result = run(tmp_path, "--epochs", "0", "--only", "segmentation", script="gallery.py")
     assert result.returncode == 2
     assert "--epochs must be 1 or more" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.slow
+def test_the_gallery_shows_two_runs_and_does_not_repeat_them(tmp_path):
+    arguments = ["--epochs", "1", "--only", "classification", "comparison"]
+    for attempt in range(2):
+        result = run(tmp_path, *arguments, script="gallery.py")
+        assert result.returncode == 0, result.stderr[-3000:]
+        assert ("fixed-rate ..." in result.stdout) == (attempt == 0)
+    page = (tmp_path / "gallery" / "index.md").read_text()
+    assert "python examples/classification.py --lr 0.001 --epochs 1" in page
+    assert "LR range test: " in page
+    assert re.search(r"\| metric/accuracy/val \| \d\.\d{3} \|", page)
+    pictures = re.findall(r"!\[.+\]\((.+\.png)\)", page)
+    assert len(pictures) == 4
+    for name in pictures:
+        path = tmp_path / "gallery" / name
+        assert path.stat().st_size <= 200_000
+        with Image.open(path) as picture:
+            assert len(picture.convert("RGB").getcolors(1 << 20)) > 20
+    assert len(list(tmp_path.rglob("manifest.json"))) == 2
 
 
 def test_the_search_in_python_and_its_twin_in_yaml_are_one():

@@ -59,3 +59,13 @@ def test_the_recorded_table_agrees_with_the_readme(quotes, text, path):
 def test_a_row_that_is_gone_is_an_error(quotes):
     with pytest.raises(ValueError, match="the README needs one figure"):
         quotes.disagreements("", [])
+
+
+def test_the_quality_of_the_range_test_is_that_of_its_page(text):
+    page = (ROOT / "docs" / "concepts" / "learning_rate.md").read_text(encoding="utf-8")
+    quality = text.split("Quality of the suggested")[1].split("The gain, as medians")[0]
+    rows = [line for line in quality.splitlines() if line.startswith("|")]
+    assert len(rows) > 8
+    assert set(rows) <= set(page.splitlines())
+    for rule in ("LRRangeTest", "the sweep alone", "fastai", "schedule-free", "Lightning"):
+        assert any(rule in row for row in rows), rule
