@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
 from ..checks import as_plain, in_range, mapping_in, numbers_in, one_of, truth, whole_number
 from ..metrics import BoxConfusion, DetectionScores
-from ._arguments import checked_class_names, input_scale, weights_file
+from ._arguments import checked_class_names, checked_class_weights, input_scale, weights_file
 from ._detection_steps import DetectionSteps, loss_names
 from ._evaluation import Evaluation
+from ._focal import weighted_focal
 from .base import Freeze
 from .detectors import build_detector, compile_backbone, encoder_of
 from .encoders import input_statistics
@@ -54,6 +55,10 @@ class DetectionTask(DetectionSteps):
             ``"l1"`` for RetinaNet; None for the usual one. Others have a fixed one, smooth L1.
         loss: Weight of each part of the loss, 1 where it is not given: ``classification``,
             ``box``, for FCOS ``centerness``, for Faster R-CNN ``objectness`` and ``proposal_box``.
+        class_weights: Weight of each class in the classification loss of FCOS and RetinaNet, at
+            least 0: a class is weighed at all locations, and the loss is a weighted mean over
+            classes. ``"auto"`` for the square root of the inverse frequency in the training data,
+            which the data module counts (``class_counts()``). None and ``"equal"`` for none.
         score_threshold: Lowest score of a prediction, in 0..1. A higher one lowers the average
             precision, which rates all predictions by their order.
         nms_threshold: Largest overlap (IoU) of two predictions of a class, in 0..1.
@@ -107,6 +112,7 @@ class DetectionTask(DetectionSteps):
         category_ids: list[int] | None = None,
         box_loss: str | None = None,
         loss: dict[str, float] | None = None,
+        class_weights: list[float] | Literal["auto", "equal"] | None = None,
         score_threshold: float = 0.05,
         nms_threshold: float = 0.6,
         max_detections: int = 100,
@@ -129,6 +135,9 @@ class DetectionTask(DetectionSteps):
         in_range("score_threshold", score_threshold, 0, 1)
         in_range("nms_threshold", nms_threshold, 0, 1)
         names = checked_class_names(class_names, num_classes)
+        given_weights = checked_class_weights(class_weights, num_classes)
+        weighted = given_weights is not None or class_weights == "auto"
+        focal = weighted_focal(given_weights) if weighted else None
         file = weights_file(weights)
         built = build_detector(
             arch,
@@ -137,6 +146,7 @@ class DetectionTask(DetectionSteps):
             in_channels=in_channels,
             num_classes=num_classes,
             box_loss=box_loss,
+            focal=focal,
             args=mapping_in("arch_args", arch_args),
             score_threshold=score_threshold,
             nms_threshold=nms_threshold,
@@ -176,6 +186,8 @@ class DetectionTask(DetectionSteps):
         }
         terms = loss_names(built.terms)
         self.loss_weights = _loss_weights(loss, terms)
+        if focal is not None:
+            self.loss = focal  # part of the head, where class weights are set
         for stage in ("val", "test"):
             boxes = DetectionScores(num_classes, max_detections=min(max_detections, 100))
             setattr(self, f"{stage}_evaluation", Evaluation(terms, boxes=boxes))

@@ -17,6 +17,8 @@ from torchvision.models.detection.image_list import ImageList
 
 from ..checks import in_range, nearest, numbers_in, one_of, whole_number
 from ..isolation import random_state_kept
+from ..losses import WeightedLoss
+from ._focal import WeightedRetinaHead
 from .encoders import build_encoder, input_statistics
 from .fcos import BOX_LOSSES, LEVEL_SIZES, FcosHead, build_fcos
 from .weights import Statistics, load_fitting
@@ -40,6 +42,8 @@ _TORCHVISION = tuple(
 )
 ARCHITECTURES = (_OWN, *_TORCHVISION)
 ENCODER = "tu-mobilenetv3_small_100"
+_FOCAL = ("fcos", "retinanet")  # with one output for each class, and none for the background
+_USUAL_BOX_LOSS = "giou"  # of FCOS
 _STRIDE = 32
 _LEVELS = 4  # at most: strides 4, 8, 16 and 32
 _SET_BY_TASK = {"weights", "progress", "num_classes", "weights_backbone", "image_mean", "image_std"}
@@ -69,6 +73,7 @@ def build_detector(
     in_channels: int,
     num_classes: int,
     box_loss: str | None,
+    focal: WeightedLoss | None,
     args: Mapping[str, Any],
     score_threshold: float,
     nms_threshold: float,
@@ -84,6 +89,7 @@ def build_detector(
         in_channels: Channels of an image.
         num_classes: C, without the background.
         box_loss: None for the usual one of the detector.
+        focal: Weighs the classes in the classification loss; None for equal weights.
         args: Further arguments of the detector.
         score_threshold: Lowest score of a detection.
         nms_threshold: Largest overlap of two detections of a class.
@@ -97,7 +103,7 @@ def build_detector(
     one_of("arch", arch, ARCHITECTURES)
     _check_args(arch, args)
     build = _own if arch == _OWN else _torchvision
-    built = build(arch, encoder, weights, in_channels, num_classes, box_loss, args)
+    built = build(arch, encoder, weights, in_channels, num_classes, box_loss, focal, args)
     module: Any
     for module in built.model.modules():  # these stand in Faster R-CNN's second stage
         if hasattr(module, "detections_per_img"):
@@ -186,6 +192,7 @@ def _own(
     in_channels: int,
     num_classes: int,
     box_loss: str | None,
+    focal: WeightedLoss | None,
     args: Mapping[str, Any],
 ) -> Detector:
     sizes = numbers_in("level_sizes", args.get("level_sizes", LEVEL_SIZES))
@@ -204,11 +211,11 @@ def _own(
         raise ValueError(f"`fpn_channels` must be a multiple of 32, got {channels}")
     whole_number("head_convs", args.get("head_convs", 2), 0)
     in_range("center_sampling_radius", args.get("center_sampling_radius", 1.5), above=0.0)
-    box_loss = "giou" if box_loss is None else box_loss
+    box_loss = _USUAL_BOX_LOSS if box_loss is None else box_loss
     one_of("box_loss", box_loss, BOX_LOSSES)
     name = ENCODER if encoder is None else encoder
     part = build_encoder(name, weights, in_channels=in_channels)
-    model = build_fcos(part, num_classes, box_loss=box_loss, **args)
+    model = build_fcos(part, num_classes, box_loss=box_loss, focal=focal, **args)
     expected = None if weights is None else input_statistics(name, weights)
     return Detector(model, 0, losses_of(arch), expected)
 
@@ -220,6 +227,7 @@ def _torchvision(
     in_channels: int,
     num_classes: int,
     box_loss: str | None,
+    focal: WeightedLoss | None,
     args: Mapping[str, Any],
 ) -> Detector:
     if encoder is not None:
@@ -231,23 +239,34 @@ def _torchvision(
         )
     if weights is not None:
         one_of("weights", weights, ["imagenet", "coco"], otherwise="or a file")
-    first = 0 if arch.startswith(("fcos", "retinanet")) else 1
-    made = {**args, **_head(arch, num_classes, box_loss)}
+    first = 0 if arch.startswith(_FOCAL) else 1
+    if focal is not None and first:
+        raise ValueError(
+            "`class_weights` is for the focal loss of FCOS and RetinaNet, and "
+            f"arch {arch!r} has another loss; leave it out, or use sampler='balanced' in the data"
+        )
+    made = {**args, **_head(arch, num_classes, box_loss, focal)}
     model = _with_weights(arch, weights, num_classes=num_classes + first, **made)
     if box_loss is not None and arch.startswith("retinanet"):
         # torchvision's own way to give its second version another loss than the first.
         model.head.regression_head._loss_type = box_loss
+    if focal is not None and arch.startswith("retinanet"):
+        head = model.head
+        head.classification_head = WeightedRetinaHead(head.classification_head, focal)
     expected = (list(model.transform.image_mean), list(model.transform.image_std))
     return Detector(model, first, losses_of(arch), None if weights is None else expected)
 
 
-def _head(arch: str, num_classes: int, box_loss: str | None) -> dict[str, nn.Module]:
-    """The head of a detector of torchvision with another box loss, if it differs in class."""
+def _head(
+    arch: str, num_classes: int, box_loss: str | None, focal: WeightedLoss | None
+) -> dict[str, nn.Module]:
+    """The head of a detector of torchvision with another loss, if it differs in class."""
+    if arch.startswith("fcos") and not (box_loss is None and focal is None):
+        box_loss = _USUAL_BOX_LOSS if box_loss is None else box_loss
+        one_of("box_loss", box_loss, BOX_LOSSES)
+        return {"head": FcosHead(256, num_classes, convs=4, box_loss=box_loss, focal=focal)}
     if box_loss is None:
         return {}
-    if arch.startswith("fcos"):
-        one_of("box_loss", box_loss, BOX_LOSSES)
-        return {"head": FcosHead(256, num_classes, convs=4, box_loss=box_loss)}
     if not arch.startswith("retinanet"):
         raise ValueError(
             f"arch {arch!r} has a fixed box loss, smooth L1; leave out box_loss={box_loss!r}"

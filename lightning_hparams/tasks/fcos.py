@@ -20,8 +20,10 @@ from torchvision.ops import (
     complete_box_iou_loss,
     distance_box_iou_loss,
     generalized_box_iou_loss,
-    sigmoid_focal_loss,
 )
+
+from ..losses import WeightedLoss
+from ._focal import focal_sum
 
 __all__ = ["BOX_LOSSES", "LEVEL_SIZES", "FcosHead", "PyramidEncoder", "build_fcos"]
 
@@ -70,13 +72,20 @@ class FcosHead(FCOSHead):  # type: ignore[misc]
         num_classes: C, without the background.
         convs: Number of convolutions before the outputs.
         box_loss: One of :data:`BOX_LOSSES`.
+        focal: Weighs the classes in the classification loss; None for equal weights.
     """
 
     def __init__(
-        self, channels: int, num_classes: int, *, convs: int = 2, box_loss: str = "giou"
+        self,
+        channels: int,
+        num_classes: int,
+        *,
+        convs: int = 2,
+        box_loss: str = "giou",
+        focal: WeightedLoss | None = None,
     ) -> None:
         super().__init__(channels, 1, num_classes, convs)
-        self.box_loss = box_loss
+        self.box_loss, self.focal = box_loss, focal
         # From 0, the ReLU of the distances would start without a gradient for half of them.
         nn.init.constant_(self.regression_head.bbox_reg.bias, _FIRST_DISTANCE)
 
@@ -103,7 +112,7 @@ class FcosHead(FCOSHead):  # type: ignore[misc]
         distances = self.box_coder.encode(reference, boxes)
         centred = head_outputs["bbox_ctrness"][inside].squeeze(1)
         return {
-            "classification": sigmoid_focal_loss(logits, wanted, reduction="sum") / count,
+            "classification": focal_sum(logits, wanted, self.focal) / count,
             "bbox_regression": self._box_loss(outputs, distances, reference, boxes) / count,
             "bbox_ctrness": F.binary_cross_entropy_with_logits(
                 centred, _centreness(distances), reduction="sum"
@@ -131,6 +140,7 @@ def build_fcos(
     level_sizes: Sequence[float] = LEVEL_SIZES,
     center_sampling_radius: float = 1.5,
     box_loss: str = "giou",
+    focal: WeightedLoss | None = None,
 ) -> FCOS:
     """Build a detector on the coarsest feature maps of an encoder.
 
@@ -145,13 +155,16 @@ def build_fcos(
             smaller objects too, and the last one larger ones.
         center_sampling_radius: Locations within this many units of an object's centre predict it.
         box_loss: One of :data:`BOX_LOSSES`.
+        focal: As in :class:`FcosHead`.
     """
     sizes = tuple((size,) for size in level_sizes)
     return FCOS(
         PyramidEncoder(encoder, fpn_channels, len(sizes)),
         num_classes,
         anchor_generator=_Locations(sizes, ((1.0,),) * len(sizes)),
-        head=FcosHead(fpn_channels, num_classes, convs=head_convs, box_loss=box_loss),
+        head=FcosHead(
+            fpn_channels, num_classes, convs=head_convs, box_loss=box_loss, focal=focal
+        ),
         center_sampling_radius=center_sampling_radius,
     )
 

@@ -6,9 +6,11 @@ import pytest
 import torch
 from torchvision.models import MobileNet_V3_Large_Weights, mobilenet_v3_large
 from torchvision.models.detection import fcos
+from torchvision.models.detection.retinanet import RetinaNetClassificationHead
 from torchvision.ops import generalized_box_iou_loss
 
 from lightning_hparams import DetectionTask
+from lightning_hparams.tasks._focal import WeightedRetinaHead, weighted_focal
 from lightning_hparams.tasks.detectors import ARCHITECTURES
 from lightning_hparams.tasks.fcos import FcosHead
 
@@ -180,3 +182,53 @@ def test_a_model_has_the_same_layers_with_pretrained_weights_and_without(monkeyp
 def test_layers_to_train_are_chosen_by_the_task():
     with pytest.raises(TypeError, match="'trainable_backbone_layers'; pass freeze= to the task"):
         DetectionTask("fcos_resnet50_fpn", arch_args={"trainable_backbone_layers": 3})
+
+
+# -- class weights --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arch", ["fcos", pytest.param("fcos_resnet50_fpn", marks=pytest.mark.slow)]
+)
+def test_class_weights_multiply_the_loss_of_each_class(arch):
+    """A weighted mean over the classes of the terms that make up the loss without weights."""
+
+    def loss(weights):
+        torch.manual_seed(0)
+        task = DetectionTask(arch, num_classes=3, class_weights=weights)
+        torch.manual_seed(1)
+        return task(torch.rand(1, 3, 64, 64), [BOX_OF_64])["classification"].detach()
+
+    whole, parts = loss([1.0, 1.0, 1.0]), [loss(one) for one in torch.eye(3).tolist()]
+    torch.testing.assert_close(whole, sum(parts) / 3)
+    torch.testing.assert_close(loss([2.0, 2.0, 2.0]), whole)
+    torch.testing.assert_close(
+        loss([1.0, 2.0, 5.0]), (parts[0] + 2 * parts[1] + 5 * parts[2]) / 8
+    )
+    if arch == "fcos":
+        torch.testing.assert_close(loss("equal"), whole)
+
+
+def test_a_retina_head_with_equal_weights_has_the_loss_of_torchvision():
+    torch.manual_seed(0)
+    theirs = RetinaNetClassificationHead(32, 2, 3)
+    logits = torch.randn(2, 40, 3)
+    matched = [torch.randint(-2, 1, (40,)), torch.full((40,), -1)]
+    targets = [{"boxes": BOX["boxes"], "labels": BOX["labels"]}, NOTHING]
+    reference = theirs.compute_loss(targets, {"cls_logits": logits}, matched)
+
+    def loss(weights):
+        ours = WeightedRetinaHead(theirs, weighted_focal(weights))
+        assert ours.state_dict().keys() == theirs.state_dict().keys()
+        return ours.compute_loss(targets, {"cls_logits": logits}, matched)
+
+    torch.testing.assert_close(loss(None), reference)
+    torch.testing.assert_close(loss([3.0, 3.0, 3.0]), reference)
+    assert float(loss([9.0, 1.0, 1.0])) != pytest.approx(float(reference), rel=1e-3)
+
+
+@pytest.mark.parametrize("arch", ["ssdlite320_mobilenet_v3_large", "fasterrcnn_resnet50_fpn"])
+@pytest.mark.parametrize("weights", ["auto", [1.0, 2.0, 3.0]])
+def test_class_weights_are_refused_where_the_loss_has_none(arch, weights):
+    with pytest.raises(ValueError, match="`class_weights` is for the focal loss of FCOS and Ret"):
+        DetectionTask(arch, num_classes=3, class_weights=weights)
