@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
@@ -15,6 +16,7 @@ from ..outputs import TrainingOutput
 from ..presets import weights_by_counts
 from ..tags import Stage, tag
 from ._class_weights import counts_if_any, counts_of_training
+from ._data_classes import check_same, listed, named
 from ._loaders import counted_samples
 from .base import VisionTask
 
@@ -97,10 +99,16 @@ class EvaluatedTask(VisionTask):
     loss: nn.Module
     weighs_if_counted = False  # whether classes have weights by default, if the data counts them
     _counted = False  # whether the class weights are those of the data
+    # What describes the classes and a data module has too, by attribute; None if it was not given.
+    class_facts: Mapping[str, Sequence[object] | None] = MappingProxyType({})
 
     def setup(self, stage: str) -> None:
-        """Set the class weights if they follow from the data."""
+        """Check that the data has the classes of this task, or take over what depends on it.
+
+        These are the names of the classes and their weights.
+        """
         super().setup(stage)
+        self._match_classes(stage)
         counts = self._counts_for_weights(stage)
         if counts is not None:
             ignored = self.hparams.get("ignore_index")
@@ -113,6 +121,20 @@ class EvaluatedTask(VisionTask):
                 f"class (and its count): {table}"
             )
             self._counted = True
+
+    def _match_classes(self, stage: str) -> None:
+        data = getattr(self.attached_trainer(), "datamodule", None)
+        if data is None or stage == "predict":
+            return
+        for name, given in self.class_facts.items():
+            ours, theirs = listed(given), listed(getattr(data, name, None))
+            if name == "class_names":
+                ours, theirs = named(ours), named(theirs)
+            if ours is not None:
+                check_same(name, ours, theirs)
+            elif stage == "fit" and theirs is not None and len(theirs) == len(getattr(self, name)):
+                setattr(self, name, theirs)
+                self.class_facts = {**self.class_facts, name: theirs}
 
     def _counts_for_weights(self, stage: str) -> list[int] | None:
         """How often each class occurs in the training data; None if weights do not follow it."""
@@ -134,11 +156,17 @@ class EvaluatedTask(VisionTask):
         self.loss.class_weights = torch.tensor(weights, dtype=torch.float32, device=like.device)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the class weights that were used, so that a loaded task needs no training data."""
+        """Keep the classes that the task was trained with, and their weights.
+
+        A loaded task needs no training data then.
+        """
         super().on_save_checkpoint(checkpoint)
-        if self._counted and "hyper_parameters" in checkpoint:
-            kept = {**checkpoint["hyper_parameters"], "class_weights": self._class_weights}
-            checkpoint["hyper_parameters"] = kept
+        if "hyper_parameters" not in checkpoint:
+            return
+        kept = {**checkpoint["hyper_parameters"], **self.class_facts}
+        if self._counted:
+            kept["class_weights"] = self._class_weights
+        checkpoint["hyper_parameters"] = kept
 
     def pass_training(
         self, images: Tensor | Sequence[Tensor], paths: Sequence[str], batch_idx: int, *inputs: Any

@@ -38,7 +38,8 @@ class ClassificationTask(ClassificationSteps):
             not).
         in_channels: Channels of an image.
         num_classes: Number of classes, at least 2; of labels, at least 1.
-        class_names: One name per class; ``class 0``, ``class 1``, ... if None.
+        class_names: One name per class. None for those of the data module that the task is trained
+            with, or else ``class 0``, ``class 1``, ...
         image_size: The task resizes images so that their shorter side has this many pixels. None
             enlarges only those below what the model needs: twice its total stride, usually 64
             pixels, or the one size of a model that has one. For images of 8 to 32 pixels, model
@@ -167,6 +168,7 @@ class ClassificationTask(ClassificationSteps):
         self.save_hyperparameters()
         self.use(built, image_size)
         self.task, self.num_classes, self.class_names = task, num_classes, names
+        self.class_facts = {"class_names": None if class_names is None else names}
         self.ignore_index, self.threshold = ignore_index, threshold
         self.loss = criterion
         self._mixing = mixing

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from torch import nn
 
 from ..checks import as_plain, in_range, mapping_in, numbers_in, one_of, truth, whole_number
 from ..metrics import BoxConfusion, DetectionScores
 from ._arguments import checked_class_names, checked_class_weights, input_scale, weights_file
+from ._data_classes import check_same
 from ._detection_steps import DetectionSteps, loss_names
 from ._evaluation import Evaluation
 from ._focal import weighted_focal
@@ -180,7 +181,7 @@ class DetectionTask(DetectionSteps):
         self.first_label = built.first_label
         self.num_classes, self.class_names = num_classes, names
         self.category_ids = _category_ids(category_ids, num_classes)
-        self._given = {
+        self.class_facts = {
             "class_names": None if class_names is None else names,
             "category_ids": None if category_ids is None else self.category_ids,
         }
@@ -199,33 +200,11 @@ class DetectionTask(DetectionSteps):
         return encoder_of(self.model)
 
     def setup(self, stage: str) -> None:
-        """Check that the data module has the classes of this task, or take them over from it."""
+        """Check that the data module has as many classes as this task."""
         super().setup(stage)
         data = getattr(self.trainer, "datamodule", None)
-        if data is None or stage == "predict":
-            return
-        _check_same("num_classes", self.num_classes, getattr(data, "num_classes", None))
-        for name, given in self._given.items():
-            theirs = list(getattr(data, name, None) or [])
-            if given is not None:
-                _check_same(name, given, theirs or None)
-            elif stage == "fit" and len(theirs) == self.num_classes:
-                setattr(self, name, theirs)
-                self._given[name] = theirs
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the classes that the task was trained with."""
-        super().on_save_checkpoint(checkpoint)
-        if "hyper_parameters" in checkpoint:
-            checkpoint["hyper_parameters"] = {**checkpoint["hyper_parameters"], **self._given}
-
-
-def _check_same(name: str, ours: object, theirs: object) -> None:
-    if theirs is not None and theirs != ours:
-        raise ValueError(
-            f"`{name}` of the data must be those of the task, {ours}, got {theirs}; pass "
-            f"{name}=data.{name} to a new task, or order the classes of the data alike"
-        )
+        if stage != "predict":
+            check_same("num_classes", self.num_classes, getattr(data, "num_classes", None))
 
 
 def _category_ids(ids: list[int] | None, num_classes: int) -> list[int]:

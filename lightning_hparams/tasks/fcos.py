@@ -162,9 +162,7 @@ def build_fcos(
         PyramidEncoder(encoder, fpn_channels, len(sizes)),
         num_classes,
         anchor_generator=_Locations(sizes, ((1.0,),) * len(sizes)),
-        head=FcosHead(
-            fpn_channels, num_classes, convs=head_convs, box_loss=box_loss, focal=focal
-        ),
+        head=FcosHead(fpn_channels, num_classes, convs=head_convs, box_loss=box_loss, focal=focal),
         center_sampling_radius=center_sampling_radius,
     )
 

@@ -49,7 +49,8 @@ class SegmentationTask(SegmentationSteps):
             ``"multilabel"`` (each class present or not).
         in_channels: Channels of an image.
         num_classes: Number of classes including the background; 2 for binary. 2..256.
-        class_names: One name per class; ``class 0``, ``class 1``, ... if None.
+        class_names: One name per class. None for those of the data module that the task is trained
+            with, or else ``class 0``, ``class 1``, ...
         loss: Names of losses and their weights; see :data:`lightning_hparams.losses.LOSSES`.
         loss_args: Further arguments of each loss, by its name.
         class_weights: Weight of each class in the losses, at least 0; for binary two (background,
@@ -176,6 +177,7 @@ class SegmentationTask(SegmentationSteps):
         self.save_hyperparameters()
         self._smallest_side = smallest_side(arch, model)
         self.task, self.num_classes, self.class_names = task, num_classes, names
+        self.class_facts = {"class_names": None if class_names is None else names}
         self.ignore_index, self.threshold = ignore_index, threshold
         self.tile, self.tile_overlap, self.tta = tile, tile_overlap, tta
         self.weighs_if_counted = task == "multiclass"

@@ -202,9 +202,7 @@ def test_class_weights_multiply_the_loss_of_each_class(arch):
     whole, parts = loss([1.0, 1.0, 1.0]), [loss(one) for one in torch.eye(3).tolist()]
     torch.testing.assert_close(whole, sum(parts) / 3)
     torch.testing.assert_close(loss([2.0, 2.0, 2.0]), whole)
-    torch.testing.assert_close(
-        loss([1.0, 2.0, 5.0]), (parts[0] + 2 * parts[1] + 5 * parts[2]) / 8
-    )
+    torch.testing.assert_close(loss([1.0, 2.0, 5.0]), (parts[0] + 2 * parts[1] + 5 * parts[2]) / 8)
     if arch == "fcos":
         torch.testing.assert_close(loss("equal"), whole)
 

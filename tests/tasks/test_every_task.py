@@ -12,9 +12,10 @@ from lightning_hparams import (
     ExactResume,
     OneCycle,
     RegressionTask,
+    SegmentationTask,
 )
 from lightning_hparams.presets import weights_by_counts
-from tests.runs import quiet_trainer, shapes
+from tests.runs import SMALL, quiet_trainer, shapes
 
 IMAGES = {"model": "test_resnet", "image_size": 32}
 FCOS = {"encoder": "tu-test_resnet", "arch_args": {"fpn_channels": 32, "head_convs": 1}}
@@ -137,3 +138,63 @@ def test_parameters_at_the_top_of_a_model_are_in_its_backbone():
 def test_data_says_how_many_values_an_image_has():
     assert data_for("regression").num_values == 3
     assert not hasattr(data_for("classification"), "num_values")
+
+
+# -- the classes of the data ----------------------------------------------------------------------
+
+
+CLASSES = {
+    "classification": (ClassificationTask, IMAGES),
+    "segmentation": (SegmentationTask, {"encoder": "tu-test_resnet", **SMALL}),
+    "detection": (DetectionTask, FCOS),
+}
+
+
+PLACEHOLDERS = ["class 0", "class 1", "class 2", "class 3"]
+
+
+@pytest.fixture(params=CLASSES)
+def named(request):
+    """A task for a number of classes, and data with 3 of them (segmentation: 4)."""
+    made, options = CLASSES[request.param]
+    kind = "multiclass" if request.param == "segmentation" else request.param
+    data = shapes(kind, size=64, num_train=4, num_val=2)
+
+    def make(**further):
+        return made(**{**options, "num_classes": data.num_classes, **further})
+
+    return make, data
+
+
+def test_a_task_without_names_is_trained_with_those_of_the_data_and_keeps_them(tmp_path, named):
+    make, data = named
+    trainer = quiet_trainer(fast_dev_run=True)
+    task = make()
+    trainer.fit(task, data)
+    assert task.class_names == data.class_names
+    trainer.save_checkpoint(tmp_path / "task.ckpt")
+    loaded = type(task).load_from_checkpoint(tmp_path / "task.ckpt")
+    assert loaded.class_names == data.class_names
+    data.class_names = data.class_names[::-1]
+    with pytest.raises(ValueError, match="`class_names` of the data must be those of") as error:
+        quiet_trainer().validate(loaded, data)
+    assert str(data.class_names) in str(error.value)
+    assert str(loaded.class_names) in str(error.value)
+
+
+@pytest.mark.parametrize("method", ["fit", "validate", "test"])
+def test_names_in_another_order_are_refused_before_the_first_step(named, method):
+    make, data = named
+    task, trainer = make(class_names=data.class_names[::-1]), quiet_trainer(fast_dev_run=True)
+    with pytest.raises(ValueError, match="`class_names` of the data must be those of the task"):
+        getattr(trainer, method)(task, data)
+    assert trainer.global_step == 0
+
+
+@pytest.mark.parametrize("missing", [None, [], PLACEHOLDERS, object()])
+def test_data_without_names_fits_any_task(named, missing):
+    make, data = named
+    data.class_names = missing[: data.num_classes] if isinstance(missing, list) else missing
+    task = make(class_names=[f"my {each}" for each in range(data.num_classes)])
+    quiet_trainer(fast_dev_run=True).fit(task, data)
+    assert task.class_names[0] == "my 0"
