@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 from lightning import LightningModule, Trainer
@@ -16,14 +19,17 @@ from ._monitor import module_value
 from ._prediction_files import MergedFile, Predicted, listed
 from ._rank_parts import replaced
 
-__all__ = ["BoxFile"]
+__all__ = ["BoxFile", "image_numbers"]
+
+Id: TypeAlias = "int | float | str"
 
 
 class BoxFile(MergedFile):
     """One COCO file with ``images``, ``categories`` and ``annotations`` that have a ``score``.
 
-    The annotations alone have the form of COCO's results. Images are numbered from 1. The ids of
-    the categories are those of the module's ``category_ids``, or else 1..C.
+    The annotations alone have the form of COCO's results. The ids of the images are those that the
+    data module has in ``image_ids`` by absolute path, or else 1..N; those of the categories are the
+    module's ``category_ids``, or else 1..C.
     """
 
     file_name = "predictions.json"
@@ -32,6 +38,11 @@ class BoxFile(MergedFile):
         super().__init__(folder, module, trainer)
         ids = module_value(module, "category_ids")
         self.category_ids = list(ids) if isinstance(ids, Sequence) else []
+        self.image_ids: Mapping[str, Id] = {}
+        # Reads annotations, which a folder of images to predict need not have.
+        with suppress(OSError, ValueError):
+            found = getattr(getattr(trainer, "datamodule", None), "image_ids", None)
+            self.image_ids = found if isinstance(found, Mapping) else {}
 
     def write(self, predicted: Predicted) -> None:
         """Add the images of a batch."""
@@ -45,15 +56,18 @@ class BoxFile(MergedFile):
         for key, path, name, size, boxes in zip(
             predicted.keys, predicted.paths, predicted.names, listed(sizes), found, strict=True
         ):
-            self.rows.add(key, [_file_name(path, name), *size, _columns(boxes)])
+            number = self.image_ids.get(os.path.abspath(path)) if path else None
+            self.rows.add(key, [number, _file_name(path, name), *size, _columns(boxes)])
 
     def merge(self, counts: Sequence[int]) -> None:
         """Write the file."""
         images: list[dict[str, Any]] = []
         annotations: list[dict[str, Any]] = []
         highest = len(self.class_names) - 1
-        for name, height, width, columns in self.rows.rows(counts):
-            image = {"id": len(images) + 1, "file_name": name, "width": width, "height": height}
+        rows = list(self.rows.rows(counts))
+        numbers = image_numbers([row[0] for row in rows])
+        for number, (_, name, height, width, columns) in zip(numbers, rows, strict=True):
+            image = {"id": number, "file_name": name, "width": width, "height": height}
             images.append(image)
             for (x1, y1, x2, y2), label, score in zip(*columns, strict=True):
                 highest = max(highest, label)
@@ -82,6 +96,22 @@ class BoxFile(MergedFile):
             file.write(json.dumps(whole).encode())
 
         replaced(self.rows.target, save)
+
+
+def image_numbers(ids: Sequence[Id | None]) -> list[Id]:
+    """Return an id for each image: the given ones, and the next whole numbers for the others.
+
+    If two of the given ids are the same, images are numbered from 1.
+
+    >>> image_numbers([7, None, 3, None]), image_numbers([7, None, 7])
+    ([7, 8, 3, 9], [1, 2, 3])
+    """
+    given = [each for each in ids if each is not None]
+    if len(set(given)) < len(given):
+        return list(range(1, len(ids) + 1))
+    highest = max((int(each) for each in given if not isinstance(each, str)), default=0)
+    following = itertools.count(max(highest, 0) + 1)
+    return [next(following) if each is None else each for each in ids]
 
 
 def _file_name(path: str, name: PurePosixPath) -> str:

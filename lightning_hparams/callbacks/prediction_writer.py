@@ -38,8 +38,10 @@ class PredictionWriter(BasePredictionWriter):
     the same with ``path`` and a column for each value. Rows have the order of the dataset.
 
     Detection: one COCO file ``predictions.json`` with the images, the categories, and the boxes
-    with their scores as annotations, in pixels of the image files. The ids of the categories are
-    the module's ``category_ids``, or else 1..C.
+    with their scores as annotations, in pixels of the image files. The ids of the images are those
+    of the annotations for :class:`~lightning_hparams.CocoData` (further numbers for images that
+    these lack), or else 1..N; the ids of the categories are the module's ``category_ids``, or else
+    1..C.
 
     Predictions are not kept in memory: ``Trainer.predict`` returns None, as with
     ``return_predictions=False``. Files appear only when complete, so an interrupted run leaves no

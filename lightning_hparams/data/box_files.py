@@ -35,6 +35,7 @@ class Annotated(NamedTuple):
     path: Path
     size: tuple[int, int] | None  # height and width by the annotations
     objects: Objects
+    number: int | float | str | None = None  # id in the annotations, of COCO
 
 
 class BoxFiles(NamedTuple):
@@ -77,8 +78,8 @@ class BoxFileData(FileData):
 
     @property
     def class_names(self) -> list[str]:  # type: ignore[override]  # read from the files
-        """Names of the classes, without background; reads the annotations."""
-        return self._read_once().names
+        """Names of the classes, without background; reads the annotations if none were given."""
+        return self._read_once().names if self._given is None else self._given
 
     @property
     def num_classes(self) -> int:  # type: ignore[override]

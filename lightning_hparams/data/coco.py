@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -63,6 +64,7 @@ class CocoData(BoxFileData):
 
     Attributes:
         category_ids: Ids of the classes in the training annotations.
+        image_ids: Ids of the images in the annotations by path, for predictions.
 
     Raises:
         ValueError: From ``setup`` for files that do not fit, and for arguments out of range.
@@ -132,6 +134,16 @@ class CocoData(BoxFileData):
     def category_ids(self) -> list[int]:
         """Ids of the classes in the training annotations; reads them."""
         return self._read_once().category_ids or []
+
+    @property
+    def image_ids(self) -> dict[str, int | float | str]:
+        """Ids of the images in the annotations of all splits, by absolute path; reads them."""
+        return {
+            os.path.abspath(each.path): each.number
+            for some in self._read_once().splits.values()
+            for each in some
+            if each.number is not None
+        }
 
     def _all_images(self) -> tuple[Path, str]:
         return self.images, "images"
@@ -235,7 +247,7 @@ def _images(coco: CocoFile, folder: Path, names: Sequence[str]) -> dict[str, Ann
             np.array([bool(each.get("iscrowd", 0)) for each in kept], dtype=bool),
         )
         size = size_of(coco, image)
-        found[paths[number].as_posix()] = Annotated(paths[number], size, objects)
+        found[paths[number].as_posix()] = Annotated(paths[number], size, objects, number)
     if len(found) < len(coco.images):
         raise ValueError(f"{coco.path} has several images with one file_name; merge them")
     return found

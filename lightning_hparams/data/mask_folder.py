@@ -86,9 +86,10 @@ class MaskFolderData(FileData, SegmentationData):
         val_split: The same for validation.
         test_split: The same for test, whose images are removed from the other splits if it is given
             alone. Without a test set, it is the validation set.
-        predict_images: Folder of images to predict; None for all of ``images``. If it has a folder
-            ``images``, only that is read, and otherwise none of ``masks``, ``labels``, ... Masks
-            next to their images, such as ``1_mask.png`` next to ``1_sat.jpg``, are left out.
+        predict_images: Folder of images to predict, with its subfolders; None for all of
+            ``images``. If it has a folder ``images``, only that is read, and otherwise none of
+            ``masks``, ``labels``, ... Masks next to their images, such as ``1_mask.png`` next to
+            ``1_sat.jpg``, are left out.
         size: Height and width ``[H, W]`` to resize to, or one number for both; None for no
             resizing. Masks are not interpolated. The task still predicts at the files' own size.
         in_channels: 3 for RGB, 1 for grey, or the number of bands in the files.
@@ -243,7 +244,7 @@ class MaskFolderData(FileData, SegmentationData):
         if self.predict_images is None:
             return [*self.source.all_images().values()]
         suffix = self.source.mask_suffix
-        files = files_by_key(self.predict_images, "predict_images", but=suffix)
+        files = files_by_key(self.predict_images, "predict_images", but=suffix, below=True)
         return [*without_masks(files).values()]
 
     def _dataset(

@@ -84,7 +84,9 @@ def key_of(path: Path, folder: Path) -> str:
     return unicodedata.normalize("NFC", path.relative_to(folder).with_suffix("").as_posix())
 
 
-def files_by_key(folder: Path, name: str, *, ending: str = "", but: str = "") -> dict[str, Path]:
+def files_by_key(
+    folder: Path, name: str, *, ending: str = "", but: str = "", below: bool = False
+) -> dict[str, Path]:
     """Find the image files of a folder by key; see :func:`key_of`.
 
     Args:
@@ -92,13 +94,15 @@ def files_by_key(folder: Path, name: str, *, ending: str = "", but: str = "") ->
         name: Name of the argument that gave the folder, for errors.
         ending: Only stems with this ending, which is removed from the keys.
         but: Exclude stems with this ending, unless it is empty.
+        below: Search its subfolders in any case.
 
     Raises:
         FileNotFoundError: If there is no such folder.
         ValueError: If it has no images, or two with the same name.
     """
     _check_folder(folder, name)
-    paths = image_paths(folder, below=False) or image_paths(folder, below=True)
+    paths = [] if below else image_paths(folder, below=False)
+    paths = paths or image_paths(folder, below=True)
     found = [
         (key.removesuffix(ending), path)
         for path in paths

@@ -21,8 +21,13 @@ from .files import FileData, LabelFileDataset, image_headers
 from .pairs import image_paths
 from .splits import stratified_split
 
-__all__ = ["Cifar10Data", "OxfordPetData", "download_voc"]
+__all__ = ["VOC_CLASSES", "Cifar10Data", "OxfordPetData", "download_voc", "voc_folder"]
 
+VOC_CLASSES = [  # in the order of their names
+    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
+    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa"),
+    *("train", "tvmonitor"),
+]
 _SECONDS = 5  # to wait for a server
 
 
@@ -222,16 +227,26 @@ class OxfordPetData(FileData):
         return rows
 
 
-def download_voc(root: str | Path, year: str) -> Path:
-    """Return the folder of a year of Pascal VOC, downloaded if it is not there.
+def voc_folder(root: str | Path, year: str) -> Path:
+    """Return the folder of a year of Pascal VOC.
 
     Raises:
-        ConnectionError: If it cannot be downloaded.
         ValueError: For an unknown year.
     """
     one_of("year", year, [str(each) for each in range(2007, 2013)])
-    root = path_in("root", root)
-    folder = root / "VOCdevkit" / f"VOC{year}"
+    return path_in("root", root) / "VOCdevkit" / f"VOC{year}"
+
+
+def download_voc(folder: Path) -> None:
+    """Download a year of Pascal VOC if it is not there.
+
+    Args:
+        folder: From :func:`voc_folder`.
+
+    Raises:
+        ConnectionError: If it cannot be downloaded.
+    """
+    root, year = folder.parent.parent, folder.name.removeprefix("VOC")
     if not folder.is_dir():
         for images in ["trainval", *(["test"] if year == "2007" else [])]:
             _download(
@@ -239,7 +254,6 @@ def download_voc(root: str | Path, year: str) -> Path:
                 root,
                 lambda images=images: VOCDetection(root, year, images, download=True),  # type: ignore[misc]
             )
-    return folder
 
 
 def _cifar10(root: Path, *, train: bool) -> tuple[Tensor, Tensor]:

@@ -99,7 +99,7 @@ class PairSource:
         try:
             return self._files(whole=False)[0]
         except ValueError:  # images without masks, to predict
-            return files_by_key(self.images, "images")
+            return files_by_key(self.images, "images", below=True)
 
     @property
     def _together(self) -> bool:

@@ -20,7 +20,7 @@ from .box_files import Annotated, BoxFileData, BoxFiles, split_annotated
 from .files import plain_path
 from .layout import split_of, without_kind
 from .pairs import first_names, image_paths, key_of
-from .public import download_voc
+from .public import VOC_CLASSES, download_voc, voc_folder
 from .splits import found_in, names_of, split_files, split_keys
 
 __all__ = ["VocData", "parse_xml"]
@@ -117,6 +117,7 @@ class VocData(BoxFileData):
             sampler=sampler,
         )
         self.folder, self.one_based = path_in("folder", folder), one_based
+        self.download = False  # as public() may set it
         self.split_files = split_files(train_split, val_split, test_split)
         self._random = val_fraction is not None
         # Plain strings and numbers, so that a checkpoint loads with weights_only=True.
@@ -136,21 +137,30 @@ class VocData(BoxFileData):
         Args:
             root: Folder that holds, or will hold, ``VOCdevkit``.
             year: The year; only 2007 has a test set.
-            download: Download the data if it is not there.
+            download: Download the data if it is not there, in ``prepare_data``, which Lightning
+                calls once on each node.
             options: Further arguments.
 
         Raises:
-            FileNotFoundError: If the data is not there.
-            ConnectionError: If it cannot be downloaded.
+            FileNotFoundError: If the data is not there, and not to be downloaded.
+            ConnectionError: From ``prepare_data``, if it cannot be downloaded.
         """
-        folder = Path(root) / "VOCdevkit" / f"VOC{year}"
-        if download:
-            folder = download_voc(root, year)
+        folder = voc_folder(root, year)
+        known: dict[str, Any] = {"one_based": True}
         if not folder.is_dir():
-            raise FileNotFoundError(
-                f"`root`: {folder} is not there; pass download=True, or the folder of VOCdevkit"
-            )
-        return cls(folder, **{"one_based": True, **options})
+            if not download:
+                raise FileNotFoundError(
+                    f"`root`: {folder} is not there; pass download=True, or the folder of VOCdevkit"
+                )
+            known["class_names"] = VOC_CLASSES  # a task is often made before the data is there
+        data = cls(folder, **{**known, **options})
+        data.download = download
+        return data
+
+    def prepare_data(self) -> None:
+        """Download a public data set if it is not there."""
+        if self.download:
+            download_voc(self.folder)
 
     def _all_images(self) -> tuple[Path, str]:
         return _images_folder(_root(self.folder)), "folder"

@@ -7,9 +7,11 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from lightning import LightningModule
 
-from lightning_hparams import CocoData
+from lightning_hparams import CocoData, PredictionWriter
 from tests.data.files import oriented, save
+from tests.runs import quiet_trainer
 
 RNG = np.random.default_rng(0)
 
@@ -430,3 +432,42 @@ def test_a_folder_without_images_to_predict_is_refused(tmp_path):
     data = make(tmp_path, content, predict_images=tmp_path / "empty")
     with pytest.raises(ValueError, match=r"`predict_images`: .*empty has no images"):
         data.setup("predict")
+
+
+class Empty(LightningModule):
+    """Predicts no box."""
+
+    def predict_step(self, batch, batch_idx):
+        paths = batch["path"]
+        nothing = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0), "scores": torch.zeros(0)}
+        return {"boxes": [nothing] * len(paths), "sizes": batch["size"], "paths": paths}
+
+
+def ids_of_predictions(folder, data):
+    quiet_trainer(callbacks=[PredictionWriter(folder)]).predict(Empty(), data)
+    found = json.loads((folder / "predictions.json").read_text())
+    return {image["file_name"]: image["id"] for image in found["images"]}
+
+
+def test_predictions_have_the_ids_of_the_images_in_the_annotations(tmp_path):
+    content = coco(tmp_path / "images", ["cat", "dog"], SIX)
+    save(tmp_path / "images" / "more.png", np.zeros((4, 4, 3), np.uint8))
+    found = ids_of_predictions(tmp_path / "out", make(tmp_path, content))
+    assert found == {f"{n}.png": 100 + n for n in range(6)} | {"more.png": 106}
+
+
+def test_predictions_are_numbered_where_two_files_use_an_id_twice(tmp_path):
+    contents = [coco(tmp_path / name, ["cat", "dog"], SIX) for name in ("train", "val")]
+    for name, content in zip(("train", "val"), contents, strict=True):
+        saved(tmp_path / name / "a.json", content)
+    data = CocoData(tmp_path, num_workers=0)
+    assert [*ids_of_predictions(tmp_path / "all", data).values()] == [*range(1, 13)]
+    data = CocoData(tmp_path, predict_images=tmp_path / "val", num_workers=0)
+    assert [*ids_of_predictions(tmp_path / "one", data).values()] == [*range(100, 106)]
+
+
+def test_a_folder_without_annotations_is_predicted_with_ids_from_1(tmp_path):
+    for name in "ab":
+        save(tmp_path / "new" / f"{name}.png", np.zeros((4, 4, 3), np.uint8))
+    data = CocoData(tmp_path / "new", num_workers=0)
+    assert ids_of_predictions(tmp_path / "out", data) == {"a.png": 1, "b.png": 2}

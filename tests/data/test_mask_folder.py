@@ -162,6 +162,20 @@ def test_prediction_reads_no_masks_beside_the_images(tmp_path, folders, kept):
     assert paths == [tmp_path / "new" / name / "a.png" for name in kept]
 
 
+def test_prediction_reads_subfolders_of_a_folder_that_holds_images_too(tmp_path):
+    names = ["a.png", "north/a.png", "north/deep/b.png"]
+    for name in names:
+        save(tmp_path / "new" / name, np.zeros((4, 4, 3), np.uint8))
+    save(tmp_path / "new" / "masks" / "a.png", np.zeros((4, 4), np.uint8))
+    for data in (
+        MaskFolderData(tmp_path, num_classes=2, predict_images=tmp_path / "new"),
+        MaskFolderData(tmp_path / "new" / "north", num_classes=2),
+    ):
+        data.setup("predict")
+        paths = [path.relative_to(tmp_path / "new").as_posix() for path in data.predict_set.paths]
+        assert paths == (names if data.predict_images else names[1:])
+
+
 def test_prediction_without_its_own_folder_uses_all_images(folder):
     data = make(folder, size=32)
     data.setup("predict")

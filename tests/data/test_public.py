@@ -12,6 +12,7 @@ from torchvision.datasets import CIFAR10
 
 from lightning_hparams import Cifar10Data, OxfordPetData, VocData
 from lightning_hparams.data import public
+from lightning_hparams.data.public import VOC_CLASSES
 from tests.data.files import save
 from tests.data.test_voc import BOX, voc
 
@@ -104,6 +105,27 @@ def test_a_year_of_voc_is_read_from_its_folder(tmp_path):
         VocData.public(tmp_path)
 
 
+def test_voc_is_downloaded_once_on_each_node_and_its_classes_are_known_before(
+    tmp_path, monkeypatch
+):
+    calls = []
+
+    def fetch(url, root, download):
+        calls.append(url)
+        for index in range(5):
+            voc(tmp_path / "VOCdevkit" / "VOC2012", index, *((name, BOX) for name in VOC_CLASSES))
+
+    monkeypatch.setattr(public, "_download", fetch)
+    data = VocData.public(tmp_path, download=True, num_workers=0)
+    assert data.num_classes == 20
+    assert not calls
+    data.prepare_data()
+    data.prepare_data()
+    assert len(calls) == 1
+    data.setup("fit")
+    assert VocData.public(tmp_path).class_names == data.class_names == VOC_CLASSES
+
+
 @pytest.mark.parametrize("kind", [Cifar10Data, OxfordPetData])
 def test_data_that_is_not_there_is_told(tmp_path, kind):
     data = kind(tmp_path)
@@ -121,7 +143,7 @@ def refuse(*_, **__):
     [
         lambda root: Cifar10Data(root, download=True).prepare_data(),
         lambda root: OxfordPetData(root, download=True).prepare_data(),
-        lambda root: VocData.public(root, download=True),
+        lambda root: VocData.public(root, download=True).prepare_data(),
     ],
 )
 def test_a_download_without_a_network_fails_at_once(tmp_path, monkeypatch, prepare):
