@@ -36,8 +36,11 @@ def explained(error: BaseException) -> str | None:
     if not names & _KINDS or not files:
         return None
     file, line = files[-1]
-    own = file.is_relative_to(_PACKAGE) or "lightning" in file.parts
-    if own and (_raises(file, line) or isinstance(error, ModuleNotFoundError)):
+    ours = file.is_relative_to(_PACKAGE)
+    checked = _raises(file, line) or isinstance(error, ModuleNotFoundError)
+    if checked and ours:
+        return _without_gaps(str(error))
+    if checked and "lightning" in file.parts:
         return _one_line(str(error))
     if str(error).startswith("Error(s) in loading state_dict"):
         return f"the checkpoint does not fit the module: {_one_line(str(error))[:500]}"
@@ -75,6 +78,11 @@ def _of_worker(message: str) -> str | None:
         return None
     kind, _, sentence = message.strip().splitlines()[-1].partition(": ")
     return sentence if kind.rpartition(".")[2] in _KINDS else None
+
+
+def _without_gaps(text: str) -> str:
+    """A sentence and the lines that may follow it, such as those of a log."""
+    return "\n".join(line.rstrip() for line in text.splitlines() if line.strip())
 
 
 def _one_line(text: str) -> str:

@@ -51,7 +51,12 @@ def halted(trials: Sequence[FrozenTrial], limits: Limits, now: float) -> str:
         now: Seconds since the epoch.
     """
     if limits.deadline is not None and now >= limits.deadline:
-        return "the wall time is over"
+        if any(one.datetime_start and one.datetime_start >= limits.since for one in trials):
+            return "the wall time is over"
+        return (
+            "the wall time was over before a trial began, as workers take some seconds to start; "
+            "set a longer `wall_time`"
+        )
     recent = [one for one in _finished(trials) if _end(one) >= limits.since]
     failures = [failure_of_trial(one) for one in recent]
     if limits.on_error == "stop" and (failed := [one for one in failures if one is not None]):
@@ -69,6 +74,8 @@ def complete(trials: Sequence[FrozenTrial], limits: Limits) -> str:
         one for one in _finished(trials) if one.state in (TrialState.COMPLETE, TrialState.PRUNED)
     ]
     if limits.patience is not None and _since_best(scored, limits.mode) >= limits.patience:
+        if limits.patience == 1:
+            return "the last trial was not better"
         return f"the last {limits.patience} trials were not better"
     return ""
 

@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 __all__ = ["check_pruner", "make_pruner"]
 
 
-def check_pruner(spec: object) -> dict[str, Any]:
+def check_pruner(spec: object, setting: str = "pruner") -> dict[str, Any]:
     """Return the name and all options of a pruner.
 
     Args:
         spec: A name, or a mapping with ``name`` and options.
+        setting: Where the user has written it, for errors.
 
     Raises:
         ValueError: If the name or an option is unknown or out of range.
@@ -31,9 +32,9 @@ def check_pruner(spec: object) -> dict[str, Any]:
     >>> check_pruner("median")
     {'name': 'median', 'startup_trials': 5, 'min_epochs': 1, 'every': 1}
     """
-    name, options = named("pruner", spec, _OPTIONS)
+    name, options = named(setting, spec, _OPTIONS)
     for option, value in options.items():
-        label = f"pruner.{option}"
+        label = f"{setting}.{option}"
         if option in _WHOLE and not (value is None or (option, value) == ("max_epochs", "auto")):
             options[option] = whole_number(label, value, _WHOLE[option])
         elif option in ("lower", "upper") and value is not None:
@@ -41,7 +42,7 @@ def check_pruner(spec: object) -> dict[str, Any]:
         elif option == "min_delta":
             in_range(label, as_number(label, value), 0)
         elif option == "of" and value is not None:
-            options[option] = check_pruner(value)
+            options[option] = check_pruner(value, label)
     if name == "threshold" and options["lower"] is None and options["upper"] is None:
         raise ValueError("the pruner 'threshold' must have `lower`, `upper` or both, got neither")
     return {"name": name, **options}

@@ -92,7 +92,7 @@ class RaySupervisor:
                 while running and not self.stop.wait(0):
                     done, running = self.ray.wait(running, timeout=TELL)
                     self._tell()
-                    self.ray.get(done)
+                    self._check(done)
         finally:
             for worker in running:
                 self.ray.cancel(worker)
@@ -116,6 +116,15 @@ class RaySupervisor:
         environment = {**share.environment, "PYTHONPATH": import_path()}
         log = folder / "workers" / f"ray-{index}.log"
         return command, environment, str(log), self.study.settings.retries + 2
+
+    def _check(self, done: Sequence[object]) -> None:
+        """Raise the error of a worker as on one machine, without the lines that Ray adds."""
+        try:
+            self.ray.get(done)
+        except self.ray.exceptions.RayTaskError as error:
+            if not isinstance(error.cause, RuntimeError):
+                raise
+            raise RuntimeError(str(error.cause)) from None
 
     def _tell(self) -> None:
         if self.watch is not None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
+from ..checks import counted
 from ..internals import stale_trials
 from .ending import is_superseded
 from .failures import KILLED, Failure
@@ -49,7 +50,9 @@ def reap(study: SearchStudy, me: Owner | None = None) -> list[int]:
             kills = int(trial.user_attrs.get("kills", 0)) + 1
             database.set_trial_user_attr(key, "kills", kills)
             if kills > study.settings.retries:
-                failure = Failure(KILLED, [f"the worker of this trial was killed {kills} times"])
+                failure = Failure(
+                    KILLED, [f"the worker of this trial was killed {counted(kills, 'time')}"]
+                )
                 database.set_trial_user_attr(key, "failure", failure.to_mapping())
                 database.set_trial_state_values(key, TrialState.FAIL)
             else:

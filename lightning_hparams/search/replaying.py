@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..checks import counted
 from ..configuration import Configuration
 from .folders import trial_record
 from .stopping import Stop
@@ -47,7 +48,8 @@ class Comparison:
     def summary(self) -> str:
         """Return one sentence."""
         if self.equal:
-            return f"trial {self.number} repeated exactly: {len(self.now)} values of {self.metric}"
+            values = counted(len(self.now), "value")
+            return f"trial {self.number} repeated exactly: {values} of {self.metric}"
         missing = sorted(self.before.keys() ^ self.now.keys())
         steps = f", and steps {missing} are in one of them only" if missing else ""
         weights = "the same" if self.same_weights else "other"

@@ -84,7 +84,7 @@ def named(
         if option != "name" and option not in known[name]:
             allowed = f"; it has {list(known[name])}" if known[name] else "; it has none"
             raise ValueError(
-                f"the {what} {name!r} has no option {option!r}"
+                f"the {what.partition('.')[0]} {name!r} has no option {option!r}"
                 f"{nearest(str(option), known[name]) or allowed}"
             )
     return name, {**known[name], **{key: data[key] for key in data if key != "name"}}

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
-from ..checks import as_number, in_range, nearest, one_of, whole_number
+from .. import presets as literature
+from ..checks import as_number, counted, in_range, nearest, one_of, whole_number
 from ..configuration import read_yaml_file
 from .params import as_listed
 from .pruners import check_pruner
@@ -223,7 +224,11 @@ class SearchSettings:
         for index, preset in enumerate(self.presets):
             if isinstance(preset, Mapping):
                 self.space.check_point(preset, name=f"presets[{index}]")
-            elif not isinstance(preset, str):
+            elif isinstance(preset, str):
+                one_of(
+                    f"presets[{index}]", preset, literature.names(), otherwise="or values by key"
+                )
+            else:
                 raise TypeError(
                     f"`presets[{index}]` must be a preset's name or values by key, got {preset!r}"
                 )
@@ -234,7 +239,7 @@ class SearchSettings:
             points = len(self.space.grid())
             if self.trials is not None and self.trials < points:
                 raise ValueError(
-                    f"`trials` must cover the {points} points of the grid, got "
+                    f"`trials` must cover the {counted(points, 'point')} of the grid, got "
                     f"trials={self.trials}; leave it out, or use the sampler 'random' or 'qmc'"
                 )
         elif self.trials is None and self.wall_time is None and self.patience is None:
@@ -243,7 +248,7 @@ class SearchSettings:
             )
         elif self.trials is not None and self.trials < len(self.presets):
             raise ValueError(
-                f"`trials` must have room for the {len(self.presets)} presets, "
+                f"`trials` must have room for the {counted(len(self.presets), 'preset')}, "
                 f"got trials={self.trials}"
             )
 

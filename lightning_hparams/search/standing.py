@@ -78,6 +78,7 @@ def status(
         total=trials_of(settings),
         workers=settings.workers,
         elapsed=(until - min(begun)).total_seconds() if begun else 0.0,
+        ended=not runs,
     )
     width = width or shutil.get_terminal_size((120, 24)).columns
     console = Console(file=io.StringIO(), width=width, color_system=None)

@@ -15,7 +15,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from ..checks import counted
 from .ending import failure_of_trial
+from .failures import KILLED
 from .names import short_names, shown
 from .seeds import root_number
 
@@ -75,7 +77,7 @@ class Row:
             parts.append(f"(best {best.value:.6g}, trial {best.number})")
         parts += [f"{name}={shown(value)}" for name, value in self.params.items()]
         if self.seconds is not None:
-            parts.append(f"{self.steps} reports, {duration(self.seconds)}")
+            parts.append(f"{counted(self.steps, 'report')}, {duration(self.seconds)}")
         if self.retries:
             parts.append(f"retry {self.retries}")
         if self.note:
@@ -92,7 +94,7 @@ class Summary:
         total: Number of trials to run; None without a limit.
         best: The best complete trial.
         elapsed: Seconds since the first trial began.
-        left: Seconds until the search ends, estimated; None if that is unknown.
+        left: Seconds until the search ends, estimated; None if that is unknown or it has ended.
     """
 
     counts: Mapping[str, int]
@@ -104,7 +106,8 @@ class Summary:
     def line(self) -> str:
         """Return it as a line."""
         done = sum(self.counts.get(state, 0) for state in _DONE)
-        parts = [f"{done} of {self.total} trials" if self.total is not None else f"{done} trials"]
+        of = "" if self.total is None else f"of {self.total} "
+        parts = [f"{done} {of}{'trial' if (self.total or done) == 1 else 'trials'}"]
         names = ("complete", "pruned", "failed", "running", "waiting")
         told = [f"{self.counts[name]} {name}" for name in names if self.counts.get(name)]
         parts += [", ".join(told)] if told else []
@@ -149,6 +152,9 @@ def _row(
     if value is None and reports:
         value = reports[max(reports)]
     begun, ended = trial.datetime_start, trial.datetime_complete
+    kills = int(attributes.get("kills", 0))
+    if failure is not None and failure.kind == KILLED:
+        kills -= 1  # the last one was not followed by a retry
     note = str(outcome if outcome not in (None, "", "pruned") else attributes.get("origin") or "")
     if failure is not None:
         note = failure.message
@@ -159,7 +165,7 @@ def _row(
         params={names[key]: value for key, value in trial.params.items()},
         steps=len(reports),
         seconds=None if begun is None else max(0.0, ((ended or now) - begun).total_seconds()),
-        retries=max(retries, int(attributes.get("kills", 0))),
+        retries=max(retries, kills),
         note=note,
     )
 
@@ -183,6 +189,7 @@ def summarize(
     workers: int = 1,
     elapsed: float = 0.0,
     time_left: float | None = None,
+    ended: bool = False,
 ) -> Summary:
     """Return where a search stands.
 
@@ -193,6 +200,7 @@ def summarize(
         workers: How many run at the same time.
         elapsed: Seconds since the first trial began.
         time_left: Seconds until its wall time is over; None without a limit.
+        ended: Whether nothing runs or will be run, so that no time is left.
     """
     counts = Counter(row.state for row in found)
     return Summary(
@@ -200,25 +208,29 @@ def summarize(
         total=total,
         best=best_row(found, mode),
         elapsed=elapsed,
-        left=seconds_left(found, total, workers, time_left),
+        left=None if ended else seconds_left(found, total, workers, time_left),
     )
 
 
 def seconds_left(
     found: Sequence[Row], total: int | None, workers: int, time_left: float | None = None
 ) -> float | None:
-    """Estimate the seconds until all trials have run, from the latest ones; None without any.
+    """Estimate the seconds until all trials have run, from the latest ones.
+
+    None if none has run yet, or all have.
 
     >>> done = Row(0, "complete", 1.0, {}, 3, 60.0, 0, "")
     >>> seconds_left([done], total=5, workers=2)
     120.0
     """
+    done = sum(row.is_done for row in found)
+    if total is not None and done >= total:
+        return None
     ended = [row.seconds for row in found if row.is_done and row.seconds is not None][-_RECENT:]
     if total is None or not ended:
         return time_left
     each = sum(ended) / len(ended)
     running = [row for row in found if row.state == "running"]
-    done = sum(row.is_done for row in found)
     not_begun = max(0, total - done - len(running))
     unfinished = sum(max(0.0, each - (row.seconds or 0.0)) for row in running)
     left = (not_begun * each + unfinished) / max(1, workers)
@@ -272,6 +284,7 @@ class TrialTable:
         self._console = console or Console(file=sys.stdout)
         self._live: Live | None = None
         self._told: set[int] | None = None
+        self._found: list[Row] = []
         self._begun = datetime.now()
 
     @classmethod
@@ -300,6 +313,8 @@ class TrialTable:
         trace: TracebackType | None,
     ) -> None:
         if self._live is not None:
+            if self._found:
+                self._live.update(self.render(self._found, ended=True))
             self._live.stop()
             self._live = None
 
@@ -313,6 +328,7 @@ class TrialTable:
         found = rows(trials, now=now)
         if self._told is None:  # those of earlier sessions were told there
             self._told = {row.number for row in found if row.is_done}
+        self._found = found
         if self._live is not None:
             self._live.update(self.render(found, now))
             return
@@ -323,12 +339,15 @@ class TrialTable:
                 # As Text, since brackets are markup in a string.
                 self._console.print(Text(row.line(best)), soft_wrap=True)
 
-    def render(self, found: Sequence[Row], now: datetime | None = None) -> Group:
+    def render(
+        self, found: Sequence[Row], now: datetime | None = None, *, ended: bool = False
+    ) -> Group:
         """Return the live table.
 
         Args:
             found: The trials.
             now: The time; None for the clock.
+            ended: Whether the search has ended.
         """
         elapsed = ((now or datetime.now()) - self._begun).total_seconds()
         left = None if self.wall_time is None else max(0.0, self.wall_time - elapsed)
@@ -339,6 +358,7 @@ class TrialTable:
             workers=self.workers,
             elapsed=elapsed,
             time_left=left,
+            ended=ended,
         )
         return Group(
             rich_table(_latest(found, self.height), self.metric, summary.best), Text(summary.line())

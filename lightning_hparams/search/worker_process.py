@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,8 @@ __all__ = ["TELL", "WAIT", "death_message", "import_path", "start_worker", "work
 
 TELL = 1.0  # seconds between two looks at the trials
 WAIT = 6.0  # seconds that a worker has to stop before it is killed
-_LINES = 20
+_LINES = 12  # of a log that are shown
+_TAIL = 64 * 1024  # bytes of a log that are read
 
 
 def worker_command(folder: Path, index: int, since: float, deadline: float | None) -> list[str]:
@@ -58,9 +60,34 @@ def start_worker(
 
 
 def death_message(code: int, log: Path) -> str:
-    """Return the message for workers that keep dying, with the last lines of a log."""
+    """Return the message for workers that keep dying, and the last lines of a log below it.
+
+    Args:
+        code: Exit code of the last one.
+        log: File with its output.
+    """
+    lines = _last_lines(log)
+    how = f"exit code {code}" if code >= 0 else _signal_name(-code)
+    # A traceback ends with its class and message, the only line of it without indentation.
+    why = f": {lines[-1].strip()}" if code > 0 and lines else ""
+    if not lines:
+        return f"the workers end with {how}{why}; they have written nothing to {log}"
+    shown = [f"  {line}" for line in lines]
+    return "\n".join([f"the workers end with {how}{why}; the last lines of {log}:", *shown])
+
+
+def _last_lines(log: Path) -> list[str]:
     try:
-        lines = log.read_text("utf-8", errors="replace").splitlines()[-_LINES:]
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
+            text = file.read().decode("utf-8", errors="replace")
     except OSError:
-        lines = []
-    return f"the workers end with exit code {code}; the last lines of {log}:\n" + "\n".join(lines)
+        return []
+    return [line.rstrip() for line in text.splitlines() if line.strip()][-_LINES:]
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return f"the signal {signal.Signals(number).name}"
+    except ValueError:
+        return f"the signal {number}"

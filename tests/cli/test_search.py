@@ -11,6 +11,7 @@ from optuna.trial import create_trial
 
 from lightning_hparams.configuration import write_yaml
 from lightning_hparams.search import Comparison, open_from
+from lightning_hparams.search.worker_process import death_message
 
 SWEEP = {
     "name": "tiny",
@@ -192,3 +193,34 @@ def test_the_rate_of_the_best_trial_is_shown_if_a_range_test_set_it(
     code, out, _, _ = run("search", "--config", config, "--sweep", sweep)
     assert code == 130
     assert "trained with: 0.03125" in out
+
+
+def test_a_worker_that_cannot_start_is_told_by_its_error_and_its_last_lines(
+    run, config, sweep, monkeypatch
+):
+    code = "import a_module_of_theirs"
+    monkeypatch.setattr(
+        "lightning_hparams.search.supervisor.worker_command",
+        lambda *_: [sys.executable, "-c", code],
+    )
+    exit_code, _, err, errors = run("search", "--config", config, "--sweep", sweep)
+    assert exit_code == 2
+    message = "ModuleNotFoundError: No module named 'a_module_of_theirs'"
+    log = "studies/tiny/workers/0.log"
+    assert errors == [
+        f"lightning-hparams: error: the workers end with exit code 1: {message}; "
+        f"the last lines of {log}:"
+    ]
+    assert err.splitlines()[-1] == f"  {message}"  # as in the log, line by line
+    assert message in Path(log).read_text()
+
+
+def test_a_worker_that_is_killed_is_told_by_the_signal(tmp_path):
+    log = tmp_path / "0.log"
+    assert death_message(-9, log) == (
+        f"the workers end with the signal SIGKILL; they have written nothing to {log}"
+    )
+    log.write_text("x" * 100_000 + "\n" + "\n".join(map(str, range(30))) + "\n\n")
+    first, *lines = death_message(-9, log).splitlines()
+    assert first == f"the workers end with the signal SIGKILL; the last lines of {log}:"
+    assert (lines[0], lines[-1], len(lines)) == ("  18", "  29", 12)

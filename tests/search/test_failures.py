@@ -150,8 +150,18 @@ def test_failures_before_the_command_was_started_do_not_end_it():
 
 
 def test_the_wall_time_ends_a_study():
+    begun = finished(1.0)
+    assert halted([begun], Limits(deadline=10.0), 10.0) == "the wall time is over"
     assert "wall time" in halted([], Limits(deadline=10.0), 10.0)
     assert not halted([], Limits(deadline=10.0), 9.9)
+
+
+def test_a_wall_time_that_is_over_before_a_trial_began_says_so():
+    earlier = finished(1.0)
+    limits = Limits(deadline=10.0, since=earlier.datetime_start + timedelta(days=1))
+    for trials in ([], [earlier]):
+        assert "before a trial began" in halted(trials, limits, 10.0)
+        assert "set a longer `wall_time`" in halted(trials, limits, 10.0)
 
 
 @pytest.mark.parametrize("on_error", ["prune", "fail"])

@@ -86,6 +86,10 @@ def test_an_error_in_a_file_names_it(tmp_path):
         ({"presets": [3]}, "presets"),
         ({"presets": [{"a.b": 3}]}, "has the values"),
         ({"presets": [{"a.c": 1}]}, "did you mean 'a.b'"),
+        (
+            {"presets": [{"a.b": 1}, "classification/resnet"]},
+            r"^`presets\[1\]` must be one of .* mean .*'classification/resnet-imagenet'",
+        ),
         ({"sampler": "tpee"}, "did you mean 'tpe'"),
         ({"sampler": {"seed": 3}}, "with `name`"),
         ({"sampler": {"name": "tpe", "startup": 3}}, "did you mean 'startup_trials'"),
@@ -95,7 +99,11 @@ def test_an_error_in_a_file_names_it(tmp_path):
         ({"pruner": "asha2"}, "did you mean 'asha'"),
         ({"pruner": {"name": "threshold"}}, "lower"),
         ({"pruner": {"name": "asha", "reduction": 1}}, "reduction"),
-        ({"pruner": {"name": "patience", "of": "medain"}}, "did you mean 'median'"),
+        ({"pruner": {"name": "patience", "of": "medain"}}, "`pruner.of`.* did you mean 'median'"),
+        (
+            {"pruner": {"name": "patience", "of": {"name": "asha", "reduction": 1}}},
+            "<= pruner.of.reduction`",
+        ),
     ],
 )
 def test_a_setting_that_cannot_be_meant_is_refused(changes, words):

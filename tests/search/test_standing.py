@@ -22,6 +22,14 @@ def test_the_state_of_a_study_is_read_from_its_folder(tmp_path):
     assert len([line for line in lines if "complete" in line]) == 4
 
 
+def test_the_time_left_is_told_while_a_trial_runs(tmp_path):
+    study = open_study(settings(tmp_path))
+    study.add_trial(trial(0))
+    assert " left" not in status(tmp_path)  # stopped, or at its end
+    study.add_trial(trial(1, "running"))
+    assert " left" in status(tmp_path)
+
+
 def test_a_study_without_trials_is_said_in_a_line(tmp_path):
     open_study(settings(tmp_path))
     assert status(tmp_path).splitlines() == ["study: 0 of 10 trials; 0.0 s elapsed"]

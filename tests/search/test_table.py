@@ -12,6 +12,12 @@ def console(**options):
     return Console(file=io.StringIO(), width=200, **options)
 
 
+def shown(renderable):
+    out = console()
+    out.print(renderable)
+    return out.file.getvalue()
+
+
 def test_a_trial_and_its_retries_are_one_row():
     history = {"failed_trial": 1, "retry_history": [1]}
     trials = [trial(0), trial(1, "failed"), trial(2, value=0.1, system_attrs=history)]
@@ -22,6 +28,26 @@ def test_a_trial_and_its_retries_are_one_row():
     ]
     assert found[1].value == 0.1
     assert list(found[0].params) == ["lr", "optimizer"]
+
+
+@pytest.mark.parametrize(
+    ("kills", "kind", "retries"), [(1, "Killed", 0), (3, "Killed", 2), (1, "ValueError", 1)]
+)
+def test_a_death_without_another_run_after_it_is_not_a_retry(kills, kind, retries):
+    failure = {"kind": kind, "lines": ["gone"]}
+    (row,) = rows([trial(0, "failed", user_attrs={"failure": failure, "kills": kills})])
+    assert row.retries == retries
+    assert ("retry" in row.line()) == (retries > 0)
+
+
+def test_one_report_and_one_trial_are_said_in_the_singular():
+    single = trial(0)
+    del single.intermediate_values[0]
+    found = rows([single])
+    assert "1 report, " in found[0].line()
+    assert summarize(found, "min", total=1).line().startswith("1 of 1 trial;")
+    assert summarize(found, "min", total=2).line().startswith("1 of 2 trials;")
+    assert summarize(found, "min").line().startswith("1 trial;")
 
 
 def test_a_row_shows_the_last_report_where_there_is_no_value():
@@ -60,6 +86,18 @@ def test_the_time_left_follows_from_trials_that_have_ended(workers, left):
     assert seconds_left(found, 10, workers, time_left=5) == 5
     assert seconds_left(found, None, workers) is None
     assert seconds_left([], 10, workers) is None
+    assert seconds_left(found[:2], 2, workers, time_left=5) is None
+
+
+def test_a_search_that_has_ended_early_has_no_time_left():
+    out = console(force_terminal=True)
+    trials = [trial(0), trial(1, "waiting")]
+    with TrialTable("val_loss", "min", total=10, wall_time=3600, console=out) as table:
+        table.update(trials)
+        assert " left" in shown(table.render(rows(trials)))
+        table._live.console.file.truncate(0)
+    assert "1 of 10 trials" in out.file.getvalue()
+    assert " left" not in out.file.getvalue()
 
 
 def test_a_summary_counts_trials_by_state():
