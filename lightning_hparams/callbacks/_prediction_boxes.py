@@ -14,7 +14,7 @@ import numpy as np
 from lightning import LightningModule, Trainer
 from torch import Tensor
 
-from ..checks import type_name
+from ..checks import counted, type_name
 from ._monitor import module_value
 from ._prediction_files import MergedFile, Predicted, listed
 from ._rank_parts import replaced
@@ -51,7 +51,7 @@ class BoxFile(MergedFile):
             got = tuple(sizes.shape) if isinstance(sizes, Tensor) else type_name(sizes)
             raise TypeError(
                 "PredictionWriter needs 'sizes' (N, 2), the height and width of each image, got "
-                f"{got} for {len(found)} images"
+                f"{got} for {counted(len(found), 'image')}"
             )
         for key, path, name, size, boxes in zip(
             predicted.keys, predicted.paths, predicted.names, listed(sizes), found, strict=True

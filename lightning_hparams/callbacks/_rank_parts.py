@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, BinaryIO, TypeAlias
 
+from ..checks import counted
+
 __all__ = ["Key", "RankParts", "replaced"]
 
 Key: TypeAlias = tuple[int, int]  # index of the dataloader, index in its dataset
@@ -76,8 +78,8 @@ class RankParts:
                     yield json.loads(line)
         if found < count:
             raise RuntimeError(
-                f"process {rank} predicted {count} images, but {path} has {found} of them; "
-                "write to a folder that all machines share"
+                f"process {rank} predicted {counted(count, 'image')}, but {path} has {found} of "
+                "them; write to a folder that all machines share"
             )
 
 

@@ -38,9 +38,10 @@ def repeat_run(folder: Path) -> tuple[str, bool]:
         now, built = _repeated(configuration, Path(temporary))
         found = [*differences(before, now), *_of_checkpoints(paths, Path(temporary))]
     compared = f"{counted(len(before), 'metric')}, {counted(len(paths), 'checkpoint')}"
+    steps = counted(built.trainer.global_step, "step")
     if found:
         return f"{folder} differs: {'; '.join(found)}", False
-    return f"{folder} repeated exactly in {built.trainer.global_step} steps: {compared}", True
+    return f"{folder} repeated exactly in {steps}: {compared}", True
 
 
 def _repeated(configuration: Configuration, root: Path) -> tuple[Mapping[str, Any], Built]:

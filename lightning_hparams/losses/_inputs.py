@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar, cast
 import torch
 from torch import Tensor
 
-from ..checks import numbers_in, one_of
+from ..checks import counted, numbers_in, one_of
 
 __all__ = [
     "Absent",
@@ -88,7 +88,9 @@ def prepare(
         weights = as_weights(class_weights, logits)
         count = 2 if task == "binary" else logits.shape[1]
         if weights.shape != (count,):
-            raise ValueError(f"`class_weights` needs {count} values, got {weights.numel()}")
+            raise ValueError(
+                f"`class_weights` needs {counted(count, 'value')}, got {weights.numel()}"
+            )
     return Given(logits, target, valid, weights, task)
 
 

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from .. import json_text
-from ..checks import one_of
+from ..checks import counted, one_of
 from ..render import Picture
 from .curve import (
     MIN_POINTS,
@@ -117,7 +117,8 @@ class RangeTestResult:
                 held = "" if self.edge is None else f", and held up to {self.edge:.2g}"
                 return f"the loss never fell by more than its noise{held}"
             case "too_few_points":
-                return f"{len(self.losses)} points are too few; {MIN_POINTS} are needed"
+                points = counted(len(self.losses), "point")
+                return f"the test has {points}, which is too few; {MIN_POINTS} are needed"
             case "non_finite":
                 return f"the loss was not finite at {self.lrs[-1]:.2g}, before it had fallen"
             case "not_trained":

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..checks import counted
 from ..resize import resized
 from .colors import MARGIN, PAPER, Picture
 
@@ -81,8 +82,8 @@ class ValueRange:
         """
         if len(self.low) not in (1, channels):
             raise ValueError(
-                f"`mean` and `std` have {len(self.low)} values, but images have {channels} "
-                "channels; pass one value per channel"
+                f"`mean` and `std` have {counted(len(self.low), 'value')}, but images have "
+                f"{counted(channels, 'channel')}; pass one value per channel"
             )
         low, high = (
             torch.tensor(edge if len(edge) == 1 else [edge[c] for c in rgb]).view(-1, 1, 1)

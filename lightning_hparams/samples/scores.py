@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from ..checks import type_name
+from ..checks import counted, type_name
 from ..metrics import ScoreCounts, confidences
 from ..outputs import StepOutput
 from .kind import DrawOptions, Scores, completed_names
@@ -99,7 +99,7 @@ def class_scores(probs: Tensor, targets: Tensor, options: DrawOptions) -> Scores
     """
     classes, ignore = probs.shape[1], options.ignore_index
     completed_names(
-        options.class_names or (), classes, options, f"predictions have {classes} classes"
+        options.class_names or (), classes, options, f"predictions have {counted(classes, 'class')}"
     )
 
     def make_counter() -> Metric:

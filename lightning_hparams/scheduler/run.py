@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from lightning import LightningModule, Trainer
 from torch.optim import Optimizer
 
+from ..checks import counted
 from ..notices import Notices
 from ..schedules import Schedule, Span
 from .group_values import Change, GroupValues
@@ -253,7 +254,7 @@ class ScheduledRun:
         if step > total:
             self._notices.warn(
                 "end",
-                f"training continues past the {total} steps of the schedule at its "
+                f"training continues past the {counted(total, 'step')} of the schedule at its "
                 "last value; pass total_steps=... for a longer schedule",
             )
         if self._values:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..checks import names_in, numbers_in, one_of
+from ..checks import counted, names_in, numbers_in, one_of
 from .weights import Statistics, is_file
 
 __all__ = ["checked_class_names", "checked_class_weights", "input_scale", "weights_file"]
@@ -40,7 +40,7 @@ def input_scale(
     deviations = expected[1] if std is None else numbers_in("std", std)
     if not len(means) == len(deviations) == in_channels:
         raise ValueError(
-            f"`mean` and `std` need {in_channels} values (in_channels), "
+            f"`mean` and `std` need {counted(in_channels, 'value')} (in_channels), "
             f"got {len(means)} and {len(deviations)}"
         )
     return means, deviations
@@ -72,6 +72,7 @@ def checked_class_weights(
     )
     if len(listed) != num_classes:
         raise ValueError(
-            f"`class_weights` needs {num_classes} values (num_classes), got {len(listed)}"
+            f"`class_weights` needs {counted(num_classes, 'value')} (num_classes), "
+            f"got {len(listed)}"
         )
     return listed

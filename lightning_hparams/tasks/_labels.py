@@ -7,6 +7,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from ..checks import counted
 from ..outputs import ClassificationBatch, RegressionBatch
 
 __all__ = ["ImageBatch", "check_labels", "check_values", "labels_in", "values_in"]
@@ -32,9 +33,9 @@ def labels_in(label: Tensor, images: int, num_classes: int, task: str) -> Tensor
     if task == "multilabel":
         if tuple(label.shape) != (images, num_classes):
             raise ValueError(
-                f"labels must be ({images}, {num_classes}) of 0 and 1 for {images} images and "
-                f"{num_classes} classes, got {tuple(label.shape)}; pass task='multiclass' if each "
-                "image has one class"
+                f"labels must be ({images}, {num_classes}) of 0 and 1 for "
+                f"{counted(images, 'image')} and {counted(num_classes, 'class')}, got "
+                f"{tuple(label.shape)}; pass task='multiclass' if each image has one class"
             )
         # Losses of several labels usually take floating point 0 and 1.
         return label if label.is_floating_point() else label.long()
@@ -48,7 +49,8 @@ def labels_in(label: Tensor, images: int, num_classes: int, task: str) -> Tensor
         )
     if tuple(label.shape) != (images,):
         raise ValueError(
-            f"labels must be ({images},) of class indices for {images} images, got "
+            f"labels must be ({images},) of class indices for "
+            f"{counted(images, 'image')}, got "
             f"{tuple(label.shape)}; pass task='multilabel' for several labels per image"
         )
     if label.is_floating_point():
@@ -108,8 +110,9 @@ def values_in(value: Tensor, images: int, num_values: int) -> Tensor:
         value = value[:, None]
     if tuple(value.shape) != (images, num_values):
         raise ValueError(
-            f"values must be ({images}, {num_values}) for {images} images and num_values="
-            f"{num_values}, got {tuple(value.shape)}; pass num_values= for the values of an image"
+            f"values must be ({images}, {num_values}) for "
+            f"{counted(images, 'image')} and num_values={num_values}, got "
+            f"{tuple(value.shape)}; pass num_values= for the values of an image"
         )
     return value if value.dtype == torch.float64 else value.float()
 

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from ..checks import described
+from ..checks import counted, described
 from ..outputs import Boxes, DetectionBatch
 
 __all__ = ["Batch", "Images", "checked_targets", "images_of", "targets_of", "without_crowds"]
@@ -82,8 +82,9 @@ def checked_targets(
     """
     if len(images) != len(targets):
         raise ValueError(
-            f"a batch needs one target for each image, got {len(images)} images and "
-            f"{len(targets)} targets; an image without objects has boxes of shape (0, 4)"
+            f"a batch needs one target for each image, got "
+            f"{counted(len(images), 'image')} and {counted(len(targets), 'target')}; "
+            "an image without objects has boxes of shape (0, 4)"
         )
     for index, target in enumerate(targets):
         where = _where(paths, index)

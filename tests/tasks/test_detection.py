@@ -460,7 +460,7 @@ def test_boxes_in_units_of_the_image_are_refused():
     [
         ({"image": torch.rand(2, 3, 64, 64)}, "a batch must be a dict with 'image' and 'target'"),
         ({"target": [boxes()]}, r"a batch must be a dict .* got \['target'\]"),
-        ((torch.rand(2, 3, 64, 64), [boxes()]), "got 2 images and 1 targets"),
+        ((torch.rand(2, 3, 64, 64), [boxes()]), "got 2 images and 1 target;"),
         (([], []), "a batch must be"),
         ((torch.rand(0, 3, 64, 64), []), "must hold an image, got none"),
         ((torch.rand(1, 3, 0, 64), [boxes()]), "images must have pixels"),
