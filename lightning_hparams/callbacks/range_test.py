@@ -256,7 +256,7 @@ class LRRangeTest(Callback):
         if self._pending is not None:
             change_made(unaffected(made, self._early) if self._applied else made, *self._pending)
 
-    def _run(self, place: Place) -> Result:
+    def _run(self, place: Place, *, verbose: bool = True) -> Result:
         """Run the test, log the result and apply it."""
         place.check()
         slots = None
@@ -264,11 +264,13 @@ class LRRangeTest(Callback):
             slots = WrittenSlots.of(place, self.param, self.attr)
         result, found = self._measurement().run(place)
         self.result = self.results[place.epoch] = result
-        rank_zero_info(f"{result.summary()}{share(result, found)}")
+        if verbose:
+            rank_zero_info(f"{result.summary()}{share(result, found)}")
         if place.launched:
             show(place, result)
         if not result.applies:
-            fail(result, self.on_fail, launched=place.launched)
+            if verbose or self.on_fail == "raise":
+                fail(result, self.on_fail, launched=place.launched)
         elif self.apply:
             self._use(place, slots, result, found)
         return result
@@ -309,6 +311,7 @@ def lr_range_test(
     trainer: Trainer | None = None,
     *,
     val_data: Any = None,
+    verbose: bool = True,
     **options: Any,
 ) -> Result:
     """Run :class:`LRRangeTest` without training afterwards.
@@ -318,6 +321,7 @@ def lr_range_test(
         data: A loader, a LightningDataModule, or None for the module's own ``train_dataloader``.
         trainer: Supplies devices, precision, accumulation and clipping; it is not changed.
         val_data: The validation loader for ``stage="val"`` if ``data`` is a loader.
+        verbose: Whether to log the result, and to warn if there is no suggestion.
         options: Arguments of :class:`LRRangeTest`.
 
     Returns:
@@ -332,7 +336,7 @@ def lr_range_test(
         source = Data(datamodule=data)
     else:
         source = Data(train=data, val=val_data)
-    return test._run(Place(trainer, module, source, launched=False))
+    return test._run(Place(trainer, module, source, launched=False), verbose=verbose)
 
 
 def _check_options(on_fail: str, isolation: str, callbacks: object) -> None:

@@ -16,7 +16,7 @@ import lightning_hparams
 
 from ..checks import names_like
 from .mistakes import explained
-from .program import FAULT, INTERRUPTED, MISTAKE, PROGRAM
+from .program import FAULT, INTERRUPTED, MISTAKE, PROGRAM, TERMINATED
 
 __all__ = ["main"]
 
@@ -47,8 +47,9 @@ def main(args: Sequence[str] | None = None) -> int:
 
     Returns:
         0 if everything was done and written, 2 for a mistake in the arguments, the configuration
-        or the data, and 1 for a fault. ``lr-range-test`` and ``doctor`` have codes of their own,
-        which their ``--help`` explains.
+        or the data, 1 for a fault, 130 after Ctrl-C, and 143 after SIGTERM. ``lr-range-test``,
+        ``search``, ``replay`` and ``doctor`` have codes of their own, which their ``--help``
+        explains.
     """
     given = list(sys.argv[1:] if args is None else args)
     debug = "--debug" in given
@@ -60,8 +61,8 @@ def main(args: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
-    except SystemExit as error:  # of argparse, after --help
-        return error.code if isinstance(error.code, int) else MISTAKE if error.code else 0
+    except SystemExit as error:
+        return _code(error)
     except Exception as error:
         sentence = explained(error)
         if sentence is None or debug:
@@ -70,6 +71,17 @@ def main(args: Sequence[str] | None = None) -> int:
             return FAULT
         print(f"{PROGRAM}: error: {sentence}", file=sys.stderr)
         return MISTAKE
+
+
+def _code(error: SystemExit) -> int:
+    """The exit code for an exit of argparse, after ``--help``, or of a Trainer, after a signal."""
+    if isinstance(error.__context__, KeyboardInterrupt):
+        return INTERRUPTED
+    if error.code is None:
+        from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+        return TERMINATED if isinstance(error, SIGTERMException) else 0
+    return error.code if isinstance(error.code, int) else MISTAKE
 
 
 def _run(given: list[str]) -> int:

@@ -55,6 +55,9 @@ class OneCommand(ConfigurationCLI):
         self.given = self.parsed(args, defaults=False)[self.command]
         # Lightning would let the arguments in a checkpoint replace those that are given.
         self.ckpt_path = self.config[self.command].pop("ckpt_path", None)
+        # What is made below is seeded, and LightningCLI would do and say it once more.
+        self.seed = self.config[self.command]["seed_everything"]
+        self.config[self.command]["seed_everything"] = False
 
     def instantiate_classes(self) -> None:
         """Make what the configuration describes."""
@@ -63,8 +66,7 @@ class OneCommand(ConfigurationCLI):
         given = self.given.clone()
         for name in set(vars(given)) - set(PARTS):
             delattr(given, name)
-        seed = settings["seed_everything"]
-        built = self.built(Configuration({**plain(given), "seed_everything": seed}))
+        built = self.built(Configuration({**plain(given), "seed_everything": self.seed}))
         self.model, self.datamodule, self.trainer = built.module, built.data, built.trainer
         self.config_init = self.config
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-__all__ = ["FAULT", "INTERRUPTED", "MISTAKE", "PROGRAM"]
+__all__ = ["FAULT", "INTERRUPTED", "MISTAKE", "PROGRAM", "TERMINATED"]
 
 PROGRAM = "lightning-hparams"
-MISTAKE, FAULT, INTERRUPTED = 2, 1, 130
+MISTAKE, FAULT = 2, 1
+INTERRUPTED, TERMINATED = 128 + 2, 128 + 15  # as shells say it of SIGINT and SIGTERM

@@ -88,7 +88,7 @@ class _RangeTest(OneCommand):
         given = {name: options[name] for name in options if name in vars(self.given)}
         folder = free_folder(Path(output), _FOLDER)
         options = {**_configured(self.trainer), **given}
-        result = lr_range_test(model, datamodule, self.trainer, **options)
+        result = lr_range_test(model, datamodule, self.trainer, verbose=False, **options)
         if not self.trainer.is_global_zero:
             return
         folder.mkdir(parents=True, exist_ok=True)

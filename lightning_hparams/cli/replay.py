@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
-from ..configuration import ConfigurationError
+from ..configuration import ConfigurationError, without_deprecations
 from ..search import enter, replay
 from .arguments import command_parser, parsed
 from .repeating import repeat_run
@@ -36,14 +36,19 @@ def run(command: str, args: Sequence[str]) -> int:
     """Repeat, and print what differs."""
     target = parsed(parser(), args).target
     path = Path(target)
-    if (path / "config.yaml").is_file() and not (path / "trial.json").is_file():
-        summary, equal = repeat_run(path)
-    else:
-        study, number = _trial(path)
-        comparison = replay(enter(study), number)
-        summary, equal = comparison.summary(), comparison.equal
+    with without_deprecations():
+        summary, equal = _repeated(path)
     print(summary)
     return 0 if equal else DIFFERENT
+
+
+def _repeated(path: Path) -> tuple[str, bool]:
+    """Repeat a run or a trial; return a sentence, and whether nothing differs."""
+    if (path / "config.yaml").is_file() and not (path / "trial.json").is_file():
+        return repeat_run(path)
+    study, number = _trial(path)
+    comparison = replay(enter(study), number)
+    return comparison.summary(), comparison.equal
 
 
 def _trial(path: Path) -> tuple[Path, int]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from ..configuration import Configuration, ConfigurationError
+from ..configuration import Configuration, ConfigurationError, without_deprecations
 from ..search import (
     Results,
     Search,
@@ -112,7 +112,8 @@ def _quiet() -> Iterator[None]:
     try:
         for logger in loggers:
             logger.setLevel(logging.WARNING)
-        yield
+        with without_deprecations():
+            yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

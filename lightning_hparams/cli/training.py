@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from lightning import Callback
+from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 
 from ..callbacks import PredictionWriter, RunRecorder
+from ..checks import counted
 from ..configuration import (
     Built,
     Configuration,
@@ -27,6 +28,7 @@ from .program import INTERRUPTED
 __all__ = ["run"]
 
 _FOLDER = "LIGHTNING_HPARAMS_PREDICTIONS"  # that of this run, for its other processes
+_KINDS = ("best", "last")  # of checkpoints
 
 
 def run(command: str, args: Sequence[str]) -> int:
@@ -59,8 +61,13 @@ class _Training(OneCommand):
 
     def fit(self, **kwargs: Any) -> None:
         """Train, and report the run's folder."""
-        self.trainer.fit(**kwargs)
-        if self.trainer.interrupted:
+        try:
+            self.trainer.fit(**kwargs)
+        except SystemExit:  # of the Trainer, after Ctrl-C or SIGTERM
+            self._report_stop()
+            raise
+        if self.trainer.interrupted:  # where the Trainer returns after Ctrl-C
+            self._report_stop()
             self.code = INTERRUPTED
         elif self.trainer.is_global_zero:
             files = [("configuration", self.saver.path if self.saver is not None else None)]
@@ -68,6 +75,17 @@ class _Training(OneCommand):
                 files += [("best checkpoint", _path(callback, "best_model_path"))]
                 files += [("last checkpoint", _path(callback, "last_model_path"))]
             self.code = reported(files)
+
+    def _report_stop(self) -> None:
+        """Say how to go on."""
+        if not self.trainer.is_global_zero:
+            return
+        step = counted(self.trainer.global_step, "step")
+        path = last_checkpoint(self.trainer)
+        if path is None:
+            print(f"stopped after {step}, before a checkpoint was written")
+        else:
+            print(f"stopped after {step}; to go on, run the same command with --ckpt_path {path}")
 
     def predict(self, **kwargs: Any) -> None:
         """Predict, write everything to a folder, and report it."""
@@ -86,6 +104,16 @@ class _Training(OneCommand):
             torch.save(found, folder / "predictions.pt")
         folders = [folder] if folder is not None else [_folder(each) for each in writers]
         self.code = reported([("predictions", each) for each in folders])
+
+
+def last_checkpoint(trainer: Trainer) -> Path | None:
+    """Return the latest checkpoint that a run has written; None if there is none on this disk."""
+    paths = []
+    for callback in trainer.checkpoint_callbacks:
+        several = getattr(callback, "best_k_models", {})
+        found = [*several, *(getattr(callback, f"{kind}_model_path", "") for kind in _KINDS)]
+        paths += [Path(each) for each in found if each and Path(each).exists()]
+    return max(paths, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def _folder(writer: Callback) -> Path | None:

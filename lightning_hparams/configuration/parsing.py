@@ -181,8 +181,9 @@ class _Parser(ConfigurationCLI):
 
 @contextmanager
 def without_deprecations() -> Iterator[None]:
-    """Leave out the warnings of jsonargparse about how Lightning calls it."""
+    """Leave out the warnings of jsonargparse and torch about how Lightning calls them."""
     with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprec")
         warnings.filterwarnings("ignore", message=r"[\s`]*\w[\w.]+`* was deprecated in v4")
         yield
 

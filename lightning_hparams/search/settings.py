@@ -44,7 +44,8 @@ class SearchSettings:
         pruner: Name of a pruner, or a mapping with its ``name`` and options; None trains all
             trials to their end.
         trials: How many trials to run, presets and priors among them, retries not counted.
-        wall_time: When to stop: seconds, or a text such as ``"8h"`` or ``"1h 30m"``.
+        wall_time: When to stop: seconds, or a text such as ``"8h"`` or ``"1h 30m"``, counted from
+            the start of the workers, which takes some of it.
         trial_timeout: How long one trial may take, in the same form.
         patience: How many trials without improvement end the search.
         workers: How many trials run at the same time.

@@ -2,9 +2,14 @@
 
 import csv
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
+import psutil
 import pytest
 import torch
 import yaml
@@ -163,12 +168,15 @@ def test_mlflow_gets_the_configuration_without_secrets(run, given, config, tmp_p
     assert "hunter22" not in texts[0]
 
 
-def test_a_range_test_writes_its_curve_and_says_its_status(run, config, tmp_path):
+def test_a_range_test_writes_its_curve_and_says_its_status_once(run, config, tmp_path, monkeypatch):
+    logged = []
+    monkeypatch.setattr("lightning_hparams.callbacks.range_test.rank_zero_info", logged.append)
     args = ["--config", config, "--num_steps=20", "--output", tmp_path / "out"]
     code, out, _, _ = run("lr-range-test", *args)
     result = RangeTestResult.from_json((tmp_path / "out/lr-range-test.json").read_text())
     assert (tmp_path / "out/lr-range-test.png").stat().st_size > 1000
-    assert str(result) in out
+    assert out.count("range test: ") == out.count(str(result)) == 1
+    assert logged == []
     assert len(result.lrs) <= 20
     statuses = ["ok", "", "", "no_divergence", "no_descent", "too_few_points", "non_finite"]
     assert statuses[code] == result.status
@@ -179,9 +187,10 @@ def test_a_range_test_takes_its_arguments_from_the_callback(run, given, config):
     test = {"class_path": "LRRangeTest", "init_args": {"num_steps": 12, "max_lr": 1e-6}}
     given["trainer"]["callbacks"] = [test]
     config.write_text(write_yaml(given))
-    code, out, _, _ = run("lr-range-test", "--config", config, "--max_lr=2e-7")
+    code, out, err, _ = run("lr-range-test", "--config", config, "--max_lr=2e-7")
     assert code in (3, 4)
-    assert "range test: " in out
+    assert out.count("range test: ") == 1
+    assert "suggests nothing" not in err
     with open("lr-range-test/lr-range-test.json") as file:
         found = json.load(file)
     assert len(found["lrs"]) == 12
@@ -214,3 +223,104 @@ def test_the_module_can_be_run_and_says_what_it_can(tmp_path):
         assert f"  {name} " in help_
     plain = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (plain.returncode, plain.stdout) == (2, help_)
+
+
+STOPS = """
+import signal
+import lightning
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+class Stops(lightning.Callback):
+    def __init__(self, step: int, by: str):
+        self.step, self.by = step, by
+    def on_train_batch_end(self, trainer, *args):
+        if trainer.global_step == self.step:
+            raise KeyboardInterrupt if self.by == "SIGINT" else SIGTERMException
+"""
+
+
+@pytest.fixture
+def stopping(tmp_path, monkeypatch):
+    """Arguments for a fit that is stopped at a step, as by a signal."""
+    (tmp_path / "their_stops.py").write_text(STOPS)
+    monkeypatch.syspath_prepend(tmp_path)
+    handler = signal.getsignal(signal.SIGINT)  # which Lightning takes away after Ctrl-C
+    yield lambda step, by: [
+        "--trainer.callbacks=their_stops.Stops",
+        f"--trainer.callbacks.step={step}",
+        f"--trainer.callbacks.by={by}",
+    ]
+    signal.signal(signal.SIGINT, handler)
+
+
+@pytest.mark.parametrize(("by", "expected"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_stopped_fit_says_which_checkpoint_goes_on(run, config, tmp_path, stopping, by, expected):
+    args = ["--config", config, "--data.batch_size=2", "--trainer.limit_train_batches=2"]
+    code, out, err, _ = run("fit", *args, *stopping(3, by))
+    assert code == expected
+    assert "Traceback" not in err
+    (path,) = tmp_path.rglob("*.ckpt")
+    assert out.splitlines()[-1] == (
+        f"stopped after 3 steps; to go on, run the same command with --ckpt_path {path}"
+    )
+    code, out, _, _ = run("fit", *args, "--ckpt_path", path)
+    assert code == 0
+    written = max(tmp_path.rglob("*.ckpt"), key=lambda each: each.stat().st_mtime)
+    assert torch.load(written, weights_only=True)["global_step"] == 4
+
+
+def test_a_fit_that_stops_before_a_checkpoint_says_so(run, config, tmp_path, stopping):
+    args = ["--config", config, "--data.batch_size=2", *stopping(1, "SIGINT")]
+    code, out, _, _ = run("fit", *args)
+    assert code == 130
+    assert out.splitlines()[-1] == "stopped after 1 step, before a checkpoint was written"
+    assert not [*tmp_path.rglob("*.ckpt")]
+
+
+def started(config, folder, *args):
+    """A fit in a process of its own, and what it has printed, once it has written a checkpoint."""
+    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lightning_hparams", "fit", "--config", str(config), *args],
+        env=environ, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # A shell without job control starts commands in the background without Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    end = time.monotonic() + 240
+    while not [*folder.rglob("*.ckpt")] and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.05)
+    return process
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "expected"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_ends_a_fit_with_the_code_of_the_signal(config, tmp_path, name, expected):
+    process = started(config, tmp_path, "--trainer.max_epochs=100000")
+    process.send_signal(getattr(signal, name))
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == expected, err
+    assert "Traceback" not in err
+    (path,) = tmp_path.rglob("*.ckpt")
+    assert out.splitlines()[-1].endswith(f"--ckpt_path {path}")
+
+
+@pytest.mark.slow
+def test_a_fit_in_two_processes_reports_once(config, tmp_path):
+    two = ["--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.max_epochs=1"]
+    process = started(config, tmp_path, *two)
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    assert out.count("configuration: ") == out.count("best checkpoint: ") == 1
+    assert len([*tmp_path.rglob("config.yaml")]) == len([*tmp_path.rglob("manifest.json")]) == 1
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_both_processes_of_a_fit(config, tmp_path):
+    two = ["--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.max_epochs=100000"]
+    process = started(config, tmp_path, *two)
+    others = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert out.count("--ckpt_path") == 1
+    assert not psutil.wait_procs(others, timeout=20)[1]
