@@ -33,7 +33,7 @@ class ConfigurationSaver(Callback):
 
     def __init__(self, text: str) -> None:
         super().__init__()
-        self.text = _HEADER + text
+        self._text = _HEADER + text
         self.path: Path | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -47,10 +47,10 @@ class ConfigurationSaver(Callback):
         if stage != "fit" or trainer.fast_dev_run or not trainer.is_global_zero:  # type: ignore[attr-defined]
             return
         if folder is not None:
-            self.path = _write(writable_folder("the folder of the run", folder), self.text)
+            self.path = _write(writable_folder("the folder of the run", folder), self._text)
         for logger in trainer.loggers:
             if isinstance(logger, MLFlowLogger):
-                _upload(logger, self.text)
+                _upload(logger, self._text)
 
 
 def _write(folder: Path, text: str) -> Path:

@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeAlias
 
 from .. import json_text
 from .loading import load_manifest, manifest_path
+from .own_paths import CHECKSUMS, is_file_digest, relative_to_run
 
 __all__ = ["compare", "leaves"]
 
@@ -43,7 +44,7 @@ def compare(a: _Section | str | Path, b: _Section | str | Path) -> list[str]:
 
     With more than one difference, the first sentence counts them by section and lists the
     identical sections. A pair of values shared by several names is written once, followed by a
-    sentence with the other names.
+    sentence with the other names. Paths within the folder of a run are relative to it.
 
     Args:
         a: A manifest, its file, or the folder that contains it.
@@ -71,7 +72,10 @@ def compare(a: _Section | str | Path, b: _Section | str | Path) -> list[str]:
             for difference in _differences(name, first.get(section), second.get(section))
         ),
     ]
-    return [*_summary(found, first, second), *_sentences(found)]
+    kept = [each for each in found if not is_file_digest(each.name)]
+    if found and not kept:
+        return [CHECKSUMS]
+    return [*_summary(kept, first, second), *_sentences(kept)]
 
 
 def _loaded(manifest: _Section | str | Path) -> _Section:
@@ -79,7 +83,7 @@ def _loaded(manifest: _Section | str | Path) -> _Section:
         return manifest
     found, reason = load_manifest(manifest)
     if found is not None:
-        return found
+        return relative_to_run(found, manifest_path(manifest).parent)
     if manifest_path(manifest).is_file():
         raise ValueError(f"{reason}; pass the folder of a run recorded by RunRecorder")
     raise FileNotFoundError(f"{reason}; RunRecorder writes one into the folder of each run")

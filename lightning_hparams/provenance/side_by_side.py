@@ -12,6 +12,7 @@ from .. import json_text
 from ..checks import counted
 from .comparison import leaves
 from .loading import load_manifest
+from .own_paths import CHECKSUMS, is_file_digest, relative_to_run
 
 __all__ = ["Difference", "SideBySide", "compare_runs", "load_run"]
 
@@ -57,11 +58,13 @@ class SideBySide:
         runs: Their names.
         differences: By section, in the order in which they are read.
         same: Sections that all runs have, without a difference.
+        notes: What else is to be known, in sentences.
     """
 
     runs: tuple[str, ...]
     differences: tuple[Difference, ...]
     same: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     def summary(self) -> str:
         """Return a sentence: what differs, and what does not."""
@@ -83,6 +86,8 @@ class SideBySide:
             rows = [each for each in self.differences if each.section == section]
             cells = [[_shown_names(row.names), *map(_shown, row.values)] for row in rows]
             lines += ["", *_aligned([[section, *numbers], *cells])]
+        if self.notes:
+            lines += ["", *self.notes]
         return "\n".join(lines)
 
     def to_json(self) -> str:
@@ -92,12 +97,15 @@ class SideBySide:
             "summary": self.summary(),
             "same": self.same,
             "differences": [vars(each) for each in self.differences],
+            "notes": self.notes,
         }
         return json_text.write(found, indent=2)
 
 
 def compare_runs(runs: Sequence[_Manifest | str | Path]) -> SideBySide:
     """Compare two runs or more: configuration, versions, data, metrics, code, seeds, machine.
+
+    Paths within the folder of a run are relative to it, so that two runs do not differ in them.
 
     Args:
         runs: Manifests, their files, or folders of runs that contain one, also further below. The
@@ -123,7 +131,7 @@ def compare_runs(runs: Sequence[_Manifest | str | Path]) -> SideBySide:
     """
     if len(runs) < 2:
         raise ValueError(f"compare takes two runs or more, got {len(runs)}; name another folder")
-    manifests = [run if isinstance(run, Mapping) else load_run(run) for run in runs]
+    manifests = [run if isinstance(run, Mapping) else relative_to_run(*_found(run)) for run in runs]
     names = [
         f"run {number}" if isinstance(run, Mapping) else str(run)
         for number, run in enumerate(runs, 1)
@@ -135,7 +143,17 @@ def compare_runs(runs: Sequence[_Manifest | str | Path]) -> SideBySide:
         everywhere = all(any(manifest.get(key) for key in keys) for manifest in manifests)
         if everywhere and not found:
             same.append(section)
-    return SideBySide(tuple(names), tuple(differences), tuple(same))
+    notes = (CHECKSUMS,) if _only_bytes_differ(manifests, differences) else ()
+    return SideBySide(tuple(names), tuple(differences), tuple(same), notes)
+
+
+def _only_bytes_differ(manifests: Sequence[_Manifest], differences: Sequence[Difference]) -> bool:
+    """Whether checkpoints differ in their bytes where the metrics are the same."""
+    digests = {
+        repr([pair for pair in leaves(manifest.get("checkpoints")) if is_file_digest(pair[0])])
+        for manifest in manifests
+    }
+    return len(digests) > 1 and all(each.section != "metrics" for each in differences)
 
 
 def load_run(path: str | Path) -> dict[str, Any]:
@@ -148,19 +166,24 @@ def load_run(path: str | Path) -> dict[str, Any]:
         FileNotFoundError: If there is none.
         ValueError: If it is not a manifest, or the folder has several.
     """
+    return _found(path)[0]
+
+
+def _found(path: str | Path) -> tuple[dict[str, Any], Path]:
+    """The manifest of a run or of a trial, and its folder."""
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist; pass the folder of a run")
     if path.is_dir():
         if (path / "trial.json").is_file():
-            return _of_trial(path)
+            return _of_trial(path), path
         path = _only_manifest(path)
     if path.name == "trial.json":
-        return _of_trial(path.parent)
+        return _of_trial(path.parent), path.parent
     found, reason = load_manifest(path)
     if found is None:
         raise ValueError(f"{reason}; pass the folder of a run recorded by RunRecorder")
-    return found
+    return found, path.parent
 
 
 def _only_manifest(folder: Path) -> Path:
@@ -222,6 +245,8 @@ def _of_section(section: str, runs: Sequence[Mapping[str, object]]) -> Iterator[
     differing = {
         name: values for name, values in rows.items() if len({repr(v) for v in values}) > 1
     }
+    if section == "run":
+        differing = {name: v for name, v in differing.items() if not is_file_digest(name)}
     if section == "seeds" and "global" in differing:
         # The states of the generators follow from the seed.
         differing = {name: v for name, v in differing.items() if not name.endswith("_state")}

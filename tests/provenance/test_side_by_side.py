@@ -3,7 +3,7 @@ import json
 import pytest
 from hypothesis import given, strategies as st
 
-from lightning_hparams.provenance import compare_runs, load_run
+from lightning_hparams.provenance import compare, compare_runs, load_run
 
 RUN = {
     "format": 1,
@@ -136,3 +136,51 @@ def test_sections_of_any_type_are_compared(one, two):
     found = compare_runs([one, two])
     assert found.to_text()
     json.loads(found.to_json())
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Two equal runs, whose checkpoints hold the paths of their folders."""
+    made = []
+    for name in ("a", "b"):
+        folder = tmp_path / name
+        folder.mkdir()
+        callbacks = {"ModelCheckpoint": {"dirpath": str(folder / "checkpoints"), "top": 1}}
+        kept = {"ModelCheckpoint": {"best": {"file": "x.ckpt", "sha256": name * 64}}}
+        written = run(config={**configured(0.1), "callbacks": callbacks}, checkpoints=kept)
+        (folder / "manifest.json").write_text(json.dumps(written))
+        made.append(folder)
+    return made
+
+
+def changed(folder, **values):
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def test_what_follows_from_the_folder_of_a_run_is_no_difference(folders, monkeypatch):
+    found = compare_runs(folders)
+    assert found.differences == ()
+    first, *_, last = found.to_text().splitlines()
+    assert first == "2 runs, no differences"
+    assert "not the same byte for byte" in last
+    assert json.loads(found.to_json())["notes"] == [last]
+    assert compare(*folders) == [last]
+    monkeypatch.chdir(folders[0].parent)
+    assert compare_runs(["a", "b/manifest.json"]).differences == ()
+
+
+def test_a_path_outside_the_folder_of_a_run_is_a_difference(folders):
+    changed(folders[1], config={"callbacks": {"ModelCheckpoint": {"dirpath": f"{folders[0]}2"}}})
+    (difference,) = [
+        each for each in compare_runs(folders).differences if each.names[0].endswith("dirpath")
+    ]
+    assert difference.values == ("RUN/checkpoints", f"{folders[0]}2")
+
+
+def test_bytes_of_checkpoints_are_left_out_beside_other_metrics(folders):
+    changed(folders[1], metrics={"best": {"loss": 0.25}})
+    found = compare_runs(folders)
+    assert [each.section for each in found.differences] == ["metrics"]
+    assert found.notes == ()
+    assert compare(*folders) == ["result best.loss: 0.5 vs 0.25"]
