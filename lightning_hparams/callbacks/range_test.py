@@ -29,6 +29,7 @@ from ..sweep import (
     Place,
     Result,
     WrittenSlots,
+    announce,
     change_in_training,
     change_made,
     chosen,
@@ -37,7 +38,6 @@ from ..sweep import (
     made_early,
     quiet,
     restore,
-    share,
     show,
     unaffected,
     warn_of_another_peak,
@@ -264,13 +264,11 @@ class LRRangeTest(Callback):
             slots = WrittenSlots.of(place, self.param, self.attr)
         result, found = self._measurement().run(place)
         self.result = self.results[place.epoch] = result
-        if verbose:
-            rank_zero_info(f"{result.summary()}{share(result, found)}")
+        announce(result, found, verbose=verbose)
         if place.launched:
             show(place, result)
         if not result.applies:
-            if verbose or self.on_fail == "raise":
-                fail(result, self.on_fail, launched=place.launched)
+            fail(result, self.on_fail, launched=place.launched, verbose=verbose)
         elif self.apply:
             self._use(place, slots, result, found)
         return result

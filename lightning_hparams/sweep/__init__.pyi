@@ -2,11 +2,11 @@ from .before_optimizers import BeforeOptimizers as BeforeOptimizers
 from .measurement import Measurement as Measurement, Result as Result
 from .one_sweep import Found as Found, quiet as quiet
 from .outcome import (
+    announce as announce,
     change_in_training as change_in_training,
     change_made as change_made,
     chosen as chosen,
     fail as fail,
-    share as share,
     show as show,
     warn_of_another_peak as warn_of_another_peak,
 )

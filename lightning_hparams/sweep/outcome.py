@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from lightning import Trainer
+from lightning.pytorch.utilities import rank_zero_info
 from torch.optim import Optimizer
 
 from ..internals import log_step
@@ -20,11 +21,11 @@ from .place import Place
 from .protocols import FollowsRangeTest
 
 __all__ = [
+    "announce",
     "change_in_training",
     "change_made",
     "chosen",
     "fail",
-    "share",
     "show",
     "warn_of_another_peak",
 ]
@@ -85,11 +86,19 @@ def warn_of_another_peak(
         )
 
 
-def fail(result: Result, on_fail: str, *, launched: bool) -> None:
-    """Raise or warn that the test gave no suggestion, depending on ``on_fail``."""
+def announce(result: Result, found: Found, *, verbose: bool) -> None:
+    """Log the result of a test, and what it cost."""
+    if verbose:
+        rank_zero_info(f"{result.summary()}{_share(result, found)}")
+
+
+def fail(result: Result, on_fail: str, *, launched: bool, verbose: bool) -> None:
+    """Raise or, if ``verbose``, warn that the test gave no suggestion, depending on ``on_fail``."""
     text = f"the range test suggests nothing ({result.status}): {result.reason}"
     if on_fail == "raise":
         raise RuntimeError(f"{text}; pass on_fail='keep' to train at the configured rate")
+    if not verbose:
+        return
     warn_user(
         f"{text}; " + ("training continues at" if launched else "keep to") + " the configured rate"
     )
@@ -117,7 +126,7 @@ def show(place: Place, result: Result) -> None:
         )
 
 
-def share(result: Result, found: Found) -> str:
+def _share(result: Result, found: Found) -> str:
     """Compare the steps of the test with those of the run; empty if its length is unknown."""
     planned = found.length.steps
     if not 0 < planned < float("inf"):

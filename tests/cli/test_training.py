@@ -170,7 +170,7 @@ def test_mlflow_gets_the_configuration_without_secrets(run, given, config, tmp_p
 
 def test_a_range_test_writes_its_curve_and_says_its_status_once(run, config, tmp_path, monkeypatch):
     logged = []
-    monkeypatch.setattr("lightning_hparams.callbacks.range_test.rank_zero_info", logged.append)
+    monkeypatch.setattr("lightning_hparams.sweep.outcome.rank_zero_info", logged.append)
     args = ["--config", config, "--num_steps=20", "--output", tmp_path / "out"]
     code, out, _, _ = run("lr-range-test", *args)
     result = RangeTestResult.from_json((tmp_path / "out/lr-range-test.json").read_text())
