@@ -92,7 +92,7 @@ class RaySupervisor:
                 while running and not self.stop.wait(0):
                     done, running = self.ray.wait(running, timeout=TELL)
                     self._tell()
-                    self._check(done)
+                    check_ended(self.ray, done)
         finally:
             for worker in running:
                 self.ray.cancel(worker)
@@ -116,15 +116,6 @@ class RaySupervisor:
         environment = {**share.environment, "PYTHONPATH": import_path()}
         log = folder / "workers" / f"ray-{index}.log"
         return command, environment, str(log), self.study.settings.retries + 2
-
-    def _check(self, done: Sequence[object]) -> None:
-        """Raise the error of a worker as on one machine, without the lines that Ray adds."""
-        try:
-            self.ray.get(done)
-        except self.ray.exceptions.RayTaskError as error:
-            if not isinstance(error.cause, RuntimeError):
-                raise
-            raise RuntimeError(str(error.cause)) from None
 
     def _tell(self) -> None:
         if self.watch is not None:
@@ -165,6 +156,21 @@ def resources(
             f"cluster have {shown}; set `cpus_per_worker` and `gpus_per_worker`"
         )
     return {"num_cpus": cpus, "num_gpus": gpus}
+
+
+def check_ended(ray: Any, done: Sequence[object]) -> None:
+    """Raise the error of a worker as on one machine, without the lines that Ray adds.
+
+    Args:
+        ray: Ray.
+        done: Workers that have ended.
+    """
+    try:
+        ray.get(done)
+    except ray.exceptions.RayTaskError as error:
+        if not isinstance(error.cause, RuntimeError):
+            raise
+        raise RuntimeError(str(error.cause)) from None
 
 
 def _part(share: float) -> float:

@@ -7,13 +7,14 @@ import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from optuna.trial import TrialState
 
 from lightning_hparams.configuration import Configuration
 from lightning_hparams.search import Search
-from lightning_hparams.search.ray_workers import resources, run_worker
+from lightning_hparams.search.ray_workers import check_ended, resources, run_worker
 from tests.search import tiny
 
 SMALL = {"num_cpus": 1, "object_store_memory": 80_000_000}
@@ -87,6 +88,21 @@ def test_a_worker_that_dies_is_started_again_but_not_without_end(tmp_path):
     with pytest.raises(RuntimeError, match=r"(?s)exit code 3.*broken"):
         run_worker(["python3", "-c", code], {}, str(tmp_path / "logs" / "0.log"), 2)
     assert count.read_text() == "xxx"
+
+
+def test_workers_that_cannot_start_are_told_as_on_one_machine():
+    ray = pytest.importorskip("ray")
+
+    def get(done):
+        task_error = ray.exceptions.RayTaskError
+        raise task_error("run_worker", "lines of Ray", done[0]).as_instanceof_cause()
+
+    fake = SimpleNamespace(get=get, exceptions=ray.exceptions)
+    with pytest.raises(RuntimeError) as caught:
+        check_ended(fake, [RuntimeError("the workers end with exit code 3")])
+    assert str(caught.value) == "the workers end with exit code 3"
+    with pytest.raises(ray.exceptions.RayTaskError):
+        check_ended(fake, [KeyError("x")])
 
 
 def test_a_worker_is_ended_with_its_task(tmp_path):
