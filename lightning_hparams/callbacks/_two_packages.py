@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from lightning import Callback, LightningModule, Trainer
 
-__all__ = ["refuse_other_lightning"]
+__all__ = ["refuse_other_lightning", "refuse_other_parts"]
 
 _OURS, _OTHER = "lightning", "pytorch_lightning"
 
@@ -26,13 +28,25 @@ def refuse_other_lightning(callback: Callback, trainer: Trainer, module: Lightni
     """
     parts = [trainer, module, trainer.strategy, getattr(trainer, "datamodule", None)]
     parts += [*trainer.callbacks, *trainer.loggers]  # type: ignore[attr-defined]
+    refuse_other_parts(f"{type(callback).__name__} is a callback", parts)
+
+
+def refuse_other_parts(user: str, parts: Iterable[object]) -> None:
+    """Refuse objects that come from ``pytorch_lightning``.
+
+    Args:
+        user: Who needs them from ``lightning``, and a verb.
+        parts: The objects.
+
+    Raises:
+        TypeError: For the first of them; names its class and both packages.
+    """
     for part in parts:
         if _package(part) == _OTHER:
             raise TypeError(
-                f"{type(callback).__name__} is a callback for `{_OURS}`, and "
-                f"{type(part).__name__} comes from `{_OTHER}`: two packages whose classes do not "
-                f"recognise each other. Replace `import {_OTHER} as pl` by "
-                f"`import {_OURS}.pytorch as pl` everywhere"
+                f"{user} for `{_OURS}`, and {type(part).__name__} comes from `{_OTHER}`: two "
+                f"packages whose classes do not recognise each other. Replace `import {_OTHER} as "
+                f"pl` by `import {_OURS}.pytorch as pl` everywhere"
             )
 
 

@@ -44,7 +44,7 @@ from ..sweep import (
 )
 from ._idle_hooks import skip_idle_hooks
 from ._kept_results import as_state, from_state
-from ._two_packages import refuse_other_lightning
+from ._two_packages import refuse_other_lightning, refuse_other_parts
 
 __all__ = ["LRRangeTest", "lr_range_test"]
 
@@ -326,6 +326,7 @@ def lr_range_test(
         The result; ``result.plot("lr.png")`` draws it.
     """
     test = LRRangeTest(**options)
+    refuse_other_parts("lr_range_test is", (module, data, trainer, *test.callbacks))
     if trainer is None:
         test.budget = test.budget if test.budget > 1 else 0  # there is no run to take a share of
         with quiet():

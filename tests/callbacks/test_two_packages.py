@@ -5,7 +5,7 @@ import torch
 from lightning import Callback
 
 import lightning_hparams
-from lightning_hparams import OneCycle
+from lightning_hparams import OneCycle, lr_range_test
 from tests.callbacks.schedule_runs import Line, batches
 from tests.runs import quiet_trainer
 
@@ -70,6 +70,12 @@ def test_a_part_of_the_other_package_is_refused(make):
         pytest.skip(str(error))
     with pytest.raises(TypeError, match=MESSAGE.format(type(part).__name__)):
         trainer.fit(Line(), batches())
+
+
+def test_the_range_test_without_a_fit_refuses_a_module_of_the_other_package():
+    words = "lr_range_test is for `lightning`, and Other comes from `pytorch_lightning`"
+    with pytest.raises(TypeError, match=words):
+        lr_range_test(Other(), batches())
 
 
 def test_a_run_of_one_package_is_accepted():
