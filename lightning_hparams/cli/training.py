@@ -72,7 +72,10 @@ class _Training(OneCommand):
         elif self.trainer.is_global_zero:
             files = [("configuration", self.saver.path if self.saver is not None else None)]
             for callback in self.trainer.checkpoint_callbacks:
-                files += [("best checkpoint", _path(callback, "best_model_path"))]
+                # Lightning calls the latest one the best if nothing is monitored.
+                is_best = getattr(callback, "monitor", None) is not None
+                name = "best checkpoint" if is_best else "checkpoint"
+                files += [(name, _path(callback, "best_model_path"))]
                 files += [("last checkpoint", _path(callback, "last_model_path"))]
             self.code = reported(files)
 

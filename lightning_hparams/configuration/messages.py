@@ -47,7 +47,12 @@ def sentence(message: str, accepted: Accepted, key: str = "", path: str = "") ->
         return sentence(inner, accepted, f"{key}.init_args", found["path"])
     if path.rpartition(".")[2] in ("LightningModule", "LightningDataModule", "Callback"):
         parent = key.removesuffix(".init_args").removesuffix(f".{path.rpartition('.')[2]}")
-        return f"`{parent}` must be given a class before its arguments"
+        if re.search(r"Option '(seed_everything|model|data|trainer)\b", text):
+            return f"`{parent}` must be one part of a configuration; pass a whole one by --config"
+        return (
+            f"`{parent}` must be given a class before its arguments: `--{parent} CLASS`, "
+            "or `class_path: CLASS` in a file"
+        )
     if found := re.search(r"Option '(.+?)' is not accepted", text):
         return f"`{key}` has no argument {found[1]!r}{names_like(found[1], accepted(path) or ())}"
     if found := re.search(r"Group '(.+?)' does not accept option '(.+?)'", text):
@@ -67,6 +72,8 @@ def sentence(message: str, accepted: Accepted, key: str = "", path: str = "") ->
         return f"`{found[1]}` needs a value"
     if found := re.search(r"expects a function or a callable class.*Got value: (.*)", text):
         return f"`{key}` must name a function by its path, got {_quoted(found[1])}"
+    if found := re.search(r"Expected a dot import path string: (.*)", text):
+        return f"`{key}` must be the name of a class, or of a YAML file, got {_quoted(found[1])}"
     rules = [*dict.fromkeys(re.findall(r"Expected an? (.+?)(?:\. Got value: .*)?$", text, re.M))]
     if key and rules:
         value = re.findall(r"(?:Got value|Given value): (.*)", text)

@@ -64,6 +64,7 @@ ARGUMENTS = [
     (["--model=lightning.pytorch.demos.Net"], ["lightning.pytorch.demos has no Net"]),
     (["--model=ClassificationTask", "--data.task=detection"], ["does not fit Synth", "detection"]),
     (["--data=MaskFolderData"], ["`data.init_args.images` must be given"]),
+    (["--data.images=x"], ["has no argument 'images'"]),
     (["--trainer.max_epochs=x"], ["`trainer.max_epochs` must be a whole number", "'x'"]),
     (["--trainer.max_epohcs=3"], ["--trainer.max_epohcs", "'--trainer.max_epochs'"]),
     (["--trainer.callbacks=OneCicle"], ["OneCicle", "'OneCycle'"]),
@@ -94,6 +95,22 @@ ARGUMENTS = [
 @pytest.mark.parametrize(("args", "words"), ARGUMENTS, ids=lambda each: str(each)[:60])
 def test_a_mistake_in_an_argument_is_one_sentence(run, is_mistake, config, args, words):
     is_mistake(run("fit", "--config", config, *args), words)
+
+
+def test_an_argument_without_its_class_is_one_sentence(run, is_mistake):
+    words = ["`data` must be given a class before its arguments: `--data CLASS`", "class_path"]
+    is_mistake(run("fit", "--model=ClassificationTask", "--data.images=x"), words)
+
+
+@pytest.mark.parametrize("key", ["data", "model"])
+def test_a_folder_in_place_of_a_class_is_one_sentence(run, is_mistake, folder, key):
+    words = [f"`{key}` must be the name of a class", str(folder)]
+    is_mistake(run("fit", f"--{key}={folder}", "--trainer.max_epochs=1"), words)
+
+
+@pytest.mark.parametrize("key", ["data", "model"])
+def test_a_whole_configuration_in_place_of_a_part_is_one_sentence(run, is_mistake, config, key):
+    is_mistake(run("fit", f"--{key}={config}"), [f"`{key}` must be one part", "--config"])
 
 
 DATA = [

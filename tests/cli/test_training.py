@@ -63,6 +63,18 @@ def test_a_fit_is_repeated_bit_for_bit_by_the_configuration_that_it_wrote(run, c
     assert not same(weights(folder), weights(folder.with_name("version_2")))
 
 
+def test_only_a_checkpoint_of_a_monitored_metric_is_called_the_best(run, config, given):
+    monitored = {"class_path": "ModelCheckpoint", "init_args": {"monitor": "loss/val"}}
+    names = {}
+    for name, callbacks in {"latest": [], "best": [monitored]}.items():
+        trainer = {**given["trainer"], "callbacks": callbacks, "max_epochs": 1}
+        config.write_text(write_yaml({**given, "trainer": trainer}))
+        code, out, _, _ = run("fit", "--config", config)
+        assert code == 0
+        names[name] = [line.partition(":")[0] for line in out.splitlines() if ".ckpt" in line]
+    assert names == {"latest": ["checkpoint"], "best": ["best checkpoint"]}
+
+
 def test_what_is_given_later_changes_a_configuration(run, config, tmp_path):
     assert run("fit", "--config", config, "--model.lr=0.125", "--trainer.max_epochs", "1")[0] == 0
     written = yaml.safe_load(next(tmp_path.rglob("config.yaml")).read_text())
