@@ -19,7 +19,7 @@ SHORTER = {
     "num_workers=4": "num_workers=0",
     "max_epochs=20": "max_epochs=3",
     'MaskFolderData("photos", "masks"': 'MaskFolderData("photos", "masks", num_workers=0',
-    'MaskFolderData("photos", predict': 'MaskFolderData("photos", num_workers=0, predict',
+    'MaskFolderData("new"': 'MaskFolderData("new", num_workers=0',
 }
 
 
