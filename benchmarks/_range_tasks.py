@@ -1,209 +1,24 @@
-"""Small real tasks on which learning rates are judged, and the plain loops that train them."""
+"""Small real tasks on which learning rates are judged."""
 
 from __future__ import annotations
 
 import copy
 import functools
 import itertools
-import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from _range_training import Data, Task, set_lr, start, step
 from PIL import Image
 from sklearn import datasets
 from torch import Tensor, nn
-from torch.optim.swa_utils import update_bn
 
 from lightning_hparams.data import brain_slices, brain_split
 from lightning_hparams.losses import dice_loss
-from lightning_hparams.optim import make_optimizer, switch_weights
-from lightning_hparams.range_test import Trained
 from lightning_hparams.schedules import one_cycle
-
-Data = tuple[Tensor, Tensor, Tensor, Tensor]  # training inputs and targets, then validation
-Loss = Callable[[Tensor, Tensor], Tensor]
-Optimizer = Callable[..., torch.optim.Optimizer]
-# What a user would pick instead of any test, at the rates that their authors recommend.
-UNTUNED = {"AdamW": 1e-3, "AdamWScheduleFree": 0.0025, "Prodigy": 1.0}
-
-
-@dataclass(frozen=True)
-class Task:
-    """A training whose best peak learning rate is found by trying them."""
-
-    name: str
-    model: Callable[[], nn.Module]
-    data: Callable[[], Data]
-    loss: Loss
-    optimizer: Optimizer
-    batch_size: int = 64
-    held_out: bool = False  # not looked at while the rules were made
-    hard: bool = False  # a sweep of 100 steps does not show what 300 do
-
-
-# -- training --------------------------------------------------------------------------------------
-
-
-def train(task: Task, peak: float, steps: int, seed: int) -> tuple[float, float]:
-    """Validation loss and error after a one-cycle to this peak; infinite if it did not survive."""
-    model, optimizer, batches = _start(task, seed)
-    for step, (inputs, target) in zip(range(steps), batches, strict=False):
-        _set_lr(optimizer, peak * one_cycle(step, steps))
-        loss = _step(task, model, optimizer, inputs, target)
-        if not math.isfinite(loss):
-            return math.inf, math.inf
-    return evaluate(task, model)
-
-
-def untuned(task: Task, name: str, steps: int, seed: int) -> tuple[float, float]:
-    """Validation loss and error of what a user would pick instead of any test.
-
-    Args:
-        task: The task.
-        name: ``"AdamW"`` at 1e-3 with a cosine; ``"AdamWScheduleFree"`` at its default; or
-            ``"Prodigy"`` with a cosine, as its authors recommend.
-        steps: Steps of the training.
-        seed: Of the start and the batches.
-    """
-    torch.manual_seed(seed)
-    model, batches = task.model(), _batches(task, seed)
-    optimizer = make_optimizer(
-        name,
-        [{"params": list(model.parameters())}],
-        lr=UNTUNED[name],
-        args={"safeguard_warmup": True} if name == "Prodigy" else {},
-    )
-    is_free = switch_weights([optimizer], "train")
-    for step, (inputs, target) in zip(range(steps), batches, strict=False):
-        if not is_free:
-            _set_lr(optimizer, UNTUNED[name] * (1 + math.cos(math.pi * step / steps)) / 2)
-        if not math.isfinite(_step(task, model, optimizer, inputs, target)):
-            return math.inf, math.inf
-    if switch_weights([optimizer], "eval"):
-        update_bn((inputs for inputs, _ in itertools.islice(batches, 30)), model)
-    return evaluate(task, model)
-
-
-def short_training(task: Task, peak: float, steps: int, seed: int) -> Trained:
-    """A one-cycle judged by training samples that are kept out of it."""
-    inputs, target, *_ = task.data()
-    order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(77))
-    count = min(len(inputs) // 5, max(256, 8 * task.batch_size)) // 16 * 16
-    held, kept = order[:count], order[count:]
-    model, optimizer, batches = _start(task, seed, kept)
-    before = _each_loss(task, model, inputs[held], target[held])
-    losses = []
-    for step, (images, goal) in zip(range(steps), batches, strict=False):
-        _set_lr(optimizer, peak * one_cycle(step, steps))
-        losses.append(_step(task, model, optimizer, images, goal))
-        if not math.isfinite(losses[-1]):
-            return Trained(losses, before, ())
-    return Trained(losses, before, _each_loss(task, model, inputs[held], target[held]))
-
-
-def _each_loss(task: Task, model: nn.Module, inputs: Tensor, target: Tensor) -> list[float]:
-    model.eval()
-    with torch.no_grad():
-        parts = zip(inputs.chunk(16), target.chunk(16), strict=True)
-        return [float(task.loss(model(each), goal)) for each, goal in parts]
-
-
-def probe_loss(task: Task, peak: float, steps: int, seed: int) -> float:
-    """Mean training loss over the last fifth of a short one-cycle: what a user can afford."""
-    model, optimizer, batches = _start(task, seed)
-    losses = []
-    for step, (inputs, target) in zip(range(steps), batches, strict=False):
-        _set_lr(optimizer, peak * one_cycle(step, steps))
-        losses.append(_step(task, model, optimizer, inputs, target))
-        if not math.isfinite(losses[-1]):
-            return math.inf
-    return float(np.mean(losses[-max(steps // 5, 1) :]))
-
-
-def sweep(task: Task, lrs: list[float], seed: int) -> list[float]:
-    """Loss before each step at its learning rate, up to the first that is not finite."""
-    model, optimizer, batches = _start(task, seed)
-    losses = []
-    for lr, (inputs, target) in zip(lrs, batches, strict=False):
-        _set_lr(optimizer, lr)
-        losses.append(_step(task, model, optimizer, inputs, target))
-        if not math.isfinite(losses[-1]):
-            break
-    return losses
-
-
-def untrained(task: Task, seed: int) -> tuple[float, float]:
-    """Validation loss and error before the first step."""
-    return evaluate(task, _start(task, seed)[0])
-
-
-def evaluate(task: Task, model: nn.Module) -> tuple[float, float]:
-    """Validation loss and error of a model; infinite if the loss is not a number."""
-    *_, inputs, target = task.data()
-    model.eval()
-    with torch.no_grad():
-        outputs = model(inputs)
-        loss = float(task.loss(outputs, target))
-    return (loss, _error(outputs, target)) if math.isfinite(loss) else (math.inf, math.inf)
-
-
-def _error(outputs: Tensor, target: Tensor) -> float:
-    """Share of wrong classes, 1 - mean Dice of masks, or the RMSE in deviations of the target."""
-    if target.is_floating_point() and target.unique().numel() > 2:
-        return float((outputs - target).square().mean().sqrt() / target.std())
-    if target.is_floating_point():
-        return float(((outputs > 0) != (target > 0)).float().mean())
-    found = outputs.argmax(1)
-    if target.ndim == 1:
-        return float((found != target).float().mean())
-    dice = [
-        2
-        * ((found == each) & (target == each)).sum()
-        / ((found == each).sum() + (target == each).sum())
-        for each in range(1, outputs.shape[1])
-    ]
-    return 1 - float(torch.stack(dice).mean())
-
-
-def _start(
-    task: Task, seed: int, rows: Tensor | None = None
-) -> tuple[nn.Module, torch.optim.Optimizer, Iterator[tuple[Tensor, Tensor]]]:
-    torch.manual_seed(seed)
-    model = task.model()
-    return model, task.optimizer(model.parameters()), _batches(task, seed, rows)
-
-
-def _batches(task: Task, seed: int, rows: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-    generator = torch.Generator().manual_seed(1000 + seed)
-    inputs, target, *_ = task.data()
-    if rows is not None:
-        inputs, target = inputs[rows], target[rows]
-    size = min(task.batch_size, len(inputs))
-    while True:
-        order = torch.randperm(len(inputs), generator=generator)
-        for start in range(0, len(order) - size + 1, size):
-            chosen = order[start : start + size]
-            yield inputs[chosen], target[chosen]
-
-
-def _step(
-    task: Task, model: nn.Module, optimizer: torch.optim.Optimizer, inputs: Tensor, target: Tensor
-) -> float:
-    model.train()
-    loss = task.loss(model(inputs), target)
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    return float(loss.detach())
-
-
-def _set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = lr
-
 
 # -- data ------------------------------------------------------------------------------------------
 
@@ -443,10 +258,10 @@ def tuned(
     @functools.cache
     def state() -> dict[str, Tensor]:
         before = TASKS[task]
-        net, optimizer, batches = _start(before, 99)
-        for step, (inputs, target) in zip(range(steps), batches, strict=False):
-            _set_lr(optimizer, peak * one_cycle(step, steps))
-            _step(before, net, optimizer, inputs, target)
+        net, optimizer, batches = start(before, 99)
+        for number, (inputs, target) in zip(range(steps), batches, strict=False):
+            set_lr(optimizer, peak * one_cycle(number, steps))
+            step(before, net, optimizer, inputs, target)
         return copy.deepcopy(net.state_dict())
 
     def build() -> nn.Module:

@@ -17,8 +17,9 @@ network is trained already. For them see the last table, where two or more short
 the suggestion.
 
 `ours, budget of 600` follows the sweep with short trainings of 100 steps, judged by held-out
-training samples. Its rules were made on 32 other tasks, none of which is here: see
-`docs/howto/range_test.md`.
+training samples. Its rules were made on 32 other tasks, see `docs/concepts/learning_rate.md`.
+`--tasks` runs any of these too, with a grid of their own; those that need a package or a folder
+that is not there are skipped.
 """
 
 from __future__ import annotations
@@ -28,28 +29,29 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from _range_peers import PEERS
-from _range_tasks import (
-    TASKS,
+from _range_tasks import TASKS, trained
+from _range_training import (
     UNTUNED,
     Task,
     probe_loss,
     short_training,
     sweep,
     train,
-    trained,
     untrained,
     untuned,
 )
+from _study_data import FOLDERS
+from _study_tasks import STUDY
 from _timing import about, verdict
 
 from lightning_hparams.range_test import RangeTestResult, Sweep, analyse, lr_values, probe, refine
 
-GRID = [float(lr) for lr in np.geomspace(1e-5, 10, 13)]
 OURS = lr_values(1e-7, 10, 100)
 BUDGET = "ours, budget of 600"
 RULES = ("edge", "min", "steep", "valley", "slide")
@@ -74,7 +76,7 @@ class Measured:
     @property
     def best(self) -> float:
         """The peak of the grid with the lowest loss."""
-        return GRID[int(self.truth.argmin())]
+        return self.task.grid[int(self.truth.argmin())]
 
     @property
     def of_images(self) -> bool:
@@ -86,7 +88,7 @@ class Measured:
         truth, worst = (self.errors, self.chance) if by_error else (self.truth, self.untrained)
         if lr is None:
             return 1.0
-        return lost(float(np.interp(math.log(lr), np.log(GRID), truth)), truth, worst)
+        return lost(float(np.interp(math.log(lr), np.log(self.task.grid), truth)), truth, worst)
 
     def regrets_without(self, name: str, by_error: bool) -> list[float]:
         """The same of what needs no rate; below 0 if it is better than the whole grid."""
@@ -103,7 +105,7 @@ def lost(value: float, truth: npt.NDArray[np.float64], worst: float, least: floa
 def measure(task: Task, steps: int, truth_seeds: int, seeds: int, probe_steps: int) -> Measured:
     """Train the grid, run the sweeps, and ask every method."""
     before = np.mean([untrained(task, seed) for seed in range(truth_seeds)], axis=0)
-    found = [[train(task, lr, steps, seed) for lr in GRID] for seed in range(truth_seeds)]
+    found = [[train(task, lr, steps, seed) for lr in task.grid] for seed in range(truth_seeds)]
     # A training that blew up is as good as none.
     means = np.minimum(found, before).mean(0)
     measured = Measured(task, means[:, 0], float(before[0]), means[:, 1], float(before[1]))
@@ -296,6 +298,17 @@ def _refused(curves: Sequence[npt.NDArray[np.float64]]) -> float:
     return float(np.mean([not result.applies for result in results]))
 
 
+def runs(task: Task) -> bool:
+    """Whether the packages and files of a task are there."""
+    try:
+        task.data()
+        task.model()
+    except (ModuleNotFoundError, FileNotFoundError) as error:
+        print(f"{task.name}: skipped, {error}")
+        return False
+    return True
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -304,24 +317,39 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5, help="sweeps of each method")
     parser.add_argument("--probe-steps", type=int, default=50)
     parser.add_argument("--only", default="", help="tasks whose name holds this")
+    parser.add_argument(
+        "--tasks", nargs="+", metavar="NAME", choices=[*TASKS, *STUDY], default=list(TASKS),
+        help=f"of these, or of the 32 of the study: {', '.join(STUDY)}",
+    )  # fmt: skip
+    parser.add_argument("--photos", type=Path, help="photographs, if not scikit-image's folder")
+    parser.add_argument("--cells", type=Path, help="blood cells: Annotations/ and JPEGImages/")
     parser.add_argument("--quick", action="store_true", help="one truth seed, two sweeps")
     args = parser.parse_args()
     torch.set_num_threads(1)
     truth_seeds, seeds = (1, 2) if args.quick else (args.truth_seeds, args.seeds)
     start = time.perf_counter()
+    FOLDERS.update(photos=args.photos, cells=args.cells)
     tasks = [
         measure(task, args.steps, truth_seeds, seeds, args.probe_steps)
-        for task in TASKS.values()
-        if args.only in task.name
+        for name in args.tasks
+        if args.only in name and runs(task := {**TASKS, **STUDY}[name])
     ]
     print(__doc__)
     print(f"{about('scikit-learn', 'numpy')}")
     print(f"truth: {args.steps} steps, {truth_seeds} seeds; {seeds} sweeps of each method")
-    apart = [each for each in tasks if each.task.held_out]
-    print_summary("Tasks the rules were made on", [m for m in tasks if not m.task.held_out])
-    print_summary("Tasks kept apart, images", [m for m in apart if m.of_images])
-    print_summary("Tasks kept apart, small tables", [m for m in apart if not m.of_images])
-    print_summary("Tasks kept apart, all", apart)
+    study = [each for each in tasks if each.task.name in STUDY]
+    others = [each for each in tasks if each.task.name in TASKS]
+    apart = [each for each in others if each.task.held_out]
+    for title, some in {
+        "Tasks the rules were made on": [each for each in others if not each.task.held_out],
+        "Tasks kept apart, images": [each for each in apart if each.of_images],
+        "Tasks kept apart, small tables": [each for each in apart if not each.of_images],
+        "Tasks kept apart, all": apart,
+        "Tasks of the study, looked at": [each for each in study if not each.task.held_out],
+        "Tasks of the study, unseen at first": [each for each in study if each.task.held_out],
+    }.items():
+        if some:
+            print_summary(title, some)
     print_probes(tasks, args.probe_steps)
     print_refusals(seeds)
     print(f"\n{(time.perf_counter() - start) / 60:.1f} minutes")
