@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
@@ -111,6 +112,32 @@ def test_a_fall_in_nearly_all_batches_counts_though_one_holds_most_of_the_loss(r
     falls = [1e3] + [1.0] * (15 - rises) + [-1.0] * rises
     run = Trained([9.0, 8.0] * 50, [2e3] * 16, [2e3 - fall for fall in falls[:16]])
     assert run.fell == (rises <= 1)
+
+
+DRAWS = {
+    "normal": lambda rng, size: rng.normal(size=size),
+    "heavy tails": lambda rng, size: rng.standard_t(3, size=size),
+    "skew to falls": lambda rng, size: 1 - rng.exponential(size=size),
+    "skew to rises": lambda rng, size: rng.exponential(size=size) - 1,
+    "overconfident": lambda rng, size: rng.normal(size=size) + 0.5,
+}
+
+
+@pytest.mark.parametrize("kind", DRAWS)
+@pytest.mark.parametrize("status", ["ok", "no_descent"])
+def test_trainings_that_learn_nothing_get_no_suggestion(kind, status):
+    """The held-out losses of a training that learns nothing change by chance, or rise."""
+    rng = np.random.default_rng(0)
+    result = swept() if status == "ok" else flat()
+    assert result.status == status
+
+    def train(rate):
+        before = 2.3 + 0.2 * rng.normal(size=16)
+        after = before + 0.1 * DRAWS[kind](rng, (16, 5)).mean(1)  # batches of five samples
+        return Trained([2.3] * 100, before.tolist(), after.tolist())
+
+    found = [refine(result, train, first=1e-3) for _ in range(400)]
+    assert sum(not each.applies for each in found) >= 396
 
 
 def flat():
