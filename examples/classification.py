@@ -67,7 +67,7 @@ if __name__ == "__main__":
         log_every_n_steps=5,
     )
     trainer.fit(task, data)
-    trainer.test(task, data, ckpt_path=best.best_model_path or None, weights_only=True)
+    trainer.test(task, data, ckpt_path=best.best_model_path or None)
     if not trainer.is_global_zero:
         sys.exit()  # on several GPUs, only one process prints the results
     sheet = pictures.save_sheet(Path(trainer.logger.log_dir) / "predictions.png")

@@ -58,7 +58,7 @@ if __name__ == "__main__":
         logger=TensorBoardLogger(args.logdir, name="finetune", default_hp_metric=False),
     )
     trainer.fit(task, data)
-    trainer.test(task, data, ckpt_path=best.best_model_path or None, weights_only=True)
+    trainer.test(task, data, ckpt_path=best.best_model_path or None)
     if not trainer.is_global_zero:
         sys.exit()  # on several GPUs, only one process prints the results
     sheet = pictures.save_sheet(Path(trainer.logger.log_dir) / "predictions.png")

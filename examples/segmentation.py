@@ -150,10 +150,10 @@ if __name__ == "__main__":
         logger=TensorBoardLogger(args.logdir, name=name, default_hp_metric=False),
         log_every_n_steps=5,
     )
-    trainer.fit(task, data, ckpt_path=resumed, weights_only=True)
+    trainer.fit(task, data, ckpt_path=resumed)
     kept = best.best_model_path or last.best_model_path  # no best: all pixels were ignored
     checkpoints = {"Tested (best metric/miou/val):": kept, "End of training:": last.best_model_path}
-    trainer.test(task, data, ckpt_path=kept, weights_only=True, verbose=False)
+    trainer.test(task, data, ckpt_path=kept, verbose=False)
     if not trainer.is_global_zero:
         sys.exit()  # on several GPUs, only one process prints the results
     images = "validation" if data.test_set is data.val_set else "test"
