@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +140,10 @@ class TaskContract(ABC):
         task, data = self._task(), self.make_data()
         torch.manual_seed(1)
         trainer = self._trainer(folder, **options)
-        trainer.fit(task, data, ckpt_path=ckpt_path, weights_only=False)
+        trusted: dict[str, Any] = {}
+        if "weights_only" in signature(trainer.fit).parameters:  # not in Lightning 2.5
+            trusted["weights_only"] = False
+        trainer.fit(task, data, ckpt_path=ckpt_path, **trusted)
         assert trainer.global_step > 0, "no optimizer step was taken"
         return task.state_dict()
 
