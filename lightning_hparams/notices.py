@@ -9,8 +9,6 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 
-from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
-
 __all__ = ["FAILURE", "Notices", "kind_of", "warn_user"]
 
 FAILURE = "failure"  # default topic of a failure
@@ -24,6 +22,9 @@ _BETWEEN = {
 
 def warn_user(message: str) -> None:
     """Warn on rank zero, at the user's line rather than one of this package or Lightning."""
+    # Lightning sets the rank as it is imported, which a process need not have done to be warned.
+    from lightning.pytorch.utilities import rank_zero_warn
+
     # Three of the frames below are those of rank_zero_warn.
     rank_zero_warn(message, stacklevel=3 + _level())
 
@@ -81,6 +82,8 @@ class Notices:
 
     def info(self, about: Hashable, message: str) -> None:
         """Inform, unless this topic has had a message; see :meth:`warn`."""
+        from lightning.pytorch.utilities import rank_zero_info
+
         if self._is_new(about):
             rank_zero_info(self._prefix + message)
 

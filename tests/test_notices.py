@@ -1,7 +1,10 @@
 """Notices are given once per topic, whatever values the message holds."""
 
+import subprocess
+import sys
 import warnings
 
+import pytest
 from lightning.pytorch.demos.boring_classes import BoringModel
 from lightning.pytorch.loggers import CSVLogger
 
@@ -55,6 +58,14 @@ def test_names_that_change_with_each_step_are_warned_about_a_few_times_only():
     assert texts[:2] == ["loss_0 left out", "other left out"]
     assert len(texts) == 5
     assert "no warning about further ones" in texts[-1]
+
+
+@pytest.mark.parametrize("call", ["warn_user('look')", "Notices().info('a', 'look')"])
+def test_a_process_that_has_not_imported_lightning_is_told_too(call):
+    listen = "import logging; logging.basicConfig(level='INFO')"
+    code = f"{listen}; from lightning_hparams.notices import Notices, warn_user; {call}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "look" in done.stderr.replace(call, "")
 
 
 def test_a_warning_shows_the_line_of_the_user():

@@ -3,7 +3,7 @@ import statistics
 
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from lightning_hparams.range_test import (
     RULES,
@@ -35,6 +35,7 @@ def curve(fall=-3.0, rise=0.0, depth=1.5, noise=0.0, seed=0, lrs=LRS):
     count=st.integers(10, 500),
     mode=st.sampled_from(["exp", "linear"]),
 )
+@settings(deadline=None)  # the first warning imports Lightning
 @pytest.mark.filterwarnings("ignore:mode=")
 def test_a_sweep_begins_and_ends_exactly_and_skips_nothing(low, ratio, count, mode):
     values = lr_values(low, low * ratio, count, mode)
