@@ -21,12 +21,13 @@ test: $(VENV)/.dev
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -n auto -m slow $(ARGS)
 
-# The tests with the oldest version of each direct dependency that pyproject.toml admits.
+# The tests with the oldest version of each direct dependency that pyproject.toml admits. Their
+# bytecode is compiled beforehand: some of it warns when compiled, and in tests warnings are errors.
 test-oldest:
 	$(PYTHON) -m venv $(VENV)-oldest
 	$(VENV)-oldest/bin/python -m pip install --quiet uv
 	$(VENV)-oldest/bin/uv pip install --quiet --python $(VENV)-oldest/bin/python \
-		--resolution lowest-direct --editable '.[dev]'
+		--resolution lowest-direct --compile-bytecode --editable '.[dev]'
 	$(VENV)-oldest/bin/python -m pytest -n auto -m "not slow" $(ARGS)
 
 # The private parts of other packages that are needed here, in the oldest versions that
@@ -43,10 +44,13 @@ test-internals: $(VENV)/.dev
 		--requirement $(VENV)/oldest/owners.txt 'sqlalchemy<2.1'
 	PYTHONPATH=$(VENV)/oldest/packages $(BIN)/python -m pytest tests/internals
 
+# Nothing of the standard library or the language that the oldest Python lacks; `long` is a tensor's.
+OLDEST_PYTHON := --quiet --no-tips --violations --eval-annotations --exclude long --target=3.10-
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/vermin $(OLDEST_PYTHON) lightning_hparams
 
 # Wheel and sdist, and each extra alone in an environment of its own, where it must do its job.
 release-check: $(VENV)/.dev
