@@ -21,7 +21,7 @@ import lightning_hparams
 from .classes import accepted_arguments, check_classes, check_names
 from .errors import ConfigurationError
 from .messages import sentence
-from .yaml_text import read_yaml, read_yaml_file, write_yaml
+from .yaml_text import read_back, read_yaml, read_yaml_file, write_yaml
 
 __all__ = [
     "ConfigurationCLI",
@@ -37,6 +37,7 @@ __all__ = [
 ]
 
 _MODE = "yaml_1_2"
+_PLAIN = "plain"  # not text, which would be read again at once
 _PROGRAM = "lightning-hparams"
 _PARTS = ("model", "data", "trainer")
 _OPTIONS = ("help", "config", "print_config", "seed_everything", "model", "data", "optimizer")
@@ -52,6 +53,7 @@ def _load(text: str) -> Any:
 
 set_loader(_MODE, _load, exceptions=(yaml.YAMLError, ConfigurationError))
 set_dumper(_MODE, write_yaml)
+set_dumper(_PLAIN, read_back)
 
 
 class ConfigurationCLI(LightningCLI):
@@ -251,5 +253,5 @@ def _accepted(path: str) -> Collection[str]:
 
 def plain(parsed: Namespace) -> dict[str, Any]:
     """Convert what was parsed to dicts, lists, numbers and text."""
-    text = parser().dump(parsed, _MODE, False, False, True)
-    return read_yaml(text) or {}
+    found: Any = parser().dump(parsed, _PLAIN, False, False, True)
+    return dict(found)

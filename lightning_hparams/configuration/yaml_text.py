@@ -16,7 +16,7 @@ import yaml
 
 from .errors import ConfigurationError
 
-__all__ = ["read_yaml", "read_yaml_file", "write_yaml"]
+__all__ = ["read_back", "read_yaml", "read_yaml_file", "write_yaml"]
 
 _BREAKS = "\x85\u2028\u2029"  # line breaks that PyYAML does not escape in other styles
 _TAG = "tag:yaml.org,2002:"
@@ -146,6 +146,24 @@ def read_yaml_file(path: str | Path) -> Any:
         reason = "there is no such file" if isinstance(error, FileNotFoundError) else error.strerror
         raise ConfigurationError(f"{path} cannot be read: {reason}") from error
     return read_yaml(text, str(path))
+
+
+def read_back(data: Any) -> Any:
+    """Return what reading the text of :func:`write_yaml` returns, mostly without the text.
+
+    >>> read_back({"path": PurePath("a"), "betas": (0.9, 0.99)})
+    {'path': 'a', 'betas': [0.9, 0.99]}
+    """
+    if data is None or isinstance(data, bool):
+        return data
+    for kind in (str, int, float):
+        if isinstance(data, kind):
+            return kind(data.value if isinstance(data, Enum) else data)
+    if isinstance(data, dict):
+        return {read_back(name): read_back(value) for name, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [read_back(value) for value in data]
+    return str(data) if isinstance(data, PurePath) else read_yaml(write_yaml(data))
 
 
 def write_yaml(data: object) -> str:

@@ -1,6 +1,10 @@
 """YAML 1.2, written so that YAML 1.1 reads the same."""
 
 import math
+from collections import OrderedDict
+from datetime import date
+from enum import Enum
+from pathlib import PurePosixPath
 
 import pytest
 import yaml
@@ -12,6 +16,7 @@ from lightning_hparams.configuration import (
     read_yaml_file,
     write_yaml,
 )
+from lightning_hparams.configuration.yaml_text import read_back
 
 WORDS = ["on", "off", "yes", "No", "y", "N", "true", "null", "~", "", "1e-3", "010", "0o17", "1:30"]
 WORDS += ["1_000", "0b11", ".5", "5.", ".inf", ".nan", "-.Inf", "2024-01-01", "<<", "=", "0x1F"]
@@ -28,6 +33,43 @@ def test_what_is_written_is_read_as_it_was_by_both_versions(value):
     text = write_yaml(value)
     assert read_yaml(text) == value
     assert yaml.safe_load(text) == value
+
+
+class Kind(str, Enum):
+    """An enumeration of texts, as Lightning has them."""
+
+    FIRST = "on"
+
+
+class Size(int, Enum):
+    """One of numbers."""
+
+    LARGE = 3
+
+
+odd = st.sampled_from([Kind.FIRST, Size.LARGE, PurePosixPath("a/b"), b"ab", date(2024, 1, 1)])
+
+
+@given(
+    st.recursive(
+        plain | odd,
+        lambda inner: (
+            st.tuples(inner, inner)
+            | st.dictionaries(st.integers() | texts, inner, max_size=2)
+            | st.dictionaries(texts, inner, max_size=2).map(OrderedDict)
+        ),
+        max_leaves=6,
+    )
+)
+def test_a_value_is_read_back_as_from_its_text(value):
+    back, read = read_back(value), read_yaml(write_yaml(value))
+    assert back == read
+    assert repr(back) == repr(read)  # equal numbers may differ in their types
+
+
+def test_a_value_that_cannot_be_written_cannot_be_read_back():
+    with pytest.raises(yaml.YAMLError):
+        read_back({"a": [object()]})
 
 
 @pytest.mark.parametrize(
