@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from lightning import LightningModule, Trainer
@@ -111,12 +111,12 @@ class RunRecorder(Monitor):
         domains = mapping_in("domains", domains)
         for name, domain in domains.items():
             check_domain(name, domain)
-        self.metrics = metrics
-        self.domains = domains
+        self.metrics, self.domains = metrics, domains
         self.group = group
         self.hparams = mapping_in("hparams", hparams)
         self.register = register
         self.manifest: dict[str, Any] = {}
+        self._facts: Callable[[dict[str, object]], dict[str, Any]] = take  # of the beginning
         self._metrics = RunMetrics(metrics)
         self._row = Row(self.domains)
         self._earlier: list[dict[str, Any]] = []
@@ -150,7 +150,7 @@ class RunRecorder(Monitor):
         self._recorded = self._sinks
         self._begin_row(trainer, pl_module)
         self._running = "fit"
-        self.manifest = take(_configuration(trainer, pl_module, self.hparams))
+        self.manifest = self._facts(_configuration(trainer, pl_module, self.hparams))
         resumed = bool(self._known) or trainer.global_step > 0
         kept = kept_manifest(trainer, resumed=resumed)
         self._earlier = [] if kept is None else [*whole_parts(kept), without_earlier(kept)]

@@ -173,6 +173,7 @@ class Configuration:
         root: Path | None = None,
         callbacks: Sequence[Callback] = (),
         logger: Logger | Sequence[Logger] | bool | EllipsisType | None = ...,
+        trainer: Mapping[str, object] | None = None,
         stage: Stage = "fit",
     ) -> Built:
         """Seed everything, and make data, module and Trainer.
@@ -181,12 +182,15 @@ class Configuration:
             root: Folder for the files of the run, instead of ``trainer.default_root_dir``.
             callbacks: Added to those of the configuration.
             logger: Instead of that of the configuration.
+            trainer: Further arguments of the Trainer, instead of those of the configuration.
             stage: What is to be done. For ``"predict"``, data need not know their classes.
 
         Raises:
             ConfigurationError: If the module was given something that its data contradict.
         """
-        options: dict[str, Any] = {} if root is None else {"default_root_dir": str(root)}
+        options: dict[str, Any] = dict(trainer or {})
+        if root is not None:
+            options["default_root_dir"] = str(root)
         if logger is not ...:
             options["logger"] = logger
         return build(self._complete, self._given, options=options, callbacks=callbacks, stage=stage)

@@ -1,6 +1,11 @@
 from .comparison import compare as compare
 from .dataset import fingerprint as fingerprint
-from .facts import environment as environment, file_hash as file_hash, take as take
+from .facts import (
+    code as code,
+    environment as environment,
+    file_hash as file_hash,
+    take as take,
+)
 from .history import shortened_parts as shortened_parts, whole_parts as whole_parts
 from .loading import load_manifest as load_manifest
 from .redaction import redact as redact, sounds_secret as sounds_secret

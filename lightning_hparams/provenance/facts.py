@@ -17,16 +17,18 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from functools import lru_cache
 from pathlib import Path
+from types import EllipsisType
 from typing import Any
 
 import numpy as np
 import torch
 
+from ..json_text import Json
 from .redaction import redact
 from .repository import repository
 from .values import plain
 
-__all__ = ["FORMAT", "environment", "file_hash", "take"]
+__all__ = ["FORMAT", "code", "environment", "file_hash", "take"]
 
 FORMAT = 1
 _ENVIRONMENT = (
@@ -36,17 +38,23 @@ _ENVIRONMENT = (
 )
 
 
-def take(config: Mapping[str, object], environ: Mapping[str, str] | None = None) -> dict[str, Any]:
+def take(
+    config: Mapping[str, object],
+    environ: Mapping[str, str] | None = None,
+    *,
+    git: Json | EllipsisType = ...,
+) -> dict[str, Any]:
     """The manifest of this process, to which the run adds its data and results.
 
     Args:
         config: The configuration of the run: hyperparameters, trainer, callbacks.
         environ: Environment variables; None for ``os.environ``.
+        git: What :func:`code` returned when the program began, if that is known.
     """
     environ = os.environ if environ is None else environ
     found = {
         "command": [Path(sys.executable).name, *sys.argv],
-        "git": repository(),
+        "git": None,
         "config": config,
         "environment": environment(environ),
     }
@@ -57,12 +65,22 @@ def take(config: Mapping[str, object], environ: Mapping[str, str] | None = None)
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "status": "running",
         **hidden,
+        "git": code(environ) if git is ... else git,
         "seeds": _seeds(environ),
         "deterministic": _deterministic(),
         "python": platform.python_version(),
         "packages": _packages(),
         "hardware": _hardware(),
     }
+
+
+def code(environ: Mapping[str, str] | None = None) -> Json:
+    """The repository in the working directory, without secrets; None outside a repository.
+
+    Args:
+        environ: Environment variables; None for ``os.environ``.
+    """
+    return redact(plain(repository()), os.environ if environ is None else environ)
 
 
 def environment(environ: Mapping[str, str]) -> dict[str, str]:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["conclude", "repeat"]
 
 _BEST = "best.yaml"
-_QUIET = {"trainer.enable_progress_bar": False, "trainer.enable_model_summary": False}
+_QUIET = {"enable_progress_bar": False, "enable_model_summary": False}
 
 
 def repeat(study: SearchStudy, base: Configuration) -> tuple[list[Repeated], bool]:
@@ -65,8 +65,7 @@ def _score(
     """Train a trial with a seed, and return the metric of its best checkpoint on the test split."""
     settings = study.settings
     params = settings.space.suggest(trial)
-    configuration = exact(with_rate(base, params, settings)[0])
-    configuration = configuration.with_values({"seed_everything": seed, **_QUIET})
+    configuration = exact(with_rate(base, params, settings)[0], seed)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         train(
@@ -84,7 +83,7 @@ def _score(
         with as_in_a_new_process(trial.user_attrs.get("threads")):
             # The checkpoint has states of the trial's callbacks, which a test does not need.
             warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`")
-            built = configuration.build(root=folder, logger=False, stage="test")
+            built = configuration.build(root=folder, logger=False, trainer=_QUIET, stage="test")
             built.trainer.test(built.module, datamodule=built.data, ckpt_path=best, verbose=False)
             logged = built.trainer.callback_metrics
     name = metric_in_test(settings.metric, logged)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import warnings
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ import torch
 
 from ..random_states import RandomStates
 
-__all__ = ["as_in_a_new_process"]
+__all__ = ["as_in_a_new_process", "leaving_out_what_stays"]
 
 
 @contextmanager
@@ -52,6 +53,26 @@ def as_in_a_new_process(threads: int | None = None) -> Iterator[None]:
         backends.cudnn.enabled, backends.cudnn.benchmark, backends.cudnn.deterministic = cudnn
         os.chdir(folder)
         _restore_environment(environment)
+
+
+@contextmanager
+def leaving_out_what_stays() -> Iterator[Callable[[], None]]:
+    """Yield a function that spares the garbage collector what exists when it is called first.
+
+    A full collection looks at every object, of which torch, Lightning and Optuna have a million:
+    a quarter of a second after each trial, for objects that stay until the process ends.
+    """
+    unused = gc.get_freeze_count() == 0  # else the user's program does the same
+
+    def leave_out() -> None:
+        if unused and gc.get_freeze_count() == 0:
+            gc.freeze()
+
+    try:
+        yield leave_out
+    finally:
+        if unused:
+            gc.unfreeze()
 
 
 def _restore_environment(before: dict[str, str]) -> None:

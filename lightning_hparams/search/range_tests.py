@@ -171,8 +171,8 @@ def _cached(
 def _measured(configuration: Configuration, options: dict[str, Any], key: str) -> dict[str, Any]:
     name = key.rpartition(".")[2]
     with tempfile.TemporaryDirectory() as folder:
-        built = configuration.with_values({"trainer.enable_model_summary": False}).build(
-            root=Path(folder), logger=False
+        built = configuration.build(
+            root=Path(folder), logger=False, trainer={"enable_model_summary": False}
         )
         result = lr_range_test(built.module, built.data, built.trainer, **options)
     module: Any = built.module

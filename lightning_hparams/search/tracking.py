@@ -6,7 +6,9 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from types import EllipsisType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from lightning import Callback, LightningModule, Trainer
@@ -14,7 +16,9 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from ..callbacks import RunRecorder
 from ..configuration import class_name
+from ..json_text import Json
 from ..notices import warn_user
+from ..provenance import take
 from ..record import Row
 from ..sinks import Domain, Scalar, mlflow_logger
 from .names import short_names
@@ -142,6 +146,7 @@ class TrialRecorder(RunRecorder):
         space: What the search varies.
         metric: Name of the metric.
         mode: Whether lower or higher values are better.
+        git: What :func:`~lightning_hparams.provenance.code` returned when the worker began.
         options: Further arguments of the RunRecorder.
     """
 
@@ -151,6 +156,7 @@ class TrialRecorder(RunRecorder):
         space: Space,
         metric: str,
         mode: Literal["min", "max"],
+        git: Json | EllipsisType = ...,
         **options: Any,
     ) -> None:
         metrics = options.pop("metrics", "auto")
@@ -163,6 +169,7 @@ class TrialRecorder(RunRecorder):
             **options,
         )
         self.identity = identity
+        self._facts = partial(take, git=git)
         self._row = _TrialRow(self.domains)
         more_columns = {name: _scalar(value) for name, value in self.hparams.items()}
         self._columns = {**identity.columns(space), **more_columns}
@@ -184,6 +191,7 @@ def trial_callbacks(
     space: Space,
     metric: str,
     mode: Literal["min", "max"],
+    git: Json | EllipsisType = ...,
 ) -> list[Callback]:
     """Return the callbacks that record a trial.
 
@@ -194,13 +202,14 @@ def trial_callbacks(
         space: What the search varies.
         metric: Name of the metric.
         mode: Whether lower or higher values are better.
+        git: What :func:`~lightning_hparams.provenance.code` returned when the worker began.
     """
     options = {
         name: value
         for name, value in (configured or {}).items()
         if name in ("metrics", "hparams") and value is not None
     }
-    return [TrialRecorder(identity, space, metric, mode, **options)]
+    return [TrialRecorder(identity, space, metric, mode, git, **options)]
 
 
 class Tracking(NamedTuple):
@@ -216,6 +225,7 @@ def tracked(
     identity: TrialIdentity,
     settings: SearchSettings,
     mlflow: MLflowStudy | None = None,
+    git: Json | EllipsisType = ...,
 ) -> tuple[Configuration, Tracking]:
     """Return a configuration without the recorder and loggers of its own, and those of the trial.
 
@@ -225,6 +235,7 @@ def tracked(
         identity: The trial.
         settings: What the search does.
         mlflow: The study in MLflow, if the configuration logs there.
+        git: What :func:`~lightning_hparams.provenance.code` returned when the worker began.
     """
     trainer = configuration.given.get("trainer") or {}
     callbacks = trainer.get("callbacks") or []
@@ -234,7 +245,7 @@ def tracked(
     if loggers or recorders:
         options = recorders[0].get("init_args") if recorders else None
         recording = trial_callbacks(
-            options, identity, settings.space, settings.metric, settings.mode
+            options, identity, settings.space, settings.metric, settings.mode, git
         )
     if recorders:
         kept = [one for one in callbacks if one not in recorders]

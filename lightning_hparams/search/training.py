@@ -24,9 +24,9 @@ __all__ = ["exact", "train"]
 _LAUNCHERS = ("NoneType", "_MultiProcessingLauncher")
 # What does not change the numbers, and is not of the trial's configuration.
 _QUIET = {
-    "trainer.enable_progress_bar": False,
-    "trainer.enable_model_summary": False,
-    "trainer.enable_checkpointing": True,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "enable_checkpointing": True,
 }
 
 
@@ -87,8 +87,11 @@ def _fit(
     callbacks: list[Callback],
     loggers: list[Logger],
 ) -> dict[str, Any]:
-    built = launchable(configuration.with_values(_QUIET)).build(
-        root=folder, callbacks=[*callbacks, pruning, saving], logger=loggers or False
+    built = launchable(configuration).build(
+        root=folder,
+        callbacks=[*callbacks, pruning, saving],
+        logger=loggers or False,
+        trainer=_QUIET,
     )
     trainer, result = built.trainer, folder / "result.json"
     if type(trainer.strategy.launcher).__name__ not in _LAUNCHERS:
@@ -133,10 +136,11 @@ def launchable(configuration: Configuration) -> Configuration:
     return configuration.with_values({"trainer.strategy": f"ddp_{way}{suffix}"})
 
 
-def exact(configuration: Configuration) -> Configuration:
-    """Return a configuration whose resumed runs equal those that were not stopped."""
-    if configuration.has_callback("ExactResume"):
-        return configuration
-    callbacks = (configuration.given.get("trainer") or {}).get("callbacks") or []
-    first = {"class_path": "lightning_hparams.ExactResume"}
-    return configuration.with_values({"trainer.callbacks": [first, *callbacks]})
+def exact(configuration: Configuration, seed: int) -> Configuration:
+    """Return a configuration with a seed, whose resumed runs equal those that were not stopped."""
+    values: dict[str, object] = {"seed_everything": seed}
+    if not configuration.has_callback("ExactResume"):
+        callbacks = (configuration.given.get("trainer") or {}).get("callbacks") or []
+        first = {"class_path": "lightning_hparams.ExactResume"}
+        values["trainer.callbacks"] = [first, *callbacks]
+    return configuration.with_values(values)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
+from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
+import optuna
 import torch
 from optuna.trial import FrozenTrial, TrialState
 
 from ..configuration import Configuration
+from ..json_text import Json
 from ..provenance import plain, redact, take
 from .claims import current, finish, hand_back, owned
 from .failures import Failure, failure_of
@@ -47,35 +49,38 @@ class Report:
 
     Args:
         study: The study.
-        number: Number of the trial.
+        trial: The trial as this worker has claimed it.
+        reported: Steps with a value, of a trial that goes on.
         me: The worker that runs it.
     """
 
-    def __init__(self, study: SearchStudy, number: int, me: Owner) -> None:
+    def __init__(
+        self, study: SearchStudy, trial: optuna.Trial, reported: Iterable[int], me: Owner
+    ) -> None:
         self._address = study.settings.storage_url, study.study_name
-        self._number, self._me = number, me
-        self._study: tuple[int, SearchStudy] | None = os.getpid(), study
+        self._number, self._reported, self._me = trial.number, set(reported), me
+        self._opened: tuple[int, SearchStudy, optuna.Trial] | None = os.getpid(), study, trial
 
     def __call__(self, step: int, value: float) -> bool:
         """Store a value, and return whether to stop."""
-        import optuna
+        study, trial = self._live()
+        with study.database.transaction():
+            if owned(study, self._number, self._me) is None:
+                return True
+            if step not in self._reported:
+                trial.report(value, step)
+        self._reported.add(step)
+        return bool(trial.should_prune())
 
-        study = self._opened()
-        trial = owned(study, self._number, self._me)
-        if trial is None:
-            return True  # another worker has taken it over, because this one was suspended for long
-        live = optuna.Trial(study, study.database_id(trial))
-        if step not in trial.intermediate_values:  # as it is if the trial was resumed
-            live.report(value, step)
-        return bool(live.should_prune())
-
-    def _opened(self) -> SearchStudy:
-        if self._study is None or self._study[0] != os.getpid():
-            self._study = os.getpid(), load_study(*self._address)
-        return self._study[1]
+    def _live(self) -> tuple[SearchStudy, optuna.Trial]:
+        if self._opened is None or self._opened[0] != os.getpid():
+            study = load_study(*self._address)
+            trial = optuna.Trial(study, study.database_id(current(study, self._number)))
+            self._opened = os.getpid(), study, trial
+        return self._opened[1:]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_study": None}
+        return {**vars(self), "_opened": None}
 
 
 @dataclass
@@ -89,6 +94,7 @@ class TrialRun:
         base: The configuration that the search varies.
         stop: Whether the worker is asked to stop.
         mlflow: The study in MLflow, if the configuration logs there.
+        git: What :func:`~lightning_hparams.provenance.code` returned when the worker began.
     """
 
     study: SearchStudy
@@ -97,11 +103,12 @@ class TrialRun:
     base: Configuration
     stop: Stop
     mlflow: MLflowStudy | None = None
+    git: Json | EllipsisType = ...
     record: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         trial, settings = current(self.study, self.asked.trial.number), self.study.settings
-        root = root_number(trial)
+        root, self.reported = root_number(trial), tuple(trial.intermediate_values)
         self.folder = trial_folder(Path(settings.folder), root)
         self.threads = int(trial.user_attrs.get("threads") or torch.get_num_threads())
         self.record = {
@@ -120,13 +127,13 @@ class TrialRun:
             "threads": self.threads,
             "started": time.time(),
             "worker": self.me.to_mapping(),
-            "versions": _environment(),
+            "versions": _environment(self.git),
         }
 
     def configuration(self) -> Configuration:
         """Return the configuration with the values of the trial, and keep it in the record."""
         made, rate = with_rate(self.base, self.asked.params, self.study.settings)
-        made = exact(made).with_values({"seed_everything": self.record["seed"]})
+        made = exact(made, self.record["seed"])
         self.record |= {"configuration": redact(made.data, os.environ), "lr": vars(rate)}
         self.write()
         return made
@@ -158,8 +165,9 @@ class TrialRun:
 
     def finish(self, state: TrialState, value: float | None, **attributes: object) -> str:
         """Store the result, first in the folder and then in the database."""
-        if owned(self.study, self.record["number"], self.me) is None:
-            return "lost"
+        with self.study.database.transaction():
+            if owned(self.study, self.record["number"], self.me) is None:
+                return "lost"
         kept = {name: one for name, one in attributes.items() if one not in (None, "")}
         if (rate := self.record.get("lr") or {}).get("suggestion") is not None:
             # The rate that the trial was trained with, which is not the sampled value.
@@ -190,14 +198,14 @@ def run_trial(run: TrialRun) -> str:
     settings, number = run.study.settings, run.record["number"]
     try:
         configuration, tracking = tracked(
-            run.configuration(), run.folder, run.identity(), settings, run.mlflow
+            run.configuration(), run.folder, run.identity(), settings, run.mlflow, run.git
         )
         result = train(
             configuration,
             run.folder,
             metric=settings.metric,
             mode=settings.mode,
-            report=Report(run.study, number, run.me),
+            report=Report(run.study, run.asked.trial, run.reported, run.me),
             stop=run.stop,
             timeout=settings.trial_timeout,
             threads=run.threads,
@@ -259,7 +267,6 @@ def _worst(trials: Sequence[FrozenTrial], mode: str) -> float | None:
     return max(finite) if mode == "min" else min(finite)
 
 
-@lru_cache(1)
-def _environment() -> dict[str, object]:
-    """Packages and hardware, the same for all trials of a worker."""
-    return {name: value for name, value in take({}).items() if name not in _OF_RUN}
+def _environment(git: Json | EllipsisType) -> dict[str, object]:
+    """Code, packages and hardware."""
+    return {name: value for name, value in take({}, git=git).items() if name not in _OF_RUN}

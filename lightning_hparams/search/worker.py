@@ -12,17 +12,21 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optuna.trial import TrialState
 
+from ..json_text import Json
+from ..provenance import code
 from .beating import beating
 from .claims import claim, finish, hand_back
 from .ending import Limits
 from .failures import Failure
 from .files import enter, open_from
 from .owners import Owner
+from .process_state import leaving_out_what_stays
 from .stopping import Stop
 from .tracking import known_mlflow_study
 from .trial import TrialRun, run_trial
@@ -75,7 +79,7 @@ class Worker:
         """Run trials until the study ends or the worker is asked to stop; return why."""
         import torch
 
-        with self.stop.signals():
+        with self.stop.signals(), leaving_out_what_stays() as leave_out:
             while not self.stop.asked:
                 attributes = {"threads": torch.get_num_threads()}
                 asked = claim(self.study, self.me, self.limits, attributes)
@@ -85,6 +89,7 @@ class Worker:
                     self.stop.wait(_PAUSE)
                 else:
                     self.run_one(asked)
+                    leave_out()  # by now, everything is imported, and the trial's garbage is gone
         return "asked to stop"
 
     def run_one(self, asked: Asked) -> str:
@@ -95,10 +100,17 @@ class Worker:
         hung = self._end_hung if self._own_process else None
         try:
             with beating(self.study, key, timeout, hung):
-                run = TrialRun(self.study, asked, self.me, self.base, self.stop, self._mlflow)
+                run = TrialRun(
+                    self.study, asked, self.me, self.base, self.stop, self._mlflow, self._git
+                )
                 return run_trial(run)
         finally:
             self._number = None
+
+    @cached_property
+    def _git(self) -> Json:
+        """The code that this process has imported, whatever is changed while it runs."""
+        return code(os.environ)
 
     def _give_up(self) -> None:
         """Leave a trial that has not stopped in time, and go."""
@@ -182,6 +194,6 @@ def _watch_parent(stop: Stop) -> None:
 
 
 if __name__ == "__main__":
-    code = main()
+    ended = main()
     sys.stderr.flush()
-    os._exit(code)  # torch takes seconds to go, for which the command would wait
+    os._exit(ended)  # torch takes seconds to go, for which the command would wait
