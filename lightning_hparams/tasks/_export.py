@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
+from torchvision.ops import boxes
 
 from ..checks import require, whole_number
 from ._normalisation import NormalisedInput
@@ -59,13 +60,13 @@ class ExportableTask(NormalisedInput):
         The file takes images in 0..1 as float32 ``(N, I, H, W)``, normalises them and returns
         ``probabilities``; ``values`` in their own unit for a regression; ``boxes`` ``(K, 4)`` in
         pixels, ``scores`` and ``labels`` from 0, after suppression, for a detection, which takes
-        one image at a time. It holds the names of the classes, mean and deviation, thresholds and
-        versions: in ONNX as ``metadata_props``, with lists as JSON, in ``.pt2`` as the extra file
-        ``metadata.json``.
+        one image at a time, and whose ``.pt2`` file needs ``import torchvision`` first. It holds
+        the names of the classes, mean and deviation, thresholds and versions: in ONNX as
+        ``metadata_props``, with lists as JSON, in ``.pt2`` as the extra file ``metadata.json``.
 
         Args:
             path: Ends in ``.onnx`` (with the extra ``export`` installed) or ``.pt2``, which is not
-                for detections.
+                for Faster R-CNN.
             size: Height and width of the images, or of an example if the file takes any.
             any_size: Whether the file takes images of any size, and not only of ``size``. None for
                 any, except for detections and for models with one size.
@@ -100,8 +101,11 @@ def _export(
         raise ValueError(f"`path` must end in one of {list(_SUFFIXES)}, got {str(path)!r}")
     for side in size:
         whole_number("size", side, 1)
-    if task.exports_objects:
-        _check_objects(file, any_size)
+    if task.exports_objects and any_size:
+        raise ValueError(
+            "`any_size=True` is not for detections: their file takes one size; pass "
+            "size=(height, width), and resize the images to it"
+        )
     if any_size is None:
         any_size = task.exports_any_size and not task.exports_objects
     if file.suffix == ".onnx":
@@ -111,8 +115,11 @@ def _export(
     module = _Exported(copy.deepcopy(task).cpu().float()).eval()
     facts = _facts(task, None if any_size else size)
     file.parent.mkdir(parents=True, exist_ok=True)
-    with _plain_tracing(any_size), torch.no_grad():
-        if task.exports_objects:
+    remedy = "pass any_size=False and size=(height, width)" if any_size else "see the cause"
+    if task.exports_objects and file.suffix == ".pt2":
+        remedy = "write an .onnx file"
+    with _plain_tracing(remedy), torch.no_grad():
+        if task.exports_objects and file.suffix == ".onnx":
             return _with_facts(_traced(module, size, file), facts, file)
         program = _program(module, size, any_size)
         if file.suffix == ".pt2":
@@ -130,38 +137,45 @@ def _export(
     return _with_facts(written.model_proto, facts, file)
 
 
-def _check_objects(file: Path, any_size: bool | None) -> None:
-    """Refuse what cannot be traced if the number of outputs depends on the image."""
-    if file.suffix == ".pt2":
-        raise ValueError(
-            f"`path` must end in '.onnx' for a detection, got {str(file)!r}: torch.export does not "
-            "follow a number of boxes that depends on the image"
-        )
-    if any_size:
-        raise ValueError(
-            "`any_size=True` is not for detections: their file takes one size; pass "
-            "size=(height, width), and resize the images to it"
-        )
-
-
 def _program(module: _Exported, size: tuple[int, int], any_size: bool) -> ExportedProgram:
     """Trace a task by torch.export."""
-    example = torch.rand(2, module.task.mean.shape[0], *size)
+    alone = module.task.exports_objects  # one image at a time
+    example = torch.rand(1 if alone else 2, module.task.mean.shape[0], *size)
     shapes = {0: Dim("images", min=1), 2: Dim("height", min=1), 3: Dim("width", min=1)}
-    dynamic = shapes if any_size else {0: shapes[0]}
+    dynamic = shapes if any_size else {} if alone else {0: shapes[0]}
     known = signature(torch.export.export).parameters
     deferred: dict[str, Any] = {_DEFERRED: True} if _DEFERRED in known else {}
-    program = torch.export.export(
-        module,
-        (example,),
-        dynamic_shapes={"images": dynamic},
-        strict=False,
-        **deferred,
-    )
+    with _one_suppression():
+        program = torch.export.export(
+            module,
+            (example,),
+            dynamic_shapes={"images": dynamic},
+            strict=False,
+            **deferred,
+        )
     _drop_assertions(program)
     if any_size:
         _check_sizes(module, program, size)
     return program
+
+
+@contextlib.contextmanager
+def _one_suppression() -> Iterator[None]:
+    """Let torchvision suppress boxes in one way, whose steps do not depend on their number."""
+    before = boxes.batched_nms
+    boxes.batched_nms = _batched_nms
+    try:
+        yield
+    finally:
+        boxes.batched_nms = before
+
+
+def _batched_nms(found: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
+    """Suppress boxes of each class: those of different ones are moved apart, as in torchvision."""
+    farthest = torch.cat([found.flatten(), found.new_zeros(1)]).max() + 1
+    apart = found + (idxs.to(found) * farthest)[:, None]
+    kept: Tensor = boxes.nms(apart, scores, iou_threshold)
+    return kept
 
 
 def _traced(module: _Exported, size: tuple[int, int], file: Path) -> Any:
@@ -229,13 +243,12 @@ def _facts(task: ExportableTask, size: tuple[int, int] | None) -> dict[str, obje
 
 
 @contextlib.contextmanager
-def _plain_tracing(any_size: bool) -> Iterator[None]:
+def _plain_tracing(remedy: str) -> Iterator[None]:
     """Hide what exporters warn of their own code, and explain what they cannot trace."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             yield
         except (RuntimeError, ValueError, AssertionError) as error:
-            remedy = "pass any_size=False and size=(height, width)" if any_size else "see the cause"
             reason = str(error).strip().partition("\n")[0]
             raise ValueError(f"this model cannot be exported ({reason}); {remedy}") from error

@@ -216,16 +216,37 @@ def detector(arch="fcos", encoder="tu-test_resnet", **options):
     return with_statistics(task.train()).eval()
 
 
-def check_boxes(task, session, images):
+def onnx_boxes(path):
+    session = onnxruntime.InferenceSession(path)
+    names = ["boxes", "scores", "labels"]
+    facts = read_facts(session.get_modelmeta().custom_metadata_map)
+
+    def run(images):
+        return [torch.from_numpy(one) for one in session.run(names, {"images": images.numpy()})]
+
+    return run, facts
+
+
+def program_boxes(path):
+    facts = {"metadata.json": ""}
+    program = torch.export.load(path, extra_files=facts)
+    return program.module(), json.loads(facts["metadata.json"])
+
+
+RUNNERS = {"m.onnx": onnx_boxes, "m.pt2": program_boxes}
+SLOW = pytest.param("m.pt2", marks=pytest.mark.slow)
+detections = pytest.mark.parametrize("name", ["m.onnx", SLOW])
+
+
+def check_boxes(task, run, images):
     """Compare the boxes of images of one size with the task's; returns how many there are."""
     counts = []
     for image in images:
-        found = session.run(["boxes", "scores", "labels"], {"images": image[None].numpy()})
+        found = run(image[None])
         with torch.no_grad():
             (wanted,) = task(image[None])
         counts.append(len(wanted["boxes"]))
         for ours, name in zip(found, ("boxes", "scores", "labels"), strict=True):
-            ours = torch.from_numpy(ours)
             torch.testing.assert_close(ours, wanted[name], rtol=0, atol=1e-4)
     return counts
 
@@ -233,43 +254,56 @@ def check_boxes(task, session, images):
 SIZE = (70, 100)  # no multiple of the stride
 
 
-def test_a_detection_is_exported_with_suppression_and_labels_from_0(tmp_path):
+@detections
+def test_a_detection_is_exported_with_suppression_and_labels_from_0(tmp_path, name):
     task = detector(score_threshold=0.0)
-    session = onnxruntime.InferenceSession(task.train().export(tmp_path / "m.onnx", size=SIZE))
+    run, facts = RUNNERS[name](task.train().export(tmp_path / name, size=SIZE))
     assert task.training
-    assert check_boxes(task.eval(), session, images_of(3, *SIZE)) == [100] * 3
-    facts = read_facts(session.get_modelmeta().custom_metadata_map)
+    assert check_boxes(task.eval(), run, images_of(3, *SIZE)) == [100] * 3
     assert (facts["task"], facts["class_names"]) == ("detection", ["a", "b"])
     assert (facts["size"], facts["category_ids"]) == ([70, 100], [1, 2])
     assert (facts["score_threshold"], facts["nms_threshold"]) == (0.0, 0.6)
 
 
-def test_images_with_and_without_objects_work_in_one_file(tmp_path):
+@detections
+def test_images_with_and_without_objects_work_in_one_file(tmp_path, name):
     """Whatever the image has that a file is made from."""
     images = torch.stack([torch.full((3, *SIZE), value) for value in (0.0, 0.3, 0.7, 1.0)])
     task = detector(score_threshold=0.0)
     with torch.no_grad():
         best = torch.stack([each["scores"].max() for each in task(images)])
     task = detector(score_threshold=float(best.sort().values[1:3].mean()))
-    session = onnxruntime.InferenceSession(task.export(tmp_path / "m.onnx", size=SIZE))
-    counts = check_boxes(task, session, images)
+    run, _ = RUNNERS[name](task.export(tmp_path / name, size=SIZE))
+    counts = check_boxes(task, run, images)
     assert sum(count == 0 for count in counts) == 2
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "arch", ["fasterrcnn_mobilenet_v3_large_320_fpn", "ssdlite320_mobilenet_v3_large"]
+    ("arch", "name"),
+    [
+        ("fasterrcnn_mobilenet_v3_large_320_fpn", "m.onnx"),
+        ("ssdlite320_mobilenet_v3_large", "m.onnx"),
+        ("ssdlite320_mobilenet_v3_large", "m.pt2"),
+    ],
 )
-def test_detectors_of_torchvision_are_exported(tmp_path, arch):
+def test_detectors_of_torchvision_are_exported(tmp_path, arch, name):
     task = detector(arch, None, score_threshold=0.0, max_detections=10)
-    session = onnxruntime.InferenceSession(task.export(tmp_path / "m.onnx", size=SIZE))
-    assert min(check_boxes(task, session, images_of(3, *SIZE))) > 0
+    run, _ = RUNNERS[name](task.export(tmp_path / name, size=SIZE))
+    assert min(check_boxes(task, run, images_of(3, *SIZE))) > 0
+
+
+@pytest.mark.slow
+def test_a_detector_that_torch_does_not_trace_is_refused_with_another_format(tmp_path):
+    task = detector("fasterrcnn_mobilenet_v3_large_320_fpn", None)
+    with pytest.raises(ValueError, match=r"cannot be exported .*; write an \.onnx file"):
+        task.export(tmp_path / "m.pt2", size=SIZE)
 
 
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("m.pt2", {}, r"must end in '.onnx' for a detection, got '.*m.pt2'"),
+        ("m.pt2", {"any_size": True}, r"not for detections: .* pass size=\(height, width\)"),
         ("m.onnx", {"any_size": True}, r"not for detections: .* pass size=\(height, width\)"),
     ],
 )
