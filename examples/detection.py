@@ -41,7 +41,7 @@ def make_data(args: Namespace) -> VocData | CocoData | SyntheticShapesData:
     options = {"size": args.size, "batch_size": args.batch_size}
     if not args.voc and not args.coco:
         return SyntheticShapesData(task="detection", **options)
-    options |= {"boxes": args.boxes, "augment": "light"}
+    options |= {"boxes": args.boxes}
     return VocData(args.voc, **options) if args.voc else CocoData(args.images, args.coco, **options)
 
 

@@ -95,7 +95,7 @@ class VocData(BoxFileData):
         predict_images: str | Path | None = None,
         size: int | list[int] | None = None,
         in_channels: int = 3,
-        augment: bool | Literal["none", "flip", "light", "strong"] | Augmentation = True,
+        augment: bool | Literal["none", "flip", "light", "strong"] | Augmentation = "light",
         sampler: Literal["random", "balanced"] = "random",
         batch_size: int = 8,
         num_workers: int = 2,

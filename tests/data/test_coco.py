@@ -93,9 +93,8 @@ def test_any_ids_become_classes_in_their_order(tmp_path, ids):
 
 def test_a_batch_has_the_form_that_a_task_expects(tmp_path):
     content = coco(tmp_path / "images", ["cat", "dog"], SIX)
-    batch = next(
-        iter(ready(make(tmp_path, content, size=[60, 20], batch_size=4)).train_dataloader())
-    )
+    options = {"size": [60, 20], "batch_size": 4, "augment": "flip"}
+    batch = next(iter(ready(make(tmp_path, content, **options)).train_dataloader()))
     assert batch["image"].shape == (4, 3, 60, 20)
     assert batch["size"].tolist() == [[30, 40]] * 4
     for target in batch["target"]:
