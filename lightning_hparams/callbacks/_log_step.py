@@ -99,7 +99,8 @@ def validations_in(trainer: Trainer) -> int:
         steps=trainer.max_steps,
         batches_an_epoch=trainer.num_training_batches,
         batches_a_step=trainer.accumulate_grad_batches,
-        batches_between=trainer.val_check_batch or 0,
+        # Lightning 2.5 sets it with the training data, which may be after a sanity check.
+        batches_between=getattr(trainer, "val_check_batch", None) or 0,
         epochs_between=int(every),
     )
 
