@@ -20,7 +20,7 @@ def test_every_argument_of_a_class_has_a_line(kind):
     added = parser.add_class_arguments(kind, "made")
     body = " ".join(parser.format_help().partition("\n\n")[2].split())  # without the usage
     for name in added:
-        option = rf"--{re.escape(name)}(?: \S+| {{\S+}})?"
+        option = rf"--{re.escape(name)}(?:,| \S+| {{\S+}})?"  # a comma since Python 3.13
         found = re.search(rf"{option} (.*?) \((?:required, )?type:", body)
         assert found is not None, name
         assert len(found[1].replace(f"--{name}", "").split()) > 1, name
