@@ -33,6 +33,7 @@ th { position: sticky; top: 0; background: white; cursor: pointer; }
 td:last-child, th:last-child { text-align: left; }
 tr.best { font-weight: bold; background: #eaf6ec; } tr.failed { color: #a4262c; }
 .scroll { max-height: 32em; overflow: auto; } .quiet { color: #667085; }
+.figure { overflow-x: auto; }
 """
 # A click on a column's title sorts by it, as numbers where they are.
 _SORT = """
@@ -199,7 +200,8 @@ def _figure(draw: Callable[[optuna.Study], Any], study: optuna.Study) -> str:
         return f'<p class="quiet">Not drawn: {escape(str(error))}</p>'
     figure.update_layout(title=None, margin={"t": 30})
     figure.update_yaxes(automargin=True)
-    return str(figure.to_html(full_html=False, include_plotlyjs=False))
+    # Slices of four parameters or more are wider than the page.
+    return f'<div class="figure">{figure.to_html(full_html=False, include_plotlyjs=False)}</div>'
 
 
 @contextmanager
