@@ -146,7 +146,7 @@ class TrialRecorder(RunRecorder):
         space: What the search varies.
         metric: Name of the metric.
         mode: Whether lower or higher values are better.
-        git: What :func:`~lightning_hparams.provenance.code` returned when the worker began.
+        git: What ``provenance.code()`` returned when the worker began.
         options: Further arguments of the RunRecorder.
     """
 
@@ -202,7 +202,7 @@ def trial_callbacks(
         space: What the search varies.
         metric: Name of the metric.
         mode: Whether lower or higher values are better.
-        git: What :func:`~lightning_hparams.provenance.code` returned when the worker began.
+        git: What ``provenance.code()`` returned when the worker began.
     """
     options = {
         name: value
@@ -235,7 +235,7 @@ def tracked(
         identity: The trial.
         settings: What the search does.
         mlflow: The study in MLflow, if the configuration logs there.
-        git: What :func:`~lightning_hparams.provenance.code` returned when the worker began.
+        git: What ``provenance.code()`` returned when the worker began.
     """
     trainer = configuration.given.get("trainer") or {}
     callbacks = trainer.get("callbacks") or []

@@ -94,7 +94,7 @@ class TrialRun:
         base: The configuration that the search varies.
         stop: Whether the worker is asked to stop.
         mlflow: The study in MLflow, if the configuration logs there.
-        git: What :func:`~lightning_hparams.provenance.code` returned when the worker began.
+        git: What ``provenance.code()`` returned when the worker began.
     """
 
     study: SearchStudy

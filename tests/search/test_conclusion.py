@@ -26,9 +26,7 @@ def searched(tmp_path_factory):
     trainer = {"logger": LOGGERS, "callbacks": [RECORDER], "log_every_n_steps": 1}
     base = Configuration.load(tiny.configuration(2, trainer))
     settings = tiny.settings(folder, trials=3, repeat_best={"trials": 2, "seeds": 2}, keep=1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)  # MLflow sets it for its own processes
-        return Search.of(base, settings).run(in_this_process=True)
+    return Search.of(base, settings).run(in_this_process=True)
 
 
 def test_the_folder_of_a_trial_is_its_run(searched):
