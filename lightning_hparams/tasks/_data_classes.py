@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..checks import as_plain
 
-__all__ = ["check_same", "listed", "named"]
+__all__ = ["check_same", "listed", "named", "renamed"]
 
 
 def listed(value: object) -> list[object] | None:
@@ -18,6 +18,16 @@ def named(names: list[object] | None) -> list[object] | None:
     if names is None or names == ["background", "foreground"]:
         return None
     return None if names == [f"class {index}" for index in range(len(names))] else names
+
+
+def renamed(ours: list[object], theirs: list[object]) -> bool:
+    """Whether a task may call the classes of the data so: no name stands for another class.
+
+    >>> renamed(["cat", "dog"], ["0", "1"]), renamed(["cat", "dog"], ["dog", "cat"])
+    (True, False)
+    """
+    pairs = list(zip(ours, theirs, strict=False))
+    return len(ours) == len(theirs) and all(a == b or a not in theirs for a, b in pairs)
 
 
 def check_same(name: str, ours: object, theirs: object) -> None:

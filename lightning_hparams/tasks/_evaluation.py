@@ -16,7 +16,7 @@ from ..outputs import TrainingOutput
 from ..presets import weights_by_counts
 from ..tags import Stage, tag
 from ._class_weights import counts_if_any, counts_of_training
-from ._data_classes import check_same, listed, named
+from ._data_classes import check_same, listed, named, renamed
 from ._loaders import counted_samples
 from .base import VisionTask
 
@@ -98,6 +98,7 @@ class EvaluatedTask(VisionTask):
     class_names: list[str]
     loss: nn.Module
     weighs_if_counted = False  # whether classes have weights by default, if the data counts them
+    may_rename = True  # whether it may have names of its own for the classes of the data
     _counted = False  # whether the class weights are those of the data
     # What describes the classes and a data module has too, by attribute; None if it was not given.
     class_facts: Mapping[str, Sequence[object] | None] = MappingProxyType({})
@@ -131,7 +132,8 @@ class EvaluatedTask(VisionTask):
             if name == "class_names":
                 ours, theirs = named(ours), named(theirs)
             if ours is not None:
-                check_same(name, ours, theirs)
+                if not (self.may_rename and theirs is not None and renamed(ours, theirs)):
+                    check_same(name, ours, theirs)
             elif stage == "fit" and theirs is not None and len(theirs) == len(getattr(self, name)):
                 setattr(self, name, theirs)
                 self.class_facts = {**self.class_facts, name: theirs}

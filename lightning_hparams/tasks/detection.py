@@ -100,6 +100,8 @@ class DetectionTask(DetectionSteps):
             the wrong type.
     """
 
+    may_rename = False  # its ids go with the names, into predictions too
+
     def __init__(
         self,
         arch: str = "fcos",

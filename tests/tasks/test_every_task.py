@@ -191,6 +191,18 @@ def test_names_in_another_order_are_refused_before_the_first_step(named, method)
     assert trainer.global_step == 0
 
 
+def test_only_a_detector_refuses_names_of_its_own(named):
+    make, data = named
+    task = make(class_names=["my first", *data.class_names[1:]])
+    trainer = quiet_trainer(fast_dev_run=True)
+    if isinstance(task, DetectionTask):
+        with pytest.raises(ValueError, match="`class_names` of the data must be those of the task"):
+            trainer.fit(task, data)
+    else:
+        trainer.fit(task, data)
+        assert task.class_names[0] == "my first"
+
+
 @pytest.mark.parametrize("missing", [None, [], PLACEHOLDERS, object()])
 def test_data_without_names_fits_any_task(named, missing):
     make, data = named
