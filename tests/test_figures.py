@@ -63,7 +63,7 @@ def test_a_row_that_is_gone_is_an_error(quotes):
 
 def test_the_quality_of_the_range_test_is_that_of_its_page(text):
     page = (ROOT / "docs" / "concepts" / "learning_rate.md").read_text(encoding="utf-8")
-    quality = text.split("Quality of the suggested")[1].split("The gain, as medians")[0]
+    quality = text.split("Quality of the suggested")[1].split("The gain, as means")[0]
     rows = [line for line in quality.splitlines() if line.startswith("|")]
     assert len(rows) > 8
     assert set(rows) <= set(page.splitlines())
