@@ -104,9 +104,9 @@ def diabetes(scaled: bool = True) -> Data:
 
 
 @functools.cache
-def brain() -> Data:
-    """Axial slices of the MNI152 template at 32 x 32, background, grey and white matter."""
-    images, masks = brain_slices(32)
+def brain(size: int = 32) -> Data:
+    """Square axial slices of the MNI152 template, background, grey and white matter."""
+    images, masks = brain_slices(size)
     train_part, val_part = brain_split(len(images), 2)
     images, masks = (images.float() / 255 - 0.24) / 0.34, masks.long()
     return images[train_part], masks[train_part], images[val_part], masks[val_part]
@@ -225,14 +225,14 @@ class UNet(nn.Module):
         return self.head(self.up(torch.cat([fine, coarse], 1)))
 
 
-def denoiser() -> nn.Module:
+def denoiser(width: int = 16) -> nn.Module:
     """Three convolutions without a norm."""
     return nn.Sequential(
-        nn.Conv2d(3, 16, 3, padding=1),
+        nn.Conv2d(3, width, 3, padding=1),
         nn.ReLU(),
-        nn.Conv2d(16, 16, 3, padding=1),
+        nn.Conv2d(width, width, 3, padding=1),
         nn.ReLU(),
-        nn.Conv2d(16, 3, 3, padding=1),
+        nn.Conv2d(width, 3, 3, padding=1),
     )
 
 

@@ -24,8 +24,6 @@ from PIL import Image
 from sklearn import datasets
 from torch import Tensor
 
-from lightning_hparams.data import brain_slices, brain_split
-
 Floats = npt.NDArray[np.float64]
 FOLDERS: dict[str, Path | None] = {"photos": None, "cells": None}
 _PHOTOS = (
@@ -280,7 +278,7 @@ def gabor() -> Data:
     return _split(torch.tensor(np.stack(inputs)), torch.tensor(labels), 1400)
 
 
-# -- tables, slices, text --------------------------------------------------------------------------
+# -- tables, text ----------------------------------------------------------------------------------
 
 
 @functools.cache
@@ -311,15 +309,6 @@ def _again(data: Data, count: int) -> Data:
     """The same order of samples, divided at another place."""
     inputs, target = torch.cat([data[0], data[2]]), torch.cat([data[1], data[3]])
     return inputs[:count], target[:count], inputs[count:], target[count:]
-
-
-@functools.cache
-def slices() -> Data:
-    """Axial slices of the MNI152 template at 48 x 48, background, grey and white matter."""
-    images, masks = brain_slices(48)
-    train, val = brain_split(len(images), 2)
-    images, masks = (images.float() / 255 - 0.24) / 0.34, masks.long()
-    return images[train], masks[train], images[val], masks[val]
 
 
 @functools.cache

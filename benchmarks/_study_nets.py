@@ -151,17 +151,6 @@ def heat_map(kind: str) -> nn.Module:
     return nn.Sequential(*layers, head)
 
 
-def denoiser() -> nn.Module:
-    """Three convolutions without a norm."""
-    return nn.Sequential(
-        nn.Conv2d(3, 24, 3, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(24, 24, 3, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(24, 3, 3, padding=1),
-    )
-
-
 # -- pretrained ------------------------------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 import torch.nn.functional as F
-from _range_tasks import digits, mlp, noisy_digits
+from _range_tasks import brain, denoiser, digits, mlp, noisy_digits
 from _range_training import GRID, Task
 from _study_data import (
     cancer,
@@ -29,7 +29,6 @@ from _study_data import (
     one_box,
     patches,
     shapes,
-    slices,
     text,
 )
 from _study_nets import (
@@ -37,7 +36,6 @@ from _study_nets import (
     TunedUNet,
     UNet,
     cnn,
-    denoiser,
     gpt,
     heat_map,
     resnet,
@@ -158,14 +156,14 @@ _ALL = [
     Task("patches-resnet-mom", _(resnet, 3, 18), patches, _ce, _momentum),
     Task("patches-cnn-rms", _(cnn, 3, 18, None, _wide), patches, _ce, _rms),
     Task("patches-vit-adamw", _(vit, 3, 18, 32, 8, 0.1), patches, _ce, _adamw),
-    Task("patches-denoise-adam", denoiser, noisy_patches, F.l1_loss, _adam, 32),
+    Task("patches-denoise-adam", _(denoiser, 24), noisy_patches, F.l1_loss, _adam, 32),
     Task("cells-cnn-bn-adamw", _(cnn, 3, 3, "batch", _wide), mislabelled_cells, _ce, _adamw),
     Task("cells-few-cnn-mom", _(cnn, 3, 3, None, _wide), few_cells, _ce, _momentum, 32),
     Task("cells-heat-bn-adamw", _(heat_map, "batch"), centres, centre_loss, _adamw, 32),
     Task("cells-heat-gn-mom", _(heat_map, "group"), centres, centre_loss, _momentum, 16),
     Task("shapes-unet-bn-adamw", _(UNet, 3, 3, "batch"), shapes, mixed_loss, _adamw, 32),
     Task("shapes-unet-adam-dice", _(UNet, 3, 3, None), shapes, dice_loss, _adam, 32),
-    Task("brain-unet-bn-mom", _(UNet, 1, 3, "batch", 8), slices, mixed_loss, _momentum, 16),
+    Task("brain-unet-bn-mom", _(UNet, 1, 3, "batch", 8), _(brain, 48), mixed_loss, _momentum, 16),
     Task("shapes-box-rms", _(cnn, 3, 4, "group", _wide), one_box, box_loss, _rms),
     Task("faces-cnn-gn-adam", _(cnn, 1, 2, "group"), faces, _ce, _adam, 32),
     Task("friedman-mlp-mom", _(mlp, 10, 1, 64, 2), friedman, F.mse_loss, _momentum),
