@@ -27,8 +27,8 @@ def in_empty_folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def at_the_given_address():
-    """MLflow sets the address of one test's database for all that the process does later."""
+def without_mlflows_address():
+    """MLflow sets the address of a database in the environment of the whole process."""
     yield
     if ADDRESS is None:
         os.environ.pop(MLFLOWS, None)

@@ -130,10 +130,7 @@ def browser():
 
 
 def look(page, address, *words, exact=False):
-    """Open a page that shows all of the words; asked for anew while the machine is too busy.
-
-    A page whose first request was not answered in time stays empty until it is loaded again.
-    """
+    """Open a page and wait until it shows all of the words, loading it again every minute."""
     from playwright.sync_api import TimeoutError as TooLate
 
     page.set_default_timeout(60_000)

@@ -6,4 +6,4 @@ __all__ = ["FAULT", "INTERRUPTED", "MISTAKE", "PROGRAM", "TERMINATED"]
 
 PROGRAM = "lightning-hparams"
 MISTAKE, FAULT = 2, 1
-INTERRUPTED, TERMINATED = 128 + 2, 128 + 15  # as shells say it of SIGINT and SIGTERM
+INTERRUPTED, TERMINATED = 128 + 2, 128 + 15  # the exit codes of shells for SIGINT and SIGTERM

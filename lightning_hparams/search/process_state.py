@@ -57,7 +57,7 @@ def as_in_a_new_process(threads: int | None = None) -> Iterator[None]:
 
 @contextmanager
 def leaving_out_what_stays() -> Iterator[Callable[[], None]]:
-    """Yield a function that spares the garbage collector what exists when it is called first.
+    """Yield a function whose first call takes what exists out of garbage collection.
 
     A full collection looks at every object, of which torch, Lightning and Optuna have a million:
     a quarter of a second after each trial, for objects that stay until the process ends.

@@ -82,7 +82,7 @@ class RaySupervisor:
         Raises:
             RuntimeError: If the workers cannot be started, with the last lines of their output.
         """
-        # The loss of a node says nothing against a worker, which is restarted without limit.
+        # A lost node is not the fault of the worker, which is restarted without limit.
         start = self.ray.remote(max_retries=-1, **self.options)(run_worker)
         running: list[Any] = []
         try:

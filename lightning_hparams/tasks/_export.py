@@ -161,7 +161,7 @@ def _program(module: _Exported, size: tuple[int, int], any_size: bool) -> Export
 
 @contextlib.contextmanager
 def _one_suppression() -> Iterator[None]:
-    """Let torchvision suppress boxes in one way, whose steps do not depend on their number."""
+    """Make torchvision suppress boxes by steps that do not depend on how many there are."""
     before = boxes.batched_nms
     boxes.batched_nms = _batched_nms
     try:

@@ -100,7 +100,7 @@ class DetectionTask(DetectionSteps):
             the wrong type.
     """
 
-    may_rename = False  # its ids go with the names, into predictions too
+    may_rename = False  # category ids go with the names, in predictions too
 
     def __init__(
         self,
