@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import inspect
@@ -12,12 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
 from lightning_hparams.optim import make_optimizer, switch_weights
-from lightning_hparams.range_test import Trained
+from lightning_hparams.range_test import Sweep, Trained, lr_values
 from lightning_hparams.schedules import one_cycle
 
 Data = tuple[Tensor, Tensor, Tensor, Tensor]  # training inputs and targets, then validation
@@ -25,6 +27,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 Optimizer = Callable[..., torch.optim.Optimizer]
 Group = dict[str, Any]
 GRID = tuple(float(lr) for lr in np.geomspace(1e-5, 10, 13))
+OURS = lr_values(1e-7, 10, 100)  # the rates of a range test by default
 # What a user would pick instead of any test, at the rates that their authors recommend; of some, if
 # the package is installed.
 DEFAULT = "optimizer's default"
@@ -60,6 +63,7 @@ class Task:
     grid: Sequence[float] = GRID
     error: Callable[[Tensor, Tensor], float] | None = None  # by the target's kind if None
     factor: Callable[[str], float] = lambda name: 1.0  # of a parameter's rate; 0 freezes it
+    device: str = "cpu"
 
 
 # -- training --------------------------------------------------------------------------------------
@@ -67,9 +71,14 @@ class Task:
 
 def train(task: Task, peak: float, steps: int, seed: int) -> tuple[float, float]:
     """Validation loss and error after a one-cycle to this peak; infinite if it did not survive."""
+    return train_at(task, [peak * one_cycle(number, steps) for number in range(steps)], seed)
+
+
+def train_at(task: Task, rates: Sequence[float], seed: int) -> tuple[float, float]:
+    """The same after a step at each of these rates."""
     model, optimizer, batches = start(task, seed)
-    for number, (inputs, target) in zip(range(steps), batches, strict=False):
-        set_lr(optimizer, peak * one_cycle(number, steps))
+    for lr, (inputs, target) in zip(rates, batches, strict=False):
+        set_lr(optimizer, lr)
         loss = step(task, model, optimizer, inputs, target)
         if not math.isfinite(loss):
             return math.inf, math.inf
@@ -90,7 +99,7 @@ def untuned(task: Task, name: str, steps: int, seed: int) -> tuple[float, float]
         default = inspect.signature(task.optimizer).parameters["lr"].default
         return train(task, float(default), steps, seed)
     torch.manual_seed(seed)
-    model, batches = task.model(), _batches(task, seed)
+    model, batches = task.model().to(task.device), _batches(task, seed)
     groups = _groups(task, model)
     if name in _ONE_RATE:
         groups = [{"params": [p for group in groups for p in group["params"]], "factor": 1.0}]
@@ -134,7 +143,7 @@ def _groups(task: Task, model: nn.Module) -> list[Group]:
 
 def short_training(task: Task, peak: float, steps: int, seed: int) -> Trained:
     """A one-cycle judged by training samples that are kept out of it."""
-    inputs, target, *_ = task.data()
+    inputs, target, *_ = _data(task)
     order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(77))
     count = min(len(inputs) // 5, max(256, 8 * task.batch_size)) // 16 * 16
     held, kept = order[:count], order[count:]
@@ -150,10 +159,14 @@ def short_training(task: Task, peak: float, steps: int, seed: int) -> Trained:
 
 
 def _each_loss(task: Task, model: nn.Module, inputs: Tensor, target: Tensor) -> list[float]:
+    parts = zip(inputs.chunk(16), target.chunk(16), strict=True)
+    return [_loss(task, model, each, goal) for each, goal in parts]
+
+
+def _loss(task: Task, model: nn.Module, inputs: Tensor, target: Tensor) -> float:
     model.eval()
     with torch.no_grad():
-        parts = zip(inputs.chunk(16), target.chunk(16), strict=True)
-        return [float(task.loss(model(each), goal)) for each, goal in parts]
+        return float(task.loss(model(inputs), target))
 
 
 def probe_loss(task: Task, peak: float, steps: int, seed: int) -> float:
@@ -168,16 +181,32 @@ def probe_loss(task: Task, peak: float, steps: int, seed: int) -> float:
     return float(np.mean(losses[-max(steps // 5, 1) :]))
 
 
-def sweep(task: Task, lrs: list[float], seed: int) -> list[float]:
-    """Loss before each step at its learning rate, up to the first that is not finite."""
+def sweep(task: Task, lrs: Sequence[float], seed: int, validated: int = 0) -> list[float]:
+    """Loss before each step at its learning rate, up to the first that is not finite.
+
+    Args:
+        task: The task.
+        lrs: Rate of each step.
+        seed: Of the start and the batches.
+        validated: Validation samples whose loss is measured; 0 for the training loss.
+    """
     model, optimizer, batches = start(task, seed)
+    *_, held, goal = (part[:validated] for part in _data(task))
     losses = []
     for lr, (inputs, target) in zip(lrs, batches, strict=False):
+        before = _loss(task, model, held, goal) if validated else None
         set_lr(optimizer, lr)
-        losses.append(step(task, model, optimizer, inputs, target))
+        loss = step(task, model, optimizer, inputs, target)
+        losses.append(loss if before is None else before)
         if not math.isfinite(losses[-1]):
             break
     return losses
+
+
+def our_sweep(task: Task, seed: int, validated: int = 0) -> Sweep:
+    """A range test's sweep by default; after a loss that is not finite, none would be."""
+    losses = sweep(task, OURS, seed, validated)
+    return Sweep(OURS, losses + [math.nan] * (len(OURS) - len(losses)))
 
 
 def untrained(task: Task, seed: int) -> tuple[float, float]:
@@ -187,13 +216,20 @@ def untrained(task: Task, seed: int) -> tuple[float, float]:
 
 def evaluate(task: Task, model: nn.Module) -> tuple[float, float]:
     """Validation loss and error of a model; infinite if the loss is not a number."""
-    *_, inputs, target = task.data()
+    *_, inputs, target = _data(task)
     model.eval()
     with torch.no_grad():
         outputs = model(inputs)
         loss = float(task.loss(outputs, target))
-    error = task.error or _error
-    return (loss, error(outputs, target)) if math.isfinite(loss) else (math.inf, math.inf)
+    if not math.isfinite(loss):
+        return math.inf, math.inf
+    return loss, (task.error or _error)(outputs.cpu(), target.cpu())
+
+
+def lost(value: float, truth: npt.NDArray[np.float64], worst: float, least: float = 0.0) -> float:
+    """Share of what there was to gain that a loss or error misses."""
+    best = float(truth.min())
+    return min(max((value - best) / (worst - best), least), 1.0)
 
 
 def _error(outputs: Tensor, target: Tensor) -> float:
@@ -218,13 +254,23 @@ def start(
     task: Task, seed: int, rows: Tensor | None = None
 ) -> tuple[nn.Module, torch.optim.Optimizer, Iterator[tuple[Tensor, Tensor]]]:
     torch.manual_seed(seed)
-    model = task.model()
+    model = task.model().to(task.device)
     return model, task.optimizer(_groups(task, model)), _batches(task, seed, rows)
+
+
+def _data(task: Task) -> Data:
+    return _moved(task.data, task.device)
+
+
+@functools.cache
+def _moved(data: Callable[[], Data], device: str) -> Data:
+    inputs, target, val_inputs, val_target = (part.to(device) for part in data())
+    return inputs, target, val_inputs, val_target
 
 
 def _batches(task: Task, seed: int, rows: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor]]:
     generator = torch.Generator().manual_seed(1000 + seed)
-    inputs, target, *_ = task.data()
+    inputs, target, *_ = _data(task)
     if rows is not None:
         inputs, target = inputs[rows], target[rows]
     size = min(task.batch_size, len(inputs))

@@ -34,6 +34,11 @@ _PHOTOS = (
 _CELLS = ("RBC", "WBC", "Platelets")
 
 
+def use_folders(photos: Path | None, cells: Path | None) -> None:
+    """Read photographs and cells from these folders; None for where they are by default."""
+    FOLDERS.update(photos=photos, cells=cells)
+
+
 def _folder(name: str) -> Path:
     folder = FOLDERS[name]
     if folder is None and name == "photos":

@@ -25,10 +25,11 @@ that is not there are skipped.
 from __future__ import annotations
 
 import argparse
+import functools
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -37,8 +38,11 @@ import torch
 from _range_peers import PEERS
 from _range_tasks import TASKS, trained
 from _range_training import (
+    OURS,
     UNTUNED,
     Task,
+    lost,
+    our_sweep,
     probe_loss,
     short_training,
     sweep,
@@ -46,13 +50,14 @@ from _range_training import (
     untrained,
     untuned,
 )
-from _study_data import FOLDERS
+from _study_data import use_folders
 from _study_tasks import STUDY
 from _timing import about, verdict
+from _workers import spread
 
-from lightning_hparams.range_test import RangeTestResult, Sweep, analyse, lr_values, probe, refine
+from lightning_hparams.range_test import RangeTestResult, Sweep, analyse, probe, refine
 
-OURS = lr_values(1e-7, 10, 100)
+EVERY = {**TASKS, **STUDY}
 BUDGET = "ours, budget of 600"
 RULES = ("edge", "min", "steep", "valley", "slide")
 LIMITS = {"regret": 0.013, "spread": 0.20, "within": 0.80}
@@ -62,7 +67,7 @@ LIMITS = {"regret": 0.013, "spread": 0.20, "within": 0.80}
 class Measured:
     """A task with its truth and what was suggested for it: by method, one rate for each seed."""
 
-    task: Task
+    name: str
     truth: npt.NDArray[np.float64]  # (13,), loss at each rate of the grid
     untrained: float
     errors: npt.NDArray[np.float64]  # (13,), error at each rate of the grid
@@ -72,6 +77,11 @@ class Measured:
     statuses: list[str] = field(default_factory=list)
     probed: list[RangeTestResult] = field(default_factory=list)
     at_edge: list[float | None] = field(default_factory=list)
+
+    @property
+    def task(self) -> Task:
+        """The task, which cannot be sent from one process to another."""
+        return EVERY[self.name]
 
     @property
     def best(self) -> float:
@@ -96,23 +106,17 @@ class Measured:
         return [lost(pair[by_error], truth, worst, least=-1.0) for pair in self.without[name]]
 
 
-def lost(value: float, truth: npt.NDArray[np.float64], worst: float, least: float = 0.0) -> float:
-    """Share of what there was to gain that a loss or error misses."""
-    best = float(truth.min())
-    return min(max((value - best) / (worst - best), least), 1.0)
-
-
 def measure(task: Task, steps: int, truth_seeds: int, seeds: int, probe_steps: int) -> Measured:
     """Train the grid, run the sweeps, and ask every method."""
     before = np.mean([untrained(task, seed) for seed in range(truth_seeds)], axis=0)
     found = [[train(task, lr, steps, seed) for lr in task.grid] for seed in range(truth_seeds)]
     # A training that blew up is as good as none.
     means = np.minimum(found, before).mean(0)
-    measured = Measured(task, means[:, 0], float(before[0]), means[:, 1], float(before[1]))
+    measured = Measured(task.name, means[:, 0], float(before[0]), means[:, 1], float(before[1]))
     for name in UNTUNED:
         measured.without[name] = [untuned(task, name, steps, seed) for seed in range(truth_seeds)]
     # The seeds of the sweeps are not those of the truth, and three sweeps make one repeated test.
-    ours = [Sweep(OURS, _padded(sweep(task, OURS, 100 + seed))) for seed in range(3 * seeds)]
+    ours = [our_sweep(task, 100 + seed) for seed in range(3 * seeds)]
     for rule in RULES:
         results = [analyse([each], rule) for each in ours[:seeds]]
         measured.suggested[f"ours, {rule}"] = [result.suggestion for result in results]
@@ -135,6 +139,11 @@ def measure(task: Task, steps: int, truth_seeds: int, seeds: int, probe_steps: i
     return measured
 
 
+def measure_named(name: str, device: str, *settings: int) -> Measured:
+    """The same for the task of a name, its trainings on this device."""
+    return measure(replace(EVERY[name], device=device), *settings)
+
+
 def _ask_peers(measured: Measured, seeds: int) -> None:
     grids: dict[tuple[float, ...], list[list[float]]] = {}
     for peer in PEERS:
@@ -149,11 +158,6 @@ def _ask_peers(measured: Measured, seeds: int) -> None:
 
 def _probes(task: Task, steps: int, seed: int) -> Callable[[float], float]:
     return lambda lr: probe_loss(task, lr, steps, seed)
-
-
-def _padded(losses: list[float]) -> list[float]:
-    """A sweep ends at the first loss that is not finite; the rest would not be either."""
-    return losses + [math.nan] * (len(OURS) - len(losses))
 
 
 # -- tables ----------------------------------------------------------------------------------------
@@ -204,20 +208,8 @@ def print_summary(name: str, tasks: Sequence[Measured]) -> None:
         f"  {'median suggestion, mean regret':<42} {'best':>8} {'ours, budget':>16} "
         f"{'ours, edge':>16} {'fastai minimum':>16} {'Lightning':>16}  status"
     )
-    shown = (BUDGET, "ours, edge", "fastai minimum", "Lightning 2.6.6")
     for each in tasks:
-        cells = []
-        for method in shown:
-            rates = each.suggested[method]
-            there = [rate for rate in rates if rate is not None]
-            middle = f"{np.median(there):.2g}" if there else "none"
-            regret = np.mean([each.regret(rate) for rate in rates])
-            cells.append(f"{middle:>9} {regret:6.3f}")
-        statuses = ", ".join(
-            f"{each.statuses.count(status)} {status}" for status in dict.fromkeys(each.statuses)
-        )
-        label = ("*" if each.task.hard else " ") + each.task.name
-        print(f"  {label:<42} {each.best:>8.2g} " + " ".join(cells) + f"  {statuses}")
+        print(task_line(each))
     easy = [each for each in tasks if not each.task.hard]
     if not easy:
         return
@@ -245,6 +237,21 @@ def print_summary(name: str, tasks: Sequence[Measured]) -> None:
         verdict("mean regret, thousandths", 1000 * found.regret, 13, at_most=True)
         verdict("spread over seeds in decades", found.spread, LIMITS["spread"], at_most=True)
         verdict("share within half a decade", found.within, LIMITS["within"], at_most=False)
+
+
+def task_line(measured: Measured) -> str:
+    """The best rate of a task, and the median suggestion and mean regret of some methods."""
+    cells = []
+    for method in (BUDGET, "ours, edge", "fastai minimum", "Lightning 2.6.6"):
+        rates = measured.suggested[method]
+        there = [rate for rate in rates if rate is not None]
+        middle = f"{np.median(there):.2g}" if there else "none"
+        regret = np.mean([measured.regret(rate) for rate in rates])
+        cells.append(f"{middle:>9} {regret:6.3f}")
+    found = measured.statuses
+    statuses = ", ".join(f"{found.count(status)} {status}" for status in dict.fromkeys(found))
+    label = ("*" if measured.task.hard else " ") + measured.name
+    return f"  {label:<42} {measured.best:>8.2g} " + " ".join(cells) + f"  {statuses}"
 
 
 def print_probes(tasks: Sequence[Measured], steps: int) -> None:
@@ -289,7 +296,7 @@ def print_refusals(seeds: int) -> None:
         print(f"  {f'noise, {name}, 1000 curves':<42} {_refused(curves):8.2%}")
     for task in (TASKS["MLP, SGD"], TASKS["CNN + BatchNorm, AdamW"]):
         done = trained(task)
-        curves = [np.array(_padded(sweep(done, OURS, 100 + seed))) for seed in range(seeds)]
+        curves = [np.array(our_sweep(done, 100 + seed).losses) for seed in range(seeds)]
         print(f"  {f'{task.name}, trained to the end':<42} {_refused(curves):8.2%}")
 
 
@@ -324,16 +331,21 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, help="photographs, if not scikit-image's folder")
     parser.add_argument("--cells", type=Path, help="blood cells: Annotations/ and JPEGImages/")
     parser.add_argument("--quick", action="store_true", help="one truth seed, two sweeps")
+    parser.add_argument("--workers", type=int, default=1, help="processes, each with one task")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="of trainings")
     args = parser.parse_args()
     torch.set_num_threads(1)
     truth_seeds, seeds = (1, 2) if args.quick else (args.truth_seeds, args.seeds)
     start = time.perf_counter()
-    FOLDERS.update(photos=args.photos, cells=args.cells)
-    tasks = [
-        measure(task, args.steps, truth_seeds, seeds, args.probe_steps)
-        for name in args.tasks
-        if args.only in name and runs(task := {**TASKS, **STUDY}[name])
-    ]
+    prepare = functools.partial(use_folders, args.photos, args.cells)
+    prepare()
+    names = [name for name in args.tasks if args.only in name and runs(EVERY[name])]
+    jobs = [(name, args.device, args.steps, truth_seeds, seeds, args.probe_steps) for name in names]
+    done: dict[str, Measured] = {}
+    for measured in spread(measure_named, jobs, args.workers, prepare):
+        done[measured.name] = measured
+        print(f"{task_line(measured)}, {(time.perf_counter() - start) / 60:.1f} min", flush=True)
+    tasks = [done[name] for name in names]
     print(__doc__)
     print(f"{about('scikit-learn', 'numpy')}")
     print(f"truth: {args.steps} steps, {truth_seeds} seeds; {seeds} sweeps of each method")
