@@ -1,7 +1,7 @@
 """How good the suggested bounds of a cyclic schedule are: regret against a grid of bounds.
 
 A training is four triangular cycles, as ``Cyclic`` makes them by default. The truth of a task are
-the trainings with each of 13 upper bounds and three lower ones, mean over seeds. The regret of
+the trainings with each of 13 upper bounds and two lower ones, mean over seeds. The regret of
 suggested bounds is (error there - best of the grid) / (untrained - best), and the same by loss;
 below 0 if they are better than the whole grid, and 1 without a suggestion. They are trained between
 as well, with the seeds of the truth, which are not those of the sweeps. The best of a grid is the
@@ -39,7 +39,7 @@ NAMES = (  # the slowest first
     "digits-mlp-adamw",
     "friedman-mlp-mom",
 )
-SHARES = (1 / 100, 1 / 20, 1 / 4)  # of the upper bound that a lower one is
+SHARES = (1 / 20, 1 / 4)  # of the upper bound that a lower one is
 SWEEP, BUDGET = "Cyclic, sweep alone", "Cyclic, budget of 600"
 QUARTER, EDGE = "Cyclic, a quarter of the peak to it", "Cyclic, a third of the edge to it"
 ONE_CYCLE = "OneCycle, sweep alone"

@@ -8,7 +8,8 @@ of its own sweep. Values that the test does not try by default are part of the g
 is the regret of the value that is best by one seed, judged by the others.
 
 All batch sizes are trained for as many samples, as in a run of so many epochs: a batch of twice the
-size has half of the steps. The sweeps have 100 steps at any size, as they have by default.
+size has half of the steps; or for as many steps, with ``--same-steps``. The sweeps have 100 steps
+at any size, as they have by default.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ import math
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -100,8 +100,7 @@ class Run:
 
 def in_grid(name: str, param: str, value: float, rate: float, steps: int, seed: int) -> Run:
     """Train in full."""
-    length = round(steps / value) if param == "batch_size" else steps
-    loss, error = train(holding(EVERY[name], param, value), rate, length, seed)
+    loss, error = train(holding(EVERY[name], param, value), rate, steps, seed)
     return Run(name, value, rate, seed, loss, error)
 
 
@@ -222,10 +221,8 @@ def _text(value: float | None) -> str:
     return "none" if value is None else f"{value:g}"
 
 
-def _print_row(label: str, values: str, means: Any) -> None:
-    print(
-        f"    {label:<26} {values:>16} {means[0]:7.3f} {means[1]:7.3f} {means[2]:7.3f} {means[3]:7.3f}"
-    )
+def _print_row(label: str, values: str, means: Iterable[float]) -> None:
+    print(f"    {label:<26} {values:>16} {' '.join(f'{mean:7.3f}' for mean in means)}")
 
 
 def main() -> None:
@@ -234,6 +231,7 @@ def main() -> None:
     parser.add_argument("--params", nargs="+", choices=VALUES, default=list(VALUES))
     parser.add_argument("--tasks", nargs="+", metavar="NAME", choices=EVERY, help="not these four")
     parser.add_argument("--steps", type=int, default=300, help="of each training")
+    parser.add_argument("--same-steps", action="store_true", help="at any batch size")
     parser.add_argument("--seeds", type=int, default=3, help="of the trainings, and tests")
     parser.add_argument("--workers", type=int, default=1, help="processes of one thread each")
     parser.add_argument("--quick", action="store_true", help="one seed, three rates")
@@ -245,11 +243,12 @@ def main() -> None:
     print(f"{about('scikit-learn', 'numpy')}; {args.steps} steps, {seeds} seeds and tests")
     for param in args.params:
         names = args.tasks or NAMES[param]
+        shorten = param == "batch_size" and not args.same_steps
         jobs = [(name, param, stage, seed)
                 for name in names for stage in STAGES for seed in range(seeds)]  # fmt: skip
         tests = list(spread(tested, jobs, args.workers))
         grid = [
-            (name, param, value, rate, args.steps, seed)
+            (name, param, value, rate, round(args.steps / (value if shorten else 1)), seed)
             for name in names
             for value in sorted(sum(VALUES[param], ()))
             for rate in EVERY[name].grid[RATES][:: 2 if args.quick else 1]
