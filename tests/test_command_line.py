@@ -8,6 +8,8 @@ import yaml
 from lightning import LightningDataModule, LightningModule
 from lightning.pytorch.cli import LightningCLI
 
+from lightning_hparams.presets import weights_by_counts
+
 IMAGES = {"model": "test_resnet", "image_size": 16, "loss": {"ce": 1.0}}
 TASKS = {
     "ClassificationTask": (
@@ -33,6 +35,7 @@ TASKS = {
             "arch_args": {"fpn_channels": 32, "level_sizes": [4, 8, 16]},
             "num_classes": 3,
             "loss": {"box": 2.0},
+            "class_weights": "auto",
             "freeze": "encoder",
             "unfreeze_at": 1,
         },
@@ -89,3 +92,6 @@ def test_a_run_by_class_path_is_written_and_made_again_as_it_was(config, tmp_pat
     assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
     again.trainer.fit(again.model, again.datamodule)
     assert again.trainer.global_step == 2
+    if "class_weights" in given["model"]["init_args"]:
+        counted = weights_by_counts(again.datamodule.class_counts())
+        assert again.model.loss.class_weights.tolist() == pytest.approx(counted)

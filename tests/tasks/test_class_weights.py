@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, strategies as st
 from torch.utils.data import DataLoader
 
-from lightning_hparams import SegmentationTask
+from lightning_hparams import DetectionTask, SegmentationTask, SyntheticShapesData
 from lightning_hparams.presets import weights_by_counts
 from tests.runs import SMALL, matching, quiet_trainer, shapes
 
@@ -93,3 +93,90 @@ def test_counts_that_do_not_fit_are_refused(counts):
 def test_a_word_other_than_auto_is_refused():
     with pytest.raises(ValueError, match=r"or a list of numbers, got 'balanced'"):
         SegmentationTask(class_weights="balanced")
+
+
+# -- of a detector --------------------------------------------------------------------------------
+
+
+class OneTriangle(SyntheticShapesData):
+    """Boxes of which one is of the last class."""
+
+    def setup(self, stage):
+        super().setup(stage)
+        self.train_set = [sample for sample in self.train_set if sample["target"]["labels"].numel()]
+        for sample in self.train_set:
+            sample["target"]["labels"].clamp_(max=1)
+        self.train_set[0]["target"]["labels"][0] = 2
+
+    def class_counts(self):
+        labels = torch.cat([sample["target"]["labels"] for sample in self.train_set])
+        return torch.bincount(labels, minlength=self.num_classes).tolist()
+
+
+def with_boxes():
+    data = OneTriangle(task="detection", size=64, num_train=12, num_val=4, batch_size=4)
+    data.setup("fit")
+    return data
+
+
+def detecting(data, class_weights, arch="fcos", lr=1e-3):
+    """A detector that has made one step of plain gradient descent, and how far that went."""
+    torch.manual_seed(0)
+    task = DetectionTask(
+        arch,
+        num_classes=data.num_classes,
+        class_weights=class_weights,
+        optimizer="SGD",
+        optimizer_args={"momentum": 0.0},
+        lr=lr,
+        weight_decay=0.0,
+        arch_args={"fpn_channels": 32, "head_convs": 1} if arch == "fcos" else None,
+    )
+    before = task.model.head.classification_head.cls_logits.bias.detach().clone()
+    trainer = quiet_trainer(max_steps=1, limit_val_batches=0)
+    torch.manual_seed(1)
+    trainer.fit(task, data)
+    moved = task.model.head.classification_head.cls_logits.bias.detach() - before
+    return task, trainer, moved.view(-1, data.num_classes).sum(0)
+
+
+@pytest.mark.parametrize(
+    "arch", ["fcos", pytest.param("retinanet_resnet50_fpn", marks=pytest.mark.slow)]
+)
+def test_a_detector_learns_a_rare_class_faster_by_the_weight_that_its_boxes_give_it(arch):
+    """The last bias of each class has a gradient from the loss of that class alone."""
+    data, lr = with_boxes(), 100.0  # so that a step is large beside float32's rounding
+    task, _, weighted = detecting(data, "auto", arch, lr)
+    weights = torch.tensor(weights_by_counts(data.class_counts()))
+    assert task.loss.class_weights.tolist() == pytest.approx(weights.tolist())
+    assert weights[2] > 2 * weights[1]
+    _, _, equal = detecting(data, None, arch, lr)
+    torch.testing.assert_close(weighted / equal, weights / weights.mean(), rtol=1e-3, atol=0)
+
+
+def test_a_detector_keeps_its_weights_in_the_checkpoint_and_goes_on_with_them(tmp_path):
+    data = with_boxes()
+    task, trainer, _ = detecting(data, "auto")
+    assert task.hparams["class_weights"] == "auto"
+    path = tmp_path / "task.ckpt"
+    trainer.save_checkpoint(path)
+    loaded = DetectionTask.load_from_checkpoint(path)
+    assert torch.equal(loaded.loss.class_weights, task.loss.class_weights)
+    loader = data.val_dataloader()  # alone, it counts nothing
+    (expected,) = quiet_trainer().validate(task, loader, verbose=False)
+    assert quiet_trainer().validate(loaded, loader, verbose=False) == [expected]
+    unweighted = DetectionTask.load_from_checkpoint(path, class_weights=None)
+    (other,) = quiet_trainer().validate(unweighted, loader, verbose=False)
+    assert other["loss/val"] != pytest.approx(expected["loss/val"], rel=1e-3)
+
+    resumed = DetectionTask(**{**task.hparams, "class_weights": "auto"})
+    quiet_trainer(max_steps=2, limit_val_batches=0).fit(resumed, data, ckpt_path=path)
+    assert torch.equal(resumed.loss.class_weights, task.loss.class_weights)
+
+
+def test_a_detector_whose_data_counts_no_boxes_is_refused_before_training():
+    trainer, loader = quiet_trainer(), with_boxes().train_dataloader()
+    task = DetectionTask(num_classes=3, class_weights="auto")
+    with pytest.raises(ValueError, match=r"a method class_counts\(\) .*got no data module"):
+        trainer.fit(task, loader, loader)
+    assert trainer.global_step == 0
