@@ -1,6 +1,7 @@
 """What a trial costs beside its training, counted rather than timed."""
 
 import gc
+import sys
 import weakref
 from datetime import datetime
 
@@ -16,6 +17,8 @@ from lightning_hparams.search.owners import Owner
 from lightning_hparams.search.process_state import leaving_out_what_stays
 from lightning_hparams.search.trial import Report
 from tests.search import tiny
+
+IMMORTAL = 500 if sys.version_info[:2] == (3, 12) else 0  # as good as frozen, to Python 3.12
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +39,7 @@ def counted(tmp_path_factory):
         make(self, given)
 
     def watched(self, asked, run=Worker.run_one):
-        found["frozen"].append(gc.get_freeze_count() > 0)
+        found["frozen"].append(gc.get_freeze_count() > IMMORTAL)
         return run(self, asked)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -65,7 +68,7 @@ def test_a_trial_checks_its_configuration_twice(counted):
 def test_later_trials_collect_garbage_only_among_what_they_made(counted):
     _, found = counted
     assert found["frozen"] == [False, True]
-    assert gc.get_freeze_count() == 0
+    assert gc.get_freeze_count() <= IMMORTAL
 
 
 class Node:
@@ -84,7 +87,7 @@ def test_what_is_made_later_is_collected():
         assert made() is None
         held = [Node() for _ in range(1000)]
         leave_out()
-        assert 0 < gc.get_freeze_count() <= kept
+        assert IMMORTAL < gc.get_freeze_count() <= kept
         del held
 
 
@@ -95,7 +98,7 @@ def test_what_the_program_left_out_itself_stays_left_out():
         held = [Node() for _ in range(1000)]
         with leaving_out_what_stays() as leave_out:
             leave_out()
-        assert 0 < gc.get_freeze_count() <= before
+        assert IMMORTAL < gc.get_freeze_count() <= before
         del held
     finally:
         gc.unfreeze()
