@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import _yolo_peers
 import lightning
 import segmentation_models_pytorch as smp
 import timm
@@ -251,6 +252,9 @@ def boxes(args: argparse.Namespace) -> None:
         "ours": ours,
         "torchvision ssdlite320_mobilenet_v3_large": partial(plain, ssdlite, 1e-3),
         "torchvision fcos_resnet50_fpn": partial(plain, fcos, 5e-4),
+        **_yolo_peers.yolo_sides(
+            make, lambda seed: getattr(args, "seconds", None) or seconds[seed], args.size
+        ),
     }
     found = compare(f"boxes, {steps} steps, then equal seconds", sides, args.seeds, "map")
     verdict("mAP", statistics.mean(found["ours"]), 0.53, at_most=False)
