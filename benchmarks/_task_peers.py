@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
+from _timing import device
+from lightning.pytorch.utilities import move_data_to_device
 from torch import Tensor, nn
 
-__all__ = ["cycled", "until", "until_steps", "until_time"]
+__all__ = ["cycled", "moved", "until", "until_steps", "until_time"]
 
 Batch = Mapping[str, Any]
 Loss = Callable[[nn.Module, Batch], Tensor]
@@ -20,6 +22,12 @@ Stop = Callable[[int, float], bool]  # steps taken and seconds passed -> whether
 def cycled(loader: Iterable[Batch]) -> Iterator[Batch]:
     """The batches of a loader, epoch after epoch."""
     return itertools.chain.from_iterable(itertools.repeat(loader))
+
+
+def moved(batch: Batch) -> Batch:
+    """A batch where the model is."""
+    found: Batch = move_data_to_device(batch, device())
+    return found
 
 
 def until_steps(steps: int) -> Stop:
@@ -56,7 +64,7 @@ def until(
     Returns:
         The steps taken, and the seconds passed.
     """
-    model.train()
+    model.train().to(device())
     peaks = [group["lr"] for group in optimizer.param_groups]
     taken, start = 0, time.perf_counter()
     for batch in cycled(loader):
@@ -66,10 +74,12 @@ def until(
         for group, peak in zip(optimizer.param_groups, peaks, strict=True):
             group["lr"] = peak * rate(taken, passed)
         optimizer.zero_grad(set_to_none=True)
-        loss(model, batch).backward()
+        loss(model, moved(batch)).backward()
         if clip is not None:
             nn.utils.clip_grad_norm_(model.parameters(), clip)
         optimizer.step()
         taken += 1
     model.eval()
+    if device().type == "cuda":
+        torch.cuda.synchronize()
     return taken, time.perf_counter() - start

@@ -25,6 +25,23 @@ QUIET = {
 }
 
 
+def use_device(name: str) -> None:
+    """Let every Trainer that is made from ``QUIET`` train on a CPU or GPU."""
+    QUIET["accelerator"] = "gpu" if name == "cuda" else name
+
+
+def device() -> torch.device:
+    """Where they train."""
+    return torch.device("cuda" if QUIET["accelerator"] == "gpu" else "cpu")
+
+
+def machine() -> str:
+    """The card, or the threads of the CPU."""
+    if device().type == "cuda":
+        return torch.cuda.get_device_name()
+    return f"{torch.get_num_threads()} threads"
+
+
 def interleaved_ms(
     sides: Mapping[str, Callable[[], object]], rounds: int, warmup: int = 1
 ) -> dict[str, float]:
@@ -49,9 +66,9 @@ def peak_mb() -> float:
 
 
 def about(*packages: str) -> str:
-    """The machine's threads and the versions of what is measured."""
+    """The machine and the versions of what is measured."""
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", *packages))
-    return f"{torch.get_num_threads()} threads, Python {platform.python_version()}, {versions}"
+    return f"{machine()}, Python {platform.python_version()}, {versions}"
 
 
 def record(what: str, value: float, unit: str = "x") -> None:

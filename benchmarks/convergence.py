@@ -24,8 +24,10 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
+from multiprocessing import get_context
 from statistics import fmean, pstdev
 from typing import Any
 
@@ -34,7 +36,7 @@ import segmentation_models_pytorch as smp
 import torch
 import torch.nn.functional as F
 from _range_peers import PEERS
-from _timing import QUIET, about, record, verdict
+from _timing import QUIET, about, device, record, use_device, verdict
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.tuner import Tuner
 from sklearn.datasets import load_digits
@@ -208,10 +210,11 @@ class Scores(Callback):
         with torch.no_grad():
             if averaged:  # as its authors ask for
                 batches = itertools.islice(loader(self.problem, 0), 30)
-                update_bn((images for images, _ in batches), pl_module.net)
+                update_bn((images.to(device()) for images, _ in batches), pl_module.net)
             pl_module.eval()
             images, target = self.problem.val
-            self.by_step[step] = self.problem.score(pl_module.net(images), target)
+            found = pl_module.net(images.to(device())).cpu()
+            self.by_step[step] = self.problem.score(found, target)
         pl_module.train()
         switch_weights(trainer.optimizers, "train")
 
@@ -269,13 +272,13 @@ def peers(problem: Problem, seed: int, name: str) -> Run:
     """OneCycleLR at the rate of another library's rule."""
     (peer,) = (each for each in PEERS if each.name == name)
     torch.manual_seed(seed)
-    net, losses = problem.net().train(), list[float]()
+    net, losses = problem.net().train().to(device()), list[float]()
     optimizer = problem.optimizer(net.parameters(), peer.lrs[0])
     batches = itertools.chain.from_iterable(itertools.repeat(loader(problem, seed)))
     for lr, (inputs, target) in zip(peer.lrs, batches, strict=False):
         optimizer.param_groups[0]["lr"] = lr
         optimizer.zero_grad()
-        loss = problem.loss(net(inputs), target)
+        loss = problem.loss(net(inputs.to(device())), target.to(device()))
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
@@ -314,25 +317,77 @@ WAYS: dict[str, Callable[[Problem, int], Run]] = {
 TUNES_NOTHING = list(WAYS)[-len(UNTUNED) :]
 
 
-def constants(problem: Problem, seeds: int) -> dict[str, list[Run]]:
-    """Runs of the best constant rate, without and with the cost of finding it."""
-    share = problem.steps // len(problem.grid)
-    runs: dict[float, list[Run]] = {}
-    for lr in problem.grid:
-        for seed in range(seeds):
-            torch.manual_seed(seed)
-            run = train(problem, Net(problem, lr=lr), problem.steps, seed, at=[share])
-            runs.setdefault(lr, []).append(run)
-    free = max(runs.values(), key=lambda same: fmean(run.final for run in same))
-    short = [
-        [
-            Run({step: s for step, s in run.scores.items() if step <= share}, run.rate)
-            for run in same
-        ]
-        for same in runs.values()
+def share(problem: Problem) -> int:
+    """Steps of each constant rate if they are divided between all."""
+    return problem.steps // len(problem.grid)
+
+
+def constant(problem: Problem, seed: int, lr: float) -> Run:
+    """A constant rate, with a look when its share of the steps is over."""
+    torch.manual_seed(seed)
+    return train(problem, Net(problem, lr=lr), problem.steps, seed, at=[share(problem)])
+
+
+def best_constant(problem: Problem, runs: Sequence[Sequence[Run]]) -> dict[str, list[Run]]:
+    """Of the runs of each rate, by seed: those of the best, without and with the cost of it."""
+    free = max(runs, key=lambda same: fmean(run.final for run in same))
+    shorts = [[cut(run, share(problem)) for run in same] for same in runs]
+    paid = [max(same, key=lambda run: run.final) for same in zip(*shorts, strict=True)]
+    return {"best constant rate, its cost left out": [*free], "the same, cost included": paid}
+
+
+def cut(run: Run, steps: int) -> Run:
+    """The scores up to a step."""
+    return Run({step: each for step, each in run.scores.items() if step <= steps}, run.rate)
+
+
+# -- all of them, in processes ---------------------------------------------------------------------
+
+PROBLEMS: dict[str, Callable[[], Problem]] = {
+    "digits": digits, "digits-sgd": partial(digits, sgd=True), "brain": brain,
+    "finetuned": finetuned,
+}  # fmt: skip
+
+
+def prepare(kind: str) -> None:
+    """One thread, the device, and nothing said but the tables."""
+    use_device(kind)
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    for logger in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(logger).setLevel(logging.ERROR)
+
+
+@cache
+def problem_named(name: str, steps: int | None) -> Problem:
+    """A task with its own number of steps, or another."""
+    problem = PROBLEMS[name]()
+    return replace(problem, steps=steps or problem.steps)
+
+
+def run_one(name: str, steps: int | None, way: str | float, seed: int) -> Run:
+    """One training by the name of a way or at a constant rate."""
+    problem = problem_named(name, steps)
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
+        return WAYS[way](problem, seed) if isinstance(way, str) else constant(problem, seed, way)
+
+
+def measure(
+    pool: Executor, name: str, problem: Problem, seeds: int
+) -> Callable[[], dict[str, list[Run]]]:
+    """Start all trainings of a task; what is returned waits for them."""
+    ways = [*WAYS, *problem.grid]
+    runs = [
+        [pool.submit(run_one, name, problem.steps, way, seed) for seed in range(seeds)]
+        for way in ways
     ]
-    paid = [max(same, key=lambda run: run.final) for same in zip(*short, strict=True)]
-    return {"best constant rate, its cost left out": free, "the same, cost included": paid}
+
+    def found() -> dict[str, list[Run]]:
+        done = [[each.result() for each in same] for same in runs]
+        tuned = dict(zip(WAYS, done, strict=False))
+        return {**tuned, **best_constant(problem, done[len(WAYS) :])}
+
+    return found
 
 
 # -- the tables ------------------------------------------------------------------------------------
@@ -362,38 +417,33 @@ def report(name: str, found: dict[str, list[Run]]) -> None:
 
 def main() -> None:
     """Print the tables."""
-    problems = {
-        "digits": digits, "digits-sgd": partial(digits, sgd=True), "brain": brain,
-        "finetuned": finetuned,
-    }  # fmt: skip
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tasks", nargs="+", choices=list(problems), help="all by default")
+    parser.add_argument("--tasks", nargs="+", choices=list(PROBLEMS), help="all by default")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, help="instead of a task's own number")
+    parser.add_argument("--workers", type=int, default=1, help="trainings at a time")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--quick", action="store_true", help="digits, 400 steps, one seed")
     args = parser.parse_args()
-    names = args.tasks or (["digits", "digits-sgd"] if args.quick else list(problems))
+    names = args.tasks or (["digits", "digits-sgd"] if args.quick else list(PROBLEMS))
     seeds, steps = (1, args.steps or 400) if args.quick else (args.seeds, args.steps)
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
-    for logger in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(logger).setLevel(logging.ERROR)
+    prepare(args.device)
     print(__doc__)
     print(f"{about('lightning', 'scikit-learn', 'nilearn')}; {seeds} seeds\n")
-    for name in names:
-        if name == "finetuned" and importlib.util.find_spec(WEIGHTS) is None:
-            print(f"{name}: skipped, the package {WEIGHTS} is not installed")
-            continue
-        problem = problems[name]()
-        problem = replace(problem, steps=steps or problem.steps)
-        print(f"{name}: {problem.steps} steps, {len(problem.val[0])} held-out images", flush=True)
-        with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
-            found = {
-                way: [run(problem, seed) for seed in range(seeds)] for way, run in WAYS.items()
-            }
-            found |= constants(problem, seeds)
-        report(name, found)
-        print(flush=True)
+    with ProcessPoolExecutor(
+        args.workers, get_context("spawn"), initializer=prepare, initargs=(args.device,)
+    ) as pool:
+        started = {}
+        for name in names:
+            if name == "finetuned" and importlib.util.find_spec(WEIGHTS) is None:
+                print(f"{name}: skipped, the package {WEIGHTS} is not installed")
+                continue
+            problem = problem_named(name, steps)
+            started[name] = problem, measure(pool, name, problem, seeds)
+        for name, (problem, found) in started.items():
+            print(f"{name}: {problem.steps} steps, {len(problem.val[0])} held-out images")
+            report(name, found())
+            print(flush=True)
 
 
 if __name__ == "__main__":

@@ -27,10 +27,9 @@ SMALL_RUN = {
 
 
 def quiet_trainer(**options):
-    options = {"max_epochs": 1, "logger": False, "enable_checkpointing": False, **options}
-    return Trainer(
-        accelerator="cpu", enable_progress_bar=False, enable_model_summary=False, **options
-    )
+    defaults = {"max_epochs": 1, "logger": False, "enable_checkpointing": False}
+    options = {"accelerator": "cpu", **defaults, **options}
+    return Trainer(enable_progress_bar=False, enable_model_summary=False, **options)
 
 
 def shapes(task="multiclass", **options):

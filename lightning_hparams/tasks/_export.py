@@ -7,7 +7,6 @@ import copy
 import json
 import warnings
 from collections.abc import Iterator, Mapping
-from importlib.metadata import version
 from inspect import signature
 from os import PathLike
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torchvision.ops import boxes
 
+from .. import __version__
 from ..checks import require, whole_number
 from ._normalisation import NormalisedInput
 
@@ -230,14 +230,13 @@ def _tensors(output: Any) -> list[Tensor]:
 
 def _facts(task: ExportableTask, size: tuple[int, int] | None) -> dict[str, object]:
     """Return everything that a reader of the file needs to know."""
-    packages = ("lightning-hparams", "torch")
     return {
         "input": "images, float32 (N, I, H, W) in 0..1, not normalised",
         "size": "any" if size is None else list(size),
         "channels": task.mean.shape[0],
         "mean": task.mean.flatten().tolist(),  # applied inside
         "std": task.std.flatten().tolist(),
-        "versions": {name: version(name) for name in packages},
+        "versions": {"lightning-hparams": __version__, "torch": torch.__version__},
         **task.exported_facts(),
     }
 
