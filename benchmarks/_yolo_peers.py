@@ -12,20 +12,15 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from _timing import QUIET
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchmetrics.detection import MeanAveragePrecision
 from torchvision.io import write_png
 from torchvision.ops import box_convert
 from torchvision.transforms.functional import to_pil_image
-
-from lightning_hparams import VocData
 
 __all__ = [
     "YOLOS",
@@ -34,7 +29,6 @@ __all__ = [
     "train_yolo",
     "why_no_yolo",
     "write_yolo",
-    "yolo_sides",
 ]
 
 Predict = Callable[[Sequence[Tensor]], list[dict[str, Tensor]]]
@@ -59,50 +53,6 @@ class Trained(NamedTuple):
     steps: int
     epochs: int
     seconds: float
-
-
-def yolo_sides(
-    make: Callable[[], VocData], limit: Callable[[int], float], size: int
-) -> dict[str, Callable[[int], dict[str, float]]]:
-    """Scores on the test set by seed, for each detector; none without libreyolo.
-
-    Args:
-        make: The data, not set up yet.
-        limit: How long to train, by seed.
-        size: Height and width of the images.
-    """
-    if (why := why_no_yolo()) is not None:
-        print(f"\nlibreyolo's detectors are left out: {why}")
-        return {}
-
-    def side(name: str, seed: int) -> dict[str, float]:
-        data = make()
-        data.augment = "none"  # it has its own
-        data.prepare_data()
-        data.setup("fit")
-        found = train_yolo(
-            name,
-            {"train": data.train_set, "val": data.test_set},
-            data.class_names,
-            limit(seed),
-            size=size,
-            seed=seed,
-            device="cuda" if QUIET["accelerator"] == "gpu" else "cpu",
-            num_workers=data.num_workers,
-        )
-        metric = MeanAveragePrecision(backend="faster_coco_eval")
-        for batch in data.test_dataloader():
-            targets = [
-                {"boxes": one["boxes"], "labels": one["labels"].long() + 1}
-                for one in batch["target"]
-            ]
-            metric.update(found.predict([image.float() / 255 for image in batch["image"]]), targets)
-        result = metric.compute()
-        scores = {"map50": float(result["map_50"]), "map": float(result["map"])}
-        told = {"steps": found.steps, "epochs": found.epochs, "seconds": found.seconds}
-        return {**scores, **told}
-
-    return {name: partial(side, name) for name in YOLOS}
 
 
 def why_no_yolo() -> str | None:

