@@ -21,13 +21,13 @@ def resized(image: Tensor, size: tuple[int, int], *, mask: bool = False) -> Tens
     if tuple(image.shape[-2:]) == tuple(size):
         return image
     if mask:
-        # "nearest-exact" in integer arithmetic, for every dtype.
+        # "nearest-exact" in integer arithmetic, for every dtype; torch 2.6 cannot index uint16 by
+        # `image[..., rows, columns]`.
         rows, columns = (
             (2 * torch.arange(new, device=image.device) + 1) * old // (2 * new)
             for new, old in zip(size, image.shape[-2:], strict=True)
         )
-        picked: Tensor = image[..., rows[:, None], columns]
-        return picked
+        return image.index_select(-2, rows).index_select(-1, columns)
     from torchvision.transforms import InterpolationMode, v2  # takes a second to import
 
     # torchvision requires a leading dimension.

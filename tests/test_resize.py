@@ -8,6 +8,9 @@ from hypothesis import given, strategies as st
 
 from lightning_hparams.resize import resized
 
+UNSIGNED = [torch.uint8, torch.uint16, torch.uint32, torch.uint64]
+DTYPES = [torch.bool, *UNSIGNED, torch.int64, torch.half, torch.float8_e5m2]
+
 
 def test_a_resized_mask_and_its_image_stay_aligned():
     ramp = torch.arange(60, dtype=torch.uint8).expand(60, 60)
@@ -25,7 +28,7 @@ def test_a_mask_pixel_has_the_value_at_its_centre(old, new):
     assert torch.equal(resized(ramp.T, (new, 1), mask=True)[:, 0], expected)
 
 
-@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.uint16, torch.int64, torch.half])
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_masks_of_any_type_keep_their_values(dtype):
     mask = torch.tensor([[0, 1], [1, 0]]).to(dtype)
     enlarged = resized(mask, (4, 4), mask=True)
