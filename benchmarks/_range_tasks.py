@@ -408,6 +408,7 @@ _ALL = [
         _sgd,
         8,
         held_out=True,
+        least=-1.0,
     ),
     Task("photographs, denoiser, AdamW, L1", denoiser, photo, F.l1_loss, _adamw, 32, held_out=True),
     Task(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import importlib.util
@@ -64,6 +65,7 @@ class Task:
     error: Callable[[Tensor, Tensor], float] | None = None  # by the target's kind if None
     factor: Callable[[str], float] = lambda name: 1.0  # of a parameter's rate; 0 freezes it
     device: str = "cpu"
+    least: float = 0.0  # no loss is below it; MoMo's authors ask for it
 
 
 # -- training --------------------------------------------------------------------------------------
@@ -103,7 +105,7 @@ def untuned(task: Task, name: str, steps: int, seed: int) -> tuple[float, float]
     groups = _groups(task, model)
     if name in _ONE_RATE:
         groups = [{"params": [p for group in groups for p in group["params"]], "factor": 1.0}]
-    optimizer = _named(name, groups)
+    optimizer = _named(name, groups, task.least)
     set_lr(optimizer, UNTUNED[name])
     is_free = switch_weights([optimizer], "train")
     for number, (inputs, target) in zip(range(steps), batches, strict=False):
@@ -118,12 +120,14 @@ def untuned(task: Task, name: str, steps: int, seed: int) -> tuple[float, float]
     return evaluate(task, model)
 
 
-def _named(name: str, groups: list[Group]) -> torch.optim.Optimizer:
+def _named(name: str, groups: list[Group], least: float) -> torch.optim.Optimizer:
     lr = UNTUNED[name]
     if name in _OF_PACKAGES:
         kind = getattr(importlib.import_module(_OF_PACKAGES[name][0]), name)
-        decay = {"decouple": True, "weight_decay": 0.01} if name == "DAdaptAdam" else {}
-        made: torch.optim.Optimizer = kind(groups, lr=lr, **decay)
+        decay = {"decouple": True, "weight_decay": 0.01}
+        own = decay if name == "DAdaptAdam" else {"lb": least}
+        with contextlib.redirect_stdout(None):  # D-Adaptation prints a line each time
+            made: torch.optim.Optimizer = kind(groups, lr=lr, **own)
         return made
     args = {"safeguard_warmup": True} if name == "Prodigy" else {}
     return make_optimizer(name, groups, lr=lr, args=args)
