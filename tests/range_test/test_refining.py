@@ -114,6 +114,23 @@ def test_a_fall_in_nearly_all_batches_counts_though_one_holds_most_of_the_loss(r
     assert run.fell == (rises <= 1)
 
 
+@pytest.mark.parametrize("last", [2.3, 0.5])
+def test_a_smaller_fall_of_few_samples_counts_where_the_training_loss_fell_too(last):
+    """Three of sixteen batches rise, and the mean fall is 3.88 standard errors."""
+    falls = [-0.23, -0.13, -0.08, 0.07, 0.12, 0.17, 0.22, 0.22]
+    falls += [0.27, 0.27, 0.32, 0.32, 0.37, 0.42, 0.47, 0.52]
+    assert np.mean(falls) / (np.std(falls, ddof=1) / 4) == pytest.approx(3.88, abs=0.01)
+    losses = [level + 0.1 * (-1) ** step for step, level in enumerate(np.linspace(2.3, last, 100))]
+    run = Trained(losses, [2.3] * 16, [2.3 - fall for fall in falls])
+    assert run.fell == (last < 2)
+
+
+@pytest.mark.parametrize("losses", [[2.3, 0.5], [2.3] * 9, [2.3] * 10])
+def test_a_training_too_short_to_have_fallen_is_judged_by_the_held_out_samples(losses):
+    assert not Trained(losses, [2.3] * 2, [2.2, 2.35]).fell
+    assert Trained(losses, [2.3, 2.4] * 8, [0.5, 0.7] * 8).fell
+
+
 DRAWS = {
     "normal": lambda rng, size: rng.normal(size=size),
     "heavy tails": lambda rng, size: rng.standard_t(3, size=size),
@@ -125,8 +142,9 @@ DRAWS = {
 
 @pytest.mark.parametrize("kind", DRAWS)
 @pytest.mark.parametrize("status", ["ok", "no_descent"])
-def test_trainings_that_learn_nothing_get_no_suggestion(kind, status):
-    """The held-out losses of a training that learns nothing change by chance, or rise."""
+@pytest.mark.parametrize("last", [2.3, 0.5])
+def test_trainings_that_learn_nothing_get_no_suggestion(kind, status, last):
+    """Their held-out losses change by chance, or rise; the training loss may fall, by heart."""
     rng = np.random.default_rng(0)
     result = swept() if status == "ok" else flat()
     assert result.status == status
@@ -134,7 +152,7 @@ def test_trainings_that_learn_nothing_get_no_suggestion(kind, status):
     def train(rate):
         before = 2.3 + 0.2 * rng.normal(size=16)
         after = before + 0.1 * DRAWS[kind](rng, (16, 5)).mean(1)  # batches of five samples
-        return Trained([2.3] * 100, before.tolist(), after.tolist())
+        return Trained(np.linspace(2.3, last, 100).tolist(), before.tolist(), after.tolist())
 
     found = [refine(result, train, first=1e-3) for _ in range(400)]
     assert sum(not each.applies for each in found) >= 396
