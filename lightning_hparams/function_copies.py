@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import random
 import types
 from collections.abc import Iterable
 from typing import Any
@@ -25,6 +26,7 @@ __all__ = [
     "functions_in",
     "has_state",
     "is_filled",
+    "method_copies",
     "rebind_methods",
     "value_copy",
 ]
@@ -32,6 +34,9 @@ __all__ = [
 _PLAIN = frozenset({int, float, bool, str, bytes, type(None), tuple})
 _ATOMS = frozenset({int, float, bool, str, bytes, type(None)})
 _LEAVES = (type, types.ModuleType, Tensor, np.ndarray, nn.Module)
+_BUILT_IN = (list, dict, set, random.Random, np.random.Generator, np.random.RandomState)
+# The generators of `random.random` and `np.random.rand`, which functions share with all others.
+_GLOBAL = [getattr(function, "__self__", None) for function in (random.random, np.random.rand)]
 
 
 def has_state(function: types.FunctionType) -> bool:
@@ -67,7 +72,28 @@ def cells_of(function: types.FunctionType) -> tuple[types.CellType, ...]:
 
 def functions_in(values: Iterable[Any]) -> list[types.FunctionType]:
     """Functions with state, at any depth in plain objects and containers."""
-    found: list[types.FunctionType] = []
+    return [one for one in _callables_in(values) if isinstance(one, types.FunctionType)]
+
+
+def method_copies(values: Iterable[Any], memo: dict[int, Any]) -> None:
+    """Add to the memo of a ``deepcopy`` what it does not copy: methods of built-in objects.
+
+    Such as ``random.Random().random`` or ``list.append`` in a ``functools.partial``. Those of
+    objects that cannot be copied are left out.
+    """
+    for method in _callables_in(values):
+        if isinstance(method, types.BuiltinMethodType):
+            tried = dict(memo)  # an error leaves half of a copy in it
+            try:
+                tried[id(method)] = value_copy(method, tried)
+            except Exception:
+                continue
+            memo.update(tried)
+
+
+def _callables_in(values: Iterable[Any]) -> list[types.FunctionType | types.BuiltinMethodType]:
+    """Functions with state and methods of built-in objects, at any depth."""
+    found: list[types.FunctionType | types.BuiltinMethodType] = []
     seen: set[int] = set()
     waiting = list(values)
     while waiting:
@@ -87,6 +113,8 @@ def functions_in(values: Iterable[Any]) -> list[types.FunctionType]:
             waiting += (value.func, *value.args, *value.keywords.values())
         elif is_method_with_state(value):
             waiting.append(value.__func__)
+        elif _is_method_of_built_in(value):
+            found.append(value)
         else:
             waiting += getattr(value, "__dict__", {}).values()
     return found
@@ -147,7 +175,7 @@ def value_copy(value: Any, memo: dict[int, Any]) -> Any:
         return types.MethodType(
             copy.deepcopy(value.__func__, memo), copy.deepcopy(value.__self__, memo)
         )
-    if _is_method_of_container(value):
+    if _is_method_of_built_in(value):
         return getattr(copy.deepcopy(value.__self__, memo), value.__name__)
     return copy.deepcopy(value, memo)
 
@@ -164,11 +192,13 @@ def rebind_methods(originals: Iterable[nn.Module], memo: dict[int, Any]) -> None
         if copied is None or copied is module:
             continue
         for name, value in vars(module).items():
-            if is_method_with_state(value) or _is_method_of_container(value):
+            if is_method_with_state(value) or _is_method_of_built_in(value):
                 vars(copied)[name] = value_copy(value, memo)
 
 
-def _is_method_of_container(value: object) -> bool:
-    return isinstance(value, types.BuiltinMethodType) and isinstance(
-        value.__self__, (list, dict, set)
-    )
+def _is_method_of_built_in(value: object) -> bool:
+    """Whether it is bound to a container or a random generator; numpy 1's methods are built in."""
+    if not isinstance(value, types.BuiltinMethodType):
+        return False
+    owner = value.__self__
+    return isinstance(owner, _BUILT_IN) and all(owner is not one for one in _GLOBAL)

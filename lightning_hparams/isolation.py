@@ -35,6 +35,7 @@ from .function_copies import (
     functions_in,
     has_state,
     is_filled,
+    method_copies,
     rebind_methods,
     value_copy,
 )
@@ -122,6 +123,7 @@ def copy_module(
     own = dict(memo)
     try:
         with _collector_paused():
+            method_copies(attributes_of(module), own)
             copied = copy.deepcopy(module, own)
         # Filled only now, because what a function holds may be a part of the copied module.
         for original, function in functions.values():
@@ -263,6 +265,7 @@ def module_kept(module: nn.Module, shared: Sequence[object] = ()) -> Iterator[No
     wishes = [partial(one.requires_grad_, one.requires_grad) for one in module.parameters()]
     parts = list(module.modules())
     memo = {**{id(one): one for one in (*tensors, *parts, *shared)}, **_results(module)}
+    method_copies(attributes_of(module), memo)
     optimizers = [restoring(one, memo) for one in optimizers_in(module)]
     held = [
         (content, _copied(content, memo))
@@ -314,6 +317,9 @@ def _put_back(original: Any, copied: Any) -> Any:
         return original
     if isinstance(original, list):
         original[:] = copied
+        return original
+    if isinstance(original, types.BuiltinMethodType):
+        _put_back(original.__self__, copied.__self__)
         return original
     if isinstance(original, torch.Generator):
         original.set_state(copied.get_state())

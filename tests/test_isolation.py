@@ -4,6 +4,7 @@ import functools
 import gc
 import pickle
 import random
+import threading
 import time
 import types
 import weakref
@@ -114,6 +115,23 @@ def bound():
     return functools.partial(lambda draw: float(draw()), generator.random)
 
 
+def bound_to_a_python_generator():
+    return functools.partial(lambda draw: draw(), random.Random(3).random)
+
+
+def bound_to_a_list():
+    return functools.partial(lambda pop: pop(), [3, 2, 1, 0].pop)
+
+
+def bound_in_a_closure():
+    draw = random.Random(3).random
+    return lambda: draw()
+
+
+def bound_alone():
+    return [3, 2, 1, 0].pop
+
+
 def recursive():
     generator = np.random.default_rng(3)
 
@@ -134,6 +152,10 @@ HOLDERS = [
     by_counter,
     nested,
     bound,
+    bound_to_a_python_generator,
+    bound_to_a_list,
+    bound_in_a_closure,
+    bound_alone,
     recursive,
 ]
 
@@ -216,7 +238,20 @@ def test_what_functions_of_a_module_hold_is_copied(make, deep):
     assert [module() for _ in range(3)] == first
 
 
-@pytest.mark.parametrize("make", [torch_generator, numpy_generator, numpy_state, nested, bound])
+@pytest.mark.parametrize(
+    "make",
+    [
+        torch_generator,
+        numpy_generator,
+        numpy_state,
+        nested,
+        bound,
+        bound_to_a_python_generator,
+        bound_to_a_list,
+        bound_in_a_closure,
+        bound_alone,
+    ],
+)
 def test_what_functions_of_a_module_hold_is_put_back(make):
     module = Holder(make)
     with module_kept(module):
@@ -413,6 +448,15 @@ def test_large_arrays_are_shared():
     own, _ = copy_data([array, small])
     assert own[0] is array
     assert own[1] is not small
+
+
+@pytest.mark.parametrize("method", [random.random, [threading.Lock()].append])
+def test_methods_of_global_generators_and_of_what_cannot_be_copied_are_shared(method):
+    module = Holder(lambda: functools.partial(method))
+    assert copy_module(module).draw.func is method
+    with module_kept(module):
+        pass
+    assert module.draw.func is method
 
 
 def fastest(function, *arguments):
