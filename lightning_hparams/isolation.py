@@ -321,14 +321,11 @@ def _put_back(original: Any, copied: Any) -> Any:
     if isinstance(original, types.BuiltinMethodType):
         _put_back(original.__self__, copied.__self__)
         return original
-    if isinstance(original, torch.Generator):
+    if isinstance(original, (torch.Generator, np.random.RandomState)):
         original.set_state(copied.get_state())
         return original
     if isinstance(original, np.random.Generator):
         original.bit_generator.state = copied.bit_generator.state
-        return original
-    if isinstance(original, np.random.RandomState):
-        original.set_state(copied.get_state())
         return original
     if isinstance(original, random.Random):
         original.setstate(copied.getstate())
