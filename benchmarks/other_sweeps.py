@@ -2,10 +2,11 @@
 
 Each value is trained in full, one-cycles to six rates, mean over seeds; its score is the best of
 these. The regret of a value is (score - best of all values) / (untrained - best), by error and by
-loss, 0..1. ``at the rate suggested`` is the same for what the test gives together: the value, and
-the rate that its sweep suggests there (1 if it suggests none), beside the default value at the rate
-of its own sweep. Values that the test does not try by default are part of the grid too. ``noise``
-is the regret of the value that is best by one seed, judged by the others.
+loss, 0..1; where a test chooses none, the default stays. ``at the rate suggested`` is the same for
+what the test gives together: the value, and the rate that its sweep suggests there (1 if it
+suggests none), beside the default value at the rate of its own sweep. Values that the test does not
+try by default are part of the grid too. ``noise`` is the regret of the value that is best by one
+seed, judged by the others.
 
 All batch sizes are trained for as many samples, as in a run of so many epochs: a batch of twice the
 size has half of the steps; or for as many steps, with ``--same-steps``. The sweeps have 100 steps
@@ -149,10 +150,8 @@ class Truth:
         """Of each value, at its best rate."""
         return self.found.mean(2)[..., by_error].min(1)
 
-    def regret(self, value: float | None, by_error: int) -> float:
+    def regret(self, value: float, by_error: int) -> float:
         """Share of what there was to gain that a value loses at its best rate."""
-        if value is None:
-            return 1.0
         scores = self.scores(by_error)
         return self._lost(float(scores[self.values.index(value)]), scores, by_error)
 
@@ -193,7 +192,7 @@ def report(param: str, truths: dict[str, Truth], tests: list[Test]) -> None:
             chosen = [(result.chosen, result.suggestion) for result in mine]
             own = [(default, _rate_at(result, default)) for result in mine]
             for label, found in ((f"chosen, {stage}", chosen), (f"default, {stage}", own)):
-                means = np.array([_regrets(truth, *each) for each in found]).mean(0)
+                means = np.array([_regrets(truth, default, *each) for each in found]).mean(0)
                 rows.setdefault(label, []).append(means)
                 _print_row(label, ", ".join(_text(value) for value, _ in found), means)
     means = {label: np.mean(each, axis=0) for label, each in rows.items()}
@@ -207,8 +206,9 @@ def report(param: str, truths: dict[str, Truth], tests: list[Test]) -> None:
             verdict(text, more, 0, at_most=True)
 
 
-def _regrets(truth: Truth, value: float | None, rate: float | None) -> list[float]:
-    at_best = [truth.regret(value, by_error) for by_error in (1, 0)]
+def _regrets(truth: Truth, default: float, value: float | None, rate: float | None) -> list[float]:
+    kept = default if value is None else value
+    at_best = [truth.regret(kept, by_error) for by_error in (1, 0)]
     return at_best + [truth.regret_at(value, rate, by_error) for by_error in (1, 0)]
 
 
