@@ -6,6 +6,8 @@ everything, so that a study takes seconds.
 """
 
 import contextlib
+import gc
+import itertools
 import json
 import os
 import random
@@ -17,6 +19,7 @@ from pathlib import Path
 
 SIGNALS = ("SIGTERM", "SIGUSR1", "SIGINT")
 TRIALS, EPOCHS, WORKERS = 3, 3, 2
+AT_HOLES = 2  # trials of a study that is killed at a hole
 
 
 def fork(action):
@@ -40,8 +43,8 @@ def fork(action):
         os._exit(code)
 
 
-def worker(folder, index, hole=None):
-    """Start a worker of a study, which kills itself at a hole."""
+def worker(folder, index, hole=None, passes=0):
+    """Start a worker of a study, which kills itself at a hole after it has passed it a few times."""
 
     def run():
         from lightning_hparams.search import open_from
@@ -49,74 +52,83 @@ def worker(folder, index, hole=None):
 
         study, base = open_from(folder)
         if hole is not None:
-            HOLES[hole](study)
+            HOLES[hole](study, passes)
         Worker(study, base, index).run()
 
     return fork(run)
 
 
-def die(*_args, **_kwargs):
+def die():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def within_ask(study):
+def deadly(function, passes, at=lambda *given: True):
+    """The function, in whose place the process dies when it has been called so often."""
+    calls = itertools.count()
+
+    def called(*given, **more):
+        if at(*given) and next(calls) >= passes:
+            die()
+        return function(*given, **more)
+
+    return called
+
+
+def within_ask(study, passes):
     """While the sampler thinks."""
-    type(study.settings.space).suggest = die
+    space = type(study.settings.space)
+    space.suggest = deadly(space.suggest, passes)
 
 
-def before_the_first_beat(study):
-    study.database.record_heartbeat = die
+def before_the_first_beat(study, passes):
+    study.database.record_heartbeat = deadly(study.database.record_heartbeat, passes)
 
 
-def before_the_result(study):
+def before_the_result(study, passes):
     """After training, before the trial is told."""
-    study.tell = die
+    study.tell = deadly(study.tell, passes)
 
 
-def while_putting_back(study):
+def while_putting_back(study, passes):
     """A trial of a dead worker is marked, and not yet in the queue."""
     from optuna.trial import TrialState
 
-    change = study.database.set_trial_state_values
-
-    def changed(trial_id, state, values=None):
-        return die() if state == TrialState.WAITING else change(trial_id, state, values)
-
-    study.database.set_trial_state_values = changed
+    database = study.database
+    database.set_trial_state_values = deadly(
+        database.set_trial_state_values, passes, lambda key, state, *_: state == TrialState.WAITING
+    )
 
 
-def while_saving(study):
+def while_saving(study, passes):
     """The new checkpoint is written, and not yet in its place."""
-    replace = Path.replace
-
-    def replaced(path, target):
-        return die() if path.name == ".new.ckpt" else replace(path, target)
-
-    Path.replace = replaced
+    Path.replace = deadly(Path.replace, passes, lambda path, _: path.name == ".new.ckpt")
 
 
-def between_fail_and_retry(study):
+def between_fail_and_retry(study, passes):
     """Optuna's own way, by another program: it fails a trial, and is killed before the next."""
     from optuna.trial import TrialState
 
-    for trial in study.get_trials():
-        if trial.state == TrialState.RUNNING:
-            study.database.set_trial_state_values(study.database_id(trial), TrialState.FAIL)
-            die()
+    running = [one for one in study.get_trials() if one.state == TrialState.RUNNING]
+    for trial in running[: 1 + passes]:
+        study.database.set_trial_state_values(study.database_id(trial), TrialState.FAIL)
+    die()
 
 
-_HOLES = [
-    within_ask,
-    before_the_first_beat,
-    before_the_result,
-    while_putting_back,
-    while_saving,
-    between_fail_and_retry,
-]
+# How often a study comes to each.
+_HOLES = {
+    within_ask: AT_HOLES,
+    before_the_first_beat: 2 * AT_HOLES,  # once in the transaction of `ask`, and once after it
+    before_the_result: AT_HOLES,
+    while_putting_back: WORKERS,  # as often as workers were killed before
+    while_saving: AT_HOLES * EPOCHS,
+    between_fail_and_retry: WORKERS,
+}
 HOLES = {one.__name__: one for one in _HOLES}
+TIMES = {one.__name__: times for one, times in _HOLES.items()}
+AFTER_A_DEATH = ("while_putting_back", "between_fail_and_retry")
 
 
-def prepare(folder, url=None, log=None, pause=0.01):
+def prepare(folder, url=None, log=None, pause=0.01, trials=TRIALS):
     from lightning_hparams.configuration import Configuration
     from lightning_hparams.search import Search, open_study
     from lightning_hparams.search.files import keep
@@ -124,7 +136,7 @@ def prepare(folder, url=None, log=None, pause=0.01):
 
     given = tiny.configuration(EPOCHS, pause=pause, log=log)
     settings = tiny.settings(
-        folder, trials=TRIALS, retries=9, storage=url, name=f"study {Path(folder).name}"
+        folder, trials=trials, retries=9, storage=url, name=f"study {Path(folder).name}"
     )
     search = Search.of(Configuration.load(given), settings)
     study = open_study(settings)
@@ -149,9 +161,9 @@ def wait(pids, seconds=120):
 
 
 def trials_of(folder):
-    from lightning_hparams.search import open_from
+    from lightning_hparams.search import find_study
 
-    return open_from(folder)[0].get_trials()
+    return find_study(folder).get_trials()
 
 
 def within_a_trial(folder, seed):
@@ -207,17 +219,35 @@ def in_a_long_step(folder):
     }
 
 
+def kill_within_trials(folder, count):
+    """Kill so many workers, each within a trial."""
+    from lightning_hparams.search import find_study
+
+    study = find_study(folder)  # for reading, while stopped workers may hold locks
+    pids = [worker(folder, index) for index in range(count)]
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        time.sleep(0.02)
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        if sum(one.state.name == "RUNNING" for one in study.get_trials()) == count:
+            break
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
 def at_a_hole(folder, seed, hole):
-    """Kill a worker at a hole, and start another one."""
-    if hole in ("while_putting_back", "between_fail_and_retry"):
-        first = worker(folder, 0)
-        within_a_trial(folder, seed)
-        os.kill(first, signal.SIGKILL)
-        os.waitpid(first, 0)
-    pid = worker(folder, 0, hole)
-    wait([pid])
+    """Kill a worker at a hole that it has passed a few times, and start one or two others."""
+    passes = seed % TIMES[hole]
+    if hole in AFTER_A_DEATH:
+        kill_within_trials(folder, 1 + passes)
+    _, status = os.waitpid(worker(folder, 0, hole, passes), 0)
     before = trials_of(folder)
-    return before, wait([worker(folder, 0)])
+    reached = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+    return before, wait([worker(folder, index) for index in range(1 + seed % 2)]) and reached
 
 
 def faults(folder, before, log, expected, kills):
@@ -238,9 +268,9 @@ def faults(folder, before, log, expected, kills):
     ]
     found["unfinished"], found["lost"] = unfinished, lost
     found["doubled"] = [root for root, times in roots.items() if times > 1]
-    found["missing"] = TRIALS - len(roots)
+    found["missing"] = len(expected) - len(roots)
     epochs = Counter(tuple(line.split()[:2]) for line in Path(log).read_text().splitlines())
-    found["repeated"] = max(0, sum(epochs.values()) - TRIALS * EPOCHS - kills)
+    found["repeated"] = max(0, sum(epochs.values()) - len(expected) * EPOCHS - kills)
     results = {}
     for one in counted:
         record = trial_record(folder, root_number(one))
@@ -254,20 +284,25 @@ def faults(folder, before, log, expected, kills):
     return {name: value for name, value in found.items() if value}
 
 
-def reference(folder):
+def reference(folder, trials):
     """What the trials give if nobody is killed."""
     from lightning_hparams.search import trial_record
 
-    prepare(folder, log=str(folder) + ".log")
+    prepare(folder, log=str(folder) + ".log", trials=trials)
     wait([worker(folder, 0)])
-    records = [trial_record(folder, number) for number in range(TRIALS)]
+    records = [trial_record(folder, number) for number in range(trials)]
     return [[record["params"], record["reports"], record["weights"]] for record in records]
 
 
 def main(scenario, studies, folder, url=None):
     import torch
 
+    from lightning_hparams.provenance import take
+
     torch.set_num_threads(1)
+    take({})  # the list of packages, which each fork would read again
+    gc.collect()
+    gc.freeze()  # a collection in a fork would copy the memory of all that is imported
     root = Path(folder)
     root.mkdir(parents=True, exist_ok=True)
     os.chdir(root)
@@ -275,11 +310,12 @@ def main(scenario, studies, folder, url=None):
         prepare(root / "study", url, pause=60.0)
         return in_a_long_step(root / "study")
     started, wrong, interrupted = time.monotonic(), {}, 0
-    expected = reference(root / "reference")
+    trials = AT_HOLES if scenario in HOLES else TRIALS
+    expected = reference(root / "reference", trials)
     longest = (time.monotonic() - started) * 0.6  # two workers take little more than half of it
     for seed in range(studies):
         one, log = root / str(seed), root / f"{seed}.log"
-        prepare(one, url, str(log))
+        prepare(one, url, str(log), trials=trials)
         log.touch()
         if scenario in HOLES:
             before, well = at_a_hole(one, seed, scenario)
