@@ -130,7 +130,9 @@ def _packages() -> dict[str, str]:
 @lru_cache(maxsize=1)
 def _installed() -> dict[str, str]:
     """Read once in a process: reading all of them takes time that each trial would wait."""
-    found = {dist.metadata["Name"]: dist.version for dist in importlib.metadata.distributions()}
+    # `metadata` parses the file each time, and `version` calls it.
+    read = (dist.metadata for dist in importlib.metadata.distributions())
+    found = {metadata["Name"]: metadata["Version"] for metadata in read}
     return {name: found[name] for name in sorted(filter(None, found), key=str.lower)}
 
 
