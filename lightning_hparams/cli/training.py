@@ -24,6 +24,7 @@ from ..tasks import VisionTask
 from .files import free_folder, reported
 from .one_command import OneCommand
 from .program import INTERRUPTED
+from .stopping import StopTogether
 
 __all__ = ["run"]
 
@@ -47,13 +48,14 @@ class _Training(OneCommand):
     def __init__(self, command: Stage, args: Sequence[str]) -> None:
         self.stage = command
         self.saver: ConfigurationSaver | None = None
+        self.stop = StopTogether()
         super().__init__(command, args)
 
     def built(self, configuration: Configuration, callbacks: Sequence[Callback] = ()) -> Built:
         if self.stage != "fit":
             return super().built(configuration, callbacks)
         self.saver = ConfigurationSaver(configuration.to_yaml())
-        added: list[Callback] = [*callbacks, self.saver]
+        added: list[Callback] = [*callbacks, self.saver, self.stop]
         is_recorded = configuration.has_callback(RunRecorder.__name__)
         if not is_recorded and configuration.value("trainer.logger") is not False:
             added.append(RunRecorder())  # for `compare` and `replay`
@@ -65,6 +67,11 @@ class _Training(OneCommand):
             self.trainer.fit(**kwargs)
         except SystemExit:  # of the Trainer, after Ctrl-C or SIGTERM
             self._report_stop()
+            if self.stop.stopped and not self.trainer.is_global_zero:
+                # Lightning kills the first process if it sees another one fail; the exit code of
+                # the first is that of the run.
+                self.code = 0
+                return
             raise
         if self.trainer.interrupted:  # where the Trainer returns after Ctrl-C
             self._report_stop()

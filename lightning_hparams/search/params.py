@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from ..checks import as_number, as_plain, one_of, truth, whole_number
+from ..checks import as_number, as_plain, names_like, one_of, truth, whole_number
 
 if TYPE_CHECKING:
     import random
@@ -273,7 +273,11 @@ def param_from(key: str, data: object) -> Param:
     arguments = {name: value for name, value in data.items() if name != "type"}
     known = [field.name for field in fields(kind)]
     for name in arguments:
-        one_of(f"space[{key!r}]", str(name), known)
+        if name not in known:
+            raise ValueError(
+                f"`space[{key!r}]` has the unknown entry {name!r}"
+                f"{names_like(str(name), ['type', *known])}"
+            )
     required = ["values"] if kind is Choice else ["low", "high"]
     if missing := [name for name in required if name not in arguments]:
         raise ValueError(f"`space[{key!r}]` must have `{missing[0]}`, got {dict(data)}")

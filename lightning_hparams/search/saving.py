@@ -68,8 +68,12 @@ class TrialCheckpoint(Checkpoint):
         self.seconds = used  # of earlier parts
         self._started = time.monotonic()
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the signals, which Lightning has just taken for itself."""
+        self.stop.take_signals()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take them if there was no sanity check."""
         self.stop.take_signals()
 
     def on_train_batch_end(

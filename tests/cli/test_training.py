@@ -13,8 +13,10 @@ import psutil
 import pytest
 import torch
 import yaml
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from lightning_hparams import RangeTestResult
+from lightning_hparams.cli.stopping import StopTogether
 from lightning_hparams.configuration import write_yaml
 
 # Lightning's advice about folders and callbacks of an earlier run.
@@ -296,6 +298,7 @@ def started(config, folder, *args):
         env=environ, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         # A shell without job control starts commands in the background without Ctrl-C.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        start_new_session=True,
     )  # fmt: skip
     end = time.monotonic() + 240
     while not [*folder.rglob("*.ckpt")] and process.poll() is None and time.monotonic() < end:
@@ -326,13 +329,56 @@ def test_a_fit_in_two_processes_reports_once(config, tmp_path):
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_both_processes_of_a_fit(config, tmp_path):
+@pytest.mark.parametrize("to_all", [False, True])
+@pytest.mark.parametrize(("name", "expected"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_ends_both_processes_of_a_fit(config, tmp_path, name, expected, to_all):
     two = ["--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.max_epochs=100000"]
     process = started(config, tmp_path, *two)
     others = psutil.Process(process.pid).children(recursive=True)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 130, err
+    number = getattr(signal, name)
+    # A terminal sends Ctrl-C to all processes of the command, and schedulers may do so, too.
+    (os.killpg if to_all else os.kill)(process.pid, number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == expected, err
     assert "Traceback" not in err
+    (path,) = tmp_path.rglob("*.ckpt")
+    assert out.splitlines()[-1].endswith(f"--ckpt_path {path}")
     assert out.count("--ckpt_path") == 1
     assert not psutil.wait_procs(others, timeout=20)[1]
+
+
+class Together:
+    """A Trainer of two processes, of which the other one was asked to stop or not."""
+
+    world_size = 2
+
+    def __init__(self, other):
+        self.strategy, self.other = self, other
+
+    def reduce_boolean_decision(self, decision, all):
+        return decision or self.other
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "raised"),
+    [
+        (None, True, SIGTERMException),
+        (signal.SIGTERM, False, SIGTERMException),
+        (signal.SIGINT, False, KeyboardInterrupt),
+    ],
+)
+def test_processes_stop_before_the_same_batch_whichever_was_asked(own, other, raised):
+    before, stop, trainer = signal.getsignal(signal.SIGINT), StopTogether(), Together(other)
+    stop.on_train_start(trainer, None)
+    try:
+        if own is not None:
+            signal.raise_signal(own)  # nothing happens until the next batch
+        with pytest.raises(raised):
+            stop.on_train_batch_start(trainer, None, None, 0)
+        if own == signal.SIGINT:
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(own)
+    finally:
+        stop.teardown(trainer, None, "fit")
+    assert stop.stopped
+    assert signal.getsignal(signal.SIGINT) == before

@@ -44,7 +44,7 @@ def fork(action):
 
 
 def worker(folder, index, hole=None, passes=0):
-    """Start a worker of a study, which kills itself at a hole after it has passed it a few times."""
+    """Start a worker of a study, which kills itself at a hole once it has passed it a few times."""
 
     def run():
         from lightning_hparams.search import open_from

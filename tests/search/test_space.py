@@ -73,6 +73,7 @@ def test_a_parameter_that_cannot_be_sampled_is_refused(make, words):
         ({"a.b": {"type": "flaot", "low": 1, "high": 2}}, "did you mean 'float'"),
         ({"a.b": {"type": "float", "low": 1}}, "must have `high`"),
         ({"a.b": {"type": "float", "low": 1, "hihg": 2}}, "did you mean 'high'"),
+        ({"a.b": {"values": [1], "every": 2}}, "unknown entry 'every'; there are .* 'values'"),
         ({"a.b": {"type": "float", "low": 2, "high": 1}}, "a.b"),
         ({"a": [1], "a.b": [1]}, "a part of it"),
         ({"a.init_args.b": [1], "a.b": [1]}, "the same"),
