@@ -5,11 +5,13 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
+import lightning
 import pytest
 import torch
 from lightning import Callback, LightningModule
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from packaging.version import Version
 from torch.utils.data import DataLoader
 
 from lightning_hparams import MetricMonitor, RunRecorder
@@ -189,10 +191,12 @@ def test_a_run_that_is_resumed_again_and_again_has_every_value_once(tmp_path):
         with suppress(RuntimeError):
             fit(tmp_path, False, last if last.exists() else None, callbacks=monitors, **options)
     table, board = written(tmp_path)
+    # Lightning may repeat an epoch; version 2.5 skips the rest of one, without our callbacks, too.
+    least = 8 * 6 if Version(lightning.__version__) >= Version("2.6") else 7 * 6
     for found in (table, board):
         assert set(found.values()) == {1}
         rates = sorted(step for tag, step in found if tag == "lr/group 0")
-        assert rates == [*range(max(8 * 6, len(rates)))]  # Lightning may repeat an epoch
+        assert rates == [*range(max(least, len(rates)))]
 
 
 @pytest.mark.parametrize("every", [1, 3])

@@ -3,7 +3,9 @@
 import threading
 
 import pytest
+import segmentation_models_pytorch
 import torch
+from packaging.version import Version
 
 from lightning_hparams import SegmentationTask
 from lightning_hparams.tasks import encoders
@@ -91,7 +93,15 @@ def test_pretrained_weights_without_a_network_fail_at_once(monkeypatch, tmp_path
     [
         ("unetplusplus", "mit_b0", "encoder 'mit_b0' does not work with arch 'unetplusplus'"),
         ("unet", "tu-vit_tiny_patch16_224", "'tu-mobilenetv3_small_100' does"),
-        ("deeplabv3", "tu-swin_tiny_patch4_window7_224", "does not work with arch 'deeplabv3'"),
+        pytest.param(
+            "deeplabv3",
+            "tu-swin_tiny_patch4_window7_224",
+            "does not work with arch 'deeplabv3'",
+            marks=pytest.mark.skipif(
+                Version(segmentation_models_pytorch.__version__) < Version("0.6"),
+                reason="segmentation-models-pytorch 0.5 builds it, with smaller outputs",
+            ),
+        ),
         ("dpt", "resnet18", "'tu-vit_tiny_patch16_224' does"),
         ("dpt", "tu-vit_small_patch14_dinov2", "has patches of 14 pixels"),
     ],
