@@ -222,9 +222,12 @@ def _of_trial(folder: Path) -> dict[str, Any]:
         "seeds": {"global": trial.get("seed")},
         "metrics": {"value": trial.get("value"), **(metrics if isinstance(metrics, dict) else {})},
         "status": trial.get("state"),
-        "packages": trial.get("versions") or recorded.get("packages"),
     }
-    return {**recorded, **{name: value for name, value in own.items() if value is not None}}
+    facts = trial.get("versions")
+    given = {name: value for name, value in own.items() if value is not None}
+    found = {**(facts if isinstance(facts, dict) else {}), **recorded, **given}
+    found.pop("command", None)  # of the worker, which says nothing about its trials
+    return found
 
 
 def _values(keys: Sequence[str], manifest: _Manifest) -> dict[str, object]:
@@ -245,6 +248,8 @@ def _of_section(section: str, runs: Sequence[Mapping[str, object]]) -> Iterator[
     differing = {
         name: values for name, values in rows.items() if len({repr(v) for v in values}) > 1
     }
+    if section == "machine":
+        differing.pop("environment.PL_GLOBAL_SEED", None)  # one of the seeds
     if section == "run":
         differing = {name: v for name, v in differing.items() if not is_file_digest(name)}
     if section == "seeds" and "global" in differing:

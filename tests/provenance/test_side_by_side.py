@@ -91,10 +91,29 @@ def test_a_trial_is_compared_by_its_parameters_and_value(tmp_path):
         folder = tmp_path / str(number)
         (folder / "version_0").mkdir(parents=True)
         trial = {"params": {"lr": 0.1 * (number + 1)}, "seed": 5, "value": 0.7, "state": "COMPLETE"}
-        (folder / "trial.json").write_text(json.dumps({**trial, "versions": {"torch": "2"}}))
+        facts = {"command": ["python", "worker.py", str(number)], "packages": {"torch": "2"}}
+        (folder / "trial.json").write_text(json.dumps({**trial, "versions": facts}))
         (folder / "version_0" / "manifest.json").write_text(json.dumps(RUN))
     assert rows(tmp_path / "0", tmp_path / "1") == {("configuration", "params.lr"): (0.1, 0.2)}
     assert load_run(tmp_path / "0")["metrics"] == {"value": 0.7, "best": {"loss": 0.5}}
+
+
+def test_packages_of_trials_without_a_recorder_are_compared(tmp_path):
+    for number in (1, 2):
+        (tmp_path / str(number)).mkdir()
+        facts = {"packages": {"torch": f"2.{number}"}, "python": "3.12.1"}
+        trial = {"params": {}, "value": 0.7, "versions": facts}
+        (tmp_path / str(number) / "trial.json").write_text(json.dumps(trial))
+    found = rows(tmp_path / "1", tmp_path / "2")
+    assert found == {("versions", "packages.torch"): ("2.1", "2.2")}
+
+
+def test_a_seed_is_not_a_difference_of_machines_too(tmp_path):
+    for seed in (1, 2):
+        (tmp_path / str(seed)).mkdir()
+        found = run(seeds={"global": str(seed)}, environment={"PL_GLOBAL_SEED": str(seed)})
+        (tmp_path / str(seed) / "manifest.json").write_text(json.dumps(found))
+    assert {section for section, _ in rows(tmp_path / "1", tmp_path / "2")} == {"seeds"}
 
 
 @pytest.mark.parametrize(
