@@ -83,8 +83,7 @@ class LRRangeTest(Callback):
         mode: ``"exp"`` or ``"linear"``.
         param: ``"lr"``; or ``"weight_decay"``, ``"momentum"`` or ``"batch_size"`` to sweep the
             rate at each of ``values``, on the same weights and batches (Smith, arXiv:1803.09820),
-            and write the chosen value to that attribute. It shows which values do harm; on four
-            tasks none that it chose was better than the default, and batch sizes were worse.
+            and write the choice to that attribute: no better than the default on four tasks.
         stage: ``"train"`` for the training loss, ``"val"`` for the loss that ``validation_step``
             returns, over the same ``val_batches`` batches before each step.
         rule: ``edge``, ``min``, ``steep``, ``valley``, ``slide``, or a function of the curve.

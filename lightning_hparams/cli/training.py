@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from lightning import Callback, Trainer
-from lightning.pytorch.callbacks import BasePredictionWriter
+from lightning.pytorch.callbacks import BasePredictionWriter, ModelCheckpoint
 
 from ..callbacks import PredictionWriter, RunRecorder
 from ..checks import counted
@@ -49,6 +50,7 @@ class _Training(OneCommand):
         self.stage = command
         self.saver: ConfigurationSaver | None = None
         self.stop = StopTogether()
+        self.began = time.time()
         super().__init__(command, args)
 
     def built(self, configuration: Configuration, callbacks: Sequence[Callback] = ()) -> Built:
@@ -91,7 +93,7 @@ class _Training(OneCommand):
         if not self.trainer.is_global_zero:
             return
         step = counted(self.trainer.global_step, "step")
-        path = last_checkpoint(self.trainer)
+        path = last_checkpoint(self.trainer, since=self.began)
         if path is None:
             print(f"stopped after {step}, before a checkpoint was written")
         else:
@@ -116,14 +118,28 @@ class _Training(OneCommand):
         self.code = reported([("predictions", each) for each in folders])
 
 
-def last_checkpoint(trainer: Trainer) -> Path | None:
-    """Return the latest checkpoint that a run has written; None if there is none on this disk."""
+def last_checkpoint(trainer: Trainer, since: float) -> Path | None:
+    """Return the latest checkpoint that a run has written; None if there is none on this disk.
+
+    Args:
+        trainer: Has been stopped, perhaps while it wrote a checkpoint: then Lightning calls that
+            one the best, but the file is not there, while the one before still is.
+        since: Time in seconds at which the run began; a folder may hold older checkpoints.
+    """
     paths = []
     for callback in trainer.checkpoint_callbacks:
         several = getattr(callback, "best_k_models", {})
         found = [*several, *(getattr(callback, f"{kind}_model_path", "") for kind in _KINDS)]
         paths += [Path(each) for each in found if each and Path(each).exists()]
+        paths += [path for path in _files(callback) if path.stat().st_mtime >= since]
     return max(paths, key=lambda path: path.stat().st_mtime, default=None)
+
+
+def _files(callback: Callback) -> Iterator[Path]:
+    """Checkpoints in the folder of a callback."""
+    folder = getattr(callback, "dirpath", None)
+    if folder and "://" not in str(folder):
+        yield from Path(folder).rglob(f"*{ModelCheckpoint.FILE_EXTENSION}")
 
 
 def _folder(writer: Callback) -> Path | None:

@@ -13,6 +13,7 @@ import psutil
 import pytest
 import torch
 import yaml
+from lightning import Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from lightning_hparams import RangeTestResult
@@ -288,6 +289,28 @@ def test_a_fit_that_stops_before_a_checkpoint_says_so(run, config, tmp_path, sto
     assert code == 130
     assert out.splitlines()[-1] == "stopped after 1 step, before a checkpoint was written"
     assert not [*tmp_path.rglob("*.ckpt")]
+
+
+def test_a_fit_that_stops_while_it_writes_a_checkpoint_names_the_one_before(
+    run, config, tmp_path, stopping, monkeypatch
+):
+    save = Trainer.save_checkpoint
+
+    def stopped(self, *args, **kwargs):
+        if self.current_epoch == 1:
+            raise KeyboardInterrupt
+        save(self, *args, **kwargs)
+
+    monkeypatch.setattr(Trainer, "save_checkpoint", stopped)
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    (folder / "older.ckpt").touch()
+    os.utime(folder / "older.ckpt", (1, 1))
+    saving = ["--trainer.callbacks=ModelCheckpoint", f"--trainer.callbacks.dirpath={folder}"]
+    code, out, _, _ = run("fit", "--config", config, "--trainer.max_epochs=3", *saving)
+    assert code == 130
+    (path,) = folder.glob("epoch=0*.ckpt")
+    assert out.splitlines()[-1].endswith(f"with --ckpt_path {path}")
 
 
 def started(config, folder, *args):
