@@ -39,7 +39,8 @@ class DetectionScores(CountingMetric):
     ``update(preds, targets)`` takes the :class:`~lightning_hparams.outputs.Boxes` of N images.
     ``compute()`` returns ``map``, ``map50`` and ``map75``, and, of shape ``(C,)``, ``ap``,
     ``precision``, ``recall``, ``f1`` and ``threshold``, see :func:`average_precisions` and
-    :func:`best_f1`, and ``confusion``, see :func:`box_confusion`, all on the CPU.
+    :func:`best_f1`, and ``confusion``, see :func:`box_confusion`, all on the CPU. Those of a single
+    class are scalars, of which torchmetrics makes every value that stands alone.
     """
 
     sizes: list[Tensor]  # (N, 2) number of predictions and of true boxes of each image

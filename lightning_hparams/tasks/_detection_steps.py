@@ -126,8 +126,9 @@ class DetectionSteps(EvaluatedTask):
         found = self._boxes(stage).compute()
         whole = {name: found[name] for name in _WHOLE}
         whole |= {name: found[name].nanmean() for name in _MEANS}
+        # torchmetrics makes a scalar of the values of one class.
         by_class = {
-            name: dict(zip(self.class_names, found[name].unbind(), strict=True))
+            name: dict(zip(self.class_names, found[name].reshape(-1), strict=True))
             for name in _BY_CLASS
         }
         return Scores(whole, by_class)

@@ -4,18 +4,22 @@ import pytest
 import torch
 from lightning.pytorch import callbacks
 from lightning.pytorch.callbacks import BackboneFinetuning, ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch.utils.data import DataLoader
 
 from lightning_hparams import (
     ClassificationTask,
     DetectionTask,
     DigitsData,
     ExactResume,
+    MetricMonitor,
     OneCycle,
+    PredictionMonitor,
     RegressionTask,
     SegmentationTask,
 )
 from lightning_hparams.presets import weights_by_counts
-from tests.runs import SMALL, quiet_trainer, shapes
+from tests.runs import SMALL, quiet_trainer, read_events, shapes
 
 IMAGES = {"model": "test_resnet", "image_size": 32}
 FCOS = {"encoder": "tu-test_resnet", "arch_args": {"fpn_channels": 32, "head_convs": 1}}
@@ -210,3 +214,44 @@ def test_data_without_names_fits_any_task(named, missing):
     task = make(class_names=[f"my {each}" for each in range(data.num_classes)])
     quiet_trainer(fast_dev_run=True).fit(task, data)
     assert task.class_names[0] == "my 0"
+
+
+def batches_of(targets):
+    images = torch.rand(2, 4, 3, 64, 64)
+    return DataLoader([{"image": image, **targets()} for image in images], batch_size=None)
+
+
+def one_box():
+    box = {"boxes": torch.tensor([[8.0, 8.0, 40.0, 48.0]]), "labels": torch.zeros(1).long()}
+    return {"target": [box] * 4}
+
+
+SINGLE = {
+    "detection": (lambda: DetectionTask(**FCOS, num_classes=1), one_box),
+    "labels": (
+        lambda: ClassificationTask(**IMAGES, task="multilabel", num_classes=1),
+        lambda: {"label": torch.tensor([[0], [1], [1], [0]])},
+    ),
+    "number": (
+        lambda: RegressionTask(**IMAGES, num_values=1),
+        lambda: {"value": torch.randn(4, 1)},
+    ),
+    "masks": (
+        lambda: SegmentationTask(task="multilabel", num_classes=1, **SMALL),
+        lambda: {"mask": torch.randint(0, 2, (4, 1, 64, 64))},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_a_single_class_or_value_is_trained_validated_tested_and_shown(tmp_path, name):
+    make, targets = SINGLE[name]
+    task, logger = make(), TensorBoardLogger(tmp_path)
+    trainer = quiet_trainer(
+        logger=logger, callbacks=[MetricMonitor(), PredictionMonitor()], log_every_n_steps=1
+    )
+    trainer.fit(task, batches_of(targets), batches_of(targets))
+    (scores,) = trainer.test(task, batches_of(targets), verbose=False)
+    assert scores["loss/test"] > 0
+    tags = read_events(logger.log_dir).Tags()["scalars"]
+    assert "loss/val" in " ".join(tags)
