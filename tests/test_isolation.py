@@ -141,21 +141,24 @@ def recursive():
     return draw
 
 
-HOLDERS = [
+PUT_BACK = [
     torch_generator,
     numpy_generator,
     numpy_state,
-    python_generator,
-    by_default,
-    by_keyword,
-    by_attribute,
-    by_counter,
     nested,
     bound,
     bound_to_a_python_generator,
     bound_to_a_list,
     bound_in_a_closure,
     bound_alone,
+]
+HOLDERS = [
+    *PUT_BACK,
+    python_generator,
+    by_default,
+    by_keyword,
+    by_attribute,
+    by_counter,
     recursive,
 ]
 
@@ -238,20 +241,7 @@ def test_what_functions_of_a_module_hold_is_copied(make, deep):
     assert [module() for _ in range(3)] == first
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        torch_generator,
-        numpy_generator,
-        numpy_state,
-        nested,
-        bound,
-        bound_to_a_python_generator,
-        bound_to_a_list,
-        bound_in_a_closure,
-        bound_alone,
-    ],
-)
+@pytest.mark.parametrize("make", PUT_BACK)
 def test_what_functions_of_a_module_hold_is_put_back(make):
     module = Holder(make)
     with module_kept(module):

@@ -122,9 +122,9 @@ def last_checkpoint(trainer: Trainer, since: float) -> Path | None:
     """Return the latest checkpoint that a run has written; None if there is none on this disk.
 
     Args:
-        trainer: Has been stopped, perhaps while it wrote a checkpoint: then Lightning calls that
-            one the best, but the file is not there, while the one before still is.
-        since: Time in seconds at which the run began; a folder may hold older checkpoints.
+        trainer: A Trainer that was stopped. If it was writing a checkpoint, Lightning already
+            calls that file the best one, although only the one before exists.
+        since: When the run began, as from ``time.time``; its folder may hold older checkpoints.
     """
     paths = []
     for callback in trainer.checkpoint_callbacks:
