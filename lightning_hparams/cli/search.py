@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from ..configuration import Configuration, ConfigurationError, without_deprecations
+from ..configuration import Configuration, ConfigurationError
 from ..search import (
     Results,
     Search,
@@ -21,6 +19,7 @@ from ..search import (
     root_number,
     status,
     unused_test,
+    without_messages,
 )
 from .arguments import command_parser, parsed
 from .files import reported
@@ -92,7 +91,7 @@ def run(command: str, args: Sequence[str]) -> int:
     search = Search.of(Configuration.from_args(of_runs), settings)
     if note := unused_test(search.configuration, settings):
         print(note)
-    with _quiet(), TrialTable.of(settings) as table:
+    with without_messages(), TrialTable.of(settings) as table:
         results = search.run(watch=table.update)
     if settings.launcher == "none":
         # The folder knows the database, whose address may have a password.
@@ -100,23 +99,6 @@ def run(command: str, args: Sequence[str]) -> int:
         print(f"worker: python -m lightning_hparams.search.worker {settings.folder}")
         return 0
     return _reported(results)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Lightning's and Optuna's messages about each step out of the table of trials."""
-    loggers = [
-        logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "optuna")
-    ]
-    levels = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.WARNING)
-        with without_deprecations():
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
 
 
 def split(args: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -4,6 +4,7 @@ from .files import enter as enter, open_from as open_from
 from .fitting import batch_size_of as batch_size_of, check_fit as check_fit
 from .folders import trial_folder as trial_folder, trial_record as trial_record
 from .probe import check_metric as check_metric, logged_metrics as logged_metrics
+from .process_state import without_messages as without_messages
 from .pruners import make_pruner as make_pruner
 from .range_tests import unused_test as unused_test
 from .ray_workers import RaySupervisor as RaySupervisor

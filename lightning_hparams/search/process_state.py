@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import warnings
 from collections.abc import Callable, Iterator
@@ -11,9 +12,10 @@ from typing import Any
 
 import torch
 
+from ..configuration import without_deprecations
 from ..random_states import RandomStates
 
-__all__ = ["as_in_a_new_process", "leaving_out_what_stays"]
+__all__ = ["as_in_a_new_process", "leaving_out_what_stays", "without_messages"]
 
 
 @contextmanager
@@ -89,3 +91,20 @@ def _restore_environment(before: dict[str, str]) -> None:
     for name, value in before.items():
         if os.environ.get(name) != value:
             os.environ[name] = value
+
+
+@contextmanager
+def without_messages() -> Iterator[None]:
+    """Keep Lightning's and Optuna's messages about each step out of what a search prints."""
+    loggers = [
+        logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "optuna")
+    ]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.WARNING)
+        with without_deprecations():
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

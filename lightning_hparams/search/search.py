@@ -19,6 +19,7 @@ from .ending import Limits, complete, halted
 from .files import keep
 from .fitting import batch_size_of, check_fit
 from .probe import check_metric
+from .process_state import without_messages
 from .range_tests import unused_test
 from .ray_workers import RaySupervisor
 from .settings import SearchSettings
@@ -167,7 +168,8 @@ class Search:
         late = time.monotonic() - started >= (self.settings.wall_time or math.inf)
         ended = self._ended(study, since, late) if finished else ""
         if finished and not late:
-            repeated, finished = repeat(study, self.configuration)
+            with without_messages():
+                repeated, finished = repeat(study, self.configuration)
         report = conclude(study, self.configuration, repeated) if finished else None
         return Results(study, finished, repeated, report, ended)
 
@@ -183,9 +185,10 @@ class Search:
         if note := unused_test(self.configuration, self.settings):
             rank_zero_info(note)
         fresh = not (Path(self.settings.folder) / "search.json").is_file()
-        if fresh:
-            check_metric(self.configuration, self.settings)
-        study = open_study(self.settings, batch_size=batch_size_of(self.configuration))
+        with without_messages():
+            if fresh:
+                check_metric(self.configuration, self.settings)
+            study = open_study(self.settings, batch_size=batch_size_of(self.configuration))
         keep(study, self.configuration)
         track(study, self.configuration)
         return study

@@ -1,13 +1,14 @@
 """A search from the first check to its result, in one process."""
 
 import json
+import logging
 
 import pytest
 from optuna.trial import TrialState
 
 from lightning_hparams import Float, Search
 from lightning_hparams.configuration import Configuration
-from lightning_hparams.search import open_from, replay, trial_record
+from lightning_hparams.search import open_from, replay, trial_record, without_messages
 from tests.search import tiny
 
 
@@ -28,6 +29,26 @@ def test_a_search_runs_as_many_trials_as_asked_and_finds_the_best(searched):
     assert [one.state for one in searched.trials] == [TrialState.COMPLETE] * 4
     assert searched.best.value == min(values)
     assert searched.finished
+
+
+def test_what_lightning_says_about_each_step_stays_out_of_what_a_search_prints(tmp_path):
+    told: list[logging.LogRecord] = []
+    handler, logger = logging.Handler(), logging.getLogger("lightning.pytorch")
+    handler.emit = told.append
+    logger.addHandler(handler)
+    try:
+        settings = tiny.settings(tmp_path / "study", trials=1, repeat_best={"trials": 1, "seeds": 1})
+        study = Search.of(Configuration.load(tiny.configuration()), settings).prepare()
+        assert (tmp_path / "study" / "search.json").is_file()
+        assert not told
+        with without_messages():
+            logger.info("step 1")
+            logger.warning("no validation data")
+        logger.info("after")
+    finally:
+        logger.removeHandler(handler)
+    assert study.settings.trials == 1
+    assert [record.msg for record in told] == ["no validation data", "after"]
 
 
 def test_a_search_that_goes_on_draws_other_values(searched):
