@@ -242,9 +242,9 @@ class RunRecorder(Monitor):
 
     def _begin_row(self, trainer: Trainer, module: LightningModule) -> None:
         everything = self._hyperparameters(trainer, module, hidden=False)
-        self._row.begin(self._sinks, group_of(everything) if self.group == "config" else None)
-        if self.metrics != "auto":
-            self._row.choose_columns(list(self.metrics))
+        group = group_of(everything) if self.group == "config" else None
+        tags = None if self.metrics == "auto" else list(self.metrics)
+        self._row.begin(self._sinks, group, tags)
 
     def _begin_evaluation(self, trainer: Trainer, module: LightningModule) -> None:
         if not self._sinks or list(self._recorded) == list(self._sinks) or has_manifest(trainer):

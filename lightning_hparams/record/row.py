@@ -120,10 +120,20 @@ class Row:
                     f"{nearest(name, self.values)}; it has {sorted(self.values)}"
                 )
 
-    def begin(self, sinks: Sinks, group: str | None) -> None:
-        """Write the values; runs of the same group share a row."""
+    def begin(self, sinks: Sinks, group: str | None, tags: Sequence[str] | None) -> None:
+        """Write the values; runs of the same group share a row.
+
+        Args:
+            sinks: Where to write them.
+            group: Group of the run, if it has one.
+            tags: Metrics that get columns; None for all, or, with domains, to choose them later.
+        """
         self._sinks, self.has_columns = sinks, False
         sinks.hparams(self.values, group=group)
+        if tags is not None:
+            self.choose_columns(tags)
+        elif not self._domains:
+            sinks.columns({}, {})
 
     def choose_columns(self, tags: Sequence[str]) -> None:
         """Add columns for all hyperparameters, and for the last and best value of each metric."""

@@ -136,6 +136,9 @@ class Sink:
     ) -> None:
         """Choose the columns of the hyperparameter table, once per run.
 
+        Without ``domains`` and ``metrics``, the table shows every value that any run has, also if
+        Lightning's logger recorded a choice.
+
         Args:
             domains: Values that each hyperparameter may take; None for any.
             metrics: Column title of each scalar's tag.

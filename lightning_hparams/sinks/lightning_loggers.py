@@ -11,14 +11,16 @@ from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from torch import Tensor, nn
 
 from ..internals import tag_prefix
 from ..json_text import Json
-from ..provenance import plain, redact
+from ..provenance import plain, redact, without_secrets
+from ..tags import writable
+from .base import Scalar
 
-__all__ = ["ReplacedMethod", "hide_secrets", "with_prefix"]
+__all__ = ["ReplacedMethod", "hide_secrets", "logged_hparams", "with_prefix"]
 
 Params: TypeAlias = dict[str, object] | Namespace
 
@@ -35,6 +37,13 @@ def hide_secrets(logger: Logger) -> None:
     """Make a Lightning logger redact secrets from the hyperparameters it writes."""
     if "log_hyperparams" not in vars(logger):
         vars(logger)["log_hyperparams"] = partial(_log_hyperparams, logger)
+
+
+def logged_hparams(logger: TensorBoardLogger) -> dict[str, Scalar]:
+    """Return the hyperparameters passed to a logger so far, flat and without secrets."""
+    given = logger.hparams
+    values = without_secrets(vars(given) if isinstance(given, Namespace) else given, os.environ)
+    return {writable(k): writable(v) if isinstance(v, str) else v for k, v in values.items()}
 
 
 def _log_hyperparams(logger: Logger, params: Params, *args: object, **kwargs: object) -> None:

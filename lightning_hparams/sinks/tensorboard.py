@@ -31,7 +31,7 @@ from torch.utils.tensorboard import FileWriter
 from ..internals import event_file, file_writer, omit_hp_metric
 from ..render import Encoded
 from .base import Domain, Layout, PRCounts, RunStatus, Scalar, Sink
-from .lightning_loggers import hide_secrets, with_prefix
+from .lightning_loggers import hide_secrets, logged_hparams, with_prefix
 from .new_values import NewValues
 from .text import markdown_table
 
@@ -51,11 +51,15 @@ class TensorBoardSink(Sink):
     TensorBoard uses the first record of each kind in a run, so with appended records a run that
     crashed, was resumed and finished would remain failed. For the same reason a TensorBoard that
     is already open shows the old row until it is restarted.
+
+    They also hide the records that Lightning writes when a project itself calls
+    ``logger.log_hyperparams``, and repeat its hyperparameters.
     """
 
     def __init__(self, logger: TensorBoardLogger) -> None:
         self._logger = logger
         self._new = NewValues()
+        self._user_hparams: dict[str, Scalar] = {}  # passed to the logger, not by us
         self._records = b""  # content of the file
         self._records_path = ""
 
@@ -157,7 +161,8 @@ class TensorBoardSink(Sink):
         # with equal ids.
         digest = hashlib.sha256(whole.encode()).hexdigest()[:6]
         run = f"{'/'.join(Path(folder).parts[-2:])} ({digest})"
-        self._record(summary_v2.hparams_pb(dict(values), trial_id=group or run))
+        self._user_hparams = logged_hparams(self._logger)
+        self._record(summary_v2.hparams_pb({**self._user_hparams, **values}, trial_id=group or run))
 
     def columns(
         self,
@@ -167,8 +172,11 @@ class TensorBoardSink(Sink):
         first: Sequence[str] = (),
     ) -> None:
         """See :class:`~lightning_hparams.sinks.base.Sink`."""
+        if not domains and not metrics:
+            self._record(_hidden(hparams_plugin.EXPERIMENT_TAG))
+            return
         infos = []
-        for name, domain in domains.items():
+        for name, domain in (dict.fromkeys(self._user_hparams) | {**domains}).items():
             # The page shows columns marked as differing first.
             differs = domain is not None or name in first
             info = api_pb2.HParamInfo(name=name, differs=differs)
@@ -266,6 +274,14 @@ class TensorBoardSink(Sink):
 def _hparams(tag: str, data: HParamsPluginData) -> Summary:
     """Build a plugin record as its ``summary.py`` does, which would import TensorFlow."""
     metadata = hparams_plugin.create_summary_metadata(data)
+    value = Summary.Value(tag=tag, metadata=metadata, tensor=hparams_plugin.NULL_TENSOR)
+    return Summary(value=[value])
+
+
+def _hidden(tag: str) -> Summary:
+    """Build a record that belongs to no dashboard; TensorBoard ignores later ones with the tag."""
+    plugin = SummaryMetadata.PluginData(plugin_name="lightning_hparams")
+    metadata = SummaryMetadata(plugin_data=plugin)
     value = Summary.Value(tag=tag, metadata=metadata, tensor=hparams_plugin.NULL_TENSOR)
     return Summary(value=[value])
 

@@ -607,6 +607,31 @@ def hparams_of(folder):
     return values, statuses
 
 
+@pytest.mark.parametrize("metrics", [None, {"score": 0.0}])
+def test_hyperparameters_that_a_project_logs_itself_join_the_row_and_choose_no_columns(metrics):
+    logger = TensorBoardLogger("runs")
+    logger.log_hyperparams({"batch": 8, "lr": 5.0, "net": {"width": 4}, "api_key": "abc"}, metrics)
+    run(Foreign(), loggers=[logger])
+    shown = read_events(logger.log_dir).PluginTagToContent(hparams_metadata.PLUGIN_NAME)
+    start = shown[hparams_metadata.SESSION_START_INFO_TAG]
+    values = hparams_metadata.parse_session_start_info_plugin_data(start).hparams
+    assert (values["batch"].number_value, values["net.width"].number_value) == (8, 4)
+    assert values["lr"].number_value == 0.1  # of the module that was trained
+    assert values["api_key"].string_value == "<hidden>"
+    # With this record TensorBoard would show no metrics but `hp_metric` or the given ones.
+    assert hparams_metadata.EXPERIMENT_TAG not in shown
+
+
+def test_chosen_columns_include_hyperparameters_that_a_project_logs_itself():
+    logger = TensorBoardLogger("runs")
+    logger.log_hyperparams({"batch": 8})
+    run(Foreign(), recorder=RunRecorder(metrics=["val_loss"]), loggers=[logger])
+    tags = read_events(logger.log_dir).PluginTagToContent(hparams_metadata.PLUGIN_NAME)
+    chosen = hparams_metadata.parse_experiment_plugin_data(tags[hparams_metadata.EXPERIMENT_TAG])
+    assert "batch" in {info.name for info in chosen.hparam_infos}
+    assert [info.name.tag for info in chosen.metric_infos] == ["best/val_loss", "val_loss"]
+
+
 @pytest.mark.parametrize("entry", ["validate", "test", "predict"])
 def test_an_evaluation_alone_has_a_row_without_secrets(entry, tmp_path):
     loggers = [TensorBoardLogger("tb"), CSVLogger("csv")]

@@ -133,6 +133,22 @@ def test_each_run_has_a_row_with_its_final_status(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+def test_the_table_shows_every_metric_although_a_project_logged_hyperparameters(tmp_path):
+    logger = TensorBoardLogger(tmp_path)
+    logger.log_hyperparams({"batch": 8})  # Lightning records `hp_metric` as the only column
+    sink = TensorBoardSink(logger)
+    sink.hparams({"lr": 0.1})
+    sink.columns({}, {})
+    sink.scalars({"val_acc": 0.5}, 1)
+    sink.finish("finished")
+    with tensorboard(tmp_path) as server:
+        server.wait_for(lambda: server.rows())
+        ((_, values, metrics),) = server.rows().values()
+    assert values == {"batch": 8, "lr": 0.1}
+    assert metrics["val_acc"] == 0.5
+
+
+@pytest.mark.slow
 def test_a_later_layout_replaces_the_first(tmp_path):
     sink = TensorBoardSink(TensorBoardLogger(tmp_path, prefix="p"))
     sink.layout({"First": {"loss": ["loss"]}})
