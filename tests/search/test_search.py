@@ -37,7 +37,9 @@ def test_what_lightning_says_about_each_step_stays_out_of_what_a_search_prints(t
     handler.emit = told.append
     logger.addHandler(handler)
     try:
-        settings = tiny.settings(tmp_path / "study", trials=1, repeat_best={"trials": 1, "seeds": 1})
+        settings = tiny.settings(
+            tmp_path / "study", trials=1, repeat_best={"trials": 1, "seeds": 1}
+        )
         study = Search.of(Configuration.load(tiny.configuration()), settings).prepare()
         assert (tmp_path / "study" / "search.json").is_file()
         assert not told
