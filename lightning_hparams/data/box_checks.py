@@ -75,15 +75,17 @@ def checked_boxes(
     inside = every.clip(0, limits)
     gone = ((inside[:, 2:] - inside[:, :2]) < np.minimum(1, every[:, 2:] - every[:, :2])).any(1)
     if policy == "raise":
-        remedy = "correct it, or pass boxes='drop' to leave such boxes out"
-        _raise_first(empty, owners, images, names, "has no width or height", remedy)
+        fault = "has no width or height"
+        remedy = "correct it (corners may be swapped), or pass boxes='drop' to leave such boxes out"
+        _raise_first(empty, owners, images, names, fault, remedy)
         _raise_first(
             outside,
             owners,
             images,
             names,
             "lies outside of its image",
-            f"{remedy} or boxes='clip' to cut them at the border",
+            "correct it, or pass boxes='drop' to leave such boxes out or boxes='clip' to cut them "
+            "at the border",
             sizes,
         )
     kept = ~empty & ~gone & (~outside if policy == "drop" else True)

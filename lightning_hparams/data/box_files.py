@@ -19,11 +19,12 @@ from ..resize import resized
 from .augment import Augmentation, augmented_boxes, make_augmentation
 from .base import Sample
 from .box_checks import BoxPolicy, Objects, checked_boxes
-from .classes import distinct_names
+from .classes import alike_classes, distinct_names
 from .files import FileData, image_headers, image_sample, images_below, path_or_none
 from .image_folder import unseen_classes
 from .images import to_channels
 from .inspection import in_pixels, undecided_turns
+from .pairs import first_names
 from .pictures import common_orientation, open_picture
 
 __all__ = ["Annotated", "BoxFileData", "BoxFileDataset", "BoxFiles", "split_annotated"]
@@ -103,7 +104,10 @@ class BoxFileData(FileData):
         if self._files is None:
             files = self._read()
             if not files.names:
-                raise ValueError(f"{files.source} has no classes; boxes need a name")
+                raise ValueError(
+                    f"{files.source}: no object is annotated, and so there are no classes; check "
+                    "the annotations"
+                )
             self._files = files
         return self._files
 
@@ -149,7 +153,14 @@ class BoxFileData(FileData):
         }
         counts = {name: one.class_counts().sum(0) for name, one in sets.items()}
         if not counts["train"].sum():
-            raise ValueError(f"{files.source}: no training image has a box; check the annotations")
+            crowds = any(bool(found[path].crowd.any()) for path in paths["train"])
+            raise ValueError(
+                f"{files.source}: no training image has a box of {first_names(files.names)}"
+                f"{', but for crowds or difficult objects' if crowds else ''}; check the "
+                "annotations, and class_names= if it is given"
+            )
+        if (warning := alike_classes(files.names)) is not None:
+            warn_user(f"{files.source}: {warning}")
         if (warning := unseen_classes(counts, files.names)) is not None:
             warn_user(f"{files.source}: {warning}")
         self._check_images(paths, headers)

@@ -8,11 +8,14 @@ from typing import Any, TypeAlias
 
 from ..checks import in_range, names_in, whole_number
 from .masks import Color
+from .pairs import first_names
 
 __all__ = [
     "Palette",
+    "alike_classes",
     "distinct_names",
     "plain_palette",
+    "spelled_alike",
     "the_class_names",
     "the_class_values",
     "the_palette",
@@ -78,6 +81,34 @@ def distinct_names(class_names: Sequence[str] | None) -> list[str] | None:
     if len(set(names)) < len(names):
         raise ValueError(f"`class_names` must differ from each other, got {names}")
     return names
+
+
+def spelled_alike(name: str) -> str:
+    """Return a name without what often differs by mistake: case, spaces, ``_`` and ``-``.
+
+    >>> spelled_alike("Traffic_light ") == spelled_alike("traffic light")
+    True
+    """
+    return re.sub(r"[\s_]+|(?<=\w)-(?=\w)", " ", name.casefold()).strip()
+
+
+def alike_classes(names: Sequence[str]) -> str | None:
+    """Return a warning about names of classes that may be meant to be the same, or None.
+
+    >>> alike_classes(["Cat", "cat", "dog"])
+    "the classes ['Cat', 'cat'] are spelled almost alike; if they are one class, make them equal"
+    """
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(spelled_alike(name), []).append(name)
+    # Classes of letters have both a and A.
+    found = [str(some) for short, some in groups.items() if len(some) > 1 and len(short) > 1]
+    if not found:
+        return None
+    return (
+        f"the classes {first_names(found)} are spelled almost alike; if they are one class, make "
+        "them equal"
+    )
 
 
 def the_class_values(

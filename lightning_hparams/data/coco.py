@@ -18,7 +18,8 @@ from .box_files import Annotated, BoxFileData, BoxFiles, split_annotated
 from .coco_file import CocoFile, in_order, open_coco, size_of
 from .files import plain_path
 from .layout import split_word
-from .pairs import first_names, image_paths
+from .listing import image_paths
+from .pairs import first_names
 from .splits import check_splits, found_in, names_of, split_keys
 
 __all__ = ["CocoData"]

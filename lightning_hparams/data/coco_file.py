@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,13 +38,17 @@ def open_coco(path: Path) -> CocoFile:
     for part in parts:
         if not isinstance(content, dict) or not isinstance(content.get(part), list):
             raise ValueError(
-                f"{path} is not in COCO's format, which has the lists {list(parts)}: no {part!r}"
+                f"{path} is not in COCO's format, which has the lists {list(parts)}: no {part!r}; "
+                "export the annotations as COCO's object detection, or pass a folder of images "
+                "without them as predict_images="
             )
     names: dict[int, str] = {}
     for category in content["categories"]:
         number, name = _get(path, "category", category, "id", "name")
         _check_id(path, "a category", number)
-        if number in names or name in names.values():
+        if not isinstance(name, (str, int, float)) or not str(name).strip():
+            raise ValueError(f"{path}: category {number!r} has the name {name!r}; it must be text")
+        if number in names or str(name) in names.values():
             raise ValueError(
                 f"{path} has two categories with id {number} or the name {name!r}; ids and names "
                 "must differ from each other"
@@ -71,11 +75,15 @@ def open_coco(path: Path) -> CocoFile:
         _check_id(path, "an annotation", image, "image_id")
         _check_id(path, "an annotation", category, "category_id")
         if image not in images:
-            raise ValueError(f"{about} has image_id {image!r}, which no image has; remove it")
+            raise ValueError(
+                f"{about} has image_id {image!r}, which no image has{_other_kind(image, images)}; "
+                "correct or remove it"
+            )
         if category not in names:
             raise ValueError(
                 f"{about} of {images[image]['file_name']} has category_id {category!r}, which is "
-                f"not among the categories {first_names([str(each) for each in names])}"
+                f"not among the categories {first_names([repr(each) for each in names])}"
+                f"{_other_kind(category, names)}; correct it, or add the category"
             )
         if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
             raise ValueError(f"{about} has bbox {box!r:.200}; it must be [x, y, width, height]")
@@ -90,8 +98,14 @@ def open_coco(path: Path) -> CocoFile:
 def _get(path: Path, kind: str, item: object, *keys: str) -> list[Any]:
     if not isinstance(item, Mapping) or any(key not in item for key in keys):
         shown = repr(item)[:100]
-        raise ValueError(f"{path}: each {kind} must have {list(keys)}, got {shown}")
+        raise ValueError(f"{path}: each {kind} must have {list(keys)}, got {shown}; add what lacks")
     return [item[key] for key in keys]
+
+
+def _other_kind(number: object, known: Collection[object]) -> str:
+    """Return a hint where an id is text and known as a number, or the other way round."""
+    other = next((each for each in known if str(each) == str(number)), None)
+    return "" if other is None else f" ({other!r} is known, but text and numbers differ)"
 
 
 def _check_id(path: Path, item: str, number: object, key: str = "id") -> None:

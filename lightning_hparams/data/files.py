@@ -22,7 +22,7 @@ from .base import Sample, VisionData
 from .duplicates import repeats, thumbnail
 from .images import read_image
 from .inspection import check_depth, check_one_size
-from .pairs import image_paths, unread_images
+from .listing import image_paths, unread_images
 from .pictures import ImageHeader, read_header
 
 __all__ = [

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..checks import names_in, nearest, one_of, path_in
 from ..notices import warn_user
 from .augment import Augmentation, make_augmentation
-from .classes import distinct_names
+from .classes import alike_classes, distinct_names
 from .files import (
     FileData,
     LabelFileDataset,
@@ -24,6 +24,7 @@ from .files import (
     plain_path,
 )
 from .layout import split_of, split_word
+from .listing import is_visible
 from .pairs import first_names
 from .splits import split_files, split_keys
 from .tables import labels_of, read_table, values_of
@@ -174,6 +175,8 @@ class ImageFolderData(FileData):
             }
             if (warning := unseen_classes(counts, self.class_names)) is not None:
                 warn_user(f"{self.labels or self.images}: {warning}")
+            if (warning := alike_classes(self.class_names)) is not None:
+                warn_user(f"{self.labels or self.images}: {warning}")
         self.train_set, self.val_set = sets["train"], sets["validation"]
         self.test_set = sets.get("test", self.val_set)
 
@@ -280,4 +283,4 @@ def _folders(root: Path, splits: bool) -> set[str]:
 
 
 def _visible(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    return [path for path in folder.iterdir() if path.is_dir() and is_visible(path)]

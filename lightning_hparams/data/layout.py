@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from .listing import image_paths
 from .pairs import (
     IMAGE_WORDS,
     MASK_WORDS,
@@ -15,7 +16,6 @@ from .pairs import (
     check_matched,
     first_names,
     has_mask_word,
-    image_paths,
     key_of,
     without_mask_names,
 )

@@ -6,11 +6,13 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
 from ..checks import counted
+from ..notices import warn_user
+from .listing import image_paths
 from .pictures import SUFFIXES
 
 __all__ = [
@@ -23,20 +25,14 @@ __all__ = [
     "files_by_pattern",
     "first_names",
     "has_mask_word",
-    "image_paths",
     "key_of",
     "pattern_of",
-    "unread_images",
     "without_mask_names",
 ]
 
 Pair: TypeAlias = tuple[Path, Path]
 
 _LISTED = 5
-_UNREAD = frozenset(
-    {".arw", ".avif", ".cr2", ".cr3", ".dcm", ".dng", ".exr", ".hdr", ".heic", ".heif", ".j2k"}
-    | {".jp2", ".jxl", ".nef", ".nii", ".npy", ".orf", ".psd", ".raf", ".rw2", ".svg", ".tga"}
-)
 IMAGE_WORDS = frozenset(
     {"image", "images", "img", "imgs", "photo", "photos", "picture", "pictures", "frame", "frames"}
     | {"input", "inputs", "rgb", "sat", "jpegimages", "leftimg8bit"}
@@ -46,32 +42,6 @@ MASK_WORDS = frozenset(
     | {"annot", "annots", "annotation", "annotations", "groundtruth", "truth", "gt", "gtfine"}
     | {"seg", "segmentation", "segmentations", "segmentationclass", "manual", "manual1", "l"}
 )
-
-
-def image_paths(folder: Path, *, below: bool) -> list[Path]:
-    """List files with the suffix of an image, sorted by name, without hidden ones.
-
-    Args:
-        folder: Folder to search.
-        below: Whether to search its subfolders too, including links.
-    """
-    paths = sorted(_walk(folder, set()) if below else folder.iterdir())
-    return [
-        path for path in paths if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-    ]
-
-
-def unread_images(folder: Path) -> str | None:
-    """Return a warning about files below a folder in formats of images that are not supported."""
-    found = Counter(
-        path.suffix.lower()
-        for path in _walk(folder, set())
-        if path.suffix.lower() in _UNREAD and not path.name.startswith(".")
-    )
-    if not found:
-        return None
-    counts = ", ".join(f"{count} {suffix}" for suffix, count in found.most_common())
-    return f"{folder}: left out files that cannot be read ({counts}); convert them to PNG or JPEG"
 
 
 def key_of(path: Path, folder: Path) -> str:
@@ -85,7 +55,13 @@ def key_of(path: Path, folder: Path) -> str:
 
 
 def files_by_key(
-    folder: Path, name: str, *, ending: str = "", but: str = "", below: bool = False
+    folder: Path,
+    name: str,
+    *,
+    ending: str = "",
+    but: str = "",
+    below: bool = False,
+    apart: Path | None = None,
 ) -> dict[str, Path]:
     """Find the image files of a folder by key; see :func:`key_of`.
 
@@ -95,14 +71,21 @@ def files_by_key(
         ending: Only stems with this ending, which is removed from the keys.
         but: Exclude stems with this ending, unless it is empty.
         below: Search its subfolders in any case.
+        apart: Folder of other files, which may lie inside the first one.
+
+    Warns:
+        UserWarning: If it has images itself, and further ones in subfolders, which are left out.
 
     Raises:
         FileNotFoundError: If there is no such folder.
         ValueError: If it has no images, or two with the same name.
     """
     _check_folder(folder, name)
-    paths = [] if below else image_paths(folder, below=False)
-    paths = paths or image_paths(folder, below=True)
+    paths = image_paths(folder, below=True)
+    loose = [] if below else [path for path in paths if path.parent == folder]
+    if loose:
+        _warn_of_deeper(folder, name, [path for path in paths if path.parent != folder], apart)
+        paths = loose
     found = [
         (key.removesuffix(ending), path)
         for path in paths
@@ -263,22 +246,21 @@ def first_names(names: list[str]) -> str:
     return ", ".join(names[:_LISTED]) + more
 
 
+def _warn_of_deeper(folder: Path, name: str, deeper: list[Path], apart: Path | None) -> None:
+    if apart is not None and apart.resolve() != folder.resolve():
+        deeper = [path for path in deeper if apart.resolve() not in path.resolve().parents]
+    if deeper:
+        some = first_names([path.relative_to(folder).as_posix() for path in deeper])
+        warn_user(
+            f"`{name}`: {folder} holds images itself, so {counted(len(deeper), 'image')} in its "
+            f"subfolders ({some}) will not be used; move them, or pass "
+            "image_pattern='**/*.jpg' and mask_pattern='**/*.png' for those of all folders"
+        )
+
+
 def _check_folder(folder: Path, name: str) -> None:
     if not folder.is_dir():
         raise FileNotFoundError(f"`{name}`: {folder} is not a folder; check the path")
-
-
-def _walk(folder: Path, seen: set[str]) -> Iterator[Path]:
-    real = os.path.realpath(folder)
-    if real in seen:  # a link to a parent folder
-        return
-    seen.add(real)
-    for path in folder.iterdir():
-        if path.is_dir():
-            if not path.name.startswith("."):
-                yield from _walk(path, seen)
-        else:
-            yield path
 
 
 def _unique(found: list[tuple[str, Path]], folder: Path, name: str) -> dict[str, Path]:

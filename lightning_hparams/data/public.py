@@ -18,7 +18,7 @@ from ..checks import as_plain, in_range, one_of, path_in, truth, whole_number
 from .augment import Augmentation, make_augmentation
 from .base import LabelDataset, VisionData
 from .files import FileData, LabelFileDataset, image_headers
-from .pairs import image_paths
+from .listing import image_paths
 from .splits import stratified_split
 
 __all__ = ["VOC_CLASSES", "Cifar10Data", "OxfordPetData", "download_voc", "voc_folder"]

@@ -10,8 +10,8 @@ from .coco import CocoData
 from .files import FileData
 from .image_folder import ImageFolderData
 from .layout import find_layout, split_word
+from .listing import folders_called, image_paths, is_visible
 from .mask_folder import MaskFolderData
-from .pairs import image_paths
 from .pictures import read_header
 from .voc import VocData
 
@@ -53,7 +53,7 @@ def data_in(folder: str | Path, **options: Any) -> FileData:
 
 def _parts(root: Path) -> list[Path]:
     """The folder, those of its splits, and that of annotations."""
-    inner = [path for path in sorted(root.iterdir()) if path.is_dir()]
+    inner = [path for path in sorted(root.iterdir()) if path.is_dir() and is_visible(path)]
     names = ("annotations", "images")
     return [root, *(path for path in inner if split_word(path.name) or path.name in names)]
 
@@ -79,8 +79,8 @@ def _is_coco(path: Path) -> bool:
 
 
 def _has_voc(root: Path) -> bool:
-    named = [path for path in root.rglob("Annotations") if path.is_dir()]
-    return any(any(part.glob("*.xml")) for part in [*_parts(root), *named])
+    parts = [*_parts(root), *folders_called("Annotations", root)]
+    return any(path.suffix.lower() == ".xml" for part in parts for path in part.iterdir())
 
 
 def _has_masks(root: Path) -> bool:

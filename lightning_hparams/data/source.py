@@ -8,12 +8,12 @@ from pathlib import Path
 
 from ..checks import in_range
 from .layout import find_layout, matched, split_of
+from .listing import image_paths
 from .pairs import (
     Pair,
     alike_names,
     files_by_key,
     files_by_pattern,
-    image_paths,
     pattern_of,
 )
 from .splits import check_splits, random_split, read_split
@@ -125,13 +125,14 @@ class PairSource:
     def _images(self) -> dict[str, Path]:
         if self.image_pattern is not None:
             return files_by_pattern(self.images, "image_pattern", self.image_pattern)
-        return files_by_key(self.images, "images", but=self.mask_suffix if self._together else "")
+        but = self.mask_suffix if self._together else ""
+        return files_by_key(self.images, "images", but=but, apart=self.masks)
 
     def _masks(self) -> dict[str, Path]:
         folder = self.images if self.masks is None else self.masks
         if self.mask_pattern is not None:
             return files_by_pattern(folder, "mask_pattern", self.mask_pattern)
-        return files_by_key(folder, "masks", ending=self.mask_suffix)
+        return files_by_key(folder, "masks", ending=self.mask_suffix, apart=self.images)
 
     def _every_file(self) -> tuple[dict[str, Path], dict[str, Path]]:
         files = {

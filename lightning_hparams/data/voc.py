@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -17,15 +18,18 @@ from ..checks import path_in
 from .augment import Augmentation
 from .box_checks import BoxPolicy, Objects
 from .box_files import Annotated, BoxFileData, BoxFiles, split_annotated
+from .classes import spelled_alike
 from .files import plain_path
 from .layout import split_of, without_kind
-from .pairs import first_names, image_paths, key_of
+from .listing import files_below, folders_called, image_paths
+from .pairs import first_names, key_of
 from .public import VOC_CLASSES, download_voc, voc_folder
 from .splits import found_in, names_of, split_files, split_keys
 
 __all__ = ["VocData", "parse_xml"]
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
+_TRUE = ("1", "1.0", "true", "yes")
 
 
 class _Annotation(NamedTuple):
@@ -172,6 +176,10 @@ class VocData(BoxFileData):
             raise ValueError(f"`folder`: no XML files of annotations in {root}; check the path")
         counts = Counter(name for _, each in found.values() for name in each.names)
         names = sorted(counts) if self._given is None else self._given
+        for name in names:
+            if not counts[name]:
+                others = {other: counts[other] for other in counts if other not in names}
+                _check_spelling(root, name, others)
         if left := [f"{name!r} ({counts[name]})" for name in sorted(counts) if name not in names]:
             rank_zero_info(f"{root}: left out the objects {first_names(left)}")
         paths = {key: path for key, (path, _) in found.items()}
@@ -217,7 +225,7 @@ def _root(folder: Path) -> Path:
     """Return the folder itself, or that of the only year in a ``VOCdevkit``."""
     if not folder.is_dir():
         raise FileNotFoundError(f"`folder`: {folder} is not a folder; check the path")
-    within = [path for path in sorted(folder.rglob("Annotations")) if path.is_dir()]
+    within = folders_called("Annotations", folder)
     if len(within) > 1 and within[0].parent != folder:
         years = first_names([str(path.parent) for path in within])
         raise ValueError(f"`folder`: {folder} holds several sets, {years}; pass one of them")
@@ -227,6 +235,16 @@ def _root(folder: Path) -> Path:
 def _images_folder(root: Path) -> Path:
     # Its siblings hold masks with the same names.
     return root / "JPEGImages" if (root / "JPEGImages").is_dir() else root
+
+
+def _check_spelling(root: Path, name: str, counts: Mapping[str, int]) -> None:
+    """Check that a class without objects is not one that the files spell otherwise."""
+    for other, count in counts.items():
+        if spelled_alike(other) == spelled_alike(name):
+            raise ValueError(
+                f"`class_names` has {name!r}, which no object in {root} is called, but {count} are "
+                f"called {other!r}; spell it as in the files"
+            )
 
 
 def _lists(root: Path) -> dict[str, Path]:
@@ -244,7 +262,7 @@ def _lists(root: Path) -> dict[str, Path]:
 def _annotations(root: Path) -> dict[str, tuple[Path, _Annotation]]:
     """Find the image of each XML file, and read the files."""
     folder = _images_folder(root)
-    files = [path for path in sorted(root.rglob("*.xml")) if not path.name.startswith((".", "._"))]
+    files = sorted(path for path in files_below(root) if path.suffix.lower() == ".xml")
     with ThreadPoolExecutor() as pool:
         read = list(pool.map(_annotation, files))
     images: dict[str, Path] = {}
@@ -299,11 +317,12 @@ def _annotation(path: Path) -> _Annotation:
         if box is None:
             raise ValueError(f"{path}: the object {name!r} has no <bndbox>; add it or remove it")
         boxes.append([_number(path, name, corner, box.findtext(corner)) for corner in _CORNERS])
-        difficult.append((item.findtext("difficult") or "0").strip() == "1")
+        difficult.append((item.findtext("difficult") or "").strip().lower() in _TRUE)
     sides = [(root.findtext(f"size/{side}") or "").strip() for side in ("height", "width")]
     size = None
-    if all(side.isdecimal() and int(side) for side in sides):  # some programs write 0
-        size = int(sides[0]), int(sides[1])
+    whole = [re.fullmatch(r"(\d+)([.]0*)?", side) for side in sides]
+    if whole[0] and whole[1] and int(whole[0][1]) and int(whole[1][1]):  # some programs write 0
+        size = int(whole[0][1]), int(whole[1][1])
     return _Annotation(path, root.findtext("filename") or "", size, names, boxes, difficult)
 
 

@@ -470,3 +470,11 @@ def test_a_folder_without_annotations_is_predicted_with_ids_from_1(tmp_path):
         save(tmp_path / "new" / f"{name}.png", np.zeros((4, 4, 3), np.uint8))
     data = CocoData(tmp_path / "new", num_workers=0)
     assert ids_of_predictions(tmp_path / "out", data) == {"a.png": 1, "b.png": 2}
+
+
+@pytest.mark.parametrize("key", ["image_id", "category_id"])
+def test_ids_of_another_kind_are_refused_with_the_one_that_was_meant(tmp_path, key):
+    content = coco(tmp_path / "images", ["cat", "dog"], SIX)
+    content["annotations"][0][key] = str(content["annotations"][0][key])
+    with pytest.raises(ValueError, match=rf"{key} '(\d+)'.*\(\1 is known, but text and numbers"):
+        ready(make(tmp_path, content))

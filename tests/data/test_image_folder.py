@@ -414,3 +414,39 @@ def test_hidden_folders_beside_those_of_splits_hold_no_classes(tmp_path):
             picture(tmp_path / split / name / "1.png")
     (tmp_path / ".git" / "objects").mkdir(parents=True)
     assert make(tmp_path).class_names == ["cat", "dog"]
+
+
+@pytest.mark.parametrize("name", ["__MACOSX", "@eaDir", "$RECYCLE.BIN", "lost+found"])
+def test_folders_that_systems_add_hold_no_classes_and_no_images(classes, name):
+    picture(classes / name / "cat" / "1.png")
+    picture(classes / "cat" / name / "1.png")
+    data = ready(make(classes))
+    assert data.class_names == ["cat", "dog"]
+    assert sum(data.class_counts()) == 16
+
+
+def test_a_linked_folder_is_a_split_like_any_other(tmp_path):
+    for split in ("train", "test"):
+        for name in ("cat", "dog"):
+            for index in range(4):
+                picture(tmp_path / split / name / f"{index}.png")
+    (tmp_path / "val").symlink_to(tmp_path / "test")
+    (tmp_path / "train" / "cat" / "all").symlink_to(tmp_path)  # a loop
+    data = ready(make(tmp_path))
+    assert [len(one) for one in (data.train_set, data.val_set, data.test_set)] == [8, 8, 8]
+    assert {path.relative_to(tmp_path).parts[0] for path in data.val_set.paths} == {"val"}
+
+
+@pytest.mark.parametrize("names", [("Cat", "cat"), ("big cat", "big_cat"), ("cat", "CAT")])
+def test_classes_spelled_almost_alike_are_named(plain, names):
+    rows = "".join(f"{index},{[*names, 'dog'][index % 3]}\n" for index in range(10))
+    data = table(plain, f"image,label\n{rows}")
+    with pytest.warns(UserWarning, match=rf"labels.csv: the classes .*{names[1]}.* almost alike"):
+        data.setup("fit")
+    assert len(data.class_names) == 3
+
+
+def test_letters_and_signs_may_name_classes(plain):
+    names = ["a", "A", "-1", "1", "C", "C++"]
+    rows = "".join(f"{index},{names[index % 5]}\n" for index in range(10))
+    assert ready(table(plain, f"image,label\n{rows}")).class_counts()

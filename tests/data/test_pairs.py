@@ -236,3 +236,17 @@ def test_a_data_module_accepts_a_single_folder(tmp_path):
     assert [len(part) for part in (data.train_set, data.val_set, data.test_set)] == [2, 1, 1]
     data.setup("predict")
     assert len(data.predict_set) == 4
+
+
+def test_images_in_subfolders_beside_images_are_named_as_left_out(tmp_path):
+    make(tmp_path, *(f"{kind}/{n}.png" for kind in ("images", "masks") for n in "123"))
+    make(tmp_path, "images/more/4.png", "images/more/5.png")
+    source = PairSource(tmp_path / "images", tmp_path / "masks")
+    with pytest.warns(UserWarning, match=r"2 images in its subfolders \(more/4.png, more/5.png\)"):
+        splits = source.splits()
+    assert sum(map(len, splits.values())) == 3
+
+
+def test_masks_in_a_subfolder_of_the_images_are_not_named(tmp_path):
+    make(tmp_path, *(f"{folder}{n}.png" for folder in ("", "masks/") for n in "123"))
+    assert found(PairSource(tmp_path, tmp_path / "masks"))["train"]

@@ -200,3 +200,55 @@ def test_folders_of_splits_may_hold_folders_of_images_and_annotations(tmp_path, 
     data = VocData(tmp_path, num_workers=0)
     data.setup("fit")
     assert [len(data.train_set), len(data.val_set)] == [4, 3]
+
+
+def test_folders_that_systems_add_hold_no_annotations(folder):
+    (folder / "__MACOSX" / "Annotations").mkdir(parents=True)
+    (folder / "__MACOSX" / "Annotations" / "._1.xml").write_bytes(b"\0")
+    assert sizes(ready(folder.parent / folder.name)) == [8, 2, 2]
+    above = folder / "above"
+    for name in ("JPEGImages", "Annotations"):
+        (above / "VOC2012").mkdir(parents=True, exist_ok=True)
+        (folder / name).rename(above / "VOC2012" / name)
+    (folder / "__MACOSX").rename(above / "__MACOSX")
+    assert sizes(ready(above)) == [8, 2, 2]
+
+
+def test_suffixes_of_annotations_may_be_in_upper_case(folder):
+    for path in (folder / "Annotations").iterdir():
+        path.rename(path.with_suffix(".XML"))
+    assert sizes(ready(folder)) == [8, 2, 2]
+
+
+@pytest.mark.parametrize(("text", "crowd"), [("1", True), ("True", True), ("0", False)])
+def test_difficult_objects_are_crowds_however_it_is_written(folder, text, crowd):
+    voc(folder, 3, ("cat", BOX, f"<difficult>{text}</difficult>"))
+    assert target(ready(folder), "3")["crowd"].tolist() == [crowd]
+
+
+def test_a_class_that_the_files_spell_otherwise_is_refused_by_name(folder):
+    for index in range(10):
+        voc(folder, index, ("Cat", BOX), ("dog", BOX))
+    with pytest.raises(ValueError, match=r"`class_names` has 'cat', .* 10 are called 'Cat'; spell"):
+        ready(folder, class_names=["cat", "dog"])
+
+
+def test_objects_spelled_almost_alike_are_named(folder):
+    voc(folder, 3, ("Cat", BOX))
+    data = VocData(folder, num_workers=0)
+    with pytest.warns(UserWarning, match=r"\['Cat', 'cat'\] are spelled almost alike"):
+        data.setup("fit")
+
+
+def test_objects_that_are_all_difficult_are_refused_with_the_reason(folder):
+    for index in range(10):
+        voc(folder, index, ("cat", BOX, "<difficult>1</difficult>"))
+    with pytest.raises(ValueError, match=r"no training image has a box of cat, but.*difficult"):
+        ready(folder)
+
+
+def test_annotations_without_an_object_are_refused(folder):
+    for index in range(10):
+        voc(folder, index)
+    with pytest.raises(ValueError, match=r"no object is annotated.*check the annotations"):
+        ready(folder)
