@@ -17,7 +17,9 @@ from .pictures import SUFFIXES
 __all__ = [
     "check_splits",
     "found_in",
+    "in_another_folder",
     "names_of",
+    "others_called",
     "random_split",
     "read_keys",
     "read_split",
@@ -209,7 +211,7 @@ def check_splits(splits: Mapping[str, Mapping[str, Path]]) -> None:
         if count == 0:
             raise ValueError(
                 f"no image is left for {name} in the splits {counts}; change val_fraction or the "
-                "split files"
+                "split files, folders or column"
             )
     for one, other in combinations(splits, 2):
         theirs = set(splits[other].values())
@@ -255,6 +257,28 @@ def found_in(name: str, names: Mapping[str, str]) -> str | None:
         if bare.suffix.lower() in SUFFIXES and str(bare.with_suffix("")) in names:
             return names[str(bare.with_suffix(""))]
     return None
+
+
+def in_another_folder(name: str, key: str) -> bool:
+    """Whether a name that :func:`found_in` found has another last folder than the file.
+
+    >>> [in_another_folder(name, "cat/1") for name in ("/data/cat/1.png", "1.png", "dog/1.png")]
+    [False, False, True]
+    """
+    name = unicodedata.normalize("NFC", name).replace("\\", "/")
+    given, there = Path(name).parent.name, Path(key).parent.name
+    return bool(given and there) and given != there
+
+
+def others_called(name: str, files: Mapping[str, Path]) -> str:
+    """Return a hint for an error, if a name stands for several files, or "".
+
+    >>> others_called("1.png", {key: Path(key) for key in ("a/1.png", "b/1.png", "b/2.png")})
+    ': a/1.png, b/1.png are called so; give the folder too'
+    """
+    name = unicodedata.normalize("NFC", name).replace("\\", "/").rpartition("/")[2]
+    found = [key for key, path in files.items() if name and name in (path.name, path.stem)]
+    return f": {first_names(found)} are called so; give the folder too" if len(found) > 1 else ""
 
 
 def _two_found(

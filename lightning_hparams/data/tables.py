@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -13,10 +14,11 @@ import torch
 from torch import Tensor
 
 from ..checks import counted, nearest
+from ..notices import warn_user
 from .layout import SPLIT_WORDS
 from .pairs import first_names
 from .pictures import SUFFIXES
-from .splits import found_in, names_of
+from .splits import found_in, in_another_folder, names_of, others_called
 
 __all__ = ["Table", "labels_of", "read_table", "values_of"]
 
@@ -59,7 +61,7 @@ def read_table(
     cells = _cells(path)
     names = names_of(files)
     first = cells[0][1]
-    position = _image_column(path, cells, names, len(files))
+    position = _image_column(path, cells, names, files)
     # A file that does not exist is no name of a column, but an error below.
     is_file = Path(first[position]).suffix.lower() in SUFFIXES
     named = not is_file and found_in(first[position], names) is None
@@ -70,7 +72,8 @@ def read_table(
     rows: dict[str, list[str]] = {}
     lines: dict[str, int] = {}
     splits: dict[str, str] = {}
-    unknown = []
+    several = ""
+    unknown, elsewhere = [], []
     for line, row in cells[1:] if named else cells:
         if len(row) != len(first):
             raise ValueError(
@@ -80,13 +83,17 @@ def read_table(
         key = found_in(row[position], names)
         if key is None:
             unknown.append(f"{row[position]} (line {line})")
+            several = several or others_called(row[position], files)
             continue
+        if in_another_folder(row[position], key):
+            elsewhere.append(f"{row[position]} (line {line}) as {key}")
         values = [row[index] for index in chosen]
         split = _split_in(path, line, header, row, chosen)
         if key in rows and (rows[key], splits.get(key)) != (values, split):
             raise ValueError(
-                f"{path} has different rows for {row[position]}, in lines {lines[key]} and {line}; "
-                "keep one of them"
+                f"{path} has different rows for {row[position]}, in lines {lines[key]} and {line} "
+                f"of column {header[position]!r}; keep one of them, and the names of images in one "
+                "column"
             )
         rows[key], lines[key] = values, line
         if split is not None:
@@ -95,6 +102,12 @@ def read_table(
         raise ValueError(
             f"{path} names {first_names(unknown)}, which is not among the "
             f"{counted(len(files), 'image')}; a row must hold the name of a file"
+            f"{several or ': add the image, or remove the row'}"
+        )
+    if elsewhere:
+        warn_user(
+            f"{path}: read {first_names(elsewhere)}, the only image of that name, although the "
+            "folder differs; check the names and images="
         )
     return Table(path, [header[index] for index in chosen], named, rows, lines, splits or None)
 
@@ -130,6 +143,11 @@ def labels_of(
         return names, labels.argmax(1)
     found = _texts(table, several, class_names)
     names = _names_in(table, found, class_names)
+    if not names:
+        raise ValueError(
+            f"{table.path}: column {table.columns[0]!r} has no label in any row; add some, or "
+            "name the classes in class_names"
+        )
     index_of = {name: index for index, name in enumerate(names)}
     if not {each for some in found.values() for each in some} <= set(names):
         index_of |= {str(index): index for index in range(len(names))}
@@ -156,13 +174,21 @@ def values_of(table: Table) -> Tensor:
     Raises:
         ValueError: If a cell is not a finite number, or a column has none.
     """
-    values = torch.tensor(
+    exact = torch.tensor(
         [[_number(table, key, cell) for cell in row] for key, row in table.rows.items()],
         dtype=torch.float64,
-    ).float()
+    )
+    values = exact.float()
     for index, name in enumerate(table.columns):
-        if bool(values[:, index].isnan().all()):
+        known = exact[:, index][~exact[:, index].isnan()]
+        if not len(known):
             raise ValueError(f"{table.path}: column {name!r} has no numbers; leave it out")
+        if float((known.float() - known).abs().max()) > 0.01 * float(known.std(correction=0)) > 0:
+            raise ValueError(
+                f"{table.path}: the numbers in column {name!r}, {float(known.min()):.15g} to "
+                f"{float(known.max()):.15g}, differ by too little for float32; subtract "
+                f"{float(known.min()):.15g} from all of them"
+            )
     return values[:, 0] if len(table.columns) == 1 else values
 
 
@@ -171,8 +197,8 @@ def _number(table: Table, key: str, cell: str) -> float:
         value = float(cell) if cell else math.nan
     except ValueError as error:
         raise ValueError(
-            f"{table.where(key)}: {cell!r} is not a number; pass columns= with those that hold "
-            "numbers, or task='multiclass' for names"
+            f"{table.where(key)}: {cell!r} is not a number, such as 1.5; leave the cell empty if "
+            "unknown, pass columns= with those that hold numbers, or task='multiclass' for names"
         ) from error
     if math.isinf(value) or abs(value) > torch.finfo(torch.float32).max:
         raise ValueError(
@@ -189,15 +215,20 @@ def _cells(path: Path) -> list[tuple[int, list[str]]]:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text ({error}); save it as UTF-8") from error
-    start = text.partition("\n")[0]
-    separator = max(",;\t", key=start.count)
-    reader = csv.reader(text.splitlines(), delimiter=separator, strict=True)
+    lines = io.StringIO(text, newline="")  # not splitlines(), which knows further characters
+    start, skipped = lines.readline().strip("\r\n"), 0
+    if excel := re.fullmatch(r"sep=([,;\t])", start):  # written by and for Excel
+        separator, skipped = excel[1], 1
+    else:
+        separator = max(",;\t", key=start.count)
+        lines.seek(0)
+    reader = csv.reader(lines, delimiter=separator, strict=True, skipinitialspace=True)
     rows = []
     try:
         for row in reader:
-            cells = [cell.strip() for cell in row]
+            cells = [re.sub(r"\s*[\r\n]\s*", " ", cell.strip()) for cell in row]
             if any(cells):
-                rows.append((reader.line_num, cells))
+                rows.append((reader.line_num + skipped, cells))
     except csv.Error as error:
         raise ValueError(f"{path}, line {reader.line_num}: {error}; correct the quotes") from error
     if not rows or len(rows[0][1]) < 2:
@@ -209,19 +240,25 @@ def _cells(path: Path) -> list[tuple[int, list[str]]]:
 
 
 def _image_column(
-    path: Path, cells: list[tuple[int, list[str]]], names: Mapping[str, str], count: int
+    path: Path,
+    cells: list[tuple[int, list[str]]],
+    names: Mapping[str, str],
+    files: Mapping[str, Path],
 ) -> int:
-    """Return the column in which most of the first rows name an image."""
+    """Return the column in which the first rows name most images."""
     some = [row for _, row in cells[:50]]
+    # Different ones, since labels such as 0 and 1 may be names of images, too.
     hits = [
-        sum(index < len(row) and found_in(row[index], names) is not None for row in some)
+        len({found_in(row[index], names) for row in some if index < len(row)} - {None})
         for index in range(len(some[0]))
     ]
     if not max(hits):
+        if len(some) == 1:
+            raise ValueError(f"{path} has only the line {some[0]}; add a row for each image")
+        several = next(filter(None, (others_called(cell, files) for cell in some[1])), "")
         raise ValueError(
-            f"{path}: no column names any of the {counted(count, 'image')}; its second line is "
-            f"{some[min(1, len(some) - 1)]}, the images are "
-            f"{first_names([*dict.fromkeys(names.values())])}"
+            f"{path}: no column names any of the {counted(len(files), 'image')}; its second line "
+            f"is {some[1]}, the images are {first_names([*files])}{several}"
         )
     # An index column may be found too, where images are numbered: names with a suffix first.
     dotted = [
@@ -291,6 +328,9 @@ def _indicators(table: Table, class_names: Sequence[str] | None) -> tuple[list[s
 def _texts(table: Table, several: bool, class_names: Sequence[str] | None) -> dict[str, list[str]]:
     """Return the labels in the only column, whole numbers without a point."""
     cells = {key: row[0] for key, row in table.rows.items()}
+    if several and all(re.fullmatch(r"\[.*\]", cell) for cell in cells.values() if cell):
+        # A list of Python, of JSON or of NumPy, as pandas writes them.
+        cells = {key: re.sub(r"[][\"']", "", cell) for key, cell in cells.items()}
     pattern = None
     if several:
         marks = [mark for mark in ";|," if any(mark in cell for cell in cells.values())]
@@ -307,7 +347,9 @@ def _texts(table: Table, several: bool, class_names: Sequence[str] | None) -> di
         if not some and not several:
             raise ValueError(f"{table.where(key)} has no label; remove the row")
     texts = {text for some in found.values() for text in some}
-    if all(re.fullmatch(r"[+-]?\d+([.]0+)?", text) for text in texts):
+    # Names such as 007 stay as they are, but are indices of classes with other names.
+    whole = r"[+-]?(0|[1-9]\d*)([.]0+)?" if class_names is None else r"[+-]?\d+([.]0+)?"
+    if all(re.fullmatch(whole, text) for text in texts) and not texts <= {*(class_names or ())}:
         return {key: [str(int(float(text))) for text in some] for key, some in found.items()}
     fractions = [text for text in texts if re.fullmatch(r"[+-]?\d*[.]\d+(e[+-]?\d+)?", text)]
     if class_names is None and fractions and not several:

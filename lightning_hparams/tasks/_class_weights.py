@@ -29,7 +29,7 @@ def counts_of_training(trainer: Trainer, num_classes: int) -> list[int]:
     if len(counts) != num_classes or min(counts) < 0 or not any(counts):
         raise ValueError(
             f"`class_counts()` must return {num_classes} counts (num_classes), not all 0, "
-            f"got {counts}; check the data"
+            f"got {counts}; check the labels of the training data, or pass class_weights=None"
         )
     return counts
 

@@ -450,3 +450,78 @@ def test_letters_and_signs_may_name_classes(plain):
     names = ["a", "A", "-1", "1", "C", "C++"]
     rows = "".join(f"{index},{names[index % 5]}\n" for index in range(10))
     assert ready(table(plain, f"image,label\n{rows}")).class_counts()
+
+
+def rows_of(form):
+    return "".join(form.format(n=index, odd=index % 2) + "\n" for index in range(10))
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ('image, label\n{n}.png, "x, {odd}"\n', ["x, 0", "x, 1"]),  # a space before the quotes
+        ("sep=;\nimage;label\n{n}.png;x,{odd}\n", ["x,0", "x,1"]),  # as Excel writes it
+        ("image,label\n{n}.png,x\u2028\x85{odd}\n", ["x\u2028\x850", "x\u2028\x851"]),
+        ('image,label\n{n}.png,"x\n{odd}"\n', ["x 0", "x 1"]),
+        ("image,label\n{n}.png,00{odd}\n", ["000", "001"]),
+        ("label,image\n{odd},{n}\n", ["0", "1"]),  # labels that are names of images too
+    ],
+)
+def test_tables_are_read_as_other_programs_write_them(plain, text, names):
+    start = text.rindex("\n", 0, text.index("{")) + 1
+    head, row = text[:start], text[start:-1]
+    data = ready(table(plain, head + rows_of(row)))
+    assert data.class_names == names
+    found = goals_by_name(data)
+    assert found == {str(index): index % 2 for index in range(10)}
+
+
+@pytest.mark.parametrize("cell", ["['a', 'b c']", '["a","b c"]', "[a, b c]"])
+def test_lists_in_brackets_are_several_labels(plain, cell):
+    quoted = '"' + cell.replace('"', '""') + '"'
+    rows = "".join(f"{index}.png,{quoted if index % 2 else '[]'}\n" for index in range(10))
+    data = ready(table(plain, f"image,labels\n{rows}", task="multilabel"))
+    assert data.class_names == ["a", "b c"]
+    assert goals_by_name(data)["1"] == [1, 1]
+    assert goals_by_name(data)["2"] == [0, 0]
+
+
+def test_a_name_of_several_images_is_refused_with_their_folders(plain):
+    for name in ("less/3", "more/3"):
+        picture(plain / "images" / f"{name}.png")
+    (plain / "images" / "3.png").unlink()
+    called = r"less/3.png, more/3.png are called so; give the folder"
+    with pytest.raises(ValueError, match=rf"names 3.png \(line 3\).*: {called}"):
+        ready(table(plain, "image,label\n0.png,a\n3.png,b\n"))
+    with pytest.raises(ValueError, match=rf"no column names any .*: {called}"):
+        ready(table(plain, "image,label\n3.png,a\n77.png,b\n"))
+
+
+def test_an_image_in_another_folder_than_its_row_says_is_named(plain):
+    (plain / "images").rename(plain / "cat")
+    (plain / "images").mkdir()
+    (plain / "cat").rename(plain / "images" / "cat")
+    rows = rows_of("cat/{n}.png,{odd}").replace("cat/3", "dog/3")
+    data = table(plain, f"image,label\n{rows}")
+    with pytest.warns(UserWarning, match=r"read dog/3.png \(line 5\) as cat/3.png"):
+        data.setup("fit")
+    rows = rows_of("/data/cat/{n}.png,{odd}")
+    assert ready(table(plain, f"image,label\n{rows}")).class_names == ["0", "1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "error"),
+    [
+        ("image,label\n", {}, r"has only the line \['image', 'label'\]; add a row"),
+        ("f,y\n0.png,\n1.png,\n", {"task": "multilabel"}, "'y' has no label in any row; add"),
+        ("f;y\n0.png;0,5\n", {"task": "regression"}, r"'0,5' is not a number, such as 1.5; leave"),
+        (
+            "f,y\n0.png,1700000000\n1.png,1700000001\n",
+            {"task": "regression"},
+            "column 'y', 1700000000 to 1700000001, differ by too little .* subtract 1700000000",
+        ),
+    ],
+)
+def test_tables_without_what_is_needed_are_refused_with_a_remedy(plain, text, options, error):
+    with pytest.raises(ValueError, match=error):
+        ready(table(plain, text, **options))
