@@ -9,7 +9,7 @@ from typing import cast
 import numpy as np
 from lightning import Trainer
 from torch import Tensor
-from torch.utils.data import DataLoader, SequentialSampler
+from torch.utils.data import DataLoader, IterableDataset, SequentialSampler
 from torch.utils.data.distributed import DistributedSampler
 
 from ..internals import evaluation_loader
@@ -129,6 +129,8 @@ def keeps_order(loader: object) -> bool:
     """Whether a loader returns the dataset in order; True if unknown."""
     if not isinstance(loader, DataLoader):
         return True  # unknown
+    if isinstance(loader.dataset, IterableDataset):
+        return True  # as in an epoch before, unless it shuffles by itself
     sampler = _sampler(loader)
     if isinstance(sampler, DistributedSampler):
         return not sampler.shuffle

@@ -256,15 +256,15 @@ class LRRangeTest(Callback):
         if self._pending is not None:
             change_made(unaffected(made, self._early) if self._applied else made, *self._pending)
 
-    def _run(self, place: Place, *, verbose: bool = True) -> Result:
-        """Run the test, log the result and apply it."""
+    def _run(self, place: Place, *, verbose: bool = True, in_run: bool = True) -> Result:
+        """Run the test, log its result, and its cost if ``in_run``, and apply it."""
         place.check()
         slots = None
         if self.apply and not (place.epoch and self.param == "lr"):
             slots = WrittenSlots.of(place, self.param, self.attr)
         result, found = self._measurement().run(place)
         self.result = self.results[place.epoch] = result
-        announce(result, found, verbose=verbose)
+        announce(result, found.length if in_run else None, verbose=verbose)
         if place.launched:
             show(place, result)
         if not result.applies:
@@ -327,6 +327,7 @@ def lr_range_test(
     """
     test = LRRangeTest(**options)
     refuse_other_parts("lr_range_test is", (module, data, trainer, *test.callbacks))
+    in_run = trainer is not None
     if trainer is None:
         test.budget = test.budget if test.budget > 1 else 0  # there is no run to take a share of
         with quiet():
@@ -335,7 +336,7 @@ def lr_range_test(
         source = Data(datamodule=data)
     else:
         source = Data(train=data, val=val_data)
-    return test._run(Place(trainer, module, source, launched=False), verbose=verbose)
+    return test._run(Place(trainer, module, source, launched=False), verbose=verbose, in_run=in_run)
 
 
 def _check_options(on_fail: str, isolation: str, callbacks: object) -> None:
@@ -346,9 +347,21 @@ def _check_options(on_fail: str, isolation: str, callbacks: object) -> None:
 
 
 def _skips(trainer: Trainer) -> bool:
+    """Whether there is nothing to find a rate for; says so."""
     if is_rehearsal(trainer):
         rank_zero_info("LRRangeTest does nothing in a fast_dev_run")
-    return is_rehearsal(trainer)
+        return True
+    if ended := _limit_reached(trainer):
+        rank_zero_info(f"LRRangeTest does nothing: {ended} was reached by an earlier fit")
+    return bool(ended)
+
+
+def _limit_reached(trainer: Trainer) -> str:
+    """The limit that leaves nothing to train, as when a notebook calls ``fit`` again."""
+    epochs, steps = trainer.max_epochs, trainer.max_steps
+    if epochs is not None and 0 < epochs <= trainer.current_epoch:
+        return f"max_epochs={epochs}"
+    return f"max_steps={steps}" if 0 < steps <= trainer.global_step else ""
 
 
 def _waits(trainer: Trainer) -> bool:

@@ -114,7 +114,7 @@ class RangeTestResult:
                         "the loss rises from the first rate on, where none can have an effect yet; "
                         "does it depend on the step, by a warm-up of a weight?"
                     )
-                held = "" if self.edge is None else f", and held up to {self.edge:.2g}"
+                held = "" if self.edge is None else f", and did not rise below {self.edge:.2g}"
                 return f"the loss never fell by more than its noise{held}"
             case "too_few_points":
                 points = counted(len(self.losses), "point")

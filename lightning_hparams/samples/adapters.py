@@ -162,12 +162,27 @@ def _scores(returned: object) -> Tensor:
     return logits.detach()
 
 
+def _require(holds: bool, name: str, rule: str, returned: object, targets: object) -> None:
+    if not holds:
+        raise ValueError(
+            f"adapter={name!r} needs {rule}, but the module returned {_form(returned)} for targets "
+            f"of {_form(targets)}; pass another of {list(ADAPTERS)}, or a function of (outputs, "
+            "batch, module)"
+        )
+
+
+def _form(value: object) -> str:
+    return f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else described(value)
+
+
 # -- outputs
 
 
 def _segmentation(returned: object, batch: object) -> StepOutput:
-    logits, targets = _scores(returned), _targets(batch)
-    targets = targets.to(logits.device)
+    logits = _scores(returned)
+    targets = torch.as_tensor(_targets(batch)).to(logits.device)
+    fits = logits.ndim == 4 and targets.ndim in (3, 4)
+    _require(fits, "segmentation", "images of logits and masks as targets", logits, targets)
     if logits.shape[-2:] != targets.shape[-2:]:
         size = targets.shape[-2:]
         logits = F.interpolate(logits.float(), size, mode="bilinear", align_corners=False)
@@ -187,7 +202,9 @@ def _classification(returned: object, batch: object) -> StepOutput:
     targets = torch.as_tensor(_targets(batch)).to(logits.device)
     if logits.ndim == 2 and logits.shape[1] > 1 and targets.shape == logits.shape:
         return _multilabel_of(logits, targets)
-    targets = targets.reshape(len(targets)).long()
+    fits = bool(targets.ndim) and len(logits) == len(targets) == targets.numel()
+    _require(fits, "classification", "one label per image", logits, targets)
+    targets = targets.reshape(-1).long()
     logits = logits.reshape(len(targets), -1)
     preds = (logits[:, 0] > 0).long() if logits.shape[1] == 1 else logits.argmax(1)
     return {"kind": "classification", "logits": logits, "preds": preds, "targets": targets}
@@ -211,10 +228,13 @@ def _regression(returned: object, batch: object) -> StepOutput:
     return {"kind": "regression", "preds": preds, "targets": targets.reshape(len(targets), -1)}
 
 
-def _detection(returned: Iterable[Boxes], batch: object) -> StepOutput:
+def _detection(returned: Sequence[Boxes], batch: object) -> StepOutput:
     boxes = entry_of(batch, BOXES)
     if boxes is None:
-        truth = [{key: each[key] for key in ("boxes", "labels")} for each in _targets(batch)]
+        targets = _targets(batch)
+        fits = _have_boxes(returned) and _have_boxes(targets)
+        _require(fits, "detection", "a dict of boxes and labels per image", returned, targets)
+        truth = [{key: each[key] for key in ("boxes", "labels")} for each in targets]
     else:
         labels = entry_of(batch, ("label", "labels"))
         pairs = zip(boxes, labels, strict=True)
@@ -224,6 +244,12 @@ def _detection(returned: Iterable[Boxes], batch: object) -> StepOutput:
         "preds": [_from_zero(each) for each in returned],
         "targets": [_from_zero(each) for each in truth],
     }
+
+
+def _have_boxes(values: object) -> bool:
+    return isinstance(values, Iterable) and all(
+        isinstance(each, Mapping) and {"boxes", "labels"} <= set(each) for each in values
+    )
 
 
 def _from_zero(boxes: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from ..render import encode
 from ..sinks import Sinks, open_sinks
 from .measurement import Result
 from .one_sweep import Found
-from .peak_rates import made_by, peak_rates, present_peak, scale_rates
+from .peak_rates import RunLength, made_by, peak_rates, present_peak, scale_rates
 from .place import Place
 from .protocols import FollowsRangeTest
 
@@ -86,10 +86,11 @@ def warn_of_another_peak(
         )
 
 
-def announce(result: Result, found: Found, *, verbose: bool) -> None:
-    """Log the result of a test, and what it cost."""
+def announce(result: Result, length: RunLength | None, *, verbose: bool) -> None:
+    """Log the result of a test, and what it cost of a run, if there is one."""
     if verbose:
-        rank_zero_info(f"{result.summary()}{_share(result, found)}")
+        share = "" if length is None else _share(result, length.steps)
+        rank_zero_info(f"{result.summary()}{share}")
 
 
 def fail(result: Result, on_fail: str, *, launched: bool, verbose: bool) -> None:
@@ -126,9 +127,8 @@ def show(place: Place, result: Result) -> None:
         )
 
 
-def _share(result: Result, found: Found) -> str:
+def _share(result: Result, planned: float) -> str:
     """Compare the steps of the test with those of the run; empty if its length is unknown."""
-    planned = found.length.steps
     if not 0 < planned < float("inf"):
         return ""
     text = f"; {result.steps_run} optimizer steps"

@@ -64,6 +64,7 @@ def test_the_order_is_kept_unless_the_loader_shuffles():
     assert not keeps_order(loader(batch_sampler=in_batches))
     assert keeps_order(loader(5, sampler=distributed(2, 0, shuffle=False)))
     assert not keeps_order(loader(5, sampler=distributed(2, 0, shuffle=True)))
+    assert keeps_order(DataLoader(Stream()))  # its sampler only says when to ask for a sample
 
 
 @pytest.mark.parametrize("indices", [[4, 2], torch.tensor([4, 2]), range(2)])

@@ -644,6 +644,27 @@ def test_it_says_what_share_of_the_run_it_takes(caplog, epochs, said):
     assert f"40 optimizer steps, {said}" in caplog.text
 
 
+def test_the_function_compares_its_cost_with_a_run_only_if_it_is_given_one(caplog):
+    options = {"min_lr": 1e-6, "max_lr": 1e-4, "num_steps": 10}
+    with caplog.at_level("INFO", logger="lightning.pytorch.utilities.rank_zero"):
+        lr_range_test(Net(), loader(), **options)
+        assert "LR range test: " in caplog.text
+        assert "of the run" not in caplog.text
+        lr_range_test(Net(), loader(), quiet_trainer(max_epochs=10), **options)
+    assert "10 optimizer steps, 12% of the run's 80" in caplog.text
+
+
+@pytest.mark.parametrize("limit", [{"max_epochs": 1}, {"max_steps": 4, "max_epochs": None}])
+def test_a_fit_that_has_nothing_left_to_train_needs_no_test(caplog, limit):
+    module, test = Net(), LRRangeTest(min_lr=1e-6, max_lr=1e-4, num_steps=10)
+    trainer = fit(module, test, **limit)
+    module.lr = 0.07
+    with caplog.at_level("INFO", logger="lightning.pytorch.utilities.rank_zero"):
+        trainer.fit(module, loader())
+    assert module.lr == 0.07
+    assert "LRRangeTest does nothing: max_" in caplog.text
+
+
 def test_worker_processes_are_kept_when_the_data_start_over(monkeypatch):
     from torch.utils.data import dataloader
 

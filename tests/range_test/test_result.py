@@ -76,7 +76,7 @@ def test_noise_gets_no_suggestion(kind):
 def test_what_a_trained_network_bears_is_told():
     result = ranged(trained(0))
     assert 0.05 < result.edge < 1
-    assert f"held up to {result.edge:.2g}" in result.reason
+    assert f"did not rise below {result.edge:.2g}" in result.reason
 
 
 # -- the suggestion

@@ -337,6 +337,23 @@ def test_unknown_forms_of_batch_are_named(batch, message):
         ADAPTERS["segmentation"](None, batch, Dropping(IMAGES))
 
 
+@pytest.mark.parametrize(
+    ("name", "answer", "targets"),
+    [
+        ("classification", torch.zeros(2, 3, 8, 8), torch.zeros(2, 1, 8, 8)),
+        ("classification", torch.zeros(2, 3), torch.zeros(2, 2)),
+        ("classification", torch.zeros(2, 3), torch.tensor(1)),
+        ("segmentation", torch.zeros(2, 3), torch.zeros(2)),
+        ("segmentation", torch.zeros(2, 3, 8, 8), torch.zeros(2)),
+        ("detection", torch.zeros(2, 3), torch.zeros(2)),
+        ("detection", [{"boxes": torch.zeros(0, 4)}] * 2, [{"boxes": torch.zeros(0, 4)}] * 2),
+    ],
+)
+def test_an_adapter_of_another_task_says_what_it_needs(name, answer, targets):
+    with pytest.raises(ValueError, match=rf"adapter='{name}' needs .* returned .*; pass another"):
+        adapted(name, answer, (IMAGES, targets))
+
+
 def test_an_output_returned_by_the_step_is_used_unchanged():
     output = {"kind": "classification"}
     assert ADAPTERS["classification"](output, None, None) is output
