@@ -13,7 +13,6 @@ from typing import Any
 from lightning import Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger
 
-from ..internals import log_step
 from ..notices import warn_user
 from ..provenance import load_manifest, shortened_parts, to_json, to_markdown
 from ..sinks import Sinks
@@ -43,7 +42,7 @@ def write_manifest(
     written: dict[str, Any] = json.loads(to_json(without_earlier(manifest)))
     if earlier:
         written["earlier"] = shortened_parts(earlier, written)
-    sinks.text("manifest", to_markdown(written), log_step(trainer))
+    sinks.text("manifest", to_markdown(written), trainer.global_step)
     with ExitStack() as stack:
         path = _temporary(stack, to_json(written) + "\n", trainer.default_root_dir)
         sinks.artifact(path)

@@ -607,24 +607,6 @@ def hparams_of(folder):
     return values, statuses
 
 
-def test_the_manifest_is_at_a_step_of_the_metrics_with_several_optimizers():
-    class Two(Foreign):
-        automatic_optimization = False
-
-        def training_step(self, batch, batch_idx):
-            for optimizer in self.optimizers():
-                optimizer.step()
-
-        def configure_optimizers(self):
-            return [torch.optim.SGD(self.parameters(), lr=0.1) for _ in range(2)]
-
-    logger = TensorBoardLogger("runs")
-    run(Two(), loggers=[logger])
-    found = read_events(logger.log_dir)
-    (_, last), (scored, *_) = found.Tensors("manifest"), reversed(found.Scalars("val_loss"))
-    assert last.step - scored.step in (0, 1)
-
-
 @pytest.mark.parametrize("metrics", [None, {"score": 0.0}])
 def test_hyperparameters_that_a_project_logs_itself_join_the_row_and_choose_no_columns(metrics):
     logger = TensorBoardLogger("runs")
