@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import logging
 import os
 import signal
@@ -33,7 +34,7 @@ class Found:
 
     Args:
         sweep: Rates and losses.
-        peak: The largest configured rate of any parameter group.
+        peaks: The configured peak rate of each parameter group, per optimizer.
         lifts: Ratio of each group's peak rate to its initial rate, per optimizer.
         length: Length of the user's run.
         before: Losses of batches that were held out, before training.
@@ -41,11 +42,16 @@ class Found:
     """
 
     sweep: Sweep
-    peak: float
+    peaks: tuple[tuple[float, ...], ...]
     lifts: tuple[tuple[float, ...], ...]
     length: RunLength
     before: tuple[float, ...] = ()
     after: tuple[float, ...] = ()
+
+    @property
+    def peak(self) -> float:
+        """The largest configured rate of any parameter group."""
+        return max(itertools.chain.from_iterable(self.peaks))
 
 
 def run_sweep(place: Place, data: Data, plan: Plan, isolation: str) -> Found:
@@ -96,7 +102,8 @@ def _swept(module: LightningModule, data: Data, place: Place, plan: Plan) -> Fou
     lifts = tuple(tuple(each) for each in recorder.lifts)
     sweep = Sweep(recorder.lrs, recorder.losses)
     before, after = map(tuple, (recorder.held.before, recorder.held.after))
-    return Found(sweep, recorder.peak, lifts, recorder.length, before, after)
+    peaks = tuple(tuple(each) for each in recorder.peaks)
+    return Found(sweep, peaks, lifts, recorder.length, before, after)
 
 
 def _mute(module: LightningModule, datamodule: LightningDataModule | None, launched: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 from lightning import Trainer
@@ -75,15 +76,36 @@ def warn_of_another_peak(
                 f"{type(callback).__name__}(max_lr={callback.own_peak()}) sets another; "
                 "leave out max_lr to train at the suggestion"
             )
-    configs = trainer.lr_scheduler_configs
-    largest = max(map(max, peak_rates(trainer.optimizers, configs, found.length)))
+    peaks = peak_rates(trainer.optimizers, trainer.lr_scheduler_configs, found.length)
+    names = " and ".join(f"`{name}`" for name in applied) or "the optimizers"
+    largest = max(map(max, peaks))
     if abs(largest / suggestion - 1) > _TOLERANCE:
-        names = " and ".join(f"`{name}`" for name in applied) or "the optimizers"
         warn_user(
             f"the range test set {names} for a peak of {suggestion:.3g}, but the "
             f"optimizers are configured with {largest:.3g}; let configure_optimizers make all "
             "rates from it, or name the attribute that they are made of by `attr`"
         )
+    elif left := _left_behind(peaks, found.peaks, suggestion / found.peak):
+        warn_user(
+            f"the range test raised all learning rates together, but only some of them depend on "
+            f"{names}: {left}; let configure_optimizers compute all rates from it"
+        )
+
+
+def _left_behind(
+    present: Sequence[Sequence[float]], tested: Sequence[Sequence[float]], factor: float
+) -> str:
+    """Describe the first parameter group that did not keep its ratio to the largest rate.
+
+    >>> _left_behind([[0.001, 0.2]], [[0.001, 0.01]], 20.0)
+    'group 0 of optimizer 0 has 0.001 instead of 0.02'
+    """
+    for number, (rates, before) in enumerate(zip(present, tested, strict=False)):
+        for index, (rate, old) in enumerate(zip(rates, before, strict=False)):
+            if not math.isclose(rate, old * factor, rel_tol=_TOLERANCE):
+                wanted = f"{rate:.3g} instead of {old * factor:.3g}"
+                return f"group {index} of optimizer {number} has {wanted}"
+    return ""
 
 
 def announce(result: Result, length: RunLength | None, *, verbose: bool) -> None:

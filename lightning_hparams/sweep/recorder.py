@@ -73,6 +73,7 @@ class Recorder(Callback):
         self.losses: list[float] = []
         self.interrupt: KeyboardInterrupt | None = None
         self._stop = Stop()
+        self.peaks: list[list[float]] = []  # of each group, per optimizer
         self._ratios: list[list[float]] = []
         self._val: list[Any] = []
         self.held = HeldOut()
@@ -128,6 +129,7 @@ class Recorder(Callback):
                 f"the largest learning rate of all parameter groups is {self.peak}; "
                 "configure one above 0, the range test scales it"
             )
+        self.peaks = peaks
         self._ratios = [[rate / self.peak for rate in rates] for rates in peaks]
         self.lifts = [
             [peak / (initial_param(group, "lr") or peak or 1.0) for peak, group in pairs]

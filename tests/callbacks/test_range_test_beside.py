@@ -151,6 +151,19 @@ def test_a_rate_that_a_scheduler_has_of_its_own_is_told():
         fit(Net(make=make), LRRangeTest(num_steps=60, min_lr=1e-5))
 
 
+def test_a_group_whose_rate_does_not_depend_on_the_attribute_is_named():
+    class WithFixedGroup(Net):
+        def configure_optimizers(self):
+            fixed, *others = self.parameters()
+            return SGD([{"params": others}, {"params": [fixed], "lr": 0.001}], lr=self.lr)
+
+    test = LRRangeTest(num_steps=60, min_lr=1e-5)
+    told = "only some of them depend on `lr`: group 1 of optimizer 0 has 0.001 instead of "
+    with pytest.warns(UserWarning, match=told):
+        fit(WithFixedGroup(lr=0.01), test)
+    assert test.result.applies
+
+
 @pytest.mark.parametrize("name", ["MultiplicativeLR", "SequentialLR", "OneCycleLR", "StepLR"])
 def test_a_test_in_mid_training_scales_the_whole_schedule(name):
     rates, test = Rates(), LRRangeTest(num_steps=60, min_lr=1e-5, at_epochs=[1])
