@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,6 +21,7 @@ from ..configuration import (
     Stage,
     plain,
 )
+from .children import Children
 
 __all__ = ["OneCommand"]
 
@@ -35,6 +37,7 @@ class OneCommand(ConfigurationCLI):
     Attributes:
         code: The exit code.
         given: The arguments that were given, without defaults.
+        children: The processes that the Trainer starts, if it does.
     """
 
     stage: Stage = "fit"
@@ -43,7 +46,9 @@ class OneCommand(ConfigurationCLI):
     def __init__(self, command: str, args: Sequence[str], **options: Any) -> None:
         self.command = command
         self.code = 0
-        super().__init__(args=[command, *_of_checkpoint(args), *args], **options)
+        self.children = Children()
+        with ExitStack() as self._while_running:
+            super().__init__(args=[command, *_of_checkpoint(args), *args], **options)
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # the one wanted
         """Return the command with the arguments of its method that it does not take."""
@@ -69,6 +74,10 @@ class OneCommand(ConfigurationCLI):
         built = self.built(Configuration({**plain(given), "seed_everything": self.seed}))
         self.model, self.datamodule, self.trainer = built.module, built.data, built.trainer
         self.config_init = self.config
+
+    def after_instantiate_classes(self) -> None:
+        """Let signals reach the processes that the Trainer will start."""
+        self._while_running.enter_context(self.children.passing_on(self.trainer))
 
     def built(self, configuration: Configuration, callbacks: Sequence[Callback] = ()) -> Built:
         """Make module, data and Trainer."""

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from lightning import Callback, Trainer
-from lightning.pytorch.callbacks import BasePredictionWriter, ModelCheckpoint
+from lightning import Callback
+from lightning.pytorch.callbacks import BasePredictionWriter
 
 from ..callbacks import PredictionWriter, RunRecorder
-from ..checks import counted
 from ..configuration import (
     Built,
     Configuration,
@@ -30,7 +28,6 @@ from .stopping import StopTogether
 __all__ = ["run"]
 
 _FOLDER = "LIGHTNING_HPARAMS_PREDICTIONS"  # that of this run, for its other processes
-_KINDS = ("best", "last")  # of checkpoints
 
 
 def run(command: str, args: Sequence[str]) -> int:
@@ -50,7 +47,6 @@ class _Training(OneCommand):
         self.stage = command
         self.saver: ConfigurationSaver | None = None
         self.stop = StopTogether()
-        self.began = time.time()
         super().__init__(command, args)
 
     def built(self, configuration: Configuration, callbacks: Sequence[Callback] = ()) -> Built:
@@ -68,7 +64,8 @@ class _Training(OneCommand):
         try:
             self.trainer.fit(**kwargs)
         except SystemExit:  # of the Trainer, after Ctrl-C or SIGTERM
-            self._report_stop()
+            if not self.children.stopped:  # where one of them has reported
+                self.stop.report(self.trainer)
             if self.stop.stopped and not self.trainer.is_global_zero:
                 # Lightning kills the first process if it sees another one fail; the exit code of
                 # the first is that of the run.
@@ -76,7 +73,7 @@ class _Training(OneCommand):
                 return
             raise
         if self.trainer.interrupted:  # where the Trainer returns after Ctrl-C
-            self._report_stop()
+            self.stop.report(self.trainer)
             self.code = INTERRUPTED
         elif self.trainer.is_global_zero:
             files = [("configuration", self.saver.path if self.saver is not None else None)]
@@ -87,17 +84,6 @@ class _Training(OneCommand):
                 files += [(name, _path(callback, "best_model_path"))]
                 files += [("last checkpoint", _path(callback, "last_model_path"))]
             self.code = reported(files)
-
-    def _report_stop(self) -> None:
-        """Say how to go on."""
-        if not self.trainer.is_global_zero:
-            return
-        step = counted(self.trainer.global_step, "step")
-        path = last_checkpoint(self.trainer, since=self.began)
-        if path is None:
-            print(f"stopped after {step}, before a checkpoint was written")
-        else:
-            print(f"stopped after {step}; to go on, run the same command with --ckpt_path {path}")
 
     def predict(self, **kwargs: Any) -> None:
         """Predict, write everything to a folder, and report it."""
@@ -116,30 +102,6 @@ class _Training(OneCommand):
             torch.save(found, folder / "predictions.pt")
         folders = [folder] if folder is not None else [_folder(each) for each in writers]
         self.code = reported([("predictions", each) for each in folders])
-
-
-def last_checkpoint(trainer: Trainer, since: float) -> Path | None:
-    """Return the latest checkpoint that a run has written; None if there is none on this disk.
-
-    Args:
-        trainer: A Trainer that was stopped. If it was writing a checkpoint, Lightning already
-            calls that file the best one, although only the one before exists.
-        since: When the run began, as from ``time.time``; its folder may hold older checkpoints.
-    """
-    paths = []
-    for callback in trainer.checkpoint_callbacks:
-        several = getattr(callback, "best_k_models", {})
-        found = [*several, *(getattr(callback, f"{kind}_model_path", "") for kind in _KINDS)]
-        paths += [Path(each) for each in found if each and Path(each).exists()]
-        paths += [path for path in _files(callback) if path.stat().st_mtime >= since]
-    return max(paths, key=lambda path: path.stat().st_mtime, default=None)
-
-
-def _files(callback: Callback) -> Iterator[Path]:
-    """Checkpoints in the folder of a callback."""
-    folder = getattr(callback, "dirpath", None)
-    if folder and "://" not in str(folder):
-        yield from Path(folder).rglob(f"*{ModelCheckpoint.FILE_EXTENSION}")
 
 
 def _folder(writer: Callback) -> Path | None:

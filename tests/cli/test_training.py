@@ -354,8 +354,9 @@ def test_a_fit_in_two_processes_reports_once(config, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("to_all", [False, True])
 @pytest.mark.parametrize(("name", "expected"), [("SIGINT", 130), ("SIGTERM", 143)])
-def test_a_signal_ends_both_processes_of_a_fit(config, tmp_path, name, expected, to_all):
-    two = ["--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.max_epochs=100000"]
+@pytest.mark.parametrize("strategy", ["ddp", "ddp_fork", "ddp_spawn"])
+def test_a_signal_ends_both_processes_of_a_fit(config, tmp_path, strategy, name, expected, to_all):
+    two = ["--trainer.devices=2", f"--trainer.strategy={strategy}", "--trainer.max_epochs=100000"]
     process = started(config, tmp_path, *two)
     others = psutil.Process(process.pid).children(recursive=True)
     number = getattr(signal, name)
