@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +26,7 @@ from .image_folder import unseen_classes
 from .images import to_channels
 from .inspection import in_pixels, undecided_turns
 from .pairs import first_names
-from .pictures import common_orientation, open_picture
+from .pictures import ImageHeader, common_orientation, open_picture
 
 __all__ = ["Annotated", "BoxFileData", "BoxFileDataset", "BoxFiles", "split_annotated"]
 
@@ -111,6 +112,16 @@ class BoxFileData(FileData):
             self._files = files
         return self._files
 
+    def _turns(self, headers: Mapping[Path, ImageHeader]) -> dict[Path, int]:
+        try:
+            splits = self._read_once().splits
+        except (ValueError, OSError):  # images alone
+            return {}
+        named = {os.path.abspath(each.path): each for some in splits.values() for each in some}
+        known = {path: named.get(os.path.abspath(path)) for path in headers}
+        turns = {path: _turn(each, headers[path]) for path, each in known.items() if each}
+        return {path: turn for path, turn in turns.items() if turn is not None}
+
     def _setup_fit(self) -> None:
         files = self._read_once()
         paths = {name: [each.path for each in some] for name, some in files.splits.items()}
@@ -120,15 +131,14 @@ class BoxFileData(FileData):
         for each in every:
             header = headers[each.path]
             size = header.size if each.size is None else each.size
-            # Boxes are drawn in a viewer, which turns the image, or on the pixels as stored.
-            turn = common_orientation((header.stored, header.orientation), (size, 1))
+            turn = _turn(each, header)
             if turn is None:
                 raise ValueError(
                     f"{each.path} is {in_pixels(header.size)}, but by {each.objects.where} it is "
                     f"{in_pixels(size)}; boxes must be in pixels of the image: use the image that "
                     "was annotated, or correct the size and the boxes"
                 )
-            turns[each.path], sizes[each.path] = turn[0], size
+            turns[each.path], sizes[each.path] = turn, size
         told_sizes = {each.path: (headers[each.path], each.size) for each in every}
         if (warning := undecided_turns(told_sizes)) is not None:
             warn_user(f"{files.source}: {warning}")
@@ -166,6 +176,14 @@ class BoxFileData(FileData):
         self._check_images(paths, headers)
         self.train_set, self.val_set = sets["train"], sets["validation"]
         self.test_set = sets.get("test", self.val_set)
+
+
+def _turn(each: Annotated, header: ImageHeader) -> int | None:
+    """Return the orientation to apply to an image, or None if the annotated size does not fit."""
+    size = header.size if each.size is None else each.size
+    # Boxes are drawn in a viewer, which turns the image, or on the pixels as stored.
+    found = common_orientation((header.stored, header.orientation), (size, 1))
+    return None if found is None else found[0]
 
 
 class BoxFileDataset(Dataset[Sample]):

@@ -89,7 +89,11 @@ class FileData(VisionData):
             headers = image_headers(paths)
             if self.size is not None:
                 check_depth(headers)
-            self.predict_set = LabelFileDataset(paths, None, self.in_channels, self.size)
+            turned = {path for path, header in headers.items() if header.orientation != 1}
+            turns = self._turns({path: headers[path] for path in turned}) if turned else {}
+            self.predict_set = LabelFileDataset(
+                paths, None, self.in_channels, self.size, turns=turns
+            )
         elif self.train_set is None:
             self._setup_fit()
 
@@ -103,6 +107,14 @@ class FileData(VisionData):
 
     def _images_to_predict(self) -> list[Path]:
         raise NotImplementedError
+
+    def _turns(self, headers: Mapping[Path, ImageHeader]) -> dict[Path, int]:
+        """Return the orientation of images to predict that is not that of EXIF.
+
+        It is the one that their annotations mean, where there are any: predictions are compared
+        with these.
+        """
+        return {}
 
     def _check_images(
         self, splits: Mapping[str, Sequence[Path]], headers: Mapping[Path, ImageHeader]
@@ -133,6 +145,7 @@ class LabelFileDataset(Dataset[Sample]):
         channels: 1 for grey, 3 for RGB, or the number of bands in the files.
         size: Height and width to resize to; None for no resizing.
         augmentation: Applied to the image before resizing.
+        turns: EXIF orientation to apply to some images instead of their own.
     """
 
     def __init__(
@@ -142,7 +155,9 @@ class LabelFileDataset(Dataset[Sample]):
         channels: int,
         size: tuple[int, int] | None,
         augmentation: Augmentation | None = None,
+        turns: Mapping[Path, int] | None = None,
     ) -> None:
+        self.turns = dict(turns or {})
         self.paths, self.goals = list(paths), goals
         self.channels, self.size, self.augmentation = channels, size, augmentation
 
@@ -151,7 +166,7 @@ class LabelFileDataset(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         path = self.paths[index]
-        image = read_image(path, self.channels)
+        image = read_image(path, self.channels, self.turns.get(path))
         sample = image_sample(image, index, path)
         image = augmented_image(image, self.augmentation)
         sample["image"] = image if self.size is None else resized(image, self.size)

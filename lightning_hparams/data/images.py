@@ -13,12 +13,13 @@ from .pictures import Picture, Pixels, open_picture, turned
 __all__ = ["read_image", "to_channels"]
 
 
-def read_image(path: Path, channels: int) -> Tensor:
+def read_image(path: Path, channels: int, orientation: int | None = None) -> Tensor:
     """Read an image as ``(channels, H, W)``, with its EXIF orientation applied.
 
     Args:
         path: Image file in a format of :data:`SUFFIXES`.
         channels: 1 for grey, 3 for RGB, or the number of the file's bands.
+        orientation: EXIF orientation to apply; None for that of the file.
 
     Returns:
         uint8, or float32 for files with more than 8 bits: integers are divided by 65535, floating
@@ -28,7 +29,8 @@ def read_image(path: Path, channels: int) -> Tensor:
         ValueError: If it cannot be read, has another number of bands, or holds NaN or infinity.
     """
     picture = open_picture(path)
-    return to_channels(picture, channels, picture.orientation)
+    turn = picture.orientation if orientation is None else orientation
+    return to_channels(picture, channels, turn)
 
 
 def to_channels(picture: Picture, channels: int, orientation: int) -> Tensor:

@@ -38,6 +38,7 @@ from .inspection import (
 from .layout import without_masks
 from .masks import MaskReader
 from .pairs import Pair, files_by_key
+from .pictures import ImageHeader, common_orientation
 from .source import PairSource
 
 __all__ = ["FileDataset", "MaskFolderData"]
@@ -239,6 +240,15 @@ class MaskFolderData(FileData, SegmentationData):
         self.test_set = self._dataset(splits["test"]) if "test" in splits else self.val_set
         counts = ", ".join(f"{len(pairs)} for {name}" for name, pairs in splits.items())
         rank_zero_info(f"{self.source.images}: images {counts}")
+
+    def _turns(self, headers: Mapping[Path, ImageHeader]) -> dict[Path, int]:
+        try:
+            pairs = [pair for some in self.source.splits().values() for pair in some.values()]
+            found = {pair: pair_headers(pair) for pair in pairs if pair[0] in headers}
+        except (ValueError, OSError):  # images alone
+            return {}
+        turns = {path: common_orientation(o[:2], m[:2]) for (path, _), (o, m) in found.items()}
+        return {path: turn[0] for path, turn in turns.items() if turn is not None}
 
     def _images_to_predict(self) -> list[Path]:
         if self.predict_images is None:

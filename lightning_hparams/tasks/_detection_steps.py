@@ -47,7 +47,7 @@ class DetectionSteps(EvaluatedTask):
     exports_objects = True
     num_classes: int
     class_names: list[str]
-    category_ids: list[int]
+    category_ids: list[int | float | str]
     first_label: int  # of the model
     loss_weights: Mapping[str, float]
 

@@ -6,7 +6,7 @@ import contextlib
 import copy
 import json
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from inspect import signature
 from os import PathLike
 from pathlib import Path
@@ -18,7 +18,7 @@ from torch.export import Dim, ExportedProgram
 from torchvision.ops import boxes
 
 from .. import __version__
-from ..checks import require, whole_number
+from ..checks import as_plain, require, whole_number
 from ._normalisation import NormalisedInput
 
 __all__ = ["ExportableTask"]
@@ -99,6 +99,9 @@ def _export(
     file = Path(path)
     if file.suffix not in _SUFFIXES:
         raise ValueError(f"`path` must end in one of {list(_SUFFIXES)}, got {str(path)!r}")
+    size = as_plain(size)
+    if not isinstance(size, Sequence) or len(size) != 2:
+        raise TypeError(f"`size` must be (height, width), got {size!r}")
     for side in size:
         whole_number("size", side, 1)
     if task.exports_objects and any_size:
@@ -113,6 +116,7 @@ def _export(
             require(package, extra="export")
     # A copy is not compiled, and leaves the task on its device and in its mode.
     module = _Exported(copy.deepcopy(task).cpu().float()).eval()
+    _check_weights(module)
     facts = _facts(task, None if any_size else size)
     file.parent.mkdir(parents=True, exist_ok=True)
     remedy = "pass any_size=False and size=(height, width)" if any_size else "see the cause"
@@ -135,6 +139,17 @@ def _export(
         )
     assert written is not None  # as with dynamo=True
     return _with_facts(written.model_proto, facts, file)
+
+
+def _check_weights(module: nn.Module) -> None:
+    """Check that a model can compute anything, which a diverged one cannot."""
+    for name, value in module.named_parameters():
+        if not bool(value.isfinite().all()):
+            raise ValueError(
+                f"this model cannot be exported: its weights hold NaN or infinity, as "
+                f"{name.removeprefix('task.')!r} does; load a checkpoint from before training "
+                "diverged"
+            )
 
 
 def _program(module: _Exported, size: tuple[int, int], any_size: bool) -> ExportedProgram:

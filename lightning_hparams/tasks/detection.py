@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import nn
 
-from ..checks import as_plain, in_range, mapping_in, numbers_in, one_of, truth, whole_number
+from ..checks import as_plain, in_range, mapping_in, one_of, truth, whole_number
 from ..metrics import BoxConfusion, DetectionScores
 from ._arguments import checked_class_names, checked_class_weights, input_scale, weights_file
 from ._data_classes import check_same
@@ -50,8 +50,9 @@ class DetectionTask(DetectionSteps):
         num_classes: C, the number of classes without the background.
         class_names: One name per class. None for those of the data module that the task is trained
             with, or else ``class 0``, ``class 1``, ...
-        category_ids: One number per class, as in the annotations of a COCO file, for predictions.
-            None for those of the data module that the task is trained with, or else 1..C.
+        category_ids: One number, or text, per class, as in the annotations of a COCO file, for
+            predictions. None for those of the data module that the task is trained with, or else
+            1..C.
         box_loss: ``"smooth_l1"``, ``"giou"``, ``"diou"`` or ``"ciou"`` for FCOS and RetinaNet, and
             ``"l1"`` for RetinaNet; None for the usual one. Others have a fixed one, smooth L1.
         loss: Weight of each part of the loss, 1 where it is not given: ``classification``,
@@ -112,7 +113,7 @@ class DetectionTask(DetectionSteps):
         in_channels: int = 3,
         num_classes: int = 1,
         class_names: list[str] | None = None,
-        category_ids: list[int] | None = None,
+        category_ids: list[int | float | str] | None = None,
         box_loss: str | None = None,
         loss: dict[str, float] | None = None,
         class_weights: list[float] | Literal["auto", "equal"] | None = None,
@@ -209,11 +210,17 @@ class DetectionTask(DetectionSteps):
             check_same("num_classes", self.num_classes, getattr(data, "num_classes", None))
 
 
-def _category_ids(ids: list[int] | None, num_classes: int) -> list[int]:
+def _category_ids(ids: list[int | float | str] | None, num_classes: int) -> list[int | float | str]:
     if ids is None:
         return list(range(1, num_classes + 1))
-    numbers_in("category_ids", ids)  # refuses what has no order, such as a set
-    found = [whole_number("category_ids", each, 0) for each in as_plain(ids)]
+    plain = as_plain(ids)
+    if not isinstance(plain, (list, tuple)):  # a set has no order
+        raise TypeError(f"`category_ids` must be a list of numbers, got {ids!r}")
+    # Whatever the annotations of a COCO file may have, or a checkpoint could not be loaded.
+    found = [
+        each if isinstance(each, (float, str)) else whole_number("category_ids", each)
+        for each in map(as_plain, plain)
+    ]
     if len(found) != num_classes or len(set(found)) != num_classes:
         raise ValueError(
             f"`category_ids` needs {num_classes} different numbers (num_classes), got {found}"

@@ -478,3 +478,21 @@ def test_ids_of_another_kind_are_refused_with_the_one_that_was_meant(tmp_path, k
     content["annotations"][0][key] = str(content["annotations"][0][key])
     with pytest.raises(ValueError, match=rf"{key} '(\d+)'.*\(\1 is known, but text and numbers"):
         ready(make(tmp_path, content))
+
+
+def test_images_to_predict_have_the_orientation_that_the_annotations_mean(tmp_path):
+    content = coco(tmp_path / "images", ["cat", "dog"], SIX)
+    for index in range(3):
+        path = tmp_path / "images" / f"{index}.jpg"
+        (tmp_path / "images" / f"{index}.png").unlink()
+        oriented(path, RNG.integers(0, 256, (40, 30, 3), dtype=np.uint8), 6)
+        content["images"][index]["file_name"] = f"{index}.jpg"
+    content["images"][1] |= {"height": 40, "width": 30}  # as stored
+    data = make(tmp_path, {key: value[:] for key, value in content.items()})
+    data.setup("predict")
+    sizes = {s["path"][-5:]: tuple(s["image"].shape[1:]) for s in data.predict_set}
+    assert (sizes["0.jpg"], sizes["1.jpg"]) == ((30, 40), (40, 30))
+    (tmp_path / "a.json").unlink()  # images alone are shown as a viewer does
+    data = CocoData(tmp_path / "images", tmp_path / "a.json", num_workers=0)
+    data.setup("predict")
+    assert {tuple(s["image"].shape[1:]) for s in data.predict_set} == {(30, 40)}

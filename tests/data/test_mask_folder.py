@@ -11,6 +11,7 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from lightning_hparams import MaskFolderData, SegmentationTask
+from tests.data.files import oriented
 from tests.runs import matching, quiet_trainer
 
 # The small images of these tests are often the same.
@@ -575,3 +576,14 @@ def test_a_list_of_test_images_leaves_the_other_folders_as_they_are(tmp_path):
     sets = (data.train_set, data.val_set, data.test_set)
     names = [sorted(path.stem for path, _ in one.files) for one in sets]
     assert names == [["train0", "train1", "train2"], ["val1", "val2"], ["val0"]]
+
+
+def test_images_to_predict_have_the_orientation_that_their_masks_mean(folder):
+    for index, shape in ((0, (30, 20)), (1, (20, 30))):
+        (folder / "images" / f"{index}.png").unlink()
+        oriented(folder / "images" / f"{index}.jpg", np.zeros((20, 30, 3), np.uint8), 6)
+        save(folder / "masks" / f"{index}.png", np.zeros(shape, np.uint8))
+    data = make(folder, batch_size=1)
+    data.setup("predict")
+    sizes = {s["path"][-5:]: tuple(s["size"].tolist()) for s in data.predict_set}
+    assert (sizes["0.jpg"], sizes["1.jpg"]) == ((30, 20), (20, 30))

@@ -335,15 +335,16 @@ def test_a_list_of_images_alone_is_predicted_image_by_image():
     assert task.predict_step(images, 0)["sizes"].tolist() == [[64, 64], [96, 64]]
 
 
-def test_a_task_without_names_takes_those_of_its_training_data(tmp_path):
+@pytest.mark.parametrize("ids", [[4, 2, 9], ["d", "7", "w"], [-1, 0, 2], [1.5, 2.0, "x"]])
+def test_a_task_without_names_takes_those_of_its_training_data(tmp_path, ids):
     task = detector(num_classes=3)
-    data = Other(num_classes=3, class_names=["dog", "cat", "cow"], category_ids=[4, 2, 9])
+    data = Other(num_classes=3, class_names=["dog", "cat", "cow"], category_ids=ids)
     trainer = quiet_trainer(fast_dev_run=True)
     trainer.fit(task, data)
     assert "class/ap/dog/val" in trainer.callback_metrics
     trainer.save_checkpoint(tmp_path / "a.ckpt")
     loaded = DetectionTask.load_from_checkpoint(tmp_path / "a.ckpt")
-    assert (loaded.class_names, loaded.category_ids) == (["dog", "cat", "cow"], [4, 2, 9])
+    assert (loaded.class_names, loaded.category_ids) == (["dog", "cat", "cow"], ids)
     with pytest.raises(ValueError, match="`class_names` of the data must be those of the task"):
         quiet_trainer().validate(loaded, Other(class_names=["cat", "dog", "cow"]))
 
@@ -385,6 +386,7 @@ def test_data_of_other_classes_is_refused(given, message, method):
         ({"num_classes": 0}, ValueError, "`1 <= num_classes`"),
         ({"class_names": ["a"], "num_classes": 2}, ValueError, "needs 2 different names"),
         ({"category_ids": [1, 1]}, ValueError, "`category_ids` needs 3 different numbers"),
+        ({"category_ids": {1, 2, 3}}, TypeError, "`category_ids` must be a list of numbers"),
         ({"box_loss": "iou"}, ValueError, "did you mean 'giou'"),
         (
             {"arch": "ssdlite320_mobilenet_v3_large", "box_loss": "giou"},

@@ -349,3 +349,18 @@ def test_a_model_that_needs_one_size_says_so(tmp_path):
 def test_another_format_is_refused(task, tmp_path):
     with pytest.raises(ValueError, match=r"must end in one of \['.onnx', '.pt2'\], got 'm.pth'"):
         task.export("m.pth")
+
+
+def test_weights_that_diverged_are_refused_with_the_reason(tmp_path):
+    task = classifier()
+    with torch.no_grad():
+        next(task.model.parameters()).fill_(torch.nan)
+    with pytest.raises(ValueError, match=r"weights hold NaN .* 'model\..*load a checkpoint"):
+        task.export(tmp_path / "a.onnx")
+    assert not (tmp_path / "a.onnx").exists()
+
+
+@pytest.mark.parametrize("size", [64, (64,), None])
+def test_a_size_that_is_not_two_numbers_is_refused(tmp_path, size):
+    with pytest.raises(TypeError, match=r"`size` must be \(height, width\), got"):
+        classifier().export(tmp_path / "a.onnx", size=size)
