@@ -51,9 +51,8 @@ class RunRecorder(Monitor):
 
     TensorBoard's HParams tab gets a row for each run as soon as it starts, with its final status,
     also if it crashed or was resumed later; MLflow gets params. A validation, test or prediction
-    adds a row too, unless a fit has one. Hyperparameters passed to ``logger.log_hyperparams`` are
-    part of it; the seed of ``seed_everything`` has a column of that name. Lightning's
-    ``hp_metric``, which would hide all other metrics, is disabled.
+    adds a row too, unless a fit has one. It includes what ``logger.log_hyperparams`` got and the
+    seed, as ``seed_everything``. Lightning's ``hp_metric``, which would hide the rest, is disabled.
 
     Without ``domains`` or a list of ``metrics``, TensorBoard creates a column for every value that
     any run has. It sorts them itself, those that differ between runs first, then by name, and
