@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
@@ -242,13 +242,7 @@ class MaskFolderData(FileData, SegmentationData):
         rank_zero_info(f"{self.source.images}: images {counts}")
 
     def _turns(self, headers: Mapping[Path, ImageHeader]) -> dict[Path, int]:
-        try:
-            pairs = [pair for some in self.source.splits().values() for pair in some.values()]
-            found = {pair: pair_headers(pair) for pair in pairs if pair[0] in headers}
-        except (ValueError, OSError):  # images alone
-            return {}
-        turns = {path: common_orientation(o[:2], m[:2]) for (path, _), (o, m) in found.items()}
-        return {path: turn[0] for path, turn in turns.items() if turn is not None}
+        return _turns_by_masks(self.source, headers)
 
     def _images_to_predict(self) -> list[Path]:
         if self.predict_images is None:
@@ -302,6 +296,17 @@ class MaskFolderData(FileData, SegmentationData):
     def _read(self, pair: Pair) -> tuple[MaskFacts, npt.NDArray[np.float32]]:
         small = thumbnail(read_image(pair[0], self.in_channels))
         return mask_facts(pair[1], self.reader), small
+
+
+def _turns_by_masks(source: PairSource, images: Container[Path]) -> dict[Path, int]:
+    """Return the orientation with which images that have masks fit them."""
+    try:
+        pairs = [pair for some in source.splits().values() for pair in some.values()]
+        found = {pair: pair_headers(pair) for pair in pairs if pair[0] in images}
+    except (ValueError, OSError):  # images alone
+        return {}
+    turns = {path: common_orientation(o[:2], m[:2]) for (path, _), (o, m) in found.items()}
+    return {path: turn[0] for path, turn in turns.items() if turn is not None}
 
 
 class FileDataset(Dataset[Sample]):
