@@ -131,9 +131,9 @@ class Cyclic(ParamScheduler):
             configured rate.
         total_steps: Optimizer steps in the run, or a list with one number per optimizer; None for
             the number planned by the trainer.
-        step_size_up: Steps from the lower to the upper bound; None for four cycles in the run,
-            which end at the lower one.
-        step_size_down: Steps back to the lower bound; None for ``step_size_up``.
+        step_size_up: Steps from the lower to the upper bound, or below 1 a share of the run; None
+            for four cycles in the run, which end at the lower one.
+        step_size_down: Steps back to the lower bound, likewise; None for ``step_size_up``.
         mode: ``"triangular"``, ``"triangular2"`` (amplitude halved in each cycle), or
             ``"exp_range"`` (amplitude scaled by ``gamma**step``).
         gamma: For ``"exp_range"``, above 0 and at most 1.

@@ -6,7 +6,8 @@ in a run that was stopped at 999. Past the end, the last value holds. ``functool
 the shape; :func:`warmup` and :func:`join` combine schedules. ``bounds`` has the values between
 which they move; this room may import ``optim``.
 
-Where an argument counts steps, an int is a number of steps and a float a share of the run.
+Where an argument counts steps, an int is a number of steps and a float a share of the run; step
+sizes of cycles, which may be fractions as torch's, are a share if below 1.
 """
 
 import lazy_loader

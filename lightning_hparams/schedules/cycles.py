@@ -117,8 +117,9 @@ def triangular(
         step: Optimizer steps taken so far.
         total: Optimizer steps in the whole run.
         base: Multiplier at the foot of a cycle, in 0..1; 1/4 to 1/3 is usual (section 3.3).
-        step_size_up: Steps from foot to peak, above 0; None for four cycles that fill the run and
-            end at the foot (fewer in a run of less than nine steps). Smith uses 2 to 10 epochs.
+        step_size_up: Steps from foot to peak, or below 1 a share of the run; None for four cycles
+            that fill the run and end at the foot (fewer in a run of less than nine steps). Smith
+            uses 2 to 10 epochs.
         step_size_down: Steps from peak to foot; None for ``step_size_up``.
 
     Raises:
@@ -126,6 +127,8 @@ def triangular(
 
     >>> [triangular(step, 17) for step in (0, 1, 2, 3, 4, 16)]
     [0.25, 0.625, 1.0, 0.625, 0.25, 0.25]
+    >>> triangular(2, 17) == triangular(2, 17, step_size_up=0.125) == 1.0
+    True
     """
     return triangular_curve(total, base, step_size_up, step_size_down)(held(step, total))
 
@@ -227,7 +230,11 @@ def _cycle_sizes(
             raise ValueError(f"`step_size_down={down}` needs `step_size_up`; give both or neither")
         last = max(total - 1, 2)
         up = last / (2 * min(_CYCLES, last // 2))
-    down = up if down is None else down
-    in_range("step_size_up", up, above=0.0, remedy="2 to 10 epochs are usual")
-    in_range("step_size_down", down, above=0.0, remedy="2 to 10 epochs are usual")
-    return up, down
+    up = _size("step_size_up", up, total)
+    return up, up if down is None else _size("step_size_down", down, total)
+
+
+def _size(name: str, size: float, total: int) -> float:
+    """Return a checked step size in steps, at least one if it is a share of the run."""
+    in_range(name, size, above=0.0, remedy="2 to 10 epochs are usual")
+    return size if size >= 1 else max(size * (total - 1), 1.0)

@@ -65,6 +65,7 @@ def test_every_schedule_is_bounded_and_holds_past_the_end(name, total, at, beyon
         partial(one_cycle, pct_start=0.4, three_phase=True),
         partial(triangular, base=0.1, step_size_up=7.0),
         partial(triangular2, step_size_up=3.0, step_size_down=5.0),
+        partial(triangular, step_size_up=0.1, step_size_down=0.2),
         partial(partial(exp_range, gamma=0.9), base=0.0),
         lambda step, total: step / total,
     ],

@@ -110,6 +110,20 @@ def test_cyclic_schedules_equal_torchs(mode, schedule, up, down):
     assert [0.9 - 0.1 * height for height in heights] == pytest.approx(momenta, abs=1e-6)
 
 
+@given(
+    total=st.integers(2, 300),
+    up=st.floats(0, 1, exclude_min=True, exclude_max=True),
+    down=st.none() | st.floats(0, 1, exclude_min=True, exclude_max=True),
+)
+def test_step_sizes_below_one_are_shares_of_the_run(total, up, down):
+    values = along(triangular2, total, base=0.1, step_size_up=up, step_size_down=down)
+    steps = max(up * (total - 1), 1.0)
+    back = steps if down is None else max(down * (total - 1), 1.0)
+    whole = {"step_size_up": steps, "step_size_down": back}
+    assert values == along(triangular2, total, base=0.1, **whole)
+    assert max(values) > 0.1
+
+
 @given(total=st.integers(1, 500))
 def test_cyclic_schedules_end_at_the_foot_of_a_whole_number_of_cycles(total):
     values = along(triangular, total, base=0.25)
