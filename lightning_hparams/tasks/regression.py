@@ -50,7 +50,8 @@ class RegressionTask(ImageTask):
         model_args: Further arguments of the model, such as ``{"drop_rate": 0.1}``.
         in_channels: Channels of an image.
         num_values: Number of values per image, at least 1.
-        class_names: A name for each value; ``value``, or ``value 0``, ``value 1``, ... if None.
+        class_names: A name for each value. None for those of the data module that the task is
+            trained with, or else ``value``, or ``value 0``, ``value 1``, ...
         image_size: The task resizes images so that their shorter side has this many pixels; see
             :class:`~lightning_hparams.ClassificationTask`.
         loss: ``"mse"``, ``"l1"`` or ``"huber"``, or a dict of names and weights.
@@ -148,6 +149,7 @@ class RegressionTask(ImageTask):
         self.save_hyperparameters()
         self.use(built, image_size)
         self.num_values, self.class_names = num_values, names
+        self.class_facts = {"class_names": None if class_names is None else names}
         self.loss, self.scaling = criterion, TargetScaling(num_values)
         for stage in ("val", "test"):
             evaluation = RegressionEvaluation(criterion.weights, num_values)
@@ -158,6 +160,11 @@ class RegressionTask(ImageTask):
         """Return the evaluation of a stage."""
         evaluation: RegressionEvaluation = getattr(self, f"{stage}_evaluation")
         return evaluation
+
+    def _match_classes(self, stage: str) -> None:
+        data = getattr(self.attached_trainer(), "datamodule", None)
+        if getattr(data, "num_values", None) is not None:  # its names are not those of classes
+            super()._match_classes(stage)
 
     def on_fit_start(self) -> None:
         """Compute the scale of the training values, unless a checkpoint has brought it."""

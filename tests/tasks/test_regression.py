@@ -4,13 +4,14 @@ import math
 
 import pytest
 import torch
+from lightning import LightningDataModule
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_hparams import MetricMonitor, PredictionMonitor, RegressionTask, lr_range_test
 from lightning_hparams.losses import RegressionLoss
 from lightning_hparams.tasks._target_scaling import training_values
-from tests.runs import quiet_trainer, read_events
+from tests.runs import quiet_trainer, read_events, shapes
 
 TINY = {"model": "test_resnet", "image_size": 16}
 
@@ -173,3 +174,25 @@ class Many(Dataset):
 def test_the_scale_is_read_from_the_first_to_the_last_sample_of_any_number():
     values = training_values(DataLoader(Many(), batch_size=256), lambda batch: batch)
     assert (len(values), int(values[0]), int(values[-1])) == (2048, 0, 20_000_003)
+
+
+def test_values_are_called_as_in_the_training_data(tmp_path):
+    data = shapes("regression", size=64, num_train=8, num_val=4)
+    task = RegressionTask("test_resnet", num_values=3, image_size=32)
+    trainer = quiet_trainer(fast_dev_run=True)
+    trainer.fit(task, data)
+    assert "class/mae/radius/val" in trainer.callback_metrics
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    assert RegressionTask.load_from_checkpoint(tmp_path / "a.ckpt").class_names == data.class_names
+    swapped = RegressionTask("test_resnet", num_values=3, class_names=["y", "x", "radius"])
+    with pytest.raises(ValueError, match="`class_names` of the data must be those of the task"):
+        quiet_trainer().validate(swapped, data, verbose=False)
+
+
+def test_names_of_classes_are_not_those_of_values():
+    data = LightningDataModule()
+    data.train_dataloader = data.val_dataloader = lambda: loader(values=2)
+    data.class_names = ["cat", "dog"]
+    task = RegressionTask(**TINY, num_values=2)
+    quiet_trainer(fast_dev_run=True).fit(task, data)
+    assert task.class_names == ["value 0", "value 1"]
