@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -60,9 +60,11 @@ _USABLE = ("ok", "no_divergence")
 class RangeTestResult:
     """Result of a range test. Rates are those of the parameter group with the largest one."""
 
-    lrs: tuple[float, ...]
-    losses: tuple[float, ...]  # before the step at each rate; with repeats, their mean
-    smoothed: tuple[float, ...]  # shorter than `losses` if the last ones were unusable
+    lrs: tuple[float, ...] = field(repr=False)
+    # Before the step at each rate; with repeats, their mean.
+    losses: tuple[float, ...] = field(repr=False)
+    # Shorter than `losses` if the last ones were unusable.
+    smoothed: tuple[float, ...] = field(repr=False)
     status: Status
     suggestion: float | None  # peak of a schedule; None if the status allows none
     base_lr: float | None  # low end of the range of a cyclic schedule

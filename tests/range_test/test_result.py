@@ -79,6 +79,13 @@ def test_what_a_trained_network_bears_is_told():
     assert f"did not rise below {result.edge:.2g}" in result.reason
 
 
+def test_a_notebook_shows_a_result_without_its_hundreds_of_points():
+    shown = repr(ranged(trained(0)))
+    assert "status='no_descent'" in shown
+    assert "losses" not in shown
+    assert len(shown) < 400
+
+
 # -- the suggestion
 
 
