@@ -24,11 +24,14 @@ def repeat_run(folder: Path) -> tuple[str, bool]:
     """Train again in a temporary folder; return a sentence, and whether nothing differs.
 
     Raises:
-        ConfigurationError: If the run left neither metrics nor checkpoints to compare with.
+        ConfigurationError: If the run left neither metrics nor checkpoints to compare with, or they
+            cannot be read.
     """
     configuration = Configuration.load(folder / "config.yaml")
     paths = [*folder.glob("checkpoints/*.ckpt"), *folder.glob("*.ckpt")]
     before = _metrics(folder)
+    for path in paths:  # before anything is trained
+        _weights(path)
     if not before and not paths:
         raise ConfigurationError(
             f"{folder} has neither manifest.json nor a checkpoint to compare with; it is not the "
@@ -57,6 +60,8 @@ def _metrics(folder: Path) -> dict[str, Any]:
     try:
         manifest = load_run(folder)
     except (FileNotFoundError, ValueError):
+        if (folder / "manifest.json").exists():
+            raise
         return {}
     return _by_name(manifest)
 
@@ -101,9 +106,17 @@ def _of_checkpoints(paths: list[Path], root: Path) -> list[str]:
 
 
 def _weights(path: Path) -> dict[str, Tensor]:
-    weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)[
-        "state_dict"
-    ]
+    try:
+        weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)[
+            "state_dict"
+        ]
+    except OSError:
+        raise
+    except Exception as error:  # torch raises many kinds
+        raise ConfigurationError(
+            f"{path} must be a checkpoint to compare with, but cannot be read; it may have been "
+            "cut off while it was written: move it away to compare without it"
+        ) from error
     return weights
 
 

@@ -15,6 +15,7 @@ from ..search import (
     Search,
     SearchSettings,
     TrialTable,
+    fewer_trials,
     repeated_text,
     root_number,
     status,
@@ -89,8 +90,9 @@ def run(command: str, args: Sequence[str]) -> int:
     if not of_runs:
         raise ConfigurationError("a search needs a configuration of the runs: --config fit.yaml")
     search = Search.of(Configuration.from_args(of_runs), settings)
-    if note := unused_test(search.configuration, settings):
-        print(note)
+    for note in (unused_test(search.configuration, settings), fewer_trials(settings)):
+        if note:
+            print(note)
     with without_messages(), TrialTable.of(settings) as table:
         results = search.run(watch=table.update)
     if settings.launcher == "none":

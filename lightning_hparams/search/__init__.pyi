@@ -35,6 +35,7 @@ from .tracking import MLflowStudy as MLflowStudy, TrialRecorder as TrialRecorder
 from .trial import TrialRun as TrialRun, run_trial as run_trial
 from .winner import (
     Repeated as Repeated,
+    fewer_trials as fewer_trials,
     repeat_best as repeat_best,
     repeated_text as repeated_text,
 )

@@ -95,7 +95,7 @@ def open_from(where: str | Path, name: str | None = None) -> tuple[SearchStudy, 
             raise FileNotFoundError(
                 f"{where} must be the folder of a study, but has no {_FILE}; start the search first"
             )
-        content = read_json(Path(where) / _FILE)
+        content = read_json(Path(where) / _FILE, "configuration")
         return open_study(settings, create=False), Configuration.load(content["configuration"])
     study = load_study(str(where), name or _only_study(str(where)))
     return study, Configuration.load(json.loads(study.user_attrs[_ATTRIBUTE]))
@@ -128,7 +128,9 @@ def kept_settings(folder: Path) -> SearchSettings | None:
     path = folder / _FILE
     if not path.is_file():
         return None
-    return SearchSettings.from_mapping({**read_json(path)["settings"], "folder": folder})
+    return SearchSettings.from_mapping(
+        {**read_json(path, "settings")["settings"], "folder": folder}
+    )
 
 
 def _only_study(url: str) -> str:

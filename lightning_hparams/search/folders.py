@@ -41,20 +41,35 @@ def trial_record(study_folder: Path, number: int) -> dict[str, Any]:
     """
     path = trial_folder(study_folder, number) / "trial.json"
     if path.is_file():
-        return dict(read_json(path))
+        return read_json(path)
     for other in sorted(study_folder.glob("trials/*/trial.json")):
         record = read_json(other)
         if record.get("number") == number:
-            return dict(record)
+            return record
     known = sorted(int(one.name) for one in study_folder.glob("trials/*") if one.name.isdigit())
     raise FileNotFoundError(
         f"{study_folder} has no manifest of a trial {number}; its trials are {known}"
     )
 
 
-def read_json(path: Path) -> Any:
-    """Read a file written by :func:`write_json`."""
-    return read(path.read_text("utf-8"), exact=True)
+def read_json(path: Path, *keys: str) -> dict[str, Any]:
+    """Read a file written by :func:`write_json`.
+
+    Args:
+        path: The file.
+        keys: What it must have.
+
+    Raises:
+        ValueError: If it is damaged, such as after a full disk.
+    """
+    try:
+        found = read(path.read_text("utf-8"), exact=True)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged ({error}); restore it from a copy") from error
+    missing = [key for key in keys if key not in found] if isinstance(found, dict) else ["{...}"]
+    if not isinstance(found, dict) or missing:
+        raise ValueError(f"{path} is damaged (it has no {missing[0]}); restore it from a copy")
+    return found
 
 
 def write_json(path: Path, value: Mapping[str, object], *, private: bool = False) -> None:

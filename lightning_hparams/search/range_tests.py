@@ -161,7 +161,7 @@ def _cached(
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     path = Path(settings.folder) / "range_tests" / f"{digest}.json"
     if path.is_file():
-        return dict(read_json(path))
+        return read_json(path)
     seed = derived_seed("range test", settings.seed, int(digest[:8], 16))
     found = _measured(configuration.with_values({"seed_everything": seed}), options, key)
     write_json(path, found)

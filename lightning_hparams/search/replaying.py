@@ -15,6 +15,8 @@ from .training import train
 
 __all__ = ["Comparison", "replay"]
 
+_NEEDED = ("configuration", "metric", "mode", "reports", "outcome", "timed_out_at", "threads")
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -74,18 +76,20 @@ def replay(
         ValueError: If it has not finished training.
     """
     record = trial_record(Path(study_folder), number)
+    if record.get("weights") and (missing := sorted({*_NEEDED} - record.keys())):
+        raise ValueError(f"trial {number} cannot be repeated: its trial.json has no {missing[0]}")
     if not record.get("weights"):
         raise ValueError(
             f"trial {number} must have finished training to be repeated, got the state "
-            f"{record['state']}"
+            f"{record.get('state')}"
         )
     if folder is not None:
-        return _repeat(record, Path(folder))
+        return _repeat(number, record, Path(folder))
     with tempfile.TemporaryDirectory() as temporary:
-        return _repeat(record, Path(temporary))
+        return _repeat(number, record, Path(temporary))
 
 
-def _repeat(record: dict[str, Any], folder: Path) -> Comparison:
+def _repeat(number: int, record: dict[str, Any], folder: Path) -> Comparison:
     before = {int(step): value for step, value in record["reports"].items()}
     pruned_at = max(before, default=None) if record["outcome"] == "pruned" else None
     result = train(
@@ -100,4 +104,4 @@ def _repeat(record: dict[str, Any], folder: Path) -> Comparison:
     )
     now = {int(step): value for step, value in result["reports"].items()}
     same = result["weights"] == record["weights"]
-    return Comparison(record["number"], record["metric"], before, now, same)
+    return Comparison(number, record["metric"], before, now, same)

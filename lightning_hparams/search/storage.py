@@ -25,6 +25,7 @@ from ..checks import require, writable_folder
 __all__ = ["Database", "network_filesystem", "open_storage"]
 
 _BUSY = 120  # seconds to wait for another process's transaction, which takes milliseconds
+_SMALLEST = 512  # bytes of a SQLite database, which an empty file would become
 _NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "lustre", "gpfs", "beegfs", "ceph"} | {
     "glusterfs",
     "fuse.glusterfs",
@@ -114,8 +115,8 @@ def open_storage(
         grace: Seconds without one after which a trial counts as dead.
 
     Raises:
-        ValueError: If the address is none of these, or SQLite's file is on a network drive, where
-            its locks do not work.
+        ValueError: If the address is none of these, there is nothing to read, or SQLite's file is
+            on a network drive, where its locks do not work.
         PermissionError: If the file cannot be written to.
         ConnectionError: If the server cannot be reached.
         ModuleNotFoundError: If the driver is not installed.
@@ -125,6 +126,8 @@ def open_storage(
     shown = address.render_as_string(hide_password=True)
     if _is_sqlite(address):
         path = _checked_file(address)
+        if reading and not (path.is_file() and path.stat().st_size >= _SMALLEST):
+            raise ValueError(f"{shown} has no study yet")
         with _locked(path.with_name(f"{path.name}.lock")):
             _write_ahead(path)
             return Database(address, **options)  # type: ignore[arg-type]

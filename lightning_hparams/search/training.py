@@ -112,7 +112,7 @@ def _fit(
             raise
         raise Interrupted from None
     if saving.shared:
-        return dict(read_json(result))
+        return read_json(result)
     if not saving.weights:  # the checkpoint was of the end of the training
         saving.weights, saving.global_step = weights_hash(built.module), trainer.global_step
     return saving.result()

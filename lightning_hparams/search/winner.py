@@ -12,16 +12,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from ..checks import counted
 from ..tags import Tag
 from .folders import link_or_copy, read_json, trial_folder, write_json
 from .seeds import derived_seed, root_number
+from .table import trials_of
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
+    from .settings import SearchSettings
+
 __all__ = [
     "Repeated",
     "best_trials",
+    "fewer_trials",
     "keep_best_checkpoints",
     "metric_in_test",
     "ranked",
@@ -108,6 +113,20 @@ def metric_in_test(metric: str, logged: Iterable[str]) -> str | None:
     if found:
         return found[0]
     return metric if metric in names else None
+
+
+def fewer_trials(settings: SearchSettings) -> str:
+    """Say that the search has fewer trials than it is to repeat; else ""."""
+    trials = trials_of(settings)
+    if settings.repeat_best is None or trials is None:
+        return ""
+    wanted = settings.repeat_best["trials"]
+    if wanted <= trials:
+        return ""
+    return (
+        f"`repeat_best` is to repeat the {wanted} best trials, but the search has "
+        f"{counted(trials, 'trial')}: all of them are repeated"
+    )
 
 
 def repeat_best(

@@ -1,0 +1,87 @@
+"""Files of studies and runs that were cut off, or that are something else."""
+
+import json
+
+import pytest
+
+from lightning_hparams.search import fewer_trials
+from tests.search import tiny
+
+DAMAGES = {"cut": '{"settings": {"tria', "empty": "", "list": "[1]", "null": "null", "other": "{}"}
+
+
+@pytest.fixture(params=DAMAGES.values(), ids=DAMAGES)
+def damage(request):
+    def write(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(request.param)
+        return path
+
+    return write
+
+
+def test_status_of_a_study_with_a_damaged_file_is_one_sentence(run, is_mistake, damage, tmp_path):
+    path = damage(tmp_path / "search.json")
+    before = path.read_bytes()
+    is_mistake(run("search", "--status", "--folder", tmp_path), ["search.json is damaged"])
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("text", ["", "3", "half of a database"])
+def test_status_changes_no_file_that_has_no_study(run, is_mistake, tmp_path, text):
+    path = tmp_path / "study.db"
+    path.write_text(text)
+    is_mistake(run("search", "--status", "--folder", tmp_path), ["study.db"])
+    assert path.read_text() == text
+
+
+def test_status_creates_no_database(run, is_mistake, tmp_path):
+    url = f"sqlite:///{tmp_path}/other.db"
+    is_mistake(run("search", "--status", "--storage", url), ["other.db", "no study yet"])
+    assert not (tmp_path / "other.db").exists()
+
+
+def test_replay_of_a_damaged_trial_is_one_sentence(run, is_mistake, damage, tmp_path):
+    damage(tmp_path / "trials" / "0" / "trial.json")
+    is_mistake(run("replay", tmp_path / "trials" / "0"), ["trial"])
+
+
+@pytest.mark.parametrize("missing", ["configuration", "reports", "outcome", "threads"])
+def test_replay_says_what_a_trial_lacks(run, is_mistake, tmp_path, missing):
+    names = ["configuration", "metric", "mode", "reports", "outcome", "timed_out_at", "threads"]
+    record = {name: {} for name in names if name != missing}
+    path = tmp_path / "trials" / "0" / "trial.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"state": "COMPLETE", "weights": "f0", **record}))
+    is_mistake(run("replay", path.parent), ["trial 0", f"no {missing}"])
+
+
+def test_replay_of_a_run_with_a_damaged_manifest_is_one_sentence(
+    run, is_mistake, config, damage, tmp_path
+):
+    folder = damage(tmp_path / "run" / "manifest.json").parent
+    (folder / "config.yaml").write_text(config.read_text())
+    is_mistake(run("replay", folder), ["manifest.json"])
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 and no more", b"text"])
+def test_replay_of_a_run_with_a_damaged_checkpoint_is_one_sentence(
+    run, is_mistake, config, tmp_path, content
+):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "config.yaml").write_text(config.read_text())
+    (folder / "last.ckpt").write_bytes(content)
+    is_mistake(run("replay", folder), ["last.ckpt", "cut off"])
+
+
+@pytest.mark.parametrize(
+    ("trials", "best", "words"),
+    [(3, 5, ["5 best", "has 3 trials"]), (3, 3, []), (None, 5, []), (3, None, [])],
+)
+def test_a_search_says_that_it_has_fewer_trials_than_it_repeats(tmp_path, trials, best, words):
+    repeat = None if best is None else {"trials": best}
+    settings = tiny.settings(tmp_path, trials=trials, wall_time=60, repeat_best=repeat)
+    found = fewer_trials(settings)
+    assert bool(found) == bool(words)
+    assert all(word in found for word in words)
