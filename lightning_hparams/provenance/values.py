@@ -57,8 +57,8 @@ def _section(value: object) -> dict[str, object]:
 def plain(value: object) -> Json:
     """Any value as JSON values, identical in every process: without memory addresses.
 
-    >>> plain({"lr": np.float32(0.5), "act": PurePath, "size": (3, None)})
-    {'lr': 0.5, 'act': 'pathlib.PurePath', 'size': [3, None]}
+    >>> plain({"lr": np.float32(0.5), "act": deque, "size": (3, None)})
+    {'lr': 0.5, 'act': 'collections.deque', 'size': [3, None]}
     """
     match value:
         case np.generic():  # first: some of them subclass Python's numbers and strings
