@@ -33,6 +33,7 @@ __all__ = [
 
 Predict = Callable[[Sequence[Tensor]], list[dict[str, Tensor]]]
 
+_STRIDE = 32
 YOLOS = {  # class and size of the smallest variants
     "libreyolo PicoDet-S": ("LibrePICODET", "s"),
     "libreyolo YOLOX-nano": ("LibreYOLOX", "n"),
@@ -178,7 +179,7 @@ def train_yolo(
         splits: See :func:`write_yolo`.
         class_names: Names of the classes.
         seconds: How long to train. The rehearsal of three epochs is not counted.
-        size: Height and width of the images.
+        size: Height and width of the images, rounded up to what the strides divide.
         seed: Of weights and order.
         device: ``"cpu"`` or ``"cuda"``.
         num_workers: Processes that load images.
@@ -186,6 +187,7 @@ def train_yolo(
     class_name, variant = YOLOS[name]
     build = getattr(importlib.import_module("libreyolo"), class_name)
     usual = build.TRAIN_CONFIG()
+    size = -(-size // _STRIDE) * _STRIDE  # YOLOX fails with others
 
     def trained(folder: str, epochs: int, num_last: int) -> tuple[Any, dict[str, Any], _Clock]:
         model = build(size=variant, nb_classes=len(class_names), device=device)

@@ -19,11 +19,11 @@ SPACE = {
     "trainer.callbacks.OneCycle.init_args.pct_start": Float(0.1, 0.5),
 }
 
-SETTINGS = {"tpe": {"name": "tpe", "startup_trials": 4}}  # 10 at random are usual; 8 run here
+SETTINGS = {"tpe": {"name": "tpe", "startup_trials": 3}}  # 10 at random are usual; 6 run here
 
 parser = ArgumentParser(description=__doc__, formatter_class=ArgumentDefaultsHelpFormatter)
 parser.add_argument("--samplers", nargs="+", default=["random", "tpe", "qmc"])
-parser.add_argument("--trials", type=int, default=8, help="trials of each sampler")
+parser.add_argument("--trials", type=int, default=6, help="trials of each sampler")
 parser.add_argument("--workers", type=int, default=2, help="trials at the same time")
 parser.add_argument("--folder", default="studies", help="where the studies are stored")
 parser.add_argument("--seed", type=int, default=1)

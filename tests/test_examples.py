@@ -452,7 +452,7 @@ def test_the_search_in_python_and_its_twin_in_yaml_are_one():
     from lightning_hparams.search import SearchSettings
 
     script = runpy.run_path(str(EXAMPLES / "search.py"))
-    ours = script["make_search"]("tpe", trials=8, workers=2, folder="studies", seed=1)
+    ours = script["make_search"]("tpe", trials=6, workers=2, folder="studies", seed=1)
     twin = SearchSettings.from_yaml(EXAMPLES / "search.yaml")
     assert ours.settings.to_mapping() == twin.to_mapping()
 
