@@ -4,7 +4,7 @@ PYTHON ?= python3
 LOGDIR ?= runs
 BIN := $(VENV)/bin
 
-.PHONY: example tensorboard test test-slow test-oldest test-internals lint docs bench gpu-check release-check clean
+.PHONY: example tensorboard test test-slow test-oldest test-internals test-beside lint docs bench gpu-check release-check clean
 
 example: $(VENV)/.examples
 	$(BIN)/python examples/segmentation.py --logdir $(LOGDIR) $(ARGS)
@@ -44,6 +44,14 @@ test-internals: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet --no-deps --target $(VENV)/oldest/packages \
 		--requirement $(VENV)/oldest/owners.txt 'sqlalchemy<2.1'
 	PYTHONPATH=$(VENV)/oldest/packages $(BIN)/python -m pytest tests/internals
+
+# With packages that projects have beside this one, and that nothing else here needs.
+BESIDE := transformers wandb
+test-beside: export OMP_NUM_THREADS ?= 1
+test-beside: $(VENV)/.dev
+	rm -rf $(VENV)/beside
+	$(BIN)/python -m pip install --quiet --target $(VENV)/beside $(BESIDE)
+	PYTHONPATH=$(VENV)/beside $(BIN)/python -m pytest $(BESIDE:%=tests/integrations/test_%.py)
 
 # Nothing of the standard library or the language that the oldest Python lacks; `long` is a tensor's.
 OLDEST_PYTHON := --quiet --no-tips --violations --eval-annotations --exclude long --target=3.10-
