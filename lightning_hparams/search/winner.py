@@ -116,7 +116,7 @@ def metric_in_test(metric: str, logged: Iterable[str]) -> str | None:
 
 
 def fewer_trials(settings: SearchSettings) -> str:
-    """Say that the search has fewer trials than it is to repeat; else ""."""
+    """Return a note if ``repeat_best`` asks for more trials than the search has, or ""."""
     trials = trials_of(settings)
     if settings.repeat_best is None or trials is None:
         return ""
