@@ -98,7 +98,9 @@ def open_coco(path: Path) -> CocoFile:
 def _get(path: Path, kind: str, item: object, *keys: str) -> list[Any]:
     if not isinstance(item, Mapping) or any(key not in item for key in keys):
         shown = repr(item)[:100]
-        raise ValueError(f"{path}: each {kind} must have {list(keys)}, got {shown}; add what lacks")
+        raise ValueError(
+            f"{path}: each {kind} must have {list(keys)}, got {shown}; add the missing ones"
+        )
     return [item[key] for key in keys]
 
 

@@ -89,8 +89,8 @@ class FileData(VisionData):
             headers = image_headers(paths)
             if self.size is not None:
                 check_depth(headers)
-            turned = {path for path, header in headers.items() if header.orientation != 1}
-            turns = self._turns({path: headers[path] for path in turned}) if turned else {}
+            turned = {path: each for path, each in headers.items() if each.orientation != 1}
+            turns = self._turns(turned) if turned else {}
             self.predict_set = LabelFileDataset(
                 paths, None, self.in_channels, self.size, turns=turns
             )

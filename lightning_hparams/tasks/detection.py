@@ -215,7 +215,7 @@ def _category_ids(ids: list[int | float | str] | None, num_classes: int) -> list
         return list(range(1, num_classes + 1))
     plain = as_plain(ids)
     if not isinstance(plain, (list, tuple)):  # a set has no order
-        raise TypeError(f"`category_ids` must be a list of numbers, got {ids!r}")
+        raise TypeError(f"`category_ids` must be a list of numbers or texts, got {ids!r}")
     # Whatever the annotations of a COCO file may have, or a checkpoint could not be loaded.
     found = [
         each if isinstance(each, (float, str)) else whole_number("category_ids", each)
