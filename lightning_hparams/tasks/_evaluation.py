@@ -16,7 +16,7 @@ from ..outputs import TrainingOutput
 from ..presets import weights_by_counts
 from ..tags import Stage, tag
 from ._class_weights import counts_if_any, counts_of_training
-from ._data_classes import check_same, listed, named, renamed
+from ._data_classes import check_count, check_ignored, check_same, listed, named, renamed
 from ._loaders import counted_samples
 from .base import VisionTask
 
@@ -137,6 +137,13 @@ class EvaluatedTask(VisionTask):
             elif stage == "fit" and theirs is not None and len(theirs) == len(getattr(self, name)):
                 setattr(self, name, theirs)
                 self.class_facts = {**self.class_facts, name: theirs}
+        self.match_targets(data)
+
+    def match_targets(self, data: object) -> None:
+        """Check that this task can learn the targets of a data module."""
+        check_count(self.num_classes, getattr(data, "num_classes", None))
+        ignored = getattr(data, "ignore_index", None)
+        check_ignored(getattr(self, "ignore_index", None), ignored, self.num_classes)
 
     def _counts_for_weights(self, stage: str) -> list[int] | None:
         """How often each class occurs in the training data; None if weights do not follow it."""

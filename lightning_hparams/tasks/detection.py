@@ -202,12 +202,9 @@ class DetectionTask(DetectionSteps):
         """The encoder, where Lightning's callbacks look for it."""
         return encoder_of(self.model)
 
-    def setup(self, stage: str) -> None:
-        """Check that the data module has as many classes as this task."""
-        super().setup(stage)
-        data = getattr(self.trainer, "datamodule", None)
-        if stage != "predict":
-            check_same("num_classes", self.num_classes, getattr(data, "num_classes", None))
+    def match_targets(self, data: object) -> None:
+        """Check that a data module has as many classes as this task."""
+        check_same("num_classes", self.num_classes, getattr(data, "num_classes", None))
 
 
 def _category_ids(ids: list[int | float | str] | None, num_classes: int) -> list[int | float | str]:

@@ -14,6 +14,7 @@ from ..metrics import RegressionErrors, ValueCounts
 from ..outputs import RegressionBatch, RegressionOutput, RegressionPrediction, TrainingOutput
 from ..tags import Stage
 from ._batches import goal_of, image_of, paths_of
+from ._data_classes import check_same
 from ._evaluation import Evaluation, Scores
 from ._image_task import ImageTask, assembled
 from ._labels import ImageBatch, check_values, values_in
@@ -165,6 +166,10 @@ class RegressionTask(ImageTask):
         data = getattr(self.attached_trainer(), "datamodule", None)
         if getattr(data, "num_values", None) is not None:  # its names are not those of classes
             super()._match_classes(stage)
+
+    def match_targets(self, data: object) -> None:
+        """Check that a data module has as many values per image as this task."""
+        check_same("num_values", self.num_values, getattr(data, "num_values", None))
 
     def on_fit_start(self) -> None:
         """Compute the scale of the training values, unless a checkpoint has brought it."""

@@ -207,6 +207,38 @@ def test_only_a_detector_refuses_names_of_its_own(named):
         assert task.class_names[0] == "my first"
 
 
+@pytest.mark.parametrize("method", ["fit", "validate", "test"])
+def test_data_with_more_classes_than_the_task_is_refused_before_the_first_step(named, method):
+    make, data = named
+    task, trainer = make(num_classes=data.num_classes - 1), quiet_trainer(fast_dev_run=True)
+    with pytest.raises(ValueError, match="`num_classes` of the .* must be that of") as error:
+        getattr(trainer, method)(task, data)
+    assert str(data.num_classes) in str(error.value)
+    assert str(task.num_classes) in str(error.value)
+    assert trainer.global_step == 0
+
+
+def test_a_task_with_more_classes_than_its_data_says_so_and_only_a_detector_refuses(named):
+    make, data = named
+    task, trainer = make(num_classes=data.num_classes + 1), quiet_trainer(fast_dev_run=True)
+    if isinstance(task, DetectionTask):
+        with pytest.raises(ValueError, match="`num_classes` of the data must be that of the task"):
+            trainer.fit(task, data)
+    else:
+        with pytest.warns(UserWarning, match=f"num_classes={data.num_classes + 1} and the data"):
+            trainer.fit(task, data)
+
+
+@pytest.mark.parametrize("named", ["classification", "segmentation"], indirect=True)
+def test_a_class_that_the_data_ignores_is_not_learned_in_silence(named):
+    make, data = named
+    data.ignore_index = 0
+    task, trainer = make(), quiet_trainer(fast_dev_run=True)
+    with pytest.raises(ValueError, match="`ignore_index` of the task must be that of the data, 0"):
+        trainer.fit(task, data)
+    quiet_trainer(fast_dev_run=True).fit(make(ignore_index=0), data)
+
+
 @pytest.mark.parametrize("missing", [None, [], PLACEHOLDERS, object()])
 def test_data_without_names_fits_any_task(named, missing):
     make, data = named

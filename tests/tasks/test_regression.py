@@ -189,6 +189,12 @@ def test_values_are_called_as_in_the_training_data(tmp_path):
         quiet_trainer().validate(swapped, data, verbose=False)
 
 
+def test_another_number_of_values_than_in_the_data_is_refused():
+    data = shapes("regression", size=64, num_train=8, num_val=4)
+    with pytest.raises(ValueError, match="`num_values` of the data must be that of the task, 2"):
+        quiet_trainer().fit(RegressionTask(**TINY, num_values=2), data)
+
+
 def test_names_of_classes_are_not_those_of_values():
     data = LightningDataModule()
     data.train_dataloader = data.val_dataloader = lambda: loader(values=2)
