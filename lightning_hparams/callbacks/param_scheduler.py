@@ -122,9 +122,12 @@ class ParamScheduler(Callback):
         return self._generate_state_key(param=self.param)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Discard the state of an earlier fit."""
+        """Discard the state of an earlier fit; check what is known before a range test runs."""
         refuse_other_lightning(self, trainer, pl_module)
         self._loaded = None
+        if stage == "fit":
+            _refuse_another(self, trainer)
+            self._run.check_ends(trainer)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record the configured values, before a checkpoint restores its own."""
@@ -134,7 +137,6 @@ class ParamScheduler(Callback):
                 f"{name} has nothing to schedule: configure_optimizers returned no optimizer; "
                 "return one, or remove the callback"
             )
-        _refuse_another(self, trainer)
         refuse_rivals(trainer, pl_module, name, self.param, set(self._shapes), self.override)
         self._averaged = AveragedWeights(trainer)
         self._configured = ConfiguredValues(trainer.optimizers, self._params_of)

@@ -163,7 +163,20 @@ class RunLength:
             return [max(int(total), 1) for total in totals]
         if time_limit(trainer) is not None:
             return [_UNKNOWN] * count
-        raise ValueError(
+        raise self._unknown()
+
+    def check_ends(self, trainer: Trainer) -> None:
+        """Check that a run has a length, as far as that is known before its data are loaded.
+
+        Raises:
+            ValueError: If it is endless.
+        """
+        limits = (self._given, time_limit(trainer))
+        if limits == (None, None) and trainer.max_steps < 0 and math.isinf(_max_epochs(trainer)):
+            raise self._unknown()
+
+    def _unknown(self) -> ValueError:
+        return ValueError(
             f"{self._name} needs the number of optimizer steps, which is unknown for an endless "
             f"run or a loader without a length; pass {self._name}(total_steps=...) or "
             "Trainer(max_steps=...)"

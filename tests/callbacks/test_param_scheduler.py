@@ -22,7 +22,7 @@ from lightning.pytorch.plugins import MixedPrecision
 from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, IterableDataset
 
-from lightning_hparams import Cyclic, OneCycle, ParamScheduler
+from lightning_hparams import Cyclic, LRRangeTest, OneCycle, ParamScheduler
 from lightning_hparams.schedules import cosine, linear, one_cycle, triangular
 from tests.callbacks.schedule_runs import (
     MID_EPOCH,
@@ -642,6 +642,17 @@ def test_override_cannot_replace_a_scheduler_under_manual_optimization():
 def test_two_callbacks_that_set_the_same_value_are_refused():
     with pytest.raises(RuntimeError, match="OneCycle and Cyclic would both set"):
         fit(also=[Cyclic()])
+
+
+@pytest.mark.parametrize(
+    ("also", "epochs", "message"),
+    [([Cyclic()], 2, "OneCycle and Cyclic would both set"), ([], -1, "unknown for an endless run")],
+)
+def test_no_range_test_runs_before_a_schedule_that_cannot_work(also, epochs, message):
+    range_test = LRRangeTest(num_steps=10)
+    with pytest.raises((RuntimeError, ValueError), match=message):
+        fit(also=[range_test, *also], epochs=epochs)
+    assert range_test.result is None
 
 
 # Invalid arguments
