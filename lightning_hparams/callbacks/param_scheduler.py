@@ -19,6 +19,7 @@ from ..scheduler import (
     OnResume,
     ScheduledRun,
     draw_values,
+    refuse_endless,
     refuse_rivals,
     restore_momentum,
     scheduled_values,
@@ -126,8 +127,7 @@ class ParamScheduler(Callback):
         refuse_other_lightning(self, trainer, pl_module)
         self._loaded = None
         if stage == "fit":
-            _refuse_another(self, trainer)
-            self._run.check_ends(trainer)
+            _check_planned(self, trainer)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record the configured values, before a checkpoint restores its own."""
@@ -290,8 +290,10 @@ class ParamScheduler(Callback):
                 restore_momentum(trainer.optimizers)
 
 
-def _refuse_another(callback: ParamScheduler, trainer: Trainer) -> None:
+def _check_planned(callback: ParamScheduler, trainer: Trainer) -> None:
+    """Check what is known without an optimizer: the run ends and no callback is a rival."""
     name = type(callback).__name__
+    refuse_endless(trainer, callback.total_steps, name)
     for other in trainer.callbacks:  # type: ignore[attr-defined]  # set on construction
         shared = set(callback._shapes) & set(getattr(other, "_shapes", ()))
         if isinstance(other, ParamScheduler) and other is not callback and shared:

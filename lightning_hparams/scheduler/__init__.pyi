@@ -11,5 +11,6 @@ from .run_length import (
     EpochSteps as EpochSteps,
     Position as Position,
     RunLength as RunLength,
+    refuse_endless as refuse_endless,
     time_limit as time_limit,
 )

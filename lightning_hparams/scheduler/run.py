@@ -68,14 +68,6 @@ class ScheduledRun:
 
     # Before training.
 
-    def check_ends(self, trainer: Trainer) -> None:
-        """Check that the run is not endless, before anything is trained.
-
-        Raises:
-            ValueError: If it is.
-        """
-        self._length.check_ends(trainer)
-
     def begin(
         self, trainer: Trainer, module: LightningModule, loaded: Mapping[str, Any] | None
     ) -> None:

@@ -16,6 +16,7 @@ __all__ = [
     "Position",
     "RunLength",
     "position",
+    "refuse_endless",
     "time_limit",
     "timed_total",
 ]
@@ -163,24 +164,7 @@ class RunLength:
             return [max(int(total), 1) for total in totals]
         if time_limit(trainer) is not None:
             return [_UNKNOWN] * count
-        raise self._unknown()
-
-    def check_ends(self, trainer: Trainer) -> None:
-        """Check that a run has a length, as far as that is known before its data are loaded.
-
-        Raises:
-            ValueError: If it is endless.
-        """
-        limits = (self._given, time_limit(trainer))
-        if limits == (None, None) and trainer.max_steps < 0 and math.isinf(_max_epochs(trainer)):
-            raise self._unknown()
-
-    def _unknown(self) -> ValueError:
-        return ValueError(
-            f"{self._name} needs the number of optimizer steps, which is unknown for an endless "
-            f"run or a loader without a length; pass {self._name}(total_steps=...) or "
-            "Trainer(max_steps=...)"
-        )
+        raise _endless(self._name)
 
     def unasked(self, trainer: Trainer) -> str | None:
         """A warning if the length is merely Lightning's default, or None."""
@@ -236,6 +220,31 @@ def timed_total(trainer: Trainer, timer: Timer, steps: int) -> int:
     total = math.ceil(steps * (1 + max(remaining, 0.0) / max(elapsed, 1e-9)))
     # Clocks differ between ranks, and different rates would give different weights.
     return total if trainer.world_size == 1 else trainer.strategy.broadcast(total)
+
+
+def refuse_endless(trainer: Trainer, given: int | Sequence[int] | None, name: str) -> None:
+    """Check that a run has a length, as far as that is known before its data are loaded.
+
+    Args:
+        trainer: The trainer of the run.
+        given: The user's number of steps, if any.
+        name: Name of the callback that needs it.
+
+    Raises:
+        ValueError: If the run is endless.
+    """
+    if given is not None or time_limit(trainer) is not None or trainer.max_steps > 0:
+        return
+    if math.isinf(_max_epochs(trainer)):
+        raise _endless(name)
+
+
+def _endless(name: str) -> ValueError:
+    return ValueError(
+        f"{name} needs the number of optimizer steps, which is unknown for an endless "
+        f"run or a loader without a length; pass {name}(total_steps=...) or "
+        "Trainer(max_steps=...)"
+    )
 
 
 def _max_epochs(trainer: Trainer) -> float:

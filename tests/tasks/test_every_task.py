@@ -211,7 +211,7 @@ def test_only_a_detector_refuses_names_of_its_own(named):
 def test_data_with_more_classes_than_the_task_is_refused_before_the_first_step(named, method):
     make, data = named
     task, trainer = make(num_classes=data.num_classes - 1), quiet_trainer(fast_dev_run=True)
-    with pytest.raises(ValueError, match="`num_classes` of the .* must be that of") as error:
+    with pytest.raises(ValueError, match=r"`num_classes` of the .* must be that of") as error:
         getattr(trainer, method)(task, data)
     assert str(data.num_classes) in str(error.value)
     assert str(task.num_classes) in str(error.value)
