@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import linecache
 import re
+import sqlite3
 import sysconfig
 import traceback
 from collections.abc import Sequence
@@ -17,6 +18,8 @@ _LIBRARIES = [Path(sysconfig.get_path(name)) for name in ("purelib", "platlib", 
 # What checks raise; MisconfigurationException is Lightning's.
 _KINDS = {"ValueError", "TypeError", "OSError", "RuntimeError", "MisconfigurationException"}
 _KINDS |= {"ModuleNotFoundError", "AttributeError"}
+# Of a damaged file, and of one that cannot be written; others are faults in a query.
+_OF_FILE = (sqlite3.DatabaseError, sqlite3.OperationalError)
 
 
 def explained(error: BaseException) -> str | None:
@@ -32,7 +35,12 @@ def explained(error: BaseException) -> str | None:
         return worker
     names = {kind.__name__ for kind in type(error).__mro__}
     if isinstance(error, OSError) and error.filename is not None:
-        return _one_line(f"{error.filename}: {error.strerror}")
+        return _one_line(f"{error.filename2 or error.filename}: {error.strerror}")
+    if (reason := _of_database(error)) is not None:
+        return (
+            f"the database of the study cannot be used ({reason}); check whether the disk is full "
+            "or read-only, or restore the database from a copy"
+        )
     if not names & _KINDS or not files:
         return None
     file, line = files[-1]
@@ -44,6 +52,15 @@ def explained(error: BaseException) -> str | None:
         return _one_line(str(error))
     if str(error).startswith("Error(s) in loading state_dict"):
         return f"the checkpoint does not fit the module: {_one_line(str(error))[:500]}"
+    return None
+
+
+def _of_database(error: BaseException | None) -> str | None:
+    """What SQLite said of its file, in the error or one that led to it."""
+    while error is not None:
+        if type(error) in _OF_FILE:
+            return _one_line(str(error))
+        error = error.__cause__ or error.__context__
     return None
 
 

@@ -7,6 +7,7 @@ import shlex
 import tempfile
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 from optuna.trial import FrozenTrial
 
 from ..configuration import Configuration, write_yaml
-from .folders import trial_record
+from .folders import trial_record, write_text
 from .process_state import as_in_a_new_process
 from .range_tests import with_rate
 from .report import write_report
@@ -23,7 +24,14 @@ from .stopping import Stop
 from .table import trials_of
 from .tracking import known_mlflow_study
 from .training import exact, train
-from .winner import Repeated, best_trials, metric_in_test, repeat_best, repeat_seeds
+from .winner import (
+    Repeated,
+    best_trials,
+    keep_best_checkpoints,
+    metric_in_test,
+    repeat_best,
+    repeat_seeds,
+)
 
 if TYPE_CHECKING:
     from .study import SearchStudy
@@ -95,6 +103,8 @@ def conclude(
 ) -> Path | None:
     """Write the best configuration and the report, and end the study's run in MLflow.
 
+    What the folder of the best trial has lost is left out.
+
     Returns:
         The report; None if plotly, which draws it, is not installed.
     """
@@ -102,8 +112,11 @@ def conclude(
     folder, trials = Path(settings.folder), study.get_trials(deepcopy=False)
     best = best_trials(trials, settings.mode, 1)
     if best:
-        record = trial_record(folder, root_number(best[0]))
-        (folder / _BEST).write_text(write_yaml(record["configuration"]), encoding="utf-8")
+        with suppress(FileNotFoundError, ValueError):  # removed or damaged
+            record = trial_record(folder, root_number(best[0]))
+            write_text(folder / _BEST, write_yaml(record["configuration"]))
+    with study.database.transaction():  # as after each trial, if its link was removed since
+        keep_best_checkpoints(folder, trials, settings.mode, settings.keep)
     report = None
     if find_spec("plotly") is not None:
         report = write_report(

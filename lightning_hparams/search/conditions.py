@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..checks import nearest
-from .params import Param, same_value
+from .params import Float, Param, same_value
 
 __all__ = ["among", "by_condition", "check_clashes"]
 
@@ -61,8 +61,14 @@ def _check_condition(params: Mapping[str, Param], key: str, other: str, value: o
         raise ValueError(
             f"`when` of {key!r} names {other!r}, which is not in the space{nearest(other, params)}"
         )
+    condition = params[other]
+    if isinstance(condition, Float) and condition.step is None:
+        raise ValueError(
+            f"`when` of {key!r} wants {other!r} to be {value!r}, which a Float without `step` "
+            "hardly ever is; give it one, or make it a Choice"
+        )
     for each in _listed(value):
-        if (fault := params[other].fault(each)) is not None:
+        if (fault := condition.fault(each)) is not None:
             raise ValueError(f"`when` of {key!r} wants {other!r} to be {each!r}, but {fault}")
 
 

@@ -14,6 +14,7 @@ __all__ = [
     "link_or_copy",
     "read_json",
     "trial_folder",
+    "trial_numbers",
     "trial_record",
     "write_json",
     "write_text",
@@ -27,6 +28,12 @@ def trial_folder(study_folder: Path, root: int) -> Path:
     'studies/digits/trials/3'
     """
     return study_folder / "trials" / str(root)
+
+
+def trial_numbers(study_folder: Path) -> list[int]:
+    """Return the numbers of the trials that have a folder with files."""
+    found = (one for one in study_folder.glob("trials/*") if one.name.isdigit() and one.is_dir())
+    return sorted(int(one.name) for one in found if any(one.iterdir()))
 
 
 def trial_record(study_folder: Path, number: int) -> dict[str, Any]:
@@ -46,9 +53,9 @@ def trial_record(study_folder: Path, number: int) -> dict[str, Any]:
         record = read_json(other)
         if record.get("number") == number:
             return record
-    known = sorted(int(one.name) for one in study_folder.glob("trials/*") if one.name.isdigit())
     raise FileNotFoundError(
-        f"{study_folder} has no manifest of a trial {number}; its trials are {known}"
+        f"{study_folder} has no manifest of a trial {number}; its trials are "
+        f"{trial_numbers(study_folder)}"
     )
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lightning.pytorch.utilities import rank_zero_info
 
+from ..checks import writable_folder
 from ..configuration import Configuration
 from .conclusion import conclude, repeat
 from .ending import Limits, complete, halted
@@ -184,6 +185,7 @@ class Search:
         check_fit(self.settings, self.configuration)
         if note := unused_test(self.configuration, self.settings):
             rank_zero_info(note)
+        writable_folder("the folder of the trials", Path(self.settings.folder) / "trials")
         fresh = not (Path(self.settings.folder) / "search.json").is_file()
         with without_messages():
             if fresh:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy
-from optuna.exceptions import ExperimentalWarning
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import RDBStorage
 from sqlalchemy import event, orm
 from sqlalchemy.engine import URL, make_url
@@ -22,7 +22,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from ..checks import require, writable_folder
 
-__all__ = ["Database", "network_filesystem", "open_storage"]
+__all__ = ["Database", "has_no_study", "network_filesystem", "open_storage"]
 
 _BUSY = 120  # seconds to wait for another process's transaction, which takes milliseconds
 _SMALLEST = 512  # bytes of a SQLite database, which an empty file would become
@@ -126,20 +126,40 @@ def open_storage(
     shown = address.render_as_string(hide_password=True)
     if _is_sqlite(address):
         path = _checked_file(address)
-        if reading and not (path.is_file() and path.stat().st_size >= _SMALLEST):
+        if reading and has_no_study(url):
             raise ValueError(f"{shown} has no study yet")
         with _locked(path.with_name(f"{path.name}.lock")):
             _write_ahead(path)
-            return Database(address, **options)  # type: ignore[arg-type]
+            try:
+                return Database(address, **options)  # type: ignore[arg-type]
+            except (StorageInternalError, SQLAlchemyError, RuntimeError) as error:
+                raise ValueError(
+                    f"`storage` {str(path)!r} cannot be read ({_reason(error)}); if it is damaged, "
+                    "restore it from a copy"
+                ) from error
     require("psycopg", extra="postgres")
     try:
         with _locked_server(address):
             return Database(address, **options)  # type: ignore[arg-type]
     except SQLAlchemyError as error:
-        reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
         raise ConnectionError(
-            f"storage {shown} cannot be used ({reason}); check host, name, user and password"
+            f"storage {shown} cannot be used ({_reason(error)}); check host, name, user and password"
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """What the driver said, in one line."""
+    first = error.__cause__ if isinstance(error, StorageInternalError) else error
+    return str(getattr(first, "orig", first)).strip().splitlines()[0]
+
+
+def has_no_study(url: str | Path) -> bool:
+    """Whether the file of a SQLite database is missing or empty; False for a server."""
+    address = _address(url)
+    if not _is_sqlite(address):
+        return False
+    path = Path(str(address.database))
+    return not (path.is_file() and path.stat().st_size >= _SMALLEST)
 
 
 def network_filesystem(path: Path, mounts: str) -> str | None:
@@ -225,7 +245,8 @@ def _write_ahead(path: Path) -> None:
         connection.execute("PRAGMA journal_mode=WAL")
     except sqlite3.DatabaseError as error:
         raise ValueError(
-            f"`storage` {str(path)!r} is not a SQLite database ({error}); choose another file"
+            f"`storage` {str(path)!r} is not a SQLite database ({error}); restore it from "
+            "a copy, or choose another file"
         ) from None
     finally:
         connection.close()

@@ -6,18 +6,21 @@ import json
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from ..checks import counted
 from .first_trials import first_trials
+from .folders import trial_numbers
 from .pruners import make_pruner
 from .samplers import make_sampler
 from .seeds import root_number, sampler_seed
 from .settings import SearchSettings
-from .storage import Database, open_storage
+from .storage import Database, has_no_study, open_storage
 
 __all__ = ["Asked", "SearchStudy", "load_study", "next_trial", "open_study"]
 
@@ -61,15 +64,20 @@ def open_study(
 
     Raises:
         ValueError: If it exists with another space, metric, mode, seed or use of the range test,
-            or presets do not fit the space.
+            its folder has trials that its database does not know, or presets do not fit the space.
         KeyError: If it does not exist and ``create`` is False.
     """
     firsts = first_trials(settings, batch_size) if create else {}
+    # Before the database is read, in which each trial is begun before it has a folder.
+    begun = trial_numbers(Path(settings.folder)) if create else []
+    if begun and has_no_study(settings.storage_url):
+        raise _unknown(settings, begun)
     database = open_storage(settings.storage_url)
     with database.transaction():
         if create:
             _create(settings, database)
         study = SearchStudy(settings, database)
+        _check_known(study, begun)
         _settle(study)
         known = {trial.user_attrs.get(ORIGIN) for trial in study.get_trials(deepcopy=False)}
         for origin, values in firsts.items():
@@ -91,7 +99,7 @@ def load_study(url: str, name: str, *, reading: bool = False) -> SearchStudy:
     """
     database = open_storage(url, reading=reading)
     stored = database.get_study_user_attrs(database.get_study_id_from_name(name))
-    settings = SearchSettings.from_mapping(json.loads(stored[SETTINGS]))
+    settings = _stored_settings(name, stored.get(SETTINGS))
     return SearchStudy(replace(settings, storage=url), database)
 
 
@@ -134,16 +142,46 @@ def _create(settings: SearchSettings, database: Database) -> None:
         database.create_new_study([direction], settings.name)
 
 
+def _check_known(study: SearchStudy, begun: Sequence[int]) -> None:
+    """Refuse a folder whose trials would be replaced by others of the same numbers."""
+    known = {root_number(trial) for trial in study.get_trials(deepcopy=False)}
+    if strangers := [number for number in begun if number not in known]:
+        raise _unknown(study.settings, strangers)
+
+
+def _unknown(settings: SearchSettings, numbers: Sequence[int]) -> ValueError:
+    trials = ", ".join(map(str, numbers[:5])) + (", ..." if len(numbers) > 5 else "")
+    return ValueError(
+        f"{settings.folder} has files of {counted(len(numbers), 'trial')} ({trials}) that the "
+        f"database of study {settings.name!r} does not know, and that new trials would replace; "
+        f"restore the database from a copy, give another `folder`, or move "
+        f"{Path(settings.folder) / 'trials'} away"
+    )
+
+
 def _settle(study: SearchStudy) -> None:
     """Compare the settings with the stored ones, and store them."""
     text = study.user_attrs.get(SETTINGS)
     settings = study.settings
     if text is not None:
-        _check_same(SearchSettings.from_mapping(json.loads(text)), settings)
+        _check_same(_stored_settings(settings.name, text), settings)
     data = {**settings.to_mapping(), "storage": None}  # it may contain a password
     written = json.dumps(data, sort_keys=True)
     if written != text:
         study.set_user_attr(SETTINGS, written)
+
+
+def _stored_settings(name: str, text: str | None) -> SearchSettings:
+    """Read the settings of a study in a database, which another program may have written."""
+    if text is None:
+        raise ValueError(f"study {name!r} was not created by a search, and has no settings")
+    try:
+        return SearchSettings.from_mapping(json.loads(text))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"the stored settings of study {name!r} cannot be read: {error}; they may be of "
+            "another version of lightning-hparams"
+        ) from error
 
 
 def _check_same(stored: SearchSettings, settings: SearchSettings) -> None:

@@ -172,7 +172,11 @@ class TrialRun:
         if (rate := self.record.get("lr") or {}).get("suggestion") is not None:
             # The rate that the trial was trained with, which is not the sampled value.
             kept["lr"] = rate["lr"]
-        self.write(state=state.name, value=value, finished=time.time(), **attributes)
+        try:
+            self.write(state=state.name, value=value, finished=time.time(), **attributes)
+        except OSError:
+            if "failure" not in kept:  # or the database would not learn why it failed
+                raise
         value = value if state == TrialState.COMPLETE else None
         if not finish(self.study, self.record["number"], self.me, state, value, kept):
             return "lost"

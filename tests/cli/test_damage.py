@@ -1,10 +1,12 @@
 """Files of studies and runs that were cut off, or that are something else."""
 
 import json
+import sqlite3
 
 import pytest
 
-from lightning_hparams.search import fewer_trials
+from lightning_hparams.cli.mistakes import explained
+from lightning_hparams.search import fewer_trials, open_study
 from tests.search import tiny
 
 DAMAGES = {"cut": '{"settings": {"tria', "empty": "", "list": "[1]", "null": "null", "other": "{}"}
@@ -85,3 +87,40 @@ def test_a_search_says_that_it_has_fewer_trials_than_it_repeats(tmp_path, trials
     found = fewer_trials(settings)
     assert bool(found) == bool(words)
     assert all(word in found for word in words)
+
+
+@pytest.fixture
+def database(tmp_path):
+    open_study(tiny.settings(tmp_path))
+    return tmp_path / "study.db"
+
+
+def test_status_of_a_database_with_a_damaged_page_is_one_sentence(
+    run, is_mistake, database, tmp_path
+):
+    content = bytearray(database.read_bytes())
+    for start in range(2 * 4096, len(content), 4096):
+        content[start : start + 8] = b"\xff" * 8
+    database.write_bytes(content)
+    is_mistake(run("search", "--status", "--folder", tmp_path), ["malformed", "copy"])
+
+
+def test_status_of_a_database_of_a_newer_optuna_is_one_sentence(
+    run, is_mistake, database, tmp_path
+):
+    with sqlite3.connect(database) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'v99'")
+    connection.close()
+    is_mistake(run("search", "--status", "--folder", tmp_path), ["updating optuna"])
+
+
+def test_what_sqlite_says_of_its_file_is_a_sentence_and_a_fault_in_a_query_is_not():
+    def explanation(error):
+        try:
+            raise RuntimeError("commit") from error
+        except RuntimeError as raised:
+            raised.__traceback__ = None
+            return explained(raised)
+
+    assert "disk is full" in explanation(sqlite3.OperationalError("database or disk is full"))
+    assert explanation(sqlite3.IntegrityError("a row is there")) is None

@@ -82,6 +82,13 @@ def test_a_parameter_that_cannot_be_sampled_is_refused(make, words):
         ({"a.b": {"values": [1], "when": {"a.c": 2}}, "a.c": [1]}, "has the values"),
         (
             {
+                "a.b": {"values": [1], "when": {"a.c": 1.5}},
+                "a.c": {"type": "float", "low": 1, "high": 2},
+            },
+            "hardly ever is",
+        ),
+        (
+            {
                 "a.b": {"values": [1], "when": {"a.c": 1}},
                 "a.c": {"values": [1], "when": {"a.b": 1}},
             },
