@@ -143,7 +143,8 @@ def open_storage(
             return Database(address, **options)  # type: ignore[arg-type]
     except SQLAlchemyError as error:
         raise ConnectionError(
-            f"storage {shown} cannot be used ({_reason(error)}); check host, name, user and password"
+            f"storage {shown} cannot be used ({_reason(error)}); check host, name, user and "
+            "password"
         ) from error
 
 
