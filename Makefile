@@ -63,7 +63,7 @@ lint: $(VENV)/.dev
 
 # Wheel and sdist, and each extra alone in an environment of its own, where it must do its job.
 release-check: $(VENV)/.dev
-	$(BIN)/python -m pip install --quiet build uv
+	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/python .ci/release_check.py $(ARGS)
 
 # A thread of OpenMP that waits by spinning holds a core that the one it waits for may need.

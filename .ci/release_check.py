@@ -1,7 +1,7 @@
 """Build wheel and sdist, and check that an empty environment can use what they promise.
 
 For each extra alone: a new virtual environment, the wheel with that extra, and the job that the
-extra is for. Needs a package index, and `build` and `uv` in this environment.
+extra is for. Needs a package index, and the extra `dev` and `uv` in this environment.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def test_a_file_too_many_or_too_few_in_the_wheel_is_found(check):
 
 @pytest.mark.slow
 def test_wheel_and_sdist_hold_the_package(check, tmp_path):
-    pytest.importorskip("build", reason="`build` is not installed: make release-check installs it")
+    pytest.importorskip("build", reason="build is not installed")
     wheel, sdist = check.build(tmp_path)
     tracked = subprocess.run(
         ["git", "-C", ROOT, "ls-files"], check=True, capture_output=True, text=True
