@@ -23,12 +23,13 @@ test-slow: $(VENV)/.dev
 
 # The tests with the oldest version of each direct dependency that pyproject.toml admits. Their
 # bytecode is compiled beforehand: some of it warns when compiled, and in tests warnings are errors.
-# onnxscript 0.1 gives protobuf bools for integers, which protobuf 6 refuses.
+# onnxscript 0.1 gives protobuf bools for integers, which protobuf 6 refuses; named here, it needs a
+# lower bound too, without which uv takes the oldest there ever was.
 test-oldest:
 	$(PYTHON) -m venv $(VENV)-oldest
 	$(VENV)-oldest/bin/python -m pip install --quiet uv
 	$(VENV)-oldest/bin/uv pip install --quiet --python $(VENV)-oldest/bin/python \
-		--resolution lowest-direct --compile-bytecode --editable '.[dev]' 'protobuf<6'
+		--resolution lowest-direct --compile-bytecode --editable '.[dev]' 'protobuf>=5.29,<6'
 	$(VENV)-oldest/bin/python -m pytest -n auto -m "not slow" $(ARGS)
 
 # The private parts of other packages that are needed here, in the oldest versions that
