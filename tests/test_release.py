@@ -4,11 +4,13 @@ import importlib.util
 import re
 import subprocess
 import tarfile
+from importlib.metadata import requires
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 import lightning_hparams
 
@@ -50,6 +52,20 @@ def test_wheel_and_sdist_hold_the_package(check, tmp_path):
         assert check.faults_of_wheel(archive.namelist(), tracked) == []
         assert check.faults_of_sdist(packed.getnames()) == []
     assert lightning_hparams.__version__ in wheel.name
+
+
+def test_every_requirement_of_the_oldest_versions_has_a_lower_bound():
+    recipe = (ROOT / "Makefile").read_text(encoding="utf-8").split("\ntest-oldest:\n")[1]
+    beside = re.findall(r"'(\w[^']*)'", recipe.split("\n\n")[0])
+    assert beside
+    requirements = map(Requirement, [*beside, *requires("lightning-hparams")])
+    without = [
+        each.name
+        for each in requirements
+        if each.name != "lightning-hparams"
+        and not any(bound.operator in (">=", "==") for bound in each.specifier)
+    ]
+    assert not without  # uv would take the first version there ever was
 
 
 def test_the_citation_names_the_license_and_title_of_the_package():
