@@ -97,10 +97,10 @@ class LRRangeTest(Callback):
         values: Values to compare if ``param`` is not ``"lr"``; None for common ones. Batch sizes
             are whole numbers of samples.
         val_batches: Validation batches per step for ``stage="val"``, at least 1.
-        budget: Optimizer steps that the whole test may take; up to 1, a share of those of the run.
-            If it allows that (by default from 3500 steps in the run on), about four short trainings
-            find the rate, above and below the sweep's suggestion. They start from the same weights,
-            and are judged by training samples that are kept out of them. 0 for the sweep alone.
+        budget: Optimizer steps for the whole test; up to 1, a share of those of the run. If they
+            allow it, about four short trainings on both sides of the sweep's suggestion find the
+            rate, judged by samples kept out of them. By default 600, in runs of under 2400 only if
+            the sweep suggests nothing, and a tenth of runs of over 6000. 0 for the sweep alone.
         probe_steps: An older check instead of these trainings: if above 0, one-cycles of this many
             steps at the suggestion and below lower it while that improves the loss, and then
             trainings of six times as many steps at a constant rate, until one keeps half the fall.
@@ -142,7 +142,7 @@ class LRRangeTest(Callback):
         values: Sequence[float] | None = None,
         val_batches: int = 8,
         probe_steps: int = 0,
-        budget: float = 0.1,
+        budget: float | None = None,
         at_epochs: Sequence[int] = (0,),
         callbacks: Sequence[Callback] = (),
         isolation: Literal["copy", "snapshot"] = "copy",
@@ -329,7 +329,8 @@ def lr_range_test(
     refuse_other_parts("lr_range_test is", (module, data, trainer, *test.callbacks))
     in_run = trainer is not None
     if trainer is None:
-        test.budget = test.budget if test.budget > 1 else 0  # there is no run to take a share of
+        if test.budget is None or test.budget <= 1:
+            test.budget = 0  # there is no run to take a share of
         with quiet():
             trainer = Trainer(logger=False, enable_checkpointing=False, enable_model_summary=False)
     if isinstance(data, LightningDataModule):

@@ -14,7 +14,7 @@ def check_plan(
     stage: str,
     probe_steps: int,
     at_epochs: Sequence[int],
-    budget: float,
+    budget: float | None,
     *,
     values: Sequence[float] | None,
     val_batches: int,
@@ -28,7 +28,9 @@ def check_plan(
     one_of("stage", stage, ("train", "val"))
     in_range("val_batches", val_batches, 1)
     _check_probes(param, probe_steps)
-    in_range("budget", budget, 0, remedy="0.1 is a tenth of the run, 600 are steps, 0 is none")
+    if budget is not None:
+        remedy = "0.1 is a tenth of the run, 600 are steps, 0 is none"
+        in_range("budget", budget, 0, remedy=remedy)
     _check_epochs(param, at_epochs)
     if values is not None:
         _check_values(param, values)

@@ -15,6 +15,7 @@ __all__ = ["MOST_TRAININGS", "Trained", "refine", "training_steps"]
 MOST_TRAININGS = 8
 _USUAL = 5  # trainings; the benchmark needs 3 to 5
 _SHORTEST, _LONGEST = 50, 300  # steps of a training: shorter ones favour rates that are too high
+_ENOUGH = 100  # trainings of 50 steps lost twice as much in the benchmark, on average
 _STRIDE = math.sqrt(10)
 _TOLERANCE = 0.1  # of what the best training gained late, see `gained`
 _FARTHEST = 10.0  # times below the first rate that trains; farther down, a training shows nothing
@@ -79,20 +80,36 @@ class Trained:
         return fmean(first) - fmean(last) > _ERRORS * error
 
 
-def training_steps(budget: float, planned: float, spent: int) -> int:
+def training_steps(
+    budget: float | None, planned: float, spent: int, *, suggests: bool = True
+) -> int:
     """Steps of each short training that a budget allows; 0 if it allows none.
 
+    By default, the test takes a tenth of the run, or enough for trainings of 100 steps if that is
+    at most a quarter of it. Where the sweeps suggest nothing, all that they have cost is lost
+    without trainings: five of these may take as many steps as the run then, at most 100 each.
+
     Args:
-        budget: Optimizer steps for the whole test; up to 1, as a share of those of the run.
+        budget: Optimizer steps for the whole test; up to 1, as a share of those of the run; None
+            for the default.
         planned: Optimizer steps of the run; infinite if unknown.
         spent: Steps of the sweeps.
+        suggests: Whether the sweeps suggest a rate.
 
-    >>> training_steps(0.1, 10_000, 100), training_steps(0.1, 1000, 100)
-    (180, 0)
+    >>> training_steps(None, 10_000, 100), training_steps(None, 2400, 100)
+    (180, 100)
+    >>> training_steps(None, 1000, 100), training_steps(None, 1000, 100, suggests=False)
+    (0, 100)
     >>> training_steps(600, math.inf, 100)
     100
     """
-    steps = budget if budget > 1 else budget * planned
+    enough = spent + _USUAL * _ENOUGH
+    if budget is not None:
+        steps = budget if budget > 1 else budget * planned
+    elif not suggests:
+        steps = min(enough, spent + planned)
+    else:
+        steps = max(planned / 10, enough if enough <= planned / 4 else 0)
     if not math.isfinite(steps):
         return 0
     each = int((steps - spent) // _USUAL)

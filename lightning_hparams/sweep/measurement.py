@@ -63,7 +63,8 @@ class Measurement:
         val_batches: Validation batches per step; 0 for the training loss.
         rule: How the rate is chosen.
         probe_steps: Steps of each short training, a sixth of those of a longer one; 0 for none.
-        budget: Steps for the whole test, as a share of the run's if at most 1; 0 for the sweeps.
+        budget: Steps for the whole test, as a share of the run's if at most 1; 0 for the sweeps
+            alone, None for the default of :func:`~lightning_hparams.range_test.training_steps`.
         callbacks: Callbacks to run in each sweep, as copies.
         isolation: How the user's module is protected: ``"copy"`` or ``"snapshot"``.
     """
@@ -78,7 +79,7 @@ class Measurement:
     probe_steps: int
     callbacks: Sequence[Callback]
     isolation: str
-    budget: float = 0.0
+    budget: float | None = 0.0
 
     def run(self, place: Place) -> tuple[Result, Found]:
         """Run the sweeps without affecting the user's run.
@@ -122,7 +123,9 @@ class Measurement:
     def _steps(self, place: Place, found: Found, result: RangeTestResult) -> int:
         """Steps of each short training that the budget allows; 0 for none."""
         left = found.length.steps - place.trainer.global_step
-        return training_steps(self.budget, left, result.steps_run)
+        # In later epochs, a loss that falls no more is what to expect.
+        suggests = result.applies or place.epoch > 0
+        return training_steps(self.budget, left, result.steps_run, suggests=suggests)
 
     def _refined(self, place: Place, steps: int, peak: float) -> Trained:
         """Train a short one-cycle, and judge it by samples that are kept out of it if possible."""

@@ -125,7 +125,8 @@ def test_the_cost_is_counted_and_within_the_budget():
 def fitted(*callbacks, **options):
     torch.manual_seed(3)
     module = Net()
-    quiet_trainer(max_epochs=2, callbacks=list(callbacks), **options).fit(module, loader())
+    options = {"max_epochs": 2, **options}
+    quiet_trainer(callbacks=list(callbacks), **options).fit(module, loader())
     return module
 
 
@@ -144,8 +145,24 @@ def test_a_short_run_is_left_with_the_sweep_by_default():
     assert not test.result.probes
 
 
-def test_without_a_run_a_share_of_it_allows_no_training():
-    assert not found_by(budget=0.5).probes
+def test_trainings_find_the_rate_of_a_run_whose_sweep_shows_nothing():
+    test = LRRangeTest(max_lr=1e-4)  # too low to see anything
+    module = fitted(test, max_epochs=12)
+    assert test.result.status == "ok"
+    assert len(test.result.probes) > 1
+    assert module.lr == test.result.suggestion > 1e-4
+    brief = LRRangeTest(max_lr=1e-4)
+    with pytest.warns(UserWarning, match="suggests nothing"):
+        fitted(brief)  # of 50 steps
+    later = LRRangeTest(max_lr=1e-4, at_epochs=[1])
+    with pytest.warns(UserWarning, match="suggests nothing"):
+        fitted(later, max_epochs=12)
+    assert not brief.result.probes + later.result.probes
+
+
+@pytest.mark.parametrize("budget", [None, 0.5])
+def test_without_a_run_there_is_no_share_of_it_for_trainings(budget):
+    assert not found_by(budget=budget).probes
 
 
 def test_without_anything_to_learn_there_is_no_suggestion():

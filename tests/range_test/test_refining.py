@@ -183,3 +183,20 @@ def test_the_steps_of_a_training_follow_from_the_budget():
     assert training_steps(0.1, math.inf, 100) == 0
     assert training_steps(0, 1e6, 100) == 0
     assert training_steps(600, 300, 100) == 100
+
+
+def test_by_default_trainings_take_at_most_a_quarter_of_a_run_and_a_tenth_of_a_long_one():
+    assert training_steps(None, 2399, 100) == 0
+    assert training_steps(None, 2400, 100) == 100
+    assert training_steps(None, 6000, 100) == 100
+    assert training_steps(None, 11_000, 100) == 200
+    assert training_steps(None, 1e6, 100) == 300
+    assert training_steps(None, math.inf, 100) == 0
+
+
+def test_without_a_suggestion_trainings_may_by_default_take_as_many_steps_as_the_run():
+    assert training_steps(None, 249, 100, suggests=False) == 0
+    assert training_steps(None, 300, 100, suggests=False) == 60
+    assert training_steps(None, 2000, 100, suggests=False) == 100
+    assert training_steps(None, math.inf, 300, suggests=False) == 100
+    assert training_steps(0, 2000, 100, suggests=False) == 0
