@@ -106,10 +106,10 @@ def training_steps(
     enough = spent + _USUAL * _ENOUGH
     if budget is not None:
         steps = budget if budget > 1 else budget * planned
-    elif not suggests:
-        steps = min(enough, spent + planned)
-    else:
+    elif suggests:
         steps = max(planned / 10, enough if enough <= planned / 4 else 0)
+    else:
+        steps = min(enough, spent + planned) if math.isfinite(planned) else 0
     if not math.isfinite(steps):
         return 0
     each = int((steps - spent) // _USUAL)

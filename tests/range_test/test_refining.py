@@ -198,5 +198,5 @@ def test_without_a_suggestion_trainings_may_by_default_take_as_many_steps_as_the
     assert training_steps(None, 249, 100, suggests=False) == 0
     assert training_steps(None, 300, 100, suggests=False) == 60
     assert training_steps(None, 2000, 100, suggests=False) == 100
-    assert training_steps(None, math.inf, 300, suggests=False) == 100
+    assert training_steps(None, math.inf, 100, suggests=False) == 0
     assert training_steps(0, 2000, 100, suggests=False) == 0
