@@ -36,13 +36,8 @@ def explained(error: BaseException) -> str | None:
     names = {kind.__name__ for kind in type(error).__mro__}
     if isinstance(error, OSError) and error.filename is not None:
         return _one_line(f"{error.filename2 or error.filename}: {error.strerror}")
-    if (reason := _of_database(error)) is not None:
-        return (
-            f"the database of the study cannot be used ({reason}); check whether the disk is full "
-            "or read-only, or restore the database from a copy"
-        )
     if not names & _KINDS or not files:
-        return None
+        return _of_database(error)
     file, line = files[-1]
     ours = file.is_relative_to(_PACKAGE)
     checked = _raises(file, line) or isinstance(error, ModuleNotFoundError)
@@ -52,14 +47,19 @@ def explained(error: BaseException) -> str | None:
         return _one_line(str(error))
     if str(error).startswith("Error(s) in loading state_dict"):
         return f"the checkpoint does not fit the module: {_one_line(str(error))[:500]}"
-    return None
+    return _of_database(error)
 
 
 def _of_database(error: BaseException | None) -> str | None:
     """What SQLite said of its file, in the error or one that led to it."""
-    while error is not None:
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:  # an error may lead to itself
         if type(error) in _OF_FILE:
-            return _one_line(str(error))
+            return (
+                f"the database of the study cannot be used ({_one_line(str(error))}); check "
+                "whether the disk is full or read-only, or restore the database from a copy"
+            )
+        seen.append(error)
         error = error.__cause__ or error.__context__
     return None
 

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import torch
 from lightning import Callback
 from lightning.pytorch.cli import LightningArgumentParser
+from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from ..configuration import (
     PARTS,
@@ -24,6 +25,8 @@ from ..configuration import (
 from .children import Children
 
 __all__ = ["OneCommand"]
+
+_LOADERS = {"fit": "train", "validate": "val"}
 
 
 class OneCommand(ConfigurationCLI):
@@ -72,6 +75,12 @@ class OneCommand(ConfigurationCLI):
         for name in set(vars(given)) - set(PARTS):
             delattr(given, name)
         built = self.built(Configuration({**plain(given), "seed_everything": self.seed}))
+        loader = f"{_LOADERS.get(self.stage, self.stage)}_dataloader"
+        if built.data is None and not is_overridden(loader, built.module):
+            raise ConfigurationError(
+                f"`--data` must be given, or a configuration with `data`: "
+                f"{type(built.module).__name__} has no {loader} of its own"
+            )
         self.model, self.datamodule, self.trainer = built.module, built.data, built.trainer
         self.config_init = self.config
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
+from ..checks import counted
 from ..configuration import Configuration, ConfigurationError
 from ..search import (
     Results,
@@ -158,6 +159,8 @@ def _reported(results: Results) -> int:
     if best is None:
         failed = any("failure" in trial.user_attrs for trial in results.trials)
         where = f"; the lines of errors are in {folder}/trials/*/trial.json" if failed else ""
+        late = sum(trial.user_attrs.get("outcome") == "timeout" for trial in results.trials)
+        where += f"; {counted(late, 'trial')} took longer than `trial_timeout`" if late else ""
         print(f"no trial was completed{where}", file=sys.stderr)
         return NOTHING_FOUND if results.finished else _interrupted()
     print(f"best trial: {best.number}, {results.study.settings.metric} {best.value:.6g}")

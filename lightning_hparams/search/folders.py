@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from ..json_text import read, write
 
 __all__ = [
     "link_or_copy",
+    "meant",
     "read_json",
     "trial_folder",
     "trial_numbers",
@@ -77,6 +79,20 @@ def read_json(path: Path, *keys: str) -> dict[str, Any]:
     if not isinstance(found, dict) or missing:
         raise ValueError(f"{path} is damaged (it has no {missing[0]}); restore it from a copy")
     return found
+
+
+@contextmanager
+def meant(path: Path) -> Iterator[None]:
+    """Say of a file that it is damaged where its content is not what it is to be.
+
+    Raises:
+        ValueError: If that leads to an error.
+    """
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        raise ValueError(f"{path} is damaged ({reason}); restore it from a copy") from error
 
 
 def write_json(path: Path, value: Mapping[str, object], *, private: bool = False) -> None:

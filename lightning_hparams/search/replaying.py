@@ -9,7 +9,7 @@ from typing import Any
 
 from ..checks import counted
 from ..configuration import Configuration
-from .folders import trial_record
+from .folders import meant, trial_folder, trial_record
 from .stopping import Stop
 from .training import train
 
@@ -83,6 +83,12 @@ def replay(
             f"trial {number} must have finished training to be repeated, got the state "
             f"{record.get('state')}"
         )
+    with meant(trial_folder(Path(study_folder), number) / "trial.json"):
+        record |= {
+            "reports": {int(step): float(value) for step, value in record["reports"].items()},
+            "threads": int(record["threads"]),
+            "configuration": dict(record["configuration"]),
+        }
     if folder is not None:
         return _repeat(number, record, Path(folder))
     with tempfile.TemporaryDirectory() as temporary:
@@ -90,7 +96,7 @@ def replay(
 
 
 def _repeat(number: int, record: dict[str, Any], folder: Path) -> Comparison:
-    before = {int(step): value for step, value in record["reports"].items()}
+    before: dict[int, float] = record["reports"]
     pruned_at = max(before, default=None) if record["outcome"] == "pruned" else None
     result = train(
         Configuration.load(record["configuration"]),

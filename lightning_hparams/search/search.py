@@ -29,7 +29,7 @@ from .study import open_study
 from .supervisor import Supervisor
 from .table import TrialTable
 from .tracking import track
-from .winner import best_trials
+from .winner import best_trials, stored_repeats
 from .worker import Worker
 
 if TYPE_CHECKING:
@@ -186,6 +186,8 @@ class Search:
         if note := unused_test(self.configuration, self.settings):
             rank_zero_info(note)
         writable_folder("the folder of the trials", Path(self.settings.folder) / "trials")
+        if self.settings.repeat_best is not None:
+            stored_repeats(Path(self.settings.folder))  # damaged, it would be told after all trials
         fresh = not (Path(self.settings.folder) / "search.json").is_file()
         with without_messages():
             if fresh:

@@ -258,7 +258,10 @@ def _locked(path: Path) -> Iterator[None]:
     """Let one process at a time create tables; the lock ends with the process on any system."""
     connection = sqlite3.connect(path, timeout=_BUSY, isolation_level=None)
     try:
-        connection.execute("BEGIN EXCLUSIVE")
+        try:
+            connection.execute("BEGIN EXCLUSIVE")
+        except sqlite3.DatabaseError as error:
+            raise ValueError(f"{str(path)!r} cannot be locked ({error}); remove it") from error
         yield
     finally:
         connection.close()

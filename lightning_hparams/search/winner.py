@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ..checks import counted
 from ..tags import Tag
-from .folders import link_or_copy, read_json, trial_folder, write_json
+from .folders import link_or_copy, meant, read_json, trial_folder, write_json
 from .seeds import derived_seed, root_number
 from .table import trials_of
 
@@ -180,10 +180,16 @@ def stored_repeats(study_folder: Path) -> list[Repeated]:
     path = study_folder / _FILE
     if not path.is_file():
         return []
-    return [
-        Repeated(each["number"], each["value"], {int(k): v for k, v in each["scores"].items()})
-        for each in read_json(path)["trials"]
-    ]
+    found = read_json(path, "trials")["trials"]
+    with meant(path):
+        return [
+            Repeated(
+                int(each["number"]),
+                float(each["value"]),
+                {int(seed): float(score) for seed, score in each["scores"].items()},
+            )
+            for each in found
+        ]
 
 
 def ranked(found: Iterable[Repeated], mode: Mode) -> list[Repeated]:

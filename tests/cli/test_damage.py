@@ -5,7 +5,9 @@ import sqlite3
 
 import pytest
 
+from lightning_hparams import Search
 from lightning_hparams.cli.mistakes import explained
+from lightning_hparams.configuration import Configuration
 from lightning_hparams.search import fewer_trials, open_study
 from tests.search import tiny
 
@@ -124,3 +126,34 @@ def test_what_sqlite_says_of_its_file_is_a_sentence_and_a_fault_in_a_query_is_no
 
     assert "disk is full" in explanation(sqlite3.OperationalError("database or disk is full"))
     assert explanation(sqlite3.IntegrityError("a row is there")) is None
+    first, second = KeyError("first"), KeyError("second")
+    first.__cause__, second.__cause__ = second, first
+    assert explanation(first) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("reports", {"x": 1}), ("configuration", 3), ("threads", "two")]
+)
+def test_replay_of_a_trial_with_an_entry_of_another_kind_is_one_sentence(
+    run, is_mistake, tmp_path, name, value
+):
+    names = ["configuration", "metric", "mode", "reports", "outcome", "timed_out_at"]
+    record = {**{each: {} for each in names}, "threads": 1, "weights": "f0", name: value}
+    path = tmp_path / "trials" / "0" / "trial.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(record))
+    is_mistake(run("replay", path.parent), ["trial.json is damaged"])
+
+
+@pytest.mark.parametrize("trials", [3, [{}], [{"number": 1, "value": 2, "scores": [3]}]])
+def test_damaged_repetitions_are_told_before_the_first_trial(tmp_path, trials):
+    (tmp_path / "winner.json").write_text(json.dumps({"mode": "min", "trials": trials}))
+    settings = tiny.settings(tmp_path, repeat_best={"trials": 1, "seeds": 1})
+    with pytest.raises(ValueError, match=r"winner.json is damaged"):
+        Search.of(Configuration.load(tiny.configuration()), settings).prepare()
+    assert not (tmp_path / "study.db").exists()
+
+
+def test_a_lock_that_is_something_else_is_named(run, is_mistake, database, tmp_path):
+    database.with_name("study.db.lock").write_text("not a lock " * 100)
+    is_mistake(run("search", "--status", "--folder", tmp_path), ["study.db.lock", "remove it"])

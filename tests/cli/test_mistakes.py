@@ -178,3 +178,15 @@ def test_a_fault_in_the_module_of_the_user_keeps_its_lines(
     assert "their_faulty_net.py" in err
     assert words in err
     assert errors == []
+
+
+@pytest.mark.parametrize("command", ["fit", "validate", "test", "predict", "lr-range-test"])
+def test_a_module_without_data_is_one_sentence(run, is_mistake, command):
+    words = ["`--data` must be given", "Net has no", "dataloader"]
+    is_mistake(run(command, "--model=tests.search.tiny.Net", "--trainer.max_epochs=1"), words)
+
+
+def test_a_module_with_data_of_its_own_needs_none(run):
+    module = "lightning.pytorch.demos.boring_classes.BoringModel"
+    quiet = ["--trainer.logger=false", "--trainer.accelerator=cpu", "--trainer.max_epochs=1"]
+    assert run("validate", f"--model={module}", *quiet)[0] == 0
