@@ -274,11 +274,11 @@ def others_called(name: str, files: Mapping[str, Path]) -> str:
     """Return a hint for an error, if a name stands for several files, or "".
 
     >>> others_called("1.png", {key: Path(key) for key in ("a/1.png", "b/1.png", "b/2.png")})
-    ': a/1.png, b/1.png are called so; give the folder too'
+    ': a/1.png, b/1.png have this name; give the folder too'
     """
     name = unicodedata.normalize("NFC", name).replace("\\", "/").rpartition("/")[2]
     found = [key for key, path in files.items() if name and name in (path.name, path.stem)]
-    return f": {first_names(found)} are called so; give the folder too" if len(found) > 1 else ""
+    return f": {first_names(found)} have this name; give the folder too" if len(found) > 1 else ""
 
 
 def _two_found(

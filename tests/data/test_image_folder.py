@@ -490,7 +490,7 @@ def test_a_name_of_several_images_is_refused_with_their_folders(plain):
     for name in ("less/3", "more/3"):
         picture(plain / "images" / f"{name}.png")
     (plain / "images" / "3.png").unlink()
-    called = r"less/3.png, more/3.png are called so; give the folder"
+    called = r"less/3.png, more/3.png have this name; give the folder"
     with pytest.raises(ValueError, match=rf"names 3.png \(line 3\).*: {called}"):
         ready(table(plain, "image,label\n0.png,a\n3.png,b\n"))
     with pytest.raises(ValueError, match=rf"no column names any .*: {called}"):
