@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from inspect import signature
@@ -26,6 +27,8 @@ __all__ = ["ExportableTask"]
 _SUFFIXES = (".onnx", ".pt2")
 # Without it (torch before 2.9), a size at which a feature map has one pixel forbids all sizes.
 _DEFERRED = "prefer_deferred_runtime_asserts_over_guards"
+_MOST = 2**31 - 1  # images or pixels; torch 2.6 refuses attention for a batch without a bound
+_COLOR = re.compile(r"\x1b\[\d*m")  # in torch's messages
 _FACTS = "metadata.json"  # name of the text in a .pt2 file
 
 
@@ -129,6 +132,7 @@ def _export(
         if file.suffix == ".pt2":
             torch.export.save(program, file, extra_files={_FACTS: json.dumps(facts)})
             return file
+    with _plain_tracing("write a .pt2 file, or install a newer onnxscript"), torch.no_grad():
         written = torch.onnx.export(
             program,
             (),
@@ -156,7 +160,8 @@ def _program(module: _Exported, size: tuple[int, int], any_size: bool) -> Export
     """Trace a task by torch.export."""
     alone = module.task.exports_objects  # one image at a time
     example = torch.rand(1 if alone else 2, module.task.mean.shape[0], *size)
-    shapes = {0: Dim("images", min=1), 2: Dim("height", min=1), 3: Dim("width", min=1)}
+    names = {0: "images", 2: "height", 3: "width"}
+    shapes = {axis: Dim(name, min=1, max=_MOST) for axis, name in names.items()}
     dynamic = shapes if any_size else {} if alone else {0: shapes[0]}
     known = signature(torch.export.export).parameters
     deferred: dict[str, Any] = {_DEFERRED: True} if _DEFERRED in known else {}
@@ -264,5 +269,5 @@ def _plain_tracing(remedy: str) -> Iterator[None]:
         try:
             yield
         except (RuntimeError, ValueError, AssertionError) as error:
-            reason = str(error).strip().partition("\n")[0]
+            reason = _COLOR.sub("", str(error)).strip().partition("\n")[0]
             raise ValueError(f"this model cannot be exported ({reason}); {remedy}") from error
