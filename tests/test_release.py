@@ -54,6 +54,13 @@ def test_wheel_and_sdist_hold_the_package(check, tmp_path):
     assert lightning_hparams.__version__ in wheel.name
 
 
+def test_an_environment_beside_the_first_is_not_released():
+    names = [".venv", ".venv-oldest", ".venv313"]  # as the Makefile and CONTRIBUTING.md name them
+    command = ["git", "-C", ROOT, "check-ignore", "--no-index", *(f"{name}/bin" for name in names)]
+    ignored = subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
+    assert ignored == [f"{name}/bin" for name in names]
+
+
 def test_every_requirement_of_the_oldest_versions_has_a_lower_bound():
     recipe = (ROOT / "Makefile").read_text(encoding="utf-8").split("\ntest-oldest:\n")[1]
     beside = re.findall(r"'(\w[^']*)'", recipe.split("\n\n")[0])
