@@ -94,14 +94,9 @@ class RaySupervisor:
                     self._tell()
                     check_ended(self.ray, done)
         finally:
-            for worker in running:
-                self.ray.cancel(worker)
-            if running:
-                self.ray.wait(running, num_returns=len(running), timeout=WAIT)
+            self._end(running)
             reap(self.study)
-            self._tell()
-            if self.started:
-                self.ray.shutdown()
+        self._tell()
         return not self.stop.asked
 
     @property
@@ -116,6 +111,17 @@ class RaySupervisor:
         environment = {**share.environment, "PYTHONPATH": import_path()}
         log = folder / "workers" / f"ray-{index}.log"
         return command, environment, str(log), self.study.settings.retries + 2
+
+    def _end(self, running: Sequence[Any]) -> None:
+        """Cancel the workers, and wait until they have stopped."""
+        if not self.ray.is_initialized():
+            return  # the cluster is gone; asked now, Ray would connect to it or to another again
+        for worker in running:
+            self.ray.cancel(worker)
+        if running:
+            self.ray.wait(running, num_returns=len(running), timeout=WAIT)
+        if self.started:
+            self.ray.shutdown()
 
     def _tell(self) -> None:
         if self.watch is not None:

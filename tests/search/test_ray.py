@@ -13,7 +13,7 @@ import pytest
 from optuna.trial import TrialState
 
 from lightning_hparams.configuration import Configuration
-from lightning_hparams.search import Search
+from lightning_hparams.search import RaySupervisor, Search, open_study
 from lightning_hparams.search.ray_workers import check_ended, resources, run_worker
 from tests.search import tiny
 
@@ -29,8 +29,9 @@ def cluster():
     head = {**SMALL, "include_dashboard": False}
     found = Cluster(initialize_head=True, head_node_args=head)
     try:
-        other = found.add_node(**SMALL)
+        # Before the second node: of several on one machine, Ray 2.40 takes any for the driver.
         ray.init(address=found.address, log_to_driver=False)
+        other = found.add_node(**SMALL)
         yield found, other
     finally:
         ray.shutdown()
@@ -103,6 +104,43 @@ def test_workers_that_cannot_start_are_told_as_on_one_machine():
     assert str(caught.value) == "the workers end with exit code 3"
     with pytest.raises(ray.exceptions.RayTaskError):
         check_ended(fake, [KeyError("x")])
+
+
+class Lost:
+    """What is asked of Ray, of a cluster that is lost while a study runs."""
+
+    def __init__(self):
+        self.connected = True
+
+    def is_initialized(self):
+        return self.connected
+
+    def nodes(self):
+        return [{"Alive": True, "NodeManagerAddress": "here", "Resources": {"CPU": 1}}]
+
+    def remote(self, **options):
+        return lambda task: SimpleNamespace(remote=lambda *arguments: "worker")
+
+    def wait(self, workers, **options):
+        return [], workers
+
+    def get(self, workers):
+        return [None for _ in workers]
+
+    def lose(self, trials):
+        self.connected = False
+        raise ConnectionError("the cluster is lost")
+
+    def cancel(self, worker):
+        raise TypeError("No owner found for object.")
+
+
+def test_the_error_of_a_lost_cluster_is_not_hidden_by_the_end_of_the_workers(tmp_path, monkeypatch):
+    ray = Lost()
+    monkeypatch.setattr("lightning_hparams.search.ray_workers.require", lambda *_, **__: ray)
+    study = open_study(tiny.settings(tmp_path, workers=1, launcher="ray"))
+    with pytest.raises(ConnectionError, match="the cluster is lost"):
+        RaySupervisor(study, ray.lose).run()
 
 
 def test_a_worker_is_ended_with_its_task(tmp_path):
