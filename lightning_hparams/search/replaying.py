@@ -5,11 +5,15 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from signal import SIGINT
 from typing import Any
+
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from ..checks import counted
 from ..configuration import Configuration
 from .folders import meant, trial_folder, trial_record
+from .saving import Interrupted
 from .stopping import Stop
 from .training import train
 
@@ -74,6 +78,8 @@ def replay(
     Raises:
         FileNotFoundError: If there is no such trial.
         ValueError: If it has not finished training.
+        KeyboardInterrupt: After Ctrl-C. Other signals to stop raise Lightning's
+            ``SIGTERMException``.
     """
     record = trial_record(Path(study_folder), number)
     if record.get("weights") and (missing := sorted({*_NEEDED} - record.keys())):
@@ -98,16 +104,20 @@ def replay(
 def _repeat(number: int, record: dict[str, Any], folder: Path) -> Comparison:
     before: dict[int, float] = record["reports"]
     pruned_at = max(before, default=None) if record["outcome"] == "pruned" else None
-    result = train(
-        Configuration.load(record["configuration"]),
-        folder,
-        metric=record["metric"],
-        mode=record["mode"],
-        report=lambda step, value: step == pruned_at,
-        stop=Stop(),
-        until_step=record["timed_out_at"],
-        threads=record["threads"],
-    )
+    stop = Stop()
+    try:
+        result = train(
+            Configuration.load(record["configuration"]),
+            folder,
+            metric=record["metric"],
+            mode=record["mode"],
+            report=lambda step, value: step == pruned_at,
+            stop=stop,
+            until_step=record["timed_out_at"],
+            threads=record["threads"],
+        )
+    except Interrupted:  # unlike a trial, a repetition does not go on later
+        raise (KeyboardInterrupt if stop.signal == SIGINT else SIGTERMException) from None
     now = {int(step): value for step, value in result["reports"].items()}
     same = result["weights"] == record["weights"]
     return Comparison(number, record["metric"], before, now, same)

@@ -37,6 +37,7 @@ class Stop:
         self.forward = False  # whether child processes train, and are to be asked too
         self._give_up = give_up
         self.asked = False  # whether a signal or the parent asked to stop
+        self.signal: int | None = None  # the last one that did
         self._woken = threading.Event()
 
     def due(self) -> bool:
@@ -82,6 +83,7 @@ class Stop:
         self.asked = state["asked"]
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.signal = number
         self.ask()
         if self.forward:
             for child in multiprocessing.active_children():

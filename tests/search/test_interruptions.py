@@ -1,6 +1,7 @@
 """A trial that is interrupted at any step goes on as if it had not been."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from optuna.trial import TrialState
 
 from lightning_hparams.configuration import Configuration
@@ -45,6 +47,22 @@ def test_an_interrupted_trial_repeats_exactly_with_all_of_its_reports(interval, 
     record = trial_record(tmp_path / "study", 0)
     assert len(record["reports"]) == 2 / interval
     assert replay(tmp_path / "study", 0).equal
+
+
+@pytest.mark.parametrize(
+    ("number", "error"),
+    [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SIGTERMException)],
+)
+def test_a_repetition_that_is_interrupted_ends_as_a_training_does(
+    number, error, tmp_path, monkeypatch
+):
+    base = Configuration.load(tiny.configuration(2))
+    Search.of(base, tiny.settings(tmp_path, trials=1)).run(in_this_process=True)
+    monkeypatch.setattr(tiny.Net, "on_train_epoch_end", lambda self: signal.raise_signal(number))
+    before = signal.getsignal(number)
+    with pytest.raises(error):
+        replay(tmp_path, 0)
+    assert signal.getsignal(number) == before
 
 
 def first_trial(worker):
