@@ -130,10 +130,8 @@ class Measurement:
     def _refined(self, place: Place, steps: int, peak: float) -> Trained:
         """Train a short one-cycle, and judge it by samples that are kept out of it if possible."""
         rates = [peak * one_cycle(step, steps) for step in range(steps)]
-        with random_state_kept(), place.generators_kept():
-            data = place.own_data()
-            plan = replace(self._plan(rates, 0.0), val_batches=0, hold_out=True)
-            found = run_sweep(place, data, plan, self.isolation)
+        plan = replace(self._plan(rates, 0.0), val_batches=0, hold_out=True)
+        found = self._training(place, plan)
         losses, fifth = found.sweep.losses, steps // 5
         if found.before:
             return _of_rank_zero(Trained(losses, found.before, found.after))
@@ -162,11 +160,20 @@ class Measurement:
 
     def _trained(self, place: Place, rates: Sequence[float]) -> float:
         """Mean loss over the last fifth of a training; infinite if it diverged."""
-        with random_state_kept(), place.generators_kept():
-            data = place.own_data()
-            sweep = run_sweep(place, data, self._plan(rates, 0.0), self.isolation).sweep
-        last = sweep.losses[-(len(rates) // 5) :]
-        return fmean(last) if len(sweep.losses) == len(rates) else math.inf
+        losses = self._training(place, self._plan(rates, 0.0)).sweep.losses
+        last = losses[-(len(rates) // 5) :]
+        return fmean(last) if len(losses) == len(rates) else math.inf
+
+    def _training(self, place: Place, plan: Plan) -> Found:
+        """Train briefly, from the same start and on the same batches each time."""
+        about = f"LR range test, training at {max(plan.rates):.2g}"
+        with (
+            random_state_kept(),
+            place.generators_kept(),
+            _bar(place.trainer, len(plan.rates), about) as bar,
+        ):
+            shown = replace(plan, on_point=bar.update)
+            return run_sweep(place, place.own_data(), shown, self.isolation)
 
     def _plan(self, rates: Sequence[float], value: float) -> Plan:
         is_batch, is_lr = self.param == "batch_size", self.param == "lr"
@@ -203,6 +210,6 @@ def _of_rank_zero(measured: _Measured) -> _Measured:
     return values[0]
 
 
-def _bar(trainer: Trainer, total: int) -> tqdm[None]:
+def _bar(trainer: Trainer, total: int, about: str = "LR range test") -> tqdm[None]:
     shown = trainer.is_global_zero and trainer.progress_bar_callback is not None
-    return tqdm(total=total, desc="LR range test", disable=not shown, leave=False)
+    return tqdm(total=total, desc=about, disable=not shown, leave=False)

@@ -160,6 +160,12 @@ def test_trainings_find_the_rate_of_a_run_whose_sweep_shows_nothing():
     assert not brief.result.probes + later.result.probes
 
 
+def test_each_training_has_a_progress_bar(capsys):
+    rates = [rate for rate, _ in found_by().probes]
+    shown = capsys.readouterr().err
+    assert [rate for rate in rates if f"training at {rate:.2g}:" not in shown] == []
+
+
 @pytest.mark.parametrize("budget", [None, 0.5])
 def test_without_a_run_there_is_no_share_of_it_for_trainings(budget):
     assert not found_by(budget=budget).probes
