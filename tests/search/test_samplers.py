@@ -57,7 +57,8 @@ def pruned_at(pruner, curves):
     """Epoch after which each of some trials is pruned, the first being the best."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        study = optuna.create_study(pruner=make_pruner(check_pruner(pruner)))
+        # Hyperband deals out its brackets by the name.
+        study = optuna.create_study(study_name="own", pruner=make_pruner(check_pruner(pruner)))
     found = []
     for curve in curves:
         trial = study.ask()
