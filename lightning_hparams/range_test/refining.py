@@ -15,7 +15,7 @@ __all__ = ["MOST_TRAININGS", "Trained", "refine", "training_steps"]
 MOST_TRAININGS = 8
 _USUAL = 5  # trainings; the benchmark needs 3 to 5
 _SHORTEST, _LONGEST = 50, 300  # steps of a training: shorter ones favour rates that are too high
-_ENOUGH = 100  # trainings of 50 steps lost twice as much in the benchmark, on average
+_ENOUGH = 100  # trainings of 50 steps lost a third more in the benchmark, on average
 _STRIDE = math.sqrt(10)
 _TOLERANCE = 0.1  # of what the best training gained late, see `gained`
 _FARTHEST = 10.0  # times below the first rate that trains; farther down, a training shows nothing
@@ -86,8 +86,8 @@ def training_steps(
     """Steps of each short training that a budget allows; 0 if it allows none.
 
     By default, the test takes a tenth of the run, or enough for trainings of 100 steps if that is
-    at most a quarter of it. Where the sweeps suggest nothing, all that they have cost is lost
-    without trainings: five of these may take as many steps as the run then, at most 100 each.
+    at most a quarter of it. Where the sweeps suggest nothing, their cost is wasted unless trainings
+    follow: five of them may then take as many steps as the run, and at most 100 each.
 
     Args:
         budget: Optimizer steps for the whole test; up to 1, as a share of those of the run; None

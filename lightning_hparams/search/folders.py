@@ -13,8 +13,8 @@ from ..json_text import read, write
 
 __all__ = [
     "link_or_copy",
-    "meant",
     "read_json",
+    "reading",
     "trial_folder",
     "trial_numbers",
     "trial_record",
@@ -82,11 +82,11 @@ def read_json(path: Path, *keys: str) -> dict[str, Any]:
 
 
 @contextmanager
-def meant(path: Path) -> Iterator[None]:
-    """Say of a file that it is damaged where its content is not what it is to be.
+def reading(path: Path) -> Iterator[None]:
+    """Report a file as damaged if its entries turn out to be of another kind than expected.
 
     Raises:
-        ValueError: If that leads to an error.
+        ValueError: If reading them leads to an error.
     """
     try:
         yield

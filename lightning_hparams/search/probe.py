@@ -36,7 +36,7 @@ _EPOCHS = 10  # of a batch, for metrics that are not logged in each epoch
 def check_metric(configuration: Configuration, settings: SearchSettings) -> None:
     """Train and validate for a batch, and check that the metric is logged.
 
-    A metric that is not is looked for in some more epochs, as it may be logged in some of them.
+    If it is not, some more epochs are run, since it may be logged in only some of them.
 
     Args:
         configuration: The configuration that the search varies.

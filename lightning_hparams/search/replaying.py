@@ -12,7 +12,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from ..checks import counted
 from ..configuration import Configuration
-from .folders import meant, trial_folder, trial_record
+from .folders import reading, trial_folder, trial_record
 from .saving import Interrupted
 from .stopping import Stop
 from .training import train
@@ -89,7 +89,7 @@ def replay(
             f"trial {number} must have finished training to be repeated, got the state "
             f"{record.get('state')}"
         )
-    with meant(trial_folder(Path(study_folder), number) / "trial.json"):
+    with reading(trial_folder(Path(study_folder), number) / "trial.json"):
         record |= {
             "reports": {int(step): float(value) for step, value in record["reports"].items()},
             "threads": int(record["threads"]),

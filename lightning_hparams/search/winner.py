@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ..checks import counted
 from ..tags import Tag
-from .folders import link_or_copy, meant, read_json, trial_folder, write_json
+from .folders import link_or_copy, read_json, reading, trial_folder, write_json
 from .seeds import derived_seed, root_number
 from .table import trials_of
 
@@ -181,7 +181,7 @@ def stored_repeats(study_folder: Path) -> list[Repeated]:
     if not path.is_file():
         return []
     found = read_json(path, "trials")["trials"]
-    with meant(path):
+    with reading(path):
         return [
             Repeated(
                 int(each["number"]),

@@ -123,7 +123,7 @@ class Measurement:
     def _steps(self, place: Place, found: Found, result: RangeTestResult) -> int:
         """Steps of each short training that the budget allows; 0 for none."""
         left = found.length.steps - place.trainer.global_step
-        # In later epochs, a loss that falls no more is what to expect.
+        # After the first epoch, a loss that no longer falls is to be expected.
         suggests = result.applies or place.epoch > 0
         return training_steps(self.budget, left, result.steps_run, suggests=suggests)
 

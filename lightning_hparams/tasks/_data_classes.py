@@ -73,8 +73,9 @@ def check_count(ours: int, theirs: object) -> None:
         )
     # Not an error: some count without the background, and some keep the head of a larger set.
     warn_user(
-        f"the task has num_classes={ours} and the data num_classes={theirs}, so some outputs may "
-        "never be right; pass num_classes=data.num_classes to a new task unless this is on purpose"
+        f"the task has num_classes={ours} and the data num_classes={theirs}, so the data may have "
+        "no examples for some outputs; unless this is on purpose, pass "
+        "num_classes=data.num_classes to a new task"
     )
 
 
